@@ -1,0 +1,130 @@
+/* hakmem.h: the public interface of hakmem, a memory allocator for Linux.
+ *
+ * Everything here is thread-safe unless it says otherwise, and nothing here is async-signal-safe, as
+ * malloc is not (POSIX.1-2017, 2.4.3). All sizes are bytes. An object is aligned to 16 bytes (alignof(max_align_t))
+ * unless a larger alignment was asked for. Both variants have the same interface; hak_variant() tells
+ * them apart. Sizes above PTRDIFF_MAX are refused with ENOMEM.
+ *
+ * A call that finds a crime (a double free, say) ends the process with one line on stderr that
+ * begins `hakmem: ` and names it; see docs/THREATS.md for the crimes that each variant recognises.
+ */
+#ifndef HAKMEM_H
+#define HAKMEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define HAK_VERSION_MAJOR 0
+#define HAK_VERSION_MINOR 1
+#define HAK_VERSION_PATCH 0
+#define HAK_VERSION_STRING "0.1.0"
+
+/* Both variants can be linked into one program: a build that defines HAK_PREFIX gets its own symbols. */
+#ifdef HAK_PREFIX
+#define HAK_PASTE2(prefix, name) prefix##name
+#define HAK_PASTE(prefix, name) HAK_PASTE2(prefix, name)
+#define hak_malloc HAK_PASTE(HAK_PREFIX, malloc)
+#define hak_calloc HAK_PASTE(HAK_PREFIX, calloc)
+#define hak_realloc HAK_PASTE(HAK_PREFIX, realloc)
+#define hak_reallocarray HAK_PASTE(HAK_PREFIX, reallocarray)
+#define hak_free HAK_PASTE(HAK_PREFIX, free)
+#define hak_free_sized HAK_PASTE(HAK_PREFIX, free_sized)
+#define hak_free_aligned_sized HAK_PASTE(HAK_PREFIX, free_aligned_sized)
+#define hak_aligned_alloc HAK_PASTE(HAK_PREFIX, aligned_alloc)
+#define hak_memalign HAK_PASTE(HAK_PREFIX, memalign)
+#define hak_posix_memalign HAK_PASTE(HAK_PREFIX, posix_memalign)
+#define hak_usable_size HAK_PASTE(HAK_PREFIX, usable_size)
+#define hak_trim HAK_PASTE(HAK_PREFIX, trim)
+#define hak_stats_read HAK_PASTE(HAK_PREFIX, stats_read)
+#define hak_version HAK_PASTE(HAK_PREFIX, version)
+#define hak_variant HAK_PASTE(HAK_PREFIX, variant)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define HAK_API __attribute__((visibility("default")))
+#define HAK_ALLOC_SIZE(...) __attribute__((alloc_size(__VA_ARGS__)))
+#define HAK_MALLOC __attribute__((malloc, warn_unused_result))
+#else
+#define HAK_API
+#define HAK_ALLOC_SIZE(...)
+#define HAK_MALLOC
+#endif
+
+/* An object of at least `size` bytes, uninitialised; NULL and ENOMEM when there is no memory. Size 0
+ * gives a unique pointer that may only be freed (C17 7.22.3). */
+HAK_API void *hak_malloc(size_t size) HAK_MALLOC HAK_ALLOC_SIZE(1);
+
+/* As hak_malloc(count * size) with every byte zero; NULL and ENOMEM also when the product overflows. */
+HAK_API void *hak_calloc(size_t count, size_t size) HAK_MALLOC HAK_ALLOC_SIZE(1, 2);
+
+/* Resizes `obj` and keeps its first min(old, new) bytes; it may move. NULL `obj`: as hak_malloc. Size 0
+ * frees `obj` and returns NULL, as glibc does. On NULL and ENOMEM `obj` is untouched and still live. */
+HAK_API void *hak_realloc(void *obj, size_t size) HAK_ALLOC_SIZE(2);
+
+/* hak_realloc(obj, count * size), checked for overflow (NULL, ENOMEM, `obj` untouched). POSIX.1-2024. */
+HAK_API void *hak_reallocarray(void *obj, size_t count, size_t size) HAK_ALLOC_SIZE(2, 3);
+
+/* Ends the life of `obj`. NULL does nothing. errno is kept (POSIX.1-2024). */
+HAK_API void hak_free(void *obj);
+
+/* As hak_free, where `size` is what was asked for (C23 7.24.3.4). The hardened variant checks it. */
+HAK_API void hak_free_sized(void *obj, size_t size);
+
+/* As hak_free, for an object of hak_aligned_alloc with these very values (C23 7.24.3.5). */
+HAK_API void hak_free_aligned_sized(void *obj, size_t alignment, size_t size);
+
+/* An object aligned to `alignment`, a power of two of any size; NULL and EINVAL otherwise, NULL and
+ * ENOMEM when there is no memory. `size` need not be a multiple of it (C23 7.24.3.1). */
+HAK_API void *hak_aligned_alloc(size_t alignment, size_t size) HAK_MALLOC HAK_ALLOC_SIZE(2);
+
+/* As hak_aligned_alloc, but an alignment that is no power of two is rounded up to one, as glibc does. */
+HAK_API void *hak_memalign(size_t alignment, size_t size) HAK_MALLOC HAK_ALLOC_SIZE(2);
+
+/* Stores an aligned object in *out and returns 0; else returns EINVAL (alignment no power of two or
+ * no multiple of sizeof(void *)) or ENOMEM, *out and errno untouched (POSIX.1-2017). */
+HAK_API int hak_posix_memalign(void **out, size_t alignment, size_t size);
+
+/* How many bytes of `obj` may be used: at least what was asked for; 0 for NULL. In the hardened
+ * variant exactly what was asked for. */
+HAK_API size_t hak_usable_size(const void *obj);
+
+/* Gives free memory back to the OS until at most `keep` bytes of it stay resident; flushes the
+ * calling thread's cache first. Returns 1 if anything was given back, else 0. */
+HAK_API int hak_trim(size_t keep);
+
+/* A snapshot of counters; they are read one by one, so they need not add up while other threads run. */
+typedef struct hak_stats {
+    uint64_t mapped_bytes;     /* address space reserved from the OS, metadata included */
+    uint64_t committed_bytes;  /* of it, readable and writable */
+    uint64_t live_slab_bytes;  /* in slabs that are in use: objects, cached objects and free slots */
+    uint64_t live_large_bytes; /* in large objects, rounded to pages of the OS */
+    uint64_t free_dirty_bytes; /* free, but perhaps resident: what hak_trim could give back */
+    uint64_t metadata_bytes;   /* of committed_bytes, the allocator's own tables */
+    uint64_t live_objects;     /* objects handed out by slabs to thread caches, and large objects */
+    uint64_t operations;       /* objects that went through refill, flush and large calls, counted there */
+    uint64_t os_mmap;          /* system calls made, by kind */
+    uint64_t os_munmap;
+    uint64_t os_madvise;
+    uint64_t os_mprotect;
+    uint32_t caches;           /* thread caches in use */
+    uint32_t superslabs;       /* superslabs in use */
+} hak_stats;
+
+/* Fills *out. Takes no lock, allocates nothing. */
+HAK_API void hak_stats_read(hak_stats *out);
+
+/* "0.1.0": a static string. */
+HAK_API const char *hak_version(void);
+
+/* "speed" or "hardened": a static string. */
+HAK_API const char *hak_variant(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* HAKMEM_H */
