@@ -1,0 +1,95 @@
+/* works_main.c: one program for all works: works NAME [key=value ...]; `works --list` names them. Keys: ops, slots,
+ * min, max, threads, pages, seed, and scale (percent of the work's own ops, for quick or long runs).
+ */
+#include "bench/works.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct work {
+    const char *name;
+    work_function *run;
+    work_params params; /* ops, slots, size_min, size_max, threads, all_pages, seed */
+    const char *words;
+} work;
+
+static const work works[] = {
+    {"a", work_mixed, {40000000, 400, 16, 1024, 1, 0, 1}, "mixed, working set 400, 16..1024 B"},
+    {"b", work_mixed, {40000000, 8192, 16, 1024, 1, 0, 1}, "mixed, working set 8,192, 16..1024 B"},
+    {"c", work_mixed, {20000000, 100000, 16, 2048, 1, 0, 1}, "mixed, working set 100,000, 16..2048 B"},
+    {"d", work_mixed, {20000000, 400, 16, 32768, 1, 0, 1}, "mixed, working set 400, 16..32768 B"},
+    {"e", work_realloc, {20000000, 400, 16, 4096, 1, 0, 1}, "realloc-heavy, 16..4096 B"},
+    {"f", work_mixed_threads, {20000000, 400, 16, 1024, 2, 0, 1}, "a on two threads"},
+    {"g", work_shared_slots, {10000000, 400, 16, 1024, 2, 0, 1}, "two threads, 44 % of the frees remote"},
+    {"h", work_mixed, {1000000, 100, 65536, 4194304, 1, 0, 1}, "64 KiB..4 MiB, ends touched"},
+    {"h2", work_mixed, {40000, 100, 65536, 4194304, 1, 1, 1}, "64 KiB..4 MiB, every page touched"},
+    {"i", work_batch, {80000000, 400, 16, 1024, 1, 0, 1}, "batches of 400, freed in random order"},
+    {"j", work_lifo, {100000000, 1, 64, 64, 1, 0, 1}, "one 64 B object, last in first out"},
+    {"larson", work_larson, {10000000, 1000, 10, 500, 2, 0, 1}, "server threads that succeed each other"},
+    {"xmalloc", work_queue, {10000000, 1, 16, 512, 2, 0, 1}, "producer and consumer, batches of 120"},
+    {"storm", work_exit_storm, {4000000, 100, 16, 1024, 2, 0, 1}, "threads that live for 100 objects"},
+    {"scratch", work_cache_scratch, {2000000, 1, 8, 8, 2, 0, 1}, "passive false sharing"},
+    {"thrash", work_cache_thrash, {2000000, 1, 8, 8, 2, 0, 1}, "active false sharing"},
+    {"grow", work_grow, {2000000, 64, 16, 262144, 1, 0, 1}, "vectors that grow by half to 256 KiB"},
+    {"frag", work_fragment, {0, 200000, 16, 256, 1, 0, 1}, "survivors among short-lived objects"},
+    {"burst", work_burst, {0, 500000, 16, 1024, 1, 0, 1}, "a burst that is freed"},
+};
+
+enum { WORKS = sizeof works / sizeof works[0] };
+
+static const work *work_find(const char *name) {
+    for (int i = 0; i < WORKS; i++)
+        if (!strcmp(works[i].name, name))
+            return &works[i];
+    bench_die("no such work (try --list)", name);
+}
+
+static int set_wide(const char *text, const char *key, uint64_t *value) {
+    size_t length = strlen(key);
+    if (strncmp(text, key, length) || text[length] != '=')
+        return 0;
+    *value = bench_number(text + length + 1, UINT64_MAX);
+    return 1;
+}
+
+static int set(const char *text, const char *key, uint32_t *value) {
+    uint64_t wide;
+    if (!set_wide(text, key, &wide))
+        return 0;
+    if (wide > UINT32_MAX)
+        bench_die("too large", text);
+    *value = (uint32_t)wide;
+    return 1;
+}
+
+static void params_set(work_params *params, const char *text) {
+    uint32_t scale;
+    if (set_wide(text, "ops", &params->ops) || set_wide(text, "seed", &params->seed) ||
+        set(text, "slots", &params->slots) || set(text, "min", &params->size_min) ||
+        set(text, "max", &params->size_max) || set(text, "threads", &params->threads) ||
+        set(text, "pages", &params->all_pages))
+        return;
+    if (!set(text, "scale", &scale))
+        bench_die("unknown setting", text);
+    params->ops = params->ops * scale / 100;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 2 && !strcmp(argv[1], "--list")) {
+        for (int i = 0; i < WORKS; i++)
+            printf("%-8s %s\n", works[i].name, works[i].words);
+        return 0;
+    }
+    if (argc < 2)
+        bench_die("usage", "works NAME [key=value ...]");
+    const work *work = work_find(argv[1]);
+    work_params params = work->params;
+    for (int i = 2; i < argc; i++)
+        params_set(&params, argv[i]);
+    if (!params.slots || !params.threads || !params.size_min || params.size_min > params.size_max)
+        bench_die("slots, threads, min", "must be at least 1, and min at most max");
+    bench_result result;
+    uint64_t ops = work->run(&params, &result);
+    bench_print(&result, work->name, ops);
+    return 0;
+}
