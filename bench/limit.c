@@ -18,7 +18,7 @@
 #define LIMIT_API __attribute__((visibility("default")))
 
 enum {
-    REGION_SHIFT = 38, /* 256 GiB of address space, touched as needed */
+    REGION_SHIFT = 35, /* 32 GiB of address space, touched as needed */
     PIECE_SHIFT = 16,
     FINE_MAX = 1024,
     FINE_CLASSES = FINE_MAX / 16,

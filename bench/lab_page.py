@@ -1,0 +1,134 @@
+"""lab_page: one HTML page with tables and SVG plots, complete in itself: it opens offline in any browser."""
+import html
+
+COLOURS = ["#0b6e4f", "#c1272d", "#8a8a8a", "#3066be", "#e08e1d", "#7b4bb7", "#2aa7a0", "#b0588e", "#5c6b2f", "#444444"]
+STYLE = """body{font:15px/1.45 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:.5em 0 2em}td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}
+td:first-child,th:first-child{text-align:left}h2{margin-top:2em}svg{max-width:100%;height:auto}
+small{color:#666}"""
+
+
+def esc(text):
+    return html.escape(str(text))
+
+
+def colour(peers, peer):
+    return COLOURS[peers.index(peer) % len(COLOURS)]
+
+
+def table(rows):
+    head, *body = rows
+    cells = lambda row, tag: "".join(f"<{tag}>{esc(c)}</{tag}>" for c in row)
+    return "<table><tr>" + cells(head, "th") + "</tr>" + "".join(f"<tr>{cells(r, 'td')}</tr>" for r in body) + "</table>"
+
+
+def svg(width, height, parts):
+    return (f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+            f'font-family="sans-serif" font-size="12" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>')
+
+
+def text(x, y, what, anchor="start", fill="#222"):
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}">{esc(what)}</text>'
+
+
+def legend(peers, x, y, step=110):
+    parts = []
+    for i, peer in enumerate(peers):
+        parts.append(f'<rect x="{x + i * step}" y="{y - 10}" width="10" height="10" fill="{colour(peers, peer)}"/>')
+        parts.append(text(x + i * step + 14, y, peer))
+    return parts
+
+
+def bars(summary, peers, base, cap=4.0):
+    """Speed by work, one group of bars per work, relative to the base; a bar above `cap` is cut and labelled."""
+    group, height, left = 14 * len(peers) + 16, 260, 40
+    width = max(left + group * len(summary) + 10, 120 * len(peers))
+    scale = height / cap
+    parts = legend(peers, left, 16, width / len(peers))
+    for tick in range(int(cap) + 1):
+        y = 30 + height - tick * scale
+        parts.append(f'<line x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="{"#888" if tick == 1 else "#ddd"}"/>')
+        parts.append(text(left - 6, y + 4, tick, "end"))
+    for g, (work, by_peer) in enumerate(summary.items()):
+        reference = by_peer.get(base, {}).get("rate")
+        parts.append(text(left + g * group + group / 2, 30 + height + 16, work, "middle"))
+        for i, peer in enumerate(peers):
+            rate = by_peer.get(peer, {}).get("rate")
+            if not rate or not reference:
+                continue
+            ratio, x = rate / reference, left + g * group + 8 + 14 * i
+            size = min(ratio, cap) * scale
+            parts.append(f'<rect x="{x}" y="{30 + height - size:.1f}" width="12" height="{size:.1f}" '
+                         f'fill="{colour(peers, peer)}"><title>{esc(peer)} on {esc(work)}: {ratio:.2f}</title></rect>')
+            if ratio > cap:
+                parts.append(text(x + 6, 40, f"{ratio:.0f}", "middle", "#fff"))
+    return svg(width, height + 60, parts)
+
+
+def memory_against_speed(summary, peers, base):
+    """One point per contestant: geometric means of speed and of peak memory relative to the base, over the works that
+    every shown contestant finished; to the right is faster, down is smaller."""
+    points = {}
+    for peer in peers:
+        ratios = [(s[peer]["rate"] / s[base]["rate"], s[peer]["hwm_kib"] / s[base]["hwm_kib"])
+                  for s in summary.values() if "rate" in s.get(peer, {}) and "rate" in s.get(base, {})]
+        if len(ratios) == len(summary):
+            points[peer] = [geometric_mean(column) for column in zip(*ratios)]
+    if not points:
+        return ""
+    top_x = max(p[0] for p in points.values()) * 1.15
+    top_y = max(p[1] for p in points.values()) * 1.15
+    at = lambda p: (60 + p[0] / top_x * 600, 320 - p[1] / top_y * 290)
+    parts = ['<line x1="60" x2="670" y1="320" y2="320" stroke="#888"/><line x1="60" x2="60" y1="20" y2="320" stroke="#888"/>',
+             text(670, 340, f"speed, 1 = {base} (right is faster)", "end"), text(64, 16, f"peak memory, 1 = {base} (down is smaller)")]
+    for peer, point in points.items():
+        x, y = at(point)
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{colour(peers, peer)}"><title>{esc(peer)}: '
+                     f'{point[0]:.2f} speed, {point[1]:.2f} memory</title></circle>')
+        parts.append(text(x + 9, y + 4, f"{peer} {point[0]:.2f} / {point[1]:.2f}"))
+    return svg(860, 350, parts)
+
+
+def geometric_mean(values):
+    product = 1.0
+    for value in values:
+        product *= value
+    return product ** (1 / len(values))
+
+
+def lines(series, x_title, y_title, width=900, height=260):
+    """{name: [(x, y)]} as lines; for soak over time and for how cost grows."""
+    names = list(series)
+    all_x = [x for points in series.values() for x, _ in points]
+    all_y = [y for points in series.values() for _, y in points]
+    if not all_x:
+        return ""
+    low, high, top = min(all_x), max(all_x) or 1, max(all_y) * 1.1 or 1
+    place = lambda x, y: (60 + (x - low) / ((high - low) or 1) * (width - 80), 30 + height - y / top * height)
+    parts = legend(names, 60, 16, (width - 60) / len(names))
+    for i in range(5):
+        y = top * i / 4
+        parts.append(f'<line x1="60" x2="{width - 20}" y1="{place(low, y)[1]:.1f}" y2="{place(low, y)[1]:.1f}" stroke="#ddd"/>')
+        parts.append(text(54, place(low, y)[1] + 4, f"{y:.3g}", "end"))
+    for name, points in series.items():
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(x, y) for x, y in points))
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour(names, name)}" stroke-width="1.6"/>')
+    parts += [text(width - 20, height + 48, x_title, "end"), text(60, height + 48, y_title)]
+    return svg(width, height + 60, parts)
+
+
+def document(title, parts):
+    return (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{esc(title)}</title>'
+            f"<style>{STYLE}</style></head><body><h1>{esc(title)}</h1>{''.join(parts)}</body></html>\n")
+
+
+def page(results, tables):
+    peers, base, summary = results["peers"], results["base"], results["summary"]
+    shown = [p for p in peers if p != "limit"]
+    machine = ", ".join(f"{k}: {v}" for k, v in results["machine"].items())
+    parts = [f"<p>{esc(results['date'])}; {results['rounds']} interleaved rounds in shuffled order, medians. "
+             f"<small>{esc(machine)}</small></p>", "<h2>Speed by work</h2>", bars(summary, peers, base),
+             "<h2>Memory against speed</h2>", memory_against_speed(summary, shown, base)]
+    for title, rows in tables:
+        parts += [f"<h2>{esc(title)}</h2>", table(rows)]
+    return document("hakmem against its peers", parts)

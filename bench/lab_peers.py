@@ -1,0 +1,124 @@
+"""lab_peers: who is measured. Finds the peers that Debian packages install, our own builds, and settings presets.
+
+A contestant is a name, a shared object to preload (None: libc's own malloc) and environment variables. Presets
+turn a profile name into variables in one place; a variable that the user has set always wins over a preset.
+"""
+import glob
+import os
+import subprocess
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LIB = "/usr/lib/x86_64-linux-gnu"
+SCUDO = "/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.scudo_standalone-x86_64.so"
+
+# name: (path, the Debian package that brings it; optional peers are left out where no package has them)
+DEBIAN = {
+    "mimalloc2": (LIB + "/libmimalloc.so.2", "libmimalloc2.0"),
+    "jemalloc": (LIB + "/libjemalloc.so.2", "libjemalloc2"),
+    "gperftools": (LIB + "/libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
+    "scudo": (SCUDO, "libclang-rt-19-dev"),
+}
+OPTIONAL = {"mimalloc3": (LIB + "/libmimalloc.so.3", "libmimalloc3")}
+
+PRESETS = {
+    "balanced": {"HAKMEM_PROFILE": "balanced"},
+    "speed": {"HAKMEM_PROFILE": "speed"},
+    "lean": {"HAKMEM_PROFILE": "balanced", "HAKMEM_SS_MEM_LEAN_DECOMMIT": "DONTNEED"},
+}
+
+# Our own contestants: name: (shared object, preset)
+VARIANTS = {
+    "hakmem": ("libhakmem.so", "balanced"),
+    "hakmem-speed": ("libhakmem.so", "speed"),
+    "hakmem-lean": ("libhakmem.so", "lean"),
+    "hakmem-hardened": ("libhakmem-hardened.so", "balanced"),
+}
+PROGRAMS = ["works", "random_mixed"]
+KEPT_PREFIXES = ("HAKMEM_", "SCUDO_OPTIONS", "MIMALLOC_", "MALLOC_CONF", "TCMALLOC_")
+
+
+class Contestant:
+    def __init__(self, name, path, env=None):
+        self.name, self.path, self.env = name, path, dict(env or {})
+
+    def environment(self):
+        """A scrubbed environment: only what a program needs, presets, and the allocator settings of the user."""
+        env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C"}
+        env.update(self.env)
+        env.update({k: v for k, v in os.environ.items() if k.startswith(KEPT_PREFIXES)})
+        if self.path:
+            env["LD_PRELOAD"] = self.path
+        return env
+
+
+def debian_peers():
+    peers = {"glibc": Contestant("glibc", None)}
+    for name, (path, package) in DEBIAN.items():
+        if not os.path.exists(path):
+            raise SystemExit(f"bench: {name} is missing; install the Debian package {package} (tools/setup does)")
+        peers[name] = Contestant(name, os.path.realpath(path))
+    for name, (path, _) in OPTIONAL.items():
+        if os.path.exists(path):
+            peers[name] = Contestant(name, os.path.realpath(path))
+    return peers
+
+
+def with_argument(text):
+    """--with NAME=PATH[,VAR=VALUE...]"""
+    head, *settings = text.split(",")
+    name, _, path = head.partition("=")
+    if not path or not os.path.exists(path):
+        raise SystemExit(f"bench: --with {text}: no such file; expected NAME=PATH[,VAR=VALUE...]")
+    return Contestant(name, os.path.abspath(path), dict(s.partition("=")[::2] for s in settings))
+
+
+def variants(names, libraries):
+    out = {}
+    for name in names:
+        if name not in VARIANTS:
+            raise SystemExit(f"bench: unknown variant {name}; known: {', '.join(VARIANTS)}")
+        library, preset = VARIANTS[name]
+        out[name] = Contestant(name, os.path.join(libraries, library), PRESETS[preset])
+    return out
+
+
+def build(out, root=ROOT, targets=None):
+    """Builds with Bazel, optimised, and copies the results to `out`, because bazel-bin moves with the next configuration."""
+    libraries = sorted({v[0] for v in VARIANTS.values()})
+    labels = targets or ["//bench:" + p for p in PROGRAMS + ["liblimit.so"]] + ["//allocator:" + l for l in libraries]
+    subprocess.run(["bazel", "build", "-c", "opt", *labels], cwd=root, check=True)
+    os.makedirs(out, exist_ok=True)
+    for label in labels:
+        path = os.path.join(root, "bazel-bin", label[2:].replace(":", "/"))
+        subprocess.run(["install", "-m", "755", path, out], check=True)
+    return out
+
+
+def build_revision(revision, out):
+    """The libraries of another revision, built in a work tree of its own outside this one."""
+    tree = tempfile.mkdtemp(prefix="hakmem-bench-")
+    subprocess.run(["git", "worktree", "add", "--detach", tree, revision], cwd=ROOT, check=True)
+    try:
+        libraries = sorted({v[0] for v in VARIANTS.values()})
+        return build(out, tree, ["//allocator:" + l for l in libraries])
+    finally:
+        subprocess.run(["bazel", "shutdown"], cwd=tree, check=False)
+        subprocess.run(["git", "worktree", "remove", "--force", tree], cwd=ROOT, check=False)
+
+
+def machine():
+    """Where the figures were made, for the results file."""
+    def first(command):
+        try:
+            return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip().splitlines()[0]
+        except (OSError, IndexError):
+            return ""
+    model = ""
+    for line in open("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    thp = glob.glob("/sys/kernel/mm/transparent_hugepage/enabled")
+    return {"cpu": model, "cores": os.cpu_count(), "kernel": os.uname().release, "libc": first(["ldd", "--version"]),
+            "huge_pages": open(thp[0]).read().strip() if thp else "", "revision": first(["git", "rev-parse", "HEAD"])}

@@ -1,0 +1,120 @@
+"""lab_run: runs works on contestants, interleaved: each round runs every pair once, in a new random order.
+
+Memory is touched before each large work, because a virtual machine may pay far more for the first touch of memory
+that it gave back to its host than any allocator costs. Results are plain dictionaries, ready for JSON.
+"""
+import json
+import mmap
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+WALL_WORKS = {"f", "g", "larson", "xmalloc", "storm", "scratch", "thrash"}  # judged by wall time: they have threads
+LARGE_WORKS = {"c": 256, "h": 512, "h2": 768, "grow": 128, "frag": 512, "burst": 768}  # MiB to touch first
+LIMIT_WORKS = {"a", "b", "c", "d", "e", "i", "j"}  # where the limit allocator is right: one thread, small objects
+ANCHOR_WORKS = ["a", "b", "c", "d", "e", "f", "g", "h", "h2", "i", "j"]
+MAP_POPULATE = 0x8000
+
+
+def pretouch(mib):
+    """Makes the machine have `mib` MiB of ready memory, by touching and giving back as much."""
+    area = mmap.mmap(-1, mib << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_POPULATE)
+    area.close()
+
+
+def run_once(command, contestant):
+    """One run; the program's own JSON line, or an explanation in "error"."""
+    done = subprocess.run(command, env=contestant.environment(), capture_output=True, text=True)
+    if done.returncode:
+        return {"error": f"exit {done.returncode}: {done.stderr.strip()[-200:]}"}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def rate(run):
+    """Operations per second, by the clock that fits the work."""
+    return run["ops_per_wall_s"] if run["work"] in WALL_WORKS else run["ops_per_cpu_s"]
+
+
+def show_progress(done, total, started, text):
+    left = (time.time() - started) / done * (total - done) if done else 0
+    line = f"[{done:4}/{total}] {text}, about {int(left) // 60}m{int(left) % 60:02}s left"
+    end = "\r" if sys.stderr.isatty() else "\n"
+    if sys.stderr.isatty() or done % 25 == 0:
+        print(line.ljust(78), end=end, file=sys.stderr, flush=True)
+
+
+def run_rounds(programs, contestants, works, rounds, extra=(), seed=None):
+    """Every work on every contestant, `rounds` times, shuffled; returns the list of runs."""
+    order = [(w, c) for w in works for c in contestants.values()]
+    order = [(w, c) for w, c in order if c.name != "limit" or w in LIMIT_WORKS]
+    shuffle, runs, started = random.Random(seed), [], time.time()
+    for number in range(rounds):
+        shuffle.shuffle(order)
+        for work, contestant in order:
+            show_progress(len(runs), rounds * len(order), started, f"round {number + 1}: {work} on {contestant.name}")
+            if work in LARGE_WORKS:
+                pretouch(LARGE_WORKS[work])
+            run = run_once([os.path.join(programs, "works"), work, *extra], contestant)
+            run.update(work=work, peer=contestant.name, round=number)
+            if "error" in run:
+                print(f"\n{work} on {contestant.name}: {run['error']}", file=sys.stderr)
+            runs.append(run)
+    return runs
+
+
+def summarise(runs, works):
+    """{work: {peer: {...medians...}}}; a contestant with a failed run shows the failure instead of figures."""
+    groups = {work: {} for work in works}
+    for run in runs:
+        groups[run["work"]].setdefault(run["peer"], []).append(run)
+    return {work: {peer: summary(group) for peer, group in peers.items()} for work, peers in groups.items()}
+
+
+def summary(group):
+    errors = [run["error"] for run in group if "error" in run]
+    if errors:
+        return {"error": errors[0], "failed": len(errors), "runs": len(group)}
+    rates = [rate(run) for run in group]
+    median = lambda key: statistics.median(run[key] for run in group)
+    out = {"runs": len(group), "rate": statistics.median(rates), "rate_min": min(rates), "rate_max": max(rates),
+           "cv": spread(rates), "cpu_s": median("cpu_s"), "wall_s": median("wall_s"),
+           "hwm_kib": median("hwm_kib"), "faults": median("minor_faults")}
+    phases = [run["phase_rss_kib"] for run in group]
+    if phases[0]:
+        out["phase_rss_kib"] = [statistics.median(values) for values in zip(*phases)]
+    return out
+
+
+def spread(values):
+    """The coefficient of variation, in percent."""
+    return 100 * statistics.stdev(values) / statistics.mean(values) if len(values) > 1 else 0.0
+
+
+MEMORY_CALLS = "mmap,munmap,mremap,madvise,mprotect,brk,getppid"
+
+
+def count_os_calls(command, contestant):
+    """System calls about memory in the measured part of one run: those between the program's two getppid calls."""
+    env = contestant.environment()
+    preload = env.pop("LD_PRELOAD", None)
+    with tempfile.NamedTemporaryFile("r", suffix=".strace") as trace:
+        strace = ["strace", "-f", "-e", "trace=" + MEMORY_CALLS, "-o", trace.name]
+        if preload:
+            strace += ["-E", "LD_PRELOAD=" + preload]
+        done = subprocess.run(strace + command, env=env, capture_output=True, text=True)
+        if done.returncode:
+            return {"error": done.stderr.strip()[-200:]}
+        calls, inside = {}, False
+        for line in trace:
+            found = re.match(r"\d+\s+(\w+)\(", line)
+            if found and found[1] == "getppid":
+                inside = not inside
+            elif found and inside:
+                calls[found[1]] = calls.get(found[1], 0) + 1
+    ops = json.loads(done.stdout.splitlines()[-1])["ops"]
+    return {"calls": calls, "ops": ops, "calls_per_op": sum(calls.values()) / ops}

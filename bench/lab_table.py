@@ -1,0 +1,82 @@
+"""lab_table: results as tables for the terminal and for Markdown pages."""
+
+
+def grid(rows, left=1):
+    """Aligned columns; the first `left` columns to the left, the others to the right."""
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [str(c).ljust(w) if i < left else str(c).rjust(w) for i, (c, w) in enumerate(zip(row, widths))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def markdown(rows):
+    head, *body = [[str(c) for c in row] for row in rows]
+    return "\n".join("| " + " | ".join(r) + " |" for r in [head, ["---"] * len(head)] + body)
+
+
+def speed_rows(summaries, peers, base):
+    """Ratio of medians to `base` (higher is better) with the spread (CV) of the runs in brackets."""
+    rows = [["work", f"{base} Mop/s"] + peers]
+    for work, by_peer in summaries.items():
+        reference = by_peer.get(base, {}).get("rate")
+        row = [work, f"{reference / 1e6:.2f}" if reference else "failed"]
+        for peer in peers:
+            row.append(speed_cell(by_peer.get(peer), reference))
+        rows.append(row)
+    return rows
+
+
+def speed_cell(found, reference):
+    if found is None:
+        return "-"
+    if "error" in found:
+        return "FAILED"
+    return f"{found['rate'] / reference:.2f} ({found['cv']:.1f}%)" if reference else f"{found['rate'] / 1e6:.1f}M"
+
+
+def value_rows(summaries, peers, title, cell):
+    rows = [[title] + peers]
+    for work, by_peer in summaries.items():
+        rows.append([work] + [cell(by_peer[p]) if p in by_peer and "error" not in by_peer[p] else "-" for p in peers])
+    return rows
+
+
+def memory_rows(summaries, peers):
+    return value_rows(summaries, peers, "peak RSS MiB", lambda s: f"{s['hwm_kib'] / 1024:.1f}")
+
+
+def fault_rows(summaries, peers):
+    return value_rows(summaries, peers, "page faults", lambda s: f"{s['faults']:.0f}")
+
+
+def limit_rows(summaries, peers):
+    """Speed as a fraction of the limit allocator, on the works where it is right."""
+    with_limit = {w: s for w, s in summaries.items() if "rate" in s.get("limit", {})}
+    rows = [["of the limit"] + peers]
+    for work, by_peer in with_limit.items():
+        cells = [by_peer.get(p, {}).get("rate") for p in peers]
+        rows.append([work] + [f"{c / by_peer['limit']['rate']:.2f}" if c else "-" for c in cells])
+    return rows if len(rows) > 1 else []
+
+
+def phase_rows(summaries, peers):
+    rows = [["RSS MiB after phase"] + peers]
+    for work, by_peer in summaries.items():
+        lists = {p: by_peer[p]["phase_rss_kib"] for p in peers if "phase_rss_kib" in by_peer.get(p, {})}
+        for i in range(max((len(v) for v in lists.values()), default=0)):
+            rows.append([f"{work} {i + 1}"] + [f"{lists[p][i] / 1024:.1f}" if p in lists else "-" for p in peers])
+    return rows if len(rows) > 1 else []
+
+
+def all_tables(results):
+    """[(title, rows)] of everything that a results file has."""
+    sums, peers, base = results["summary"], results["peers"], results["base"]
+    shown = [p for p in peers if p != "limit"]
+    tables = [(f"Speed, ratio to {base} (higher is better; spread of the runs in brackets)", speed_rows(sums, peers, base)),
+              ("Speed as a fraction of the limit allocator", limit_rows(sums, shown)),
+              ("Peak resident memory", memory_rows(sums, shown)),
+              ("Resident memory after each phase", phase_rows(sums, shown)),
+              ("Page faults in the measured part", fault_rows(sums, shown))]
+    return [(title, rows) for title, rows in tables if rows]
