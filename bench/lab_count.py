@@ -1,18 +1,16 @@
 """lab_count: instructions per malloc+free pair, counted by callgrind as the difference of two lengths.
 
-A difference cancels start-up, and instructions do not depend on the noise of a machine. Counted is what runs inside
-the preloaded object, or, for libc's own malloc, in the functions of its malloc; the loop around it is not.
+The difference cancels start-up, and instructions do not depend on the noise of a machine. Counted is what runs
+outside the program itself, so the loop around the allocator is not.
 """
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 
 PAIRS = 20000
 PATTERNS = {"lifo 64 B": ("j", []), "mixed": ("a", [])}
-LIBC_NAMES = re.compile(r"malloc|free|calloc|realloc|_int_|tcache|unlink_chunk|sysmalloc|systrim|arena")
 
 
 def totals(program, work, ops, extra, library, env):
@@ -46,22 +44,15 @@ def self_costs(path):
     return costs
 
 
-def inside(costs, library):
-    """Instructions inside the allocator's own object, or in libc's malloc."""
-    total = 0
-    for obj, by_fn in costs.items():
-        for fn, cost in by_fn.items():
-            if library:
-                total += cost if os.path.realpath(obj) == os.path.realpath(library) else 0
-            elif "libc.so" in obj and LIBC_NAMES.search(fn):
-                total += cost
-    return total
+def outside(costs, program):
+    """Instructions outside the program itself: the allocator's, and those of the memset and locks that it calls."""
+    return sum(sum(by_fn.values()) for obj, by_fn in costs.items() if os.path.realpath(obj) != program)
 
 
 def per_pair(program, pattern, library, env):
     """Instructions of one malloc and one free together, as the slope between two lengths."""
     work, extra = PATTERNS[pattern]
-    counts = [inside(totals(program, work, 2 * pairs, extra, library, env), library)
+    counts = [outside(totals(program, work, 2 * pairs, extra, library, env), os.path.realpath(program))
               for pairs in (PAIRS, 3 * PAIRS)]
     return (counts[1] - counts[0]) / (2 * PAIRS)
 

@@ -33,8 +33,15 @@ typedef struct link {
 static link *lists[CLASSES + 1];
 static uint8_t class_of_size[TABLE_MAX / 16 + 1];
 static uint8_t class_of_piece[1u << (REGION_SHIFT - PIECE_SHIFT)];
-static char *region;
+static int started;
 static size_t region_used;
+
+/* A constant address: the allocator that does nothing does not look its region up either. */
+#define REGION ((char *)(1ul << 40))
+
+static inline uint8_t *piece_class(const void *obj) {
+    return &class_of_piece[((uintptr_t)obj >> PIECE_SHIFT) & ((1u << (REGION_SHIFT - PIECE_SHIFT)) - 1)];
+}
 
 static unsigned class_slow(size_t size) {
     if (size <= FINE_MAX)
@@ -52,14 +59,11 @@ static size_t size_of_class(unsigned cls) {
 }
 
 static int start(void) {
-    void *mapped = mmap(NULL, 1ul << REGION_SHIFT, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapped == MAP_FAILED)
+    void *mapped = mmap(REGION, 1ul << REGION_SHIFT, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (mapped != REGION)
         return 0;
-    region = mapped;
-    region_used = -(uintptr_t)mapped & ((1u << PIECE_SHIFT) - 1);
-    region += region_used;
-    region_used = 0;
+    started = 1;
     for (size_t i = 0; i <= TABLE_MAX / 16; i++)
         class_of_size[i] = (uint8_t)class_slow(i * 16);
     return 1;
@@ -69,10 +73,10 @@ static int start(void) {
 static char *take_pieces(size_t bytes, unsigned cls) {
     size_t piece = 1u << PIECE_SHIFT;
     size_t rounded = (bytes + piece - 1) & ~(piece - 1);
-    if ((!region && !start()) || rounded > (1ul << REGION_SHIFT) - 2 * piece - region_used)
+    if ((!started && !start()) || rounded > (1ul << REGION_SHIFT) - region_used)
         return NULL;
-    char *run = region + region_used;
-    memset(&class_of_piece[region_used >> PIECE_SHIFT], (int)cls, rounded >> PIECE_SHIFT);
+    char *run = REGION + region_used;
+    memset(piece_class(run), (int)cls, rounded >> PIECE_SHIFT);
     region_used += rounded;
     return run;
 }
@@ -115,13 +119,13 @@ LIMIT_API void *malloc(size_t size) {
 LIMIT_API void free(void *obj) {
     if (!obj)
         return;
-    unsigned cls = class_of_piece[(size_t)((char *)obj - region) >> PIECE_SHIFT];
+    unsigned cls = *piece_class(obj);
     ((link *)obj)->next = lists[cls];
     lists[cls] = obj;
 }
 
 LIMIT_API size_t malloc_usable_size(void *obj) {
-    return obj ? size_of_class(class_of_piece[(size_t)((char *)obj - region) >> PIECE_SHIFT]) : 0;
+    return obj ? size_of_class(*piece_class(obj)) : 0;
 }
 
 LIMIT_API void *calloc(size_t count, size_t size) {
