@@ -34,7 +34,7 @@ VARIANTS = {
     "hakmem-lean": ("libhakmem.so", "lean"),
     "hakmem-hardened": ("libhakmem-hardened.so", "balanced"),
 }
-PROGRAMS = ["works", "random_mixed"]
+PROGRAMS = ["works", "random_mixed", "soak"]
 KEPT_PREFIXES = ("HAKMEM_", "SCUDO_OPTIONS", "MIMALLOC_", "MALLOC_CONF", "TCMALLOC_")
 
 
