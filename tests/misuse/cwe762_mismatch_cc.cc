@@ -1,0 +1,224 @@
+/* cwe762_mismatch_cc.cc: an object is given back by another family than it came from, or with a wrong size or alignment
+ * (CWE-762); and the C++ ways to free twice or inside. The operators are called directly, as compilers do. */
+#include "misuse.h"
+
+#include <new>
+
+namespace {
+
+void *number() {
+    return ::operator new(40);
+}
+
+void malloc_delete(bool crime, size_t size) {
+    void *obj = take(size);
+    crime ? ::operator delete(hide(obj)) : drop(obj);
+}
+
+void malloc_delete_array(bool crime, size_t size) {
+    void *obj = take(size);
+    crime ? ::operator delete[](hide(obj)) : drop(obj);
+}
+
+void calloc_delete(bool crime, size_t size) {
+    void *obj = take_zeroed(1, size);
+    crime ? ::operator delete(hide(obj)) : drop(obj);
+}
+
+void strdup_delete(bool crime, size_t) {
+    void *text = strdup("text of libc");
+    crime ? ::operator delete[](hide(text)) : drop(text);
+}
+
+void realloc_delete(bool crime, size_t size) {
+    void *obj = resize(take(size), 2 * size);
+    crime ? ::operator delete(hide(obj)) : drop(obj);
+}
+
+void new_free(bool crime, size_t size) {
+    void *obj = ::operator new(size);
+    crime ? drop(obj) : ::operator delete(hide(obj));
+}
+
+void new_array_free(bool crime, size_t size) {
+    void *obj = ::operator new[](size);
+    crime ? drop(obj) : ::operator delete[](hide(obj));
+}
+
+void new_delete_array(bool crime, size_t size) {
+    void *obj = ::operator new(size);
+    crime ? ::operator delete[](hide(obj)) : ::operator delete(hide(obj));
+}
+
+void new_array_delete(bool crime, size_t size) {
+    void *obj = ::operator new[](size);
+    crime ? ::operator delete(hide(obj)) : ::operator delete[](hide(obj));
+}
+
+void new_realloc(bool crime, size_t size) {
+    void *obj = ::operator new(size);
+    if (crime)
+        drop(resize(obj, 2 * size));
+    else
+        ::operator delete(hide(obj));
+}
+
+void nothrow_free(bool crime, size_t size) {
+    void *obj = ::operator new(size, std::nothrow);
+    crime ? drop(obj) : ::operator delete(hide(obj), std::nothrow);
+}
+
+void aligned_alloc_delete(bool crime, size_t alignment) {
+    void *obj = take_aligned(alignment, 2 * alignment);
+    crime ? ::operator delete(hide(obj)) : drop(obj);
+}
+
+void aligned_new_free(bool crime, size_t alignment) {
+    void *obj = ::operator new(2 * alignment, std::align_val_t(alignment));
+    crime ? drop(obj) : ::operator delete(hide(obj), std::align_val_t(alignment));
+}
+
+void aligned_new_plain_delete(bool crime, size_t alignment) {
+    void *obj = ::operator new(2 * alignment, std::align_val_t(alignment));
+    crime ? ::operator delete(hide(obj)) : ::operator delete(hide(obj), std::align_val_t(alignment));
+}
+
+void plain_new_aligned_delete(bool crime, size_t alignment) {
+    void *obj = ::operator new(4 * alignment);
+    crime ? ::operator delete(hide(obj), std::align_val_t(alignment)) : ::operator delete(hide(obj));
+}
+
+void wrong_alignment(bool crime, size_t alignment) {
+    void *obj = ::operator new(4 * alignment, std::align_val_t(alignment));
+    ::operator delete(hide(obj), std::align_val_t(crime ? 2 * alignment : alignment));
+}
+
+void lesser_alignment(bool crime, size_t alignment) {
+    void *obj = ::operator new[](4 * alignment, std::align_val_t(alignment));
+    ::operator delete[](hide(obj), std::align_val_t(crime ? alignment / 2 : alignment));
+}
+
+void wrong_size(bool crime, size_t wrong) {
+    ::operator delete(hide(number()), crime ? wrong : 40);
+}
+
+void wrong_array_size(bool crime, size_t wrong) {
+    void *obj = ::operator new[](400);
+    ::operator delete[](hide(obj), crime ? wrong : 400);
+}
+
+void wrong_size_large(bool crime, size_t size) {
+    void *obj = ::operator new(size);
+    ::operator delete(hide(obj), crime ? size - 4096 : size);
+}
+
+void wrong_size_aligned(bool crime, size_t alignment) {
+    void *obj = ::operator new(3 * alignment, std::align_val_t(alignment));
+    ::operator delete(hide(obj), (crime ? 2 : 3) * alignment, std::align_val_t(alignment));
+}
+
+struct base {
+    long number = 1;
+    ~base() { number = 0; }
+};
+
+struct derived : base {
+    long more[20] = {};
+};
+
+/* No virtual destructor: the compiler passes the size of the base. */
+void through_the_base(bool crime, size_t) {
+    auto *obj = new derived;
+    if (crime)
+        delete static_cast<base *>(hide(obj));
+    else
+        delete obj;
+}
+
+/* The array has a cookie, so plain delete passes an address eight bytes inside. */
+void array_with_cookie(bool crime, size_t) {
+    auto *objs = new derived[5];
+    if (crime)
+        delete static_cast<derived *>(hide(objs));
+    else
+        delete[] objs;
+}
+
+void object_as_array(bool crime, size_t) {
+    auto *obj = new int(7);
+    if (crime)
+        delete[] static_cast<int *>(hide(obj));
+    else
+        delete obj;
+}
+
+void delete_twice(bool crime, size_t) {
+    void *obj = number(), *again = hide(obj);
+    ::operator delete(hide(obj), 40);
+    if (crime)
+        ::operator delete(again, 40);
+}
+
+void delete_then_free(bool crime, size_t) {
+    void *obj = number(), *again = hide(obj);
+    ::operator delete(hide(obj));
+    if (crime)
+        drop(again);
+}
+
+void delete_of_stack(bool crime, size_t) {
+    alignas(64) char local[64] = {};
+    ::operator delete(crime ? hide(local) : number());
+}
+
+void delete_inside(bool crime, size_t offset) {
+    char *obj = static_cast<char *>(::operator new[](200));
+    ::operator delete[](hide(obj + (crime ? offset : 0)));
+}
+
+#define FAMILY(name, run, arg) {name, "family mismatch", "family", SURE, run, arg}
+#define SIZE(name, run, arg)   {name, "size mismatch", "size", SURE, run, arg}
+#define ALIGN(name, run, arg)  {name, "alignment mismatch|family mismatch", "alignment", SURE, run, arg}
+const misuse_case cases[] = {
+    FAMILY("malloc_then_delete", malloc_delete, 40),
+    FAMILY("malloc_then_delete_large", malloc_delete, 1 << 20),
+    FAMILY("malloc_then_delete_array", malloc_delete_array, 40),
+    FAMILY("calloc_then_delete", calloc_delete, 3000),
+    FAMILY("strdup_then_delete_array", strdup_delete, 0),
+    FAMILY("realloc_then_delete", realloc_delete, 64),
+    FAMILY("new_then_free", new_free, 40),
+    FAMILY("new_then_free_medium", new_free, 50000),
+    FAMILY("new_then_free_large", new_free, 1 << 20),
+    FAMILY("new_array_then_free", new_array_free, 400),
+    FAMILY("new_then_delete_array", new_delete_array, 40),
+    FAMILY("new_array_then_delete", new_array_delete, 400),
+    {"new_then_realloc", "family mismatch|invalid realloc", "family", SURE, new_realloc, 100},
+    FAMILY("nothrow_new_then_free", nothrow_free, 64),
+    FAMILY("aligned_alloc_then_delete", aligned_alloc_delete, 64),
+    FAMILY("object_deleted_as_array", object_as_array, 0),
+    {"array_with_cookie_deleted_as_object", "misaligned free|interior free", "ledger", SURE,
+     array_with_cookie, 0},
+    ALIGN("aligned_new_then_free", aligned_new_free, 64),
+    ALIGN("aligned_new_then_plain_delete", aligned_new_plain_delete, 64),
+    ALIGN("plain_new_then_aligned_delete", plain_new_aligned_delete, 64),
+    ALIGN("aligned_delete_more_alignment", wrong_alignment, 64),
+    ALIGN("aligned_delete_more_alignment_4096", wrong_alignment, 4096),
+    ALIGN("aligned_delete_less_alignment", lesser_alignment, 128),
+    SIZE("sized_delete_one_less", wrong_size, 39),
+    SIZE("sized_delete_one_more", wrong_size, 41),
+    SIZE("sized_delete_much_more", wrong_size, 4000),
+    SIZE("sized_delete_one_byte", wrong_size, 1),
+    SIZE("sized_delete_array", wrong_array_size, 392),
+    SIZE("sized_delete_large", wrong_size_large, 1 << 20),
+    SIZE("sized_delete_aligned", wrong_size_aligned, 64),
+    SIZE("sized_delete_through_the_base", through_the_base, 0),
+    {"delete_twice", "double free", "ledger", SURE, delete_twice, 0},
+    {"delete_then_free", "double free", "ledger", SURE, delete_then_free, 0},
+    {"delete_of_stack", "invalid free", "ledger", SURE, delete_of_stack, 0},
+    {"delete_inside_at_32", "interior free", "ledger", SURE, delete_inside, 32},
+    {"delete_inside_at_4", "misaligned free", "ledger", SURE, delete_inside, 4},
+};
+
+} // namespace
+
+MISUSE_GROUP(cwe762_mismatch_cc, "762", cases);
