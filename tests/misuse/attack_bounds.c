@@ -15,11 +15,13 @@ static void write_target(void *from, size_t words) {
 }
 
 static void look(bool crime) {
-    take_many(tries, 2048, SIZE);
-    if (!crime)
-        return;
-    check_placed(tries, 2048, target, sizeof target);
-    check_overlap(tries, 2048, SIZE);
+    for (size_t i = 0; i < 2048; i++) {
+        tries[i] = take(SIZE);
+        if (crime)
+            check_placed(&tries[i], 1, target, sizeof target);
+    }
+    if (crime)
+        check_overlap(tries, 2048, SIZE);
 }
 
 /* Every second object is freed; a write runs from a live one over its neighbours. */

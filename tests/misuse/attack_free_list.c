@@ -28,13 +28,15 @@ static void set_target(void) {
         target[i] = ((SIZE + 8 + 15) & ~15u) | 1; /* a size that glibc would accept, in every place */
 }
 
-/* Takes back all there is, looks for the target; at the end the process exits, which may check the heap. */
+/* Takes back all there is and looks for the target each time; the exit of the process may check the heap as well. */
 static void collect(size_t size, bool crime) {
-    take_many(tries, TRIES, size);
-    if (crime) {
-        check_placed(tries, TRIES, target, sizeof target);
-        check_overlap(tries, 64, size);
+    for (size_t i = 0; i < TRIES; i++) {
+        tries[i] = take(size);
+        if (crime)
+            check_placed(&tries[i], 1, target, sizeof target);
     }
+    if (crime)
+        check_overlap(tries, 64, size);
 }
 
 static void by_dangling_pointer(bool crime, size_t form) {
@@ -100,11 +102,12 @@ static void by_partial_overwrite(bool crime, size_t bits) {
     drop(objs[6]);
     if (crime)
         put(objs[6], 0, get(objs[6], 0) ^ (int)bits);
-    objs[2] = take(SIZE);
-    objs[5] = take(SIZE);
+    objs[2] = NULL;
     objs[6] = take(SIZE);
+    objs[5] = take(SIZE);
     if (crime)
         check_overlap(objs, 8, SIZE);
+    objs[2] = take(SIZE);
 }
 
 static void by_write_after_medium_free(bool crime, size_t size) {

@@ -1,5 +1,6 @@
 /* cwe762_mismatch_cc.cc: an object is given back by another family than it came from, or with a wrong size or alignment
- * (CWE-762); and the C++ ways to free twice or inside. The operators are called directly, as compilers do. */
+ * (CWE-762); and the C++ ways to free twice or inside. The operators are called directly, as compilers do, and never inside ?:,
+ * because clang 19 then emits both calls. */
 #include "misuse.h"
 
 #include <new>
@@ -12,47 +13,74 @@ void *number() {
 
 void malloc_delete(bool crime, size_t size) {
     void *obj = take(size);
-    crime ? ::operator delete(hide(obj)) : drop(obj);
+    if (crime)
+        ::operator delete(hide(obj));
+    else
+        drop(obj);
 }
 
 void malloc_delete_array(bool crime, size_t size) {
     void *obj = take(size);
-    crime ? ::operator delete[](hide(obj)) : drop(obj);
+    if (crime)
+        ::operator delete[](hide(obj));
+    else
+        drop(obj);
 }
 
 void calloc_delete(bool crime, size_t size) {
     void *obj = take_zeroed(1, size);
-    crime ? ::operator delete(hide(obj)) : drop(obj);
+    if (crime)
+        ::operator delete(hide(obj));
+    else
+        drop(obj);
 }
 
 void strdup_delete(bool crime, size_t) {
     void *text = strdup("text of libc");
-    crime ? ::operator delete[](hide(text)) : drop(text);
+    if (crime)
+        ::operator delete[](hide(text));
+    else
+        drop(text);
 }
 
 void realloc_delete(bool crime, size_t size) {
     void *obj = resize(take(size), 2 * size);
-    crime ? ::operator delete(hide(obj)) : drop(obj);
+    if (crime)
+        ::operator delete(hide(obj));
+    else
+        drop(obj);
 }
 
 void new_free(bool crime, size_t size) {
     void *obj = ::operator new(size);
-    crime ? drop(obj) : ::operator delete(hide(obj));
+    if (crime)
+        drop(obj);
+    else
+        ::operator delete(hide(obj));
 }
 
 void new_array_free(bool crime, size_t size) {
     void *obj = ::operator new[](size);
-    crime ? drop(obj) : ::operator delete[](hide(obj));
+    if (crime)
+        drop(obj);
+    else
+        ::operator delete[](hide(obj));
 }
 
 void new_delete_array(bool crime, size_t size) {
     void *obj = ::operator new(size);
-    crime ? ::operator delete[](hide(obj)) : ::operator delete(hide(obj));
+    if (crime)
+        ::operator delete[](hide(obj));
+    else
+        ::operator delete(hide(obj));
 }
 
 void new_array_delete(bool crime, size_t size) {
     void *obj = ::operator new[](size);
-    crime ? ::operator delete(hide(obj)) : ::operator delete[](hide(obj));
+    if (crime)
+        ::operator delete(hide(obj));
+    else
+        ::operator delete[](hide(obj));
 }
 
 void new_realloc(bool crime, size_t size) {
@@ -65,27 +93,42 @@ void new_realloc(bool crime, size_t size) {
 
 void nothrow_free(bool crime, size_t size) {
     void *obj = ::operator new(size, std::nothrow);
-    crime ? drop(obj) : ::operator delete(hide(obj), std::nothrow);
+    if (crime)
+        drop(obj);
+    else
+        ::operator delete(hide(obj), std::nothrow);
 }
 
 void aligned_alloc_delete(bool crime, size_t alignment) {
     void *obj = take_aligned(alignment, 2 * alignment);
-    crime ? ::operator delete(hide(obj)) : drop(obj);
+    if (crime)
+        ::operator delete(hide(obj));
+    else
+        drop(obj);
 }
 
 void aligned_new_free(bool crime, size_t alignment) {
     void *obj = ::operator new(2 * alignment, std::align_val_t(alignment));
-    crime ? drop(obj) : ::operator delete(hide(obj), std::align_val_t(alignment));
+    if (crime)
+        drop(obj);
+    else
+        ::operator delete(hide(obj), std::align_val_t(alignment));
 }
 
 void aligned_new_plain_delete(bool crime, size_t alignment) {
     void *obj = ::operator new(2 * alignment, std::align_val_t(alignment));
-    crime ? ::operator delete(hide(obj)) : ::operator delete(hide(obj), std::align_val_t(alignment));
+    if (crime)
+        ::operator delete(hide(obj));
+    else
+        ::operator delete(hide(obj), std::align_val_t(alignment));
 }
 
 void plain_new_aligned_delete(bool crime, size_t alignment) {
     void *obj = ::operator new(4 * alignment);
-    crime ? ::operator delete(hide(obj), std::align_val_t(alignment)) : ::operator delete(hide(obj));
+    if (crime)
+        ::operator delete(hide(obj), std::align_val_t(alignment));
+    else
+        ::operator delete(hide(obj));
 }
 
 void wrong_alignment(bool crime, size_t alignment) {

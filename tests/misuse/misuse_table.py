@@ -1,0 +1,195 @@
+"""misuse_table.py: what each allocator detects, as docs/DETECTION.md.
+
+Builds the corpus and both variants with Bazel, runs every crime and every twin several times on hakmem and on the peers that
+Debian packages, and writes the page. Start it as tools/misuse_table.
+"""
+import argparse
+import glob
+import os
+import subprocess
+import sys
+
+import misuse_cases as misuse
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILT = ["tests/misuse/misuse", "allocator/libhakmem-hardened.so", "allocator/libhakmem.so"]
+CWES = {
+    "415": "double free", "416": "use after free", "122": "heap overflow", "124": "underwrite", "126": "overread",
+    "127": "underread", "590": "free of memory not on the heap", "761": "free not at the start",
+    "762": "mismatched routines", "attack": "attacks",
+}
+SCUDO_ALL = ("dealloc_type_mismatch=1:delete_size_mismatch=1:zero_contents=1:"
+             "thread_local_quarantine_size_kb=64:quarantine_size_kb=256")
+SCUDO_SAMPLED = "GWP_ASAN_Enabled=1:GWP_ASAN_SampleRate=1:GWP_ASAN_MaxSimultaneousAllocations=10000"
+# How every object of hakmem-hardened becomes a sampled one, and how none does. Used once "sample" is in.
+HAKMEM_SAMPLE_ALL = {"HAKMEM_SAMPLE_RATE": "1"}
+HAKMEM_SAMPLE_NONE = {"HAKMEM_HARDENING": "sample:off"}
+MARKS = {"detected": "yes", "silent": "-", "won": "WON", "n/a": "n/a", "wrong": "other", "broken": "broken"}
+
+
+def the_one(pattern, package):
+    found = sorted(glob.glob(pattern))
+    if not found:
+        sys.exit(f"misuse_table: {package} is not installed ({pattern}); tools/setup installs it")
+    return found[-1]
+
+
+def peers():
+    mimalloc = the_one("/usr/lib/*/libmimalloc.so.2*", "libmimalloc2.0")
+    scudo = the_one("/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.scudo_standalone-*64.so", "libclang-rt-19-dev")
+    return [
+        misuse.Allocator("glibc", {}, False),
+        misuse.Allocator("mimalloc", {"LD_PRELOAD": mimalloc}, False),
+        misuse.Allocator("scudo", {"LD_PRELOAD": scudo}, False),
+        misuse.Allocator("scudo, all on", {"LD_PRELOAD": scudo, "SCUDO_OPTIONS": SCUDO_ALL}, False),
+        misuse.Allocator("scudo, all sampled", {"LD_PRELOAD": scudo, "SCUDO_OPTIONS": SCUDO_SAMPLED}, False),
+    ]
+
+
+def own(hardened, speed):
+    hakmem = {"LD_PRELOAD": hardened}
+    found = [misuse.Allocator("hakmem-hardened", hakmem, True)]
+    if "sample" in misuse.MITIGATIONS_IN:
+        found.append(misuse.Allocator("unsampled", {**hakmem, **HAKMEM_SAMPLE_NONE}, True))
+        found.append(misuse.Allocator("all sampled", {**hakmem, **HAKMEM_SAMPLE_ALL}, True))
+    # No crash line is demanded of the speed variant, so it is judged as the peers are.
+    return found + [misuse.Allocator("hakmem (speed)", {"LD_PRELOAD": speed}, False)]
+
+
+def build():
+    targets = ["//" + ":".join(path.rsplit("/", 1)) for path in BUILT]
+    subprocess.run(["bazel", "build", *targets], cwd=ROOT, check=True)
+    out = subprocess.run(["bazel", "info", "bazel-bin"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [os.path.join(out.strip(), path) for path in BUILT]
+
+
+def package_versions():
+    names = ["libc6", "libmimalloc2.0", "libclang-rt-19-dev"]
+    out = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}, ", *names], capture_output=True, text=True)
+    return out.stdout.strip(", ")
+
+
+def show_progress(name):
+    def show(number, total):
+        if sys.stderr.isatty():
+            print(f"\r{name}: {number} of {total}", end="\n" if number == total else "", file=sys.stderr)
+        elif number == total:
+            print(f"{name}: {total} runs", file=sys.stderr)
+    return show
+
+
+def share(results, cases, verdicts):
+    """Runs with one of the verdicts, and all runs in which the crime was possible."""
+    outcomes = [o.verdict for case in cases for o in results[case.name, "crime"] if o.verdict != "n/a"]
+    return sum(v in verdicts for v in outcomes), len(outcomes)
+
+
+def percent(part, whole):
+    """Rounded down, so that 100 means every run."""
+    return "n/a" if whole == 0 else str(100 * part // whole)
+
+
+def row(cells):
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def header(cells):
+    return [row(cells), row(["---"] * len(cells))]
+
+
+def cwe_table(cases, table):
+    lines = header(["allocator"] + [f"{c} {CWES[c]}" for c in CWES if c != "attack"] + ["all of these"])
+    plain = [case for case in cases if case.cwe != "attack"]
+    for allocator, results in table:
+        cells = [percent(*share(results, [c for c in plain if c.cwe == cwe], ("detected",)))
+                 for cwe in CWES if cwe != "attack"]
+        lines.append(row([allocator.name, *cells, percent(*share(results, plain, ("detected",)))]))
+    lines.append(row(["programs", *[sum(c.cwe == cwe for c in plain) for cwe in CWES if cwe != "attack"], len(plain)]))
+    return lines
+
+
+def attack_table(cases, table):
+    attacks = [case for case in cases if case.cwe == "attack"]
+    lines = header(["allocator", "primitives won (% of runs)", "detected (% of runs)", "attacks that ever won",
+                    "false alarms (twins that did not run to their end)"])
+    for allocator, results in table:
+        ever = sum(any(o.verdict == "won" for o in results[c.name, "crime"]) for c in attacks)
+        alarms = sum(any(o.verdict not in ("silent", "n/a") for o in results[c.name, "twin"]) for c in cases)
+        lines.append(row([allocator.name, percent(*share(results, attacks, ("won",))),
+                          percent(*share(results, attacks, ("detected",))), f"{ever} of {len(attacks)}",
+                          f"{alarms} of {len(cases)}"]))
+    return lines
+
+
+def mark(outcomes):
+    """One word, or how often each verdict came."""
+    verdicts = [o.verdict for o in outcomes]
+    if len(set(verdicts)) == 1:
+        return MARKS[verdicts[0]]
+    return ", ".join(f"{MARKS[v]} {100 * verdicts.count(v) / len(verdicts):.0f} %" for v in sorted(set(verdicts)))
+
+
+def case_key(case):
+    """The cells of a case's row that come from the corpus alone; misuse_doc_test compares them."""
+    return [f"`{case.name}`", case.needs if misuse.is_in(case) else f"{case.needs} (not yet)", case.sure,
+            " or ".join(case.crimes)]
+
+
+def case_tables(cases, table):
+    lines = []
+    for cwe, title in CWES.items():
+        lines += ["", f"### {title if cwe == 'attack' else f'CWE-{cwe}: {title}'}", ""]
+        lines += header(["program", "needs", "how surely", "crime named"] + [a.name for a, _ in table])
+        for case in cases:
+            if case.cwe == cwe:
+                lines.append(row(case_key(case) + [mark(results[case.name, "crime"]) for _, results in table]))
+    return lines
+
+
+INTRO = """# What is detected
+
+Generated by `tools/misuse_table`; do not edit. {cases} misuse programs (tests/misuse) commit one crime each, {repeat} times; the same
+programs without their crime are the twins. The same binary runs on every allocator by LD_PRELOAD. Peers: {versions}; scudo with
+all its optional checks on, and with every object sampled, as well.
+
+A crime is detected when a signal ends the process before the program does. For the peers any abort or fault counts. An attack
+wins when it holds two live objects that overlap, an object at an address of its choice, a write there, or a dangling
+pointer into a live object. Percentages are of the runs in which the allocator offers the call at all (the C23 sized frees are
+missing in the peers), rounded down.
+
+`needs` names the mitigation that finds the crime; "not yet" is one that hakmem-hardened does not have yet. `how surely`: *sure* by
+design every time, *sampled* when the object is between guards, *chance* depends on placement, *not won* nothing need be
+detected as long as no primitive is won. In the columns: *yes* detected (for hakmem-hardened with a crash line that names a crime of
+the fourth column), *other* ended by a crash line that does not, *-* not detected, *WON* a primitive was won.
+"""
+
+
+def page(cases, table, repeat):
+    lines = [INTRO.format(cases=len(cases), repeat=repeat, versions=package_versions())]
+    lines += ["## Detected, % of runs, by CWE", "", *cwe_table(cases, table)]
+    lines += ["", "## Attacks and false alarms", "", *attack_table(cases, table)]
+    lines += ["", "## Mitigations", "", *header(["name", "what it is", "state"])]
+    lines += [row([n, what, "in" if n in misuse.MITIGATIONS_IN else "not yet"]) for n, what in misuse.MITIGATIONS.items()]
+    lines += ["", "## Every program", *case_tables(cases, table)]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeat", type=int, default=20)
+    parser.add_argument("--output", default=os.path.join(ROOT, "docs/DETECTION.md"))
+    parser.add_argument("--built", nargs=3, metavar=("PROGRAM", "HARDENED", "SPEED"), help="use these, build nothing")
+    args = parser.parse_args()
+    program, hardened, speed = args.built or build()
+    cases, table = misuse.read_cases(program), []
+    for allocator in own(hardened, speed) + peers():
+        results = misuse.run_all(program, allocator, cases, ["crime", "twin"], args.repeat,
+                                 progress=show_progress(allocator.name))
+        table.append((allocator, results))
+    with open(args.output, "w", encoding="utf-8") as out:
+        out.write(page(cases, table, args.repeat))
+    print(f"wrote {os.path.relpath(args.output)}")
+
+
+if __name__ == "__main__":
+    main()
