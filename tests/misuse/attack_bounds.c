@@ -81,10 +81,10 @@ static void after_large(bool crime, size_t length) {
 
 #define ANY "heap overflow|heap underflow|write after free|out-of-bounds access"
 static const misuse_case cases[] = {
-    {"attack_stream_forward_400", ANY, "canary", SURE, stream_forward, 400},
-    {"attack_stream_forward_16_kib", ANY, "canary", SURE, stream_forward, 16384},
-    {"attack_stream_backward_400", ANY, "canary", SURE, stream_backward, 400},
-    {"attack_stream_backward_16_kib", ANY, "canary", SURE, stream_backward, 16384},
+    {"attack_stream_forward_400", ANY, "sweep", SURE, stream_forward, 400},
+    {"attack_stream_forward_16_kib", ANY, "sweep", SURE, stream_forward, 16384},
+    {"attack_stream_backward_400", ANY, "sweep", SURE, stream_backward, 400},
+    {"attack_stream_backward_16_kib", ANY, "sweep", SURE, stream_backward, 16384},
     {"attack_start_of_page", ANY, "sweep", NOT_WON, start_of_block, 4096},
     {"attack_start_of_64_kib", ANY, "sweep", NOT_WON, start_of_block, 65536},
     {"attack_start_of_2_mib", ANY, "sweep", NOT_WON, start_of_block, 2 << 20},

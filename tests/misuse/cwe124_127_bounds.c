@@ -63,9 +63,16 @@ static void read_past(bool crime, size_t distance) {
     drop(obj);
 }
 
+/* The byte after the object may share its last page; the page after that is a guard. */
 static void read_past_large(bool crime, size_t size) {
     char *obj = take(size);
     get(obj, (ptrdiff_t)(size - !crime));
+    drop(obj);
+}
+
+static void read_page_past_large(bool crime, size_t size) {
+    char *obj = take(size);
+    get(obj, (ptrdiff_t)(crime ? size + 4096 : size - 1));
     drop(obj);
 }
 
@@ -138,8 +145,9 @@ static const misuse_case overread[] = {
     READ("overread_at_8", read_past, 8),
     READ("overread_at_64", read_past, 64),
     READ("overread_at_5000", read_past, 5000),
-    GUARDED("overread_large", read_past_large, 1 << 20),
-    GUARDED("overread_huge", read_past_large, 64 << 20),
+    READ("overread_by_1_large", read_past_large, 1 << 20),
+    GUARDED("overread_page_past_large", read_page_past_large, 1 << 20),
+    GUARDED("overread_page_past_huge", read_page_past_large, 64 << 20),
     READ("overread_no_terminator", no_terminator, 32),
     READ("overread_echo_300", echo, 300),
     READ("overread_echo_64_kib", echo, 65535),

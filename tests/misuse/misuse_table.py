@@ -121,6 +121,15 @@ def attack_table(cases, table):
     return lines
 
 
+def mitigation_table(cases, results):
+    lines = header(["name", "what it is", "state", "programs that need it", "detected (% of runs)", "won (% of runs)"])
+    for name, what in misuse.MITIGATIONS.items():
+        needing = [case for case in cases if case.needs == name]
+        lines.append(row([name, what, "in" if name in misuse.MITIGATIONS_IN else "not yet", len(needing),
+                          percent(*share(results, needing, ("detected",))), percent(*share(results, needing, ("won",)))]))
+    return lines
+
+
 def mark(outcomes):
     """One word, or how often each verdict came."""
     verdicts = [o.verdict for o in outcomes]
@@ -168,8 +177,7 @@ def page(cases, table, repeat):
     lines = [INTRO.format(cases=len(cases), repeat=repeat, versions=package_versions())]
     lines += ["## Detected, % of runs, by CWE", "", *cwe_table(cases, table)]
     lines += ["", "## Attacks and false alarms", "", *attack_table(cases, table)]
-    lines += ["", "## Mitigations", "", *header(["name", "what it is", "state"])]
-    lines += [row([n, what, "in" if n in misuse.MITIGATIONS_IN else "not yet"]) for n, what in misuse.MITIGATIONS.items()]
+    lines += ["", "## Mitigations of hakmem-hardened", "", *mitigation_table(cases, table[0][1])]
     lines += ["", "## Every program", *case_tables(cases, table)]
     return "\n".join(lines) + "\n"
 
