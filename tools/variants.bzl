@@ -1,0 +1,174 @@
+"""What hakmem is built into, once per variant, and how tests run on both.
+
+hak_core        core_speed, core_hardened: the core with prefixed symbols and asserts on, for tests and fuzzers
+hak_products    hakmem[-hardened] (for `malloc =`), the .a, the .so and the .so for programs that dlopen it
+hak_variant_test, hak_preload_test    one test per variant
+"""
+
+load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
+load("@rules_shell//shell:sh_test.bzl", "sh_test")
+
+VARIANTS = {
+    "speed": [],
+    "hardened": ["HAK_HARDENED=1"],
+}
+
+# The name that a variant's products carry.
+PRODUCTS = {
+    "speed": "hakmem",
+    "hardened": "hakmem-hardened",
+}
+
+# Sanitizers and coverage bring their own malloc: for targets that replace it.
+NOT_INSTRUMENTED = select({
+    "//tools:instrumented": ["//tools:incompatible"],
+    "//conditions:default": [],
+})
+
+# -fno-builtin: the compiler must not make a malloc out of our malloc's body, nor a calloc out of our calloc's.
+HAK_COPTS = [
+    "-std=gnu17",
+    "-D_GNU_SOURCE",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-fno-builtin",
+]
+
+_PRODUCT_COPTS = HAK_COPTS + [
+    "-fvisibility=hidden",
+    "-fno-semantic-interposition",
+    "-fno-plt",
+]
+
+def hak_core(srcs, variant_srcs, hdrs):
+    """core_<variant>: cc_library of `srcs` + `variant_srcs[variant]`, symbols prefixed hak_<variant>_."""
+    for variant, defines in VARIANTS.items():
+        cc_library(
+            name = "core_" + variant,
+            srcs = srcs + variant_srcs[variant],
+            hdrs = hdrs,
+            copts = HAK_COPTS,
+            defines = ["HAK_PREFIX=hak_%s_" % variant] + defines,
+            local_defines = ["HAK_DEBUG=1"],
+            linkopts = ["-pthread"],
+            linkstatic = True,
+            visibility = ["//visibility:public"],
+        )
+
+def _shared_object(name, srcs, defines, tls_model, version_script):
+    cc_binary(
+        name = name,
+        srcs = srcs,
+        additional_linker_inputs = [version_script],
+        copts = _PRODUCT_COPTS + ["-ftls-model=" + tls_model] + select({
+            "//tools:gcc": [],
+            "//conditions:default": ["-flto=thin"],
+        }),
+        linkopts = [
+            "-Wl,--as-needed",  # Bazel appends -lstdc++ -lm
+            "-Wl,--version-script=$(location %s)" % version_script,
+            "-Wl,-z,now,-z,relro",
+            "-Wl,-soname," + name,
+        ] + select({
+            "//tools:gcc": [],
+            "//conditions:default": [
+                "-flto=thin",
+                "-fuse-ld=lld-19",
+            ],
+        }),
+        linkshared = True,
+        linkstatic = True,
+        local_defines = defines,
+        target_compatible_with = NOT_INSTRUMENTED,
+        visibility = ["//visibility:public"],
+    )
+
+def hak_products(srcs, variant_srcs, version_script):
+    """Per variant: <product>, lib<product>.a, lib<product>.so and lib<product>-dlopen.so."""
+    for variant, defines in VARIANTS.items():
+        product = PRODUCTS[variant]
+        all_srcs = srcs + variant_srcs[variant]
+        cc_library(
+            name = product,
+            srcs = all_srcs,
+            copts = _PRODUCT_COPTS + ["-ftls-model=initial-exec"],
+            linkopts = ["-pthread"],
+            linkstatic = True,
+            alwayslink = True,
+            local_defines = defines,
+            target_compatible_with = NOT_INSTRUMENTED,
+            visibility = ["//visibility:public"],
+        )
+
+        # One object in which only the documented symbols are global: nothing of ours can clash with a program's names.
+        native.genrule(
+            name = "archive_" + variant,
+            srcs = [":" + product],
+            outs = ["lib%s.a" % product],
+            cmd = " && ".join([
+                "ld -r --whole-archive $(SRCS) -o $(@D)/%s.o" % product,
+                "objcopy --localize-hidden $(@D)/%s.o" % product,
+                "rm -f $@",
+                "ar rcsD $@ $(@D)/%s.o" % product,
+                "rm $(@D)/%s.o" % product,
+            ]),
+            target_compatible_with = NOT_INSTRUMENTED,
+            visibility = ["//visibility:public"],
+        )
+        _shared_object("lib%s.so" % product, all_srcs, defines, "initial-exec", version_script)
+        _shared_object("lib%s-dlopen.so" % product, all_srcs, defines, "global-dynamic", version_script)
+
+def _variants(only, why):
+    if not only:
+        return VARIANTS.keys()
+    if only not in VARIANTS or not why:
+        fail("only = %r needs a variant's name and a reason in why" % only)
+    return [only]
+
+def hak_variant_test(name, srcs, deps = [], size = "small", linkopts = [], only = None, why = "", **kwargs):
+    """<name>_<variant>_test: a cmocka cc_test on each variant's core. Opt out by only = "hardened", why = "reason"."""
+    for variant in _variants(only, why):
+        cc_test(
+            name = "%s_%s_test" % (name, variant),
+            size = size,
+            srcs = srcs,
+            linkopts = linkopts + ["-lcmocka"],
+            linkstatic = True,
+            deps = deps + ["//allocator:core_" + variant],
+            **kwargs
+        )
+
+def hak_preload_test(
+        name,
+        program,
+        args = [],
+        data = [],
+        size = "medium",
+        preload = True,
+        flavour = "",
+        only = None,
+        why = "",
+        **kwargs):
+    """<name>_<variant>_test: runs `program` (a label: script or cc_binary) with `args` under each variant's .so.
+
+    The program finds HAKMEM_TEST_LIBRARY (absolute path of the .so) and HAKMEM_TEST_VARIANT in its environment;
+    with preload = False it is not preloaded and does that itself. flavour = "-dlopen" takes the other .so.
+    """
+    for variant in _variants(only, why):
+        library = "//allocator:lib%s%s.so" % (PRODUCTS[variant], flavour)
+        sh_test(
+            name = "%s_%s_test" % (name, variant),
+            size = size,
+            srcs = ["//tools:run_preload.sh"],
+            args = [
+                variant,
+                "preload" if preload else "no-preload",
+                "$(location %s)" % library,
+                "$(location %s)" % program,
+            ] + args,
+            data = data + [library, program],
+            target_compatible_with = NOT_INSTRUMENTED,
+            **kwargs
+        )
