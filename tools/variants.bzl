@@ -25,6 +25,13 @@ NOT_INSTRUMENTED = select({
     "//conditions:default": [],
 })
 
+# For tests about clang's own code.
+PLAIN_CLANG = select({
+    "//tools:gcc": ["//tools:incompatible"],
+    "//tools:instrumented": ["//tools:incompatible"],
+    "//conditions:default": [],
+})
+
 # -fno-builtin: the compiler must not make a malloc out of our malloc's body, nor a calloc out of our calloc's.
 HAK_COPTS = [
     "-std=gnu17",
@@ -40,6 +47,7 @@ _PRODUCT_COPTS = HAK_COPTS + [
     "-fvisibility=hidden",
     "-fno-semantic-interposition",
     "-fno-plt",
+    "-fomit-frame-pointer",  # Bazel's toolchain keeps it
 ]
 
 def hak_core(srcs, variant_srcs, hdrs):
@@ -69,6 +77,7 @@ def _shared_object(name, srcs, defines, tls_model, version_script):
         linkopts = [
             "-Wl,--as-needed",  # Bazel appends -lstdc++ -lm
             "-Wl,--version-script=$(location %s)" % version_script,
+            "-Wl,-Bsymbolic-functions",
             "-Wl,-z,now,-z,relro",
             "-Wl,-soname," + name,
         ] + select({

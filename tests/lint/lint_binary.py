@@ -1,0 +1,48 @@
+#!/usr/bin/env -S python3 -B
+"""lint_binary.py: rules about what was built. Prints what breaks the rule; exit 1 if anything does.
+
+exports LIBRARY.so EXPORTS.txt    the dynamic symbols are exactly those of the list, and libc is all that is needed
+prefix ARCHIVE.a PREFIX           every external symbol begins with the prefix
+"""
+import re
+import subprocess
+import sys
+
+
+def output_of(*command):
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+def defined_symbols(path, *flags):
+    return set(output_of("llvm-nm-19", "--defined-only", "--extern-only", "--just-symbol-name", *flags, path).split()) - {""}
+
+
+def documented(path):
+    with open(path, encoding="utf-8") as text:
+        return {word for line in text for word in line.split("#")[0].split()}
+
+
+def check_exports(library, exports):
+    exported, wanted = {name.split("@")[0] for name in defined_symbols(library, "--dynamic")}, documented(exports)
+    yield from (f"exported, but not documented: {name}" for name in sorted(exported - wanted))
+    yield from (f"documented, but not exported: {name}" for name in sorted(wanted - exported))
+    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", output_of("llvm-readelf-19", "--dynamic-table", library))
+    if needed != ["libc.so.6"]:
+        yield f"NEEDED is {needed}, not libc.so.6 alone"
+
+
+def check_prefix(archive, prefix):
+    symbols = {name for name in defined_symbols(archive) if not name.endswith(":")}
+    if not any(name == prefix + "malloc" for name in symbols):
+        yield f"{prefix}malloc is missing: is this the core?"
+    yield from (f"does not begin with {prefix}: {name}" for name in sorted(symbols) if not name.startswith(prefix))
+
+
+def main():
+    check = {"exports": check_exports, "prefix": check_prefix}[sys.argv[1]]
+    complaints = list(check(*sys.argv[2:]))
+    print("\n".join(complaints) or "nothing to complain about")
+    sys.exit(1 if complaints else 0)
+
+
+main()

@@ -1,0 +1,162 @@
+#!/usr/bin/env -S python3 -B
+"""lint_tree.py CHECK WORKSPACE: rules about the source tree. Prints what breaks the rule; exit 1 if anything does.
+
+Bazel shows a test only the files that it names; these rules are about every file, so the tree is found through the real path
+of WORKSPACE, and the tests always run (tag "external")."""
+import os
+import re
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SKIPPED = {".git", "third_party", "out", "__pycache__", "node_modules"}
+C_STANDARD = set("""assert ctype errno float inttypes iso646 limits math setjmp stdalign stdarg stdatomic stdbool stddef
+    stdint stdio stdlib stdnoreturn string time uchar wchar""".split())
+COMPILER = {"immintrin", "x86intrin", "arm_neon", "cpuid"}
+COMMON_NAMES = {"BUILD.bazel", "README.md", "__init__.py"}
+
+
+def tree(root):
+    """All files of the tree, as paths relative to its root."""
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(f for f in folders if f not in SKIPPED and not f.startswith("bazel-"))
+        for name in sorted(files):
+            yield os.path.relpath(os.path.join(folder, name), root)
+
+
+def sources(root, *suffixes, folders=None):
+    for path in tree(root):
+        if path.endswith(suffixes) and (folders is None or path.split(os.sep)[0] in folders):
+            yield path
+
+
+def read(root, path):
+    with open(os.path.join(root, path), encoding="utf-8") as text:
+        return text.read()
+
+
+def check_variant_if(root):
+    """Exactly one conditional of the preprocessor asks for the variant: in allocator/policy.h."""
+    found = []
+    for path in sources(root, ".c", ".h", ".cc"):
+        for number, line in enumerate(read(root, path).replace("\\\n", " ").splitlines(), 1):
+            if re.match(r"\s*#\s*(if|ifdef|ifndef|elif|elifdef)\b.*HAK_HARDENED", line):
+                found.append(f"{path}:{number}: {line.strip()}")
+    if len(found) != 1 or not found[0].startswith("allocator/policy.h:"):
+        yield f"want one variant #if, in allocator/policy.h; found {len(found)}:"
+        yield from found
+
+
+class Layers:
+    def __init__(self):
+        self.layer, self.across, self.os_headers, self.hardening = {}, set(), set(), 0
+        for line in read(HERE, "layers.txt").splitlines():
+            word, *rest = line.split("#")[0].split() or [""]
+            if word == "layer":
+                self.layer.update({name: int(rest[0]) for name in rest[1:]})
+            elif word == "across":
+                self.across = set(rest)
+            elif word == "os_headers":
+                self.os_headers = set(rest)
+            elif word == "hardening":
+                self.hardening = int(rest[0])
+
+    def knows(self, path):
+        return path.startswith("hardening/") or stem(path) in self.layer or stem(path) in self.across
+
+    def highest(self, path):
+        """The highest layer that the file may include."""
+        if path.startswith("hardening/"):
+            return self.hardening
+        if stem(path) in self.across:
+            return 3 if path.endswith(".h") else 5
+        return self.layer[stem(path)]
+
+    def complaint(self, path, included, quoted):
+        """Why `path` may not include it, or None."""
+        if not quoted:
+            base = included[:-2]
+            if base in C_STANDARD or base in COMPILER or stem(path) in self.os_headers:
+                return None
+            return "a header of the operating system"
+        if included == "include/hakmem.h":
+            return "not for hardening" if path.startswith("hardening/") else None
+        if included.startswith("hardening/"):
+            return None if path.startswith("hardening/") or path == "allocator/policy.h" else "only policy.h does"
+        if not included.startswith("allocator/") or not self.knows(included):
+            return "unknown: not in layers.txt"
+        if stem(included) in self.across:
+            core_header = path.endswith(".h") and stem(path) in self.layer
+            return "policy.h is for .c files" if stem(included) == "policy" and core_header else None
+        above = self.layer[stem(included)] > self.highest(path)
+        return f"layer {self.layer[stem(included)]} is above {self.highest(path)}" if above else None
+
+
+def stem(path):
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def check_includes(root):
+    """Files of allocator/ and hardening/ include only what layers.txt allows."""
+    layers = Layers()
+    for path in sources(root, ".c", ".h", folders={"allocator", "hardening"}):
+        if not layers.knows(path):
+            yield f"{path}: not in layers.txt"
+            continue
+        for number, line in enumerate(read(root, path).splitlines(), 1):
+            found = re.match(r'\s*#\s*include\s*([<"])([^>"]+)', line)
+            reason = found and layers.complaint(path, found[2], found[1] == '"')
+            if reason:
+                yield f"{path}:{number}: must not include {found[2]}: {reason}"
+
+
+def check_headers(root):
+    """Each header of ours compiles alone, in both variants."""
+    for path in sources(root, ".h", folders={"allocator", "hardening", "include"}):
+        for variant in ("speed", "hardened"):
+            other = "speed" if path.startswith("hardening/") else "hardened" if stem(path) == "policy_speed" else None
+            if variant == other:
+                continue
+            command = ["clang-19", "-x", "c", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-fsyntax-only"]
+            command += ["-iquote", root, "-", f"-DHAK_PREFIX=hak_{variant}_"] + ["-DHAK_HARDENED=1"] * (variant == "hardened")
+            done = subprocess.run(command, input=f'#include "{path}"\n', text=True, capture_output=True)
+            if done.returncode:
+                yield f"{path} alone, {variant}:\n{done.stderr}"
+
+
+def check_names(root):
+    """A file's name says which file is meant: no two files share one."""
+    seen = {}
+    for path in tree(root):
+        name = os.path.basename(path)
+        is_source = name.endswith((".c", ".h", ".cc", ".py", ".sh", ".bzl", ".md"))
+        if is_source and name not in COMMON_NAMES:
+            if name in seen:
+                yield f"{path} and {seen[name]} share a name"
+            seen[name] = path
+
+
+def check_format(root):
+    """clang-format has nothing to change."""
+    files = list(sources(root, ".c", ".h", ".cc"))
+    command = ["clang-format-19", "--dry-run", "-Werror", *files]
+    done = subprocess.run(command, cwd=root, text=True, capture_output=True)
+    if done.returncode:
+        yield done.stderr
+
+
+CHECKS = {"variant_if": check_variant_if, "includes": check_includes, "headers": check_headers, "names": check_names,
+          "format": check_format}
+
+
+def main():
+    check, workspace = CHECKS[sys.argv[1]], sys.argv[2]
+    root = os.path.dirname(os.path.realpath(workspace))
+    if not list(sources(root, ".c", folders={"allocator"})):
+        sys.exit(f"no source of the core under {root}")
+    complaints = list(check(root))
+    print("\n".join(complaints) or "nothing to complain about: " + check.__doc__)
+    sys.exit(1 if complaints else 0)
+
+
+main()
