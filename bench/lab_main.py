@@ -4,10 +4,12 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 
 import lab_page
 import lab_peers
+import lab_programs
 import lab_run
 import lab_table
 
@@ -23,6 +25,7 @@ def arguments():
     p.add_argument("--against", metavar="REV", help="also builds and measures this revision, as NAME@old")
     p.add_argument("--quick", action="store_true", help="3 rounds of a tenth of the work: to see that all is well")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for every work (slots=...)")
+    p.add_argument("--real", nargs="?", const="", metavar="NAMES", help="real programs (all, or comma-separated) instead of works")
     p.add_argument("--os-calls", action="store_true", help="also counts system calls, with strace")
     p.add_argument("--instructions", action="store_true", help="instruction counts by callgrind instead of times")
     p.add_argument("--seed", type=int, help="of the shuffle")
@@ -91,23 +94,36 @@ def measure(args):
         import lab_count
         return lab_count.report(programs, contestants, args.out)
     rounds = 3 if args.quick else args.rounds
+    if args.real is not None:
+        return real_programs(args, contestants, rounds)
     extra = list(args.set) + (["scale=10"] if args.quick else [])
-    base = args.base if args.base in contestants else next(iter(contestants))
     runs = lab_run.run_rounds(programs, contestants, works, rounds, extra, args.seed)
-    results = {"format": 1, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": lab_peers.machine(),
-               "peers": list(contestants), "base": base, "rounds": rounds, "settings": extra,
-               "summary": lab_run.summarise(runs, works), "runs": runs}
+    results = results_of(args, contestants, rounds, runs, lab_run.summarise(runs, works))
+    results["settings"] = extra
+    tables = lab_table.all_tables(results)
     if args.os_calls:
         results["os_calls"] = os_calls(programs, contestants, works, extra)
-    return write(results, args.out)
-
-
-def write(results, out):
-    os.makedirs(out, exist_ok=True)
-    tables = lab_table.all_tables(results)
-    if "os_calls" in results:
         tables.append(("System calls in the measured part", os_call_rows(results["os_calls"], results["peers"])))
-    stem = os.path.join(out, "bench-" + results["date"].replace(":", ""))
+    return write(results, args.out, "bench", tables)
+
+
+def real_programs(args, contestants, rounds):
+    contestants.pop("limit", None)
+    with tempfile.TemporaryDirectory() as folder:
+        runs = lab_programs.run_rounds(contestants, [n for n in args.real.split(",") if n], rounds, folder)
+    results = results_of(args, contestants, rounds, runs, lab_programs.summarise(runs))
+    return write(results, args.out, "programs", lab_programs.tables(results["summary"], results["peers"], results["base"]))
+
+
+def results_of(args, contestants, rounds, runs, summary):
+    base = args.base if args.base in contestants else next(iter(contestants))
+    return {"format": 1, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": lab_peers.machine(),
+            "peers": list(contestants), "base": base, "rounds": rounds, "summary": summary, "runs": runs}
+
+
+def write(results, out, kind, tables):
+    os.makedirs(out, exist_ok=True)
+    stem = os.path.join(out, kind + "-" + results["date"].replace(":", ""))
     with open(stem + ".json", "w") as f:
         json.dump(results, f, indent=1)
     with open(stem + ".html", "w") as f:

@@ -122,13 +122,20 @@ def document(title, parts):
             f"<style>{STYLE}</style></head><body><h1>{esc(title)}</h1>{''.join(parts)}</body></html>\n")
 
 
+def with_rate(found):
+    """Real programs have CPU seconds only; their rate is runs per CPU second."""
+    return dict(found, rate=1 / found["cpu_s"]) if "cpu_s" in found and "rate" not in found else found
+
+
 def page(results, tables):
     peers, base, summary = results["peers"], results["base"], results["summary"]
     shown = [p for p in peers if p != "limit"]
     machine = ", ".join(f"{k}: {v}" for k, v in results["machine"].items())
     parts = [f"<p>{esc(results['date'])}; {results['rounds']} interleaved rounds in shuffled order, medians. "
-             f"<small>{esc(machine)}</small></p>", "<h2>Speed by work</h2>", bars(summary, peers, base),
-             "<h2>Memory against speed</h2>", memory_against_speed(summary, shown, base)]
+             f"<small>{esc(machine)}</small></p>"]
+    speed = {work: {p: with_rate(s) for p, s in by_peer.items()} for work, by_peer in summary.items()}
+    parts += ["<h2>Speed by work</h2>", bars(speed, peers, base),
+              "<h2>Memory against speed</h2>", memory_against_speed(speed, shown, base)]
     for title, rows in tables:
         parts += [f"<h2>{esc(title)}</h2>", table(rows)]
     return document("hakmem against its peers", parts)
