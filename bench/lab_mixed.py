@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """lab_mixed: run_mixed_10_cleanenv, the ten-run protocol: random_mixed in a scrubbed environment.
 
-Contestants are interleaved and shuffled. FAST (linked statically, essentials only) and Standard builds of hakmem are
-contestants of their own and are reported apart from the preloaded ones.
+Contestants are preloaded, interleaved and shuffled.
 """
 import argparse
 import json
@@ -16,14 +15,6 @@ import lab_main
 import lab_peers
 import lab_run
 import lab_table
-
-# Programs with hakmem linked in: name: (program, preset). FAST has everything but the essentials compiled out.
-LINKED = {
-    "standard": ("random_mixed_standard", "balanced"),
-    "fast": ("random_mixed_fast", "balanced"),
-    "fast-speed": ("random_mixed_fast", "speed"),
-    "standard-hardened": ("random_mixed_standard_hardened", "balanced"),
-}
 
 
 def rows_of(rates):
@@ -42,7 +33,6 @@ def main():
     p.add_argument("operations", nargs="*", metavar="OPS WORKING_SET SEED", help="default: 20000000 400 1")
     p.add_argument("--rounds", type=int, default=10)
     p.add_argument("--variants", default="hakmem,hakmem-speed,hakmem-hardened")
-    p.add_argument("--linked", default="standard,fast,fast-speed", help="of " + ",".join(LINKED) + "; or none")
     p.add_argument("--peers", default="glibc,mimalloc2")
     p.add_argument("--with", action="append", default=[], dest="others", metavar="NAME=PATH")
     p.add_argument("--programs", metavar="DIR")
@@ -54,9 +44,6 @@ def main():
         p.error("expected OPS WORKING_SET SEED")
     programs = args.programs or lab_peers.build(os.path.join(args.out, "bin"))
     commands = {n: (os.path.join(programs, "random_mixed"), c) for n, c in lab_main.contestants_of(args, programs).items()}
-    for name in [n for n in args.linked.split(",") if n != "none"]:
-        program, preset = LINKED[name]
-        commands[name] = (os.path.join(programs, program), lab_peers.Contestant(name, None, lab_peers.PRESETS[preset]))
     rates = {name: [] for name in commands}
     for number in range(args.rounds):
         for name in random.sample(list(commands), len(commands)):

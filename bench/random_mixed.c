@@ -2,8 +2,7 @@
  *
  * Each of OPS steps picks one of WORKING_SET slots at random: a full slot is freed and emptied, an empty one
  * gets an object of 16 to 1024 bytes whose first and last byte are written. What is left is freed after the
- * measurement. The same source is linked three ways: random_mixed (the allocator comes from libc or
- * LD_PRELOAD), random_mixed_VARIANT (Standard: linked with hakmem) and random_mixed_VARIANT_fast (FAST).
+ * measurement. The allocator comes from libc or LD_PRELOAD.
  */
 #include "bench/bench_util.h"
 
