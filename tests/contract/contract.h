@@ -1,0 +1,40 @@
+/* contract.h: what the contract tests share: tests named by sentences of the specification, and the sizes to try.
+ *
+ * The tests call hakmem.h's functions only, so they hold for every variant. Size classes are not known here: their
+ * boundaries are found by asking hak_usable_size; where that says nothing (a variant that tells the exact
+ * request), steps of an eighth of each power of two stand in for them. Compiled alone; single-threaded. */
+#ifndef HAK_TESTS_CONTRACT_H
+#define HAK_TESTS_CONTRACT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "include/hakmem.h"
+
+/* An entry of a test table: the sentence is the test's name. */
+#define SENTENCE(text, function) {text, function, NULL, NULL, NULL}
+
+enum { CONTRACT_SIZES_MAX = 4096 };
+
+/* The sizes to try, ascending: every size to 130, both sides of every class boundary, some large ones. */
+typedef struct contract_sizes {
+    size_t count;
+    size_t size[CONTRACT_SIZES_MAX];
+} contract_sizes;
+
+/* Sizes up to `limit`; computed once, owned by the callee. */
+const contract_sizes *contract_sizes_to(size_t limit);
+
+/* `value`, hidden from the compiler, which would otherwise refuse or fold impossible requests. */
+size_t contract_hide(size_t value);
+
+/* Writes to, and compares with, the byte pattern that `seed` gives. contract_holds stops at the first difference. */
+void contract_fill(void *obj, size_t size, unsigned seed);
+int contract_holds(const void *obj, size_t size, unsigned seed);
+int contract_is_zero(const void *obj, size_t size);
+
+#endif
