@@ -1,0 +1,51 @@
+/* base.h: the few words that every file of the core uses, and the sizes that everything is built on.
+ * Layer 0. Owns no state. */
+#ifndef HAK_BASE_H
+#define HAK_BASE_H
+
+#include "allocator/names.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HAK_LIKELY(x)   __builtin_expect(!!(x), 1)
+#define HAK_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define HAK_NOINLINE    __attribute__((noinline))
+#define HAK_COLD        __attribute__((noinline, cold))
+#define HAK_INLINE      static inline __attribute__((always_inline, unused))
+#define HAK_CACHELINE   64
+
+enum {
+    HAK_KIB = 1024,
+    HAK_MIB = 1024 * 1024,
+
+    /* Every object is aligned to this many bytes: alignof(max_align_t) on the 64-bit Linux ABIs. */
+    HAK_MIN_ALIGN = 16,
+
+    /* The granule is the unit of the tag table: every slab and every large span begins on one. It is
+     * the largest page size that a Linux kernel uses, so granules are whole pages everywhere. */
+    HAK_GRANULE_SHIFT = 16,
+    HAK_GRANULE = 1 << HAK_GRANULE_SHIFT,
+
+    /* The unit in which slab memory comes from the OS; the size of a huge page on x86-64. */
+    HAK_SUPERSLAB_SHIFT = 21,
+    HAK_SUPERSLAB = 1 << HAK_SUPERSLAB_SHIFT,
+    HAK_SUPERSLAB_GRANULES = HAK_SUPERSLAB / HAK_GRANULE,
+};
+
+/* Bits of a user-space address without opting in to larger ones by an mmap hint, which we never do. */
+#if defined(__x86_64__)
+enum { HAK_ADDRESS_BITS = 47 };
+#else
+enum { HAK_ADDRESS_BITS = 48 };
+#endif
+
+#ifdef HAK_DEBUG
+enum { HAK_DEBUG_BUILD = 1 };
+#else
+enum { HAK_DEBUG_BUILD = 0 };
+#endif
+
+#endif

@@ -1,0 +1,30 @@
+/* check.h: what happens when something that must be true is not. Layer 0.
+ *
+ * HAK_ASSERT  internal truth; only in debug and test builds
+ * HAK_CHECK   always on: cheap, or off the fast path; ends in hak_die
+ * Neither evaluates anything with a side effect. */
+#ifndef HAK_CHECK_H
+#define HAK_CHECK_H
+
+#include "allocator/base.h"
+
+/* Writes `hakmem: <crime>: <what>` to stderr and aborts. For our own invariants; crimes of the caller go
+ * through hak_die_at (report.h). Allocates nothing, takes no lock. */
+_Noreturn void hak_die(const char *crime, const char *what);
+
+#define HAK_STRING2(x) #x
+#define HAK_STRING(x)  HAK_STRING2(x)
+
+#define HAK_CHECK(cond, what)                                                                                \
+    do {                                                                                                     \
+        if (HAK_UNLIKELY(!(cond)))                                                                           \
+            hak_die("corrupt metadata", what);                                                               \
+    } while (0)
+
+#define HAK_ASSERT(cond)                                                                                     \
+    do {                                                                                                     \
+        if (HAK_DEBUG_BUILD && HAK_UNLIKELY(!(cond)))                                                        \
+            hak_die("assertion failed", __FILE__ ":" HAK_STRING(__LINE__) ": " #cond);                       \
+    } while (0)
+
+#endif

@@ -1,0 +1,164 @@
+/* depot.c: see depot.h. */
+#include "allocator/depot.h"
+
+#include "allocator/report.h"
+
+typedef struct depot {
+    hak_lock lock;
+    uint32_t empty;   /* slabs in the list that have all their slots free: kept, so that a class at the edge */
+    hak_link partial; /* of a slab does not take and give it over and over */
+} __attribute__((aligned(HAK_CACHELINE))) depot;
+
+enum { EMPTY_KEPT = 1 };
+
+static depot depots[HAK_SHARDS_MAX][HAK_TAGS];
+unsigned hak_shards = 1;
+
+void hak_depot_init(unsigned shards) {
+    hak_shards = (unsigned)hak_min(shards, HAK_SHARDS_MAX);
+    for (unsigned shard = 0; shard < hak_shards; shard++)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+            depots[shard][cls].lock = (hak_lock)HAK_LOCK_INIT(HAK_RANK_DEPOT);
+            hak_list_init(&depots[shard][cls].partial);
+        }
+}
+
+/* A new slab, in the list. Drops the lock while the superslab layer, perhaps the OS, is asked. */
+static bool add_slab_locked(depot *d, unsigned shard, unsigned cls) {
+    hak_lock_give(&d->lock);
+    hak_slab *slab = hak_superslab_take_slab(cls, shard);
+    hak_lock_take(&d->lock);
+    if (slab == NULL)
+        return !hak_list_empty(&d->partial); /* another thread may have given one back meanwhile */
+    hak_list_push(&d->partial, &slab->link);
+    d->empty++;
+    return true;
+}
+
+unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned want) {
+    depot *d = &depots[shard][cls];
+    unsigned taken = 0;
+    hak_lock_take(&d->lock);
+    while (taken < want) {
+        if (hak_list_empty(&d->partial) && (taken != 0 || !add_slab_locked(d, shard, cls)))
+            break; /* a new slab only for a thread that would go away with nothing */
+        hak_slab *slab = HAK_OWNER_OF(d->partial.next, hak_slab, link);
+        if (slab->free == slab->slots)
+            d->empty--;
+        taken += hak_slab_take_batch(slab, out + taken, want - taken);
+        if (slab->free == 0) {
+            hak_list_remove(&slab->link);
+            slab->state = HAK_SLAB_FULL;
+        }
+    }
+    hak_lock_give(&d->lock);
+    return taken;
+}
+
+/* One object home; returns a slab that is to be given back, or NULL. */
+static hak_slab *give_locked(depot *d, hak_slab *slab, void *obj) {
+    hak_slab_give(slab, obj);
+    if (slab->state == HAK_SLAB_FULL) {
+        slab->state = HAK_SLAB_PARTIAL;
+        hak_list_push(&d->partial, &slab->link);
+    }
+    if (slab->free < slab->slots)
+        return NULL;
+    if (d->empty < EMPTY_KEPT) {
+        d->empty++;
+        return NULL;
+    }
+    hak_list_remove(&slab->link);
+    return slab;
+}
+
+static hak_slab *slab_of(void *obj, unsigned cls) {
+    hak_slab *slab = hak_slab_find((uintptr_t)obj, cls);
+    HAK_CHECK(slab != NULL && slab->cls == cls, "cached object has no slab");
+    return slab;
+}
+
+/* Gives those of objs[] that belong to `shard` home; returns how many are left, at the front of objs[]. */
+static unsigned give_shard(unsigned shard, unsigned cls, void **objs, unsigned count) {
+    depot *d = &depots[shard][cls];
+    unsigned left = 0;
+    hak_link done; /* slabs to be given back after the lock: no system call under it */
+    hak_list_init(&done);
+    hak_lock_take(&d->lock);
+    for (unsigned i = 0; i < count; i++) {
+        hak_slab *slab = slab_of(objs[i], cls);
+        if (slab->shard != shard) {
+            objs[left++] = objs[i];
+            continue;
+        }
+        hak_slab *empty = give_locked(d, slab, objs[i]);
+        if (empty != NULL)
+            hak_list_push(&done, &empty->link);
+    }
+    hak_lock_give(&d->lock);
+    while (!hak_list_empty(&done)) {
+        hak_slab *slab = HAK_OWNER_OF(done.next, hak_slab, link);
+        hak_list_remove(&slab->link);
+        hak_superslab_give_slab(slab);
+    }
+    return left;
+}
+
+void hak_depot_give_batch(unsigned shard, unsigned cls, void **objs, unsigned count) {
+    count = give_shard(shard, cls, objs, count);
+    while (count != 0)
+        count = give_shard(slab_of(objs[0], cls)->shard, cls, objs, count);
+}
+
+static void trim_one(depot *d) {
+    hak_link done;
+    hak_list_init(&done);
+    hak_lock_take(&d->lock);
+    for (hak_link *link = d->partial.next, *next; link != &d->partial; link = next) {
+        hak_slab *slab = HAK_OWNER_OF(link, hak_slab, link);
+        next = link->next;
+        if (slab->free != slab->slots)
+            continue;
+        d->empty--;
+        hak_list_remove(&slab->link);
+        hak_list_push(&done, &slab->link);
+    }
+    hak_lock_give(&d->lock);
+    while (!hak_list_empty(&done)) {
+        hak_slab *slab = HAK_OWNER_OF(done.next, hak_slab, link);
+        hak_list_remove(&slab->link);
+        hak_superslab_give_slab(slab);
+    }
+}
+
+/* Calls `each` for every depot, in rank order. */
+static void for_all(void (*each)(depot *)) {
+    for (unsigned shard = 0; shard < hak_shards; shard++)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+            each(&depots[shard][cls]);
+}
+
+static void lock_one(depot *d) { hak_lock_take(&d->lock); }
+static void unlock_one(depot *d) { hak_lock_give(&d->lock); }
+static void reset_one(depot *d) { hak_lock_reset(&d->lock); }
+
+void hak_depot_trim(void) { for_all(trim_one); }
+void hak_depot_lock_all(void) { for_all(lock_one); }
+void hak_depot_unlock_all(void) { for_all(unlock_one); }
+void hak_depot_reset_all(void) { for_all(reset_one); }
+
+static void check_one(depot *d) {
+    uint32_t empty = 0;
+    hak_lock_take(&d->lock);
+    for (hak_link *link = d->partial.next; link != &d->partial; link = link->next) {
+        const hak_slab *slab = HAK_OWNER_OF(link, hak_slab, link);
+        HAK_CHECK(&depots[slab->shard][slab->cls] == d, "slab in the list of another depot");
+        HAK_CHECK(slab->state == HAK_SLAB_PARTIAL, "slab in a depot's list is not partial");
+        hak_slab_check(slab);
+        empty += slab->free == slab->slots;
+    }
+    HAK_CHECK(empty == d->empty, "count of empty slabs");
+    hak_lock_give(&d->lock);
+}
+
+void hak_depot_check(void) { for_all(check_one); }

@@ -1,0 +1,38 @@
+/* depot.h: what threads share: per shard and class, the slabs with free slots. Layer 3.
+ *
+ *   thread ---- cache ----> shard s ----> depot (s, class) : lock, partial slabs
+ *   thread ---- cache --/
+ *
+ * A thread refills its bins from the depots of one shard. There are twice as many shards as processors, so that a lock is
+ * seldom contended. A slab stays with its shard for life. An object freed elsewhere comes home in a batch, under one lock
+ * of its own shard: a remote free costs no atomic operation of its own (docs/decisions/002). */
+#ifndef HAK_DEPOT_H
+#define HAK_DEPOT_H
+
+#include "allocator/slab.h"
+
+enum { HAK_SHARDS_MAX = 32 };
+
+/* The number of shards in use: 1 to HAK_SHARDS_MAX. */
+extern unsigned hak_shards;
+
+void hak_depot_init(unsigned shards);
+
+/* Stores up to `want` objects of `cls` in out[]; returns how many: 0 when the OS has no memory, else at least 1. */
+unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned want);
+
+/* Takes `count` objects of `cls` home, whatever their shard. Reorders objs[]. */
+void hak_depot_give_batch(unsigned shard, unsigned cls, void **objs, unsigned count);
+
+/* Gives empty slabs that depots keep for reuse back to their superslabs. */
+void hak_depot_trim(void);
+
+/* For fork.c: all depot locks, in order. */
+void hak_depot_lock_all(void);
+void hak_depot_unlock_all(void);
+void hak_depot_reset_all(void); /* in the child */
+
+/* Dies when a list holds a slab that does not belong there. Takes the locks. For tests. */
+void hak_depot_check(void);
+
+#endif

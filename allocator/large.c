@@ -1,0 +1,340 @@
+/* large.c: see large.h. */
+#include "allocator/large.h"
+
+#include "allocator/os.h"
+#include "allocator/policy.h"
+#include "allocator/release.h"
+#include "allocator/span_index.h"
+#include "allocator/tag.h"
+
+hak_lock hak_large_lock = HAK_LOCK_INIT(HAK_RANK_LARGE);
+_Atomic size_t hak_large_count;
+
+static hak_link by_age; /* free dirty spans, the oldest first */
+
+enum {
+    /* Moved pages are mappings of their own for good, of which a process may have 65,530: then copy again. */
+    MOVES_MAX = 4096,
+    MOVE_MIN = HAK_MIB, /* below, copying is as quick as the system call and the page faults after it */
+    /* Every so many frees the clock is read, and idle spans are looked for. */
+    IDLE_CHECK_PERIOD = 64,
+};
+
+static unsigned moves, frees;
+static uint64_t now; /* milliseconds, as of the last look at the clock */
+
+static void add(_Atomic size_t *counter, size_t n) { atomic_fetch_add_explicit(counter, n, memory_order_relaxed); }
+static void sub(_Atomic size_t *counter, size_t n) { atomic_fetch_sub_explicit(counter, n, memory_order_relaxed); }
+
+void hak_large_init(void) {
+    hak_region_define(HAK_REGION_LARGE, HAK_GRANULE_SHIFT, sizeof(hak_span));
+    hak_span_index_init();
+    hak_list_init(&by_age);
+}
+
+static size_t bytes(size_t granules) { return granules << HAK_GRANULE_SHIFT; }
+
+static uintptr_t start_of(const hak_region *region, const hak_span *span) {
+    return region->base + bytes((size_t)(span - (const hak_span *)region->records));
+}
+
+/* Writes both records of a span. */
+static void describe(hak_span *span, uint32_t granules, hak_span_state state) {
+    hak_span *last = span + granules - 1;
+    span->granules = last->granules = granules;
+    span->state = last->state = (uint8_t)state;
+}
+
+/* Makes a span free and puts it into the lists. */
+static void list_free(hak_span *span, uint32_t granules, uint32_t dirty, bool zeroed) {
+    describe(span, granules, HAK_SPAN_FREE);
+    span->dirty = dirty;
+    span->zeroed = zeroed;
+    span->freed_at = now;
+    hak_span_index_add(span);
+    if (dirty != 0) {
+        hak_list_push_back(&by_age, &span->age);
+        add(&hak_release_large_dirty, bytes(dirty));
+    }
+}
+
+static void unlist_free(hak_span *span) {
+    HAK_CHECK(span->state == HAK_SPAN_FREE, "span in a list is not free");
+    hak_span_index_remove(span);
+    if (span->dirty != 0) {
+        hak_list_remove(&span->age);
+        sub(&hak_release_large_dirty, bytes(span->dirty));
+    }
+    describe(span, span->granules, HAK_SPAN_NONE);
+}
+
+static uint32_t min32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+/* The free neighbours of [span, span + granules), NULL where there is none. */
+static hak_span *free_before(const hak_region *region, hak_span *span) {
+    if (span == (hak_span *)region->records || span[-1].state != HAK_SPAN_FREE)
+        return NULL;
+    return span - span[-1].granules;
+}
+static hak_span *free_after(const hak_region *region, hak_span *span, uint32_t granules) {
+    hak_span *end = (hak_span *)region->records + (region->used >> HAK_GRANULE_SHIFT);
+    span += granules;
+    return span < end && span->state == HAK_SPAN_FREE ? span : NULL;
+}
+
+/* Frees a run of granules: merges it with free neighbours and lists the result, which is returned. */
+static hak_span *release_run(hak_region *region, hak_span *span, uint32_t granules, uint32_t dirty, bool zeroed) {
+    hak_span *before = free_before(region, span), *after = free_after(region, span, granules);
+    if (before != NULL) {
+        unlist_free(before);
+        granules += before->granules;
+        dirty += before->dirty;
+        zeroed = zeroed && before->zeroed;
+        span = before;
+    }
+    if (after != NULL) {
+        unlist_free(after);
+        granules += after->granules;
+        dirty += after->dirty;
+        zeroed = zeroed && after->zeroed;
+    }
+    list_free(span, granules, dirty, zeroed);
+    return span;
+}
+
+/* Takes `need` granules, beginning `skip` granules into the free span; what is left stays free. */
+static hak_span *carve(hak_span *span, uint32_t skip, uint32_t need) {
+    unlist_free(span);
+    uint32_t total = span->granules, rest = total - skip - need;
+    uint32_t dirty = span->dirty;
+    bool zeroed = span->zeroed;
+    if (skip != 0)
+        list_free(span, skip, min32(dirty, skip), zeroed);
+    if (rest != 0)
+        list_free(span + skip + need, rest, min32(dirty, rest), zeroed);
+    span += skip;
+    span->zeroed = zeroed;
+    return span;
+}
+
+/* Takes more of the region's unused part, merged with the free span before it; NULL when the OS refuses. */
+static hak_span *grow(uint32_t granules) {
+    hak_region *region;
+    uintptr_t addr = hak_region_take(HAK_REGION_LARGE, bytes(granules), &region);
+    if (addr == 0)
+        return NULL;
+    return release_run(region, hak_region_record(region, addr), granules, 0, true);
+}
+
+/* A span of `need` granules at a multiple of `align`, not yet live. */
+static hak_span *take_span(uint32_t need, size_t align) {
+    uint32_t slack = align > HAK_GRANULE ? (uint32_t)(align >> HAK_GRANULE_SHIFT) - 1 : 0;
+    hak_span *span = hak_span_index_find(need + slack);
+    if (span == NULL)
+        span = grow(need + slack);
+    if (span == NULL)
+        return NULL;
+    hak_region *region = hak_span_region(span);
+    uintptr_t start = start_of(region, span);
+    uint32_t skip = (uint32_t)((hak_align_up(start, align) - start) >> HAK_GRANULE_SHIFT);
+    return carve(span, skip, need);
+}
+
+void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity) {
+    size_t gap = hak_policy_large_gap(size), total;
+    if (!hak_add_checked(size, gap, &total) || !hak_align_up_checked(total, HAK_GRANULE, &total) ||
+        total >= (size_t)1 << HAK_ADDRESS_BITS || align >= (size_t)1 << HAK_ADDRESS_BITS)
+        return NULL;
+    void *obj = NULL;
+    hak_lock_take(&hak_large_lock);
+    hak_span *span = take_span((uint32_t)(total >> HAK_GRANULE_SHIFT), align);
+    if (span != NULL) {
+        describe(span, (uint32_t)(total >> HAK_GRANULE_SHIFT), HAK_SPAN_LIVE);
+        span->capacity = hak_align_up(size, hak_os_page);
+        uintptr_t start = start_of(hak_span_region(span), span);
+        hak_tag_set(start, HAK_GRANULE, HAK_TAG_LARGE);
+        add(&hak_release_large_live, span->capacity);
+        add(&hak_large_count, 1);
+        *capacity = span->capacity;
+        if (zeroed != NULL)
+            *zeroed = span->zeroed;
+        obj = (void *)start;
+    }
+    hak_lock_give(&hak_large_lock);
+    return obj;
+}
+
+/* The live span that begins at `obj`; NULL when there is none. */
+static hak_span *live_span(const void *obj) {
+    hak_region *region = hak_region_find((uintptr_t)obj);
+    if (region == NULL || region->kind != HAK_REGION_LARGE || (uintptr_t)obj % HAK_GRANULE != 0 ||
+        hak_tag_of(obj) != HAK_TAG_LARGE)
+        return NULL;
+    return hak_region_record(region, (uintptr_t)obj);
+}
+
+size_t hak_large_capacity(const void *obj) {
+    hak_span *span = live_span(obj);
+    return span == NULL ? 0 : span->capacity;
+}
+
+/* Gives one free span's pages back; false when the OS refuses. It is no longer in the list by age then. */
+static bool purge_span(hak_span *span) {
+    uintptr_t start = start_of(hak_span_region(span), span);
+    hak_list_remove(&span->age);
+    sub(&hak_release_large_dirty, bytes(span->dirty));
+    span->dirty = 0;
+    if (!hak_release_range(start, bytes(span->granules)))
+        return false;
+    span->zeroed = hak_release_zeroes();
+    return true;
+}
+
+static size_t purge_locked(size_t keep) {
+    size_t purged = 0;
+    while (!hak_list_empty(&by_age) && hak_release_large_dirty > keep) {
+        hak_span *span = HAK_OWNER_OF(by_age.next, hak_span, age);
+        size_t dirty = bytes(span->dirty);
+        purged += purge_span(span) ? dirty : 0;
+    }
+    return purged;
+}
+
+size_t hak_large_purge(size_t keep) {
+    hak_lock_take(&hak_large_lock);
+    size_t purged = purge_locked(keep);
+    hak_lock_give(&hak_large_lock);
+    return purged;
+}
+
+/* Gives back spans that lie idle; looks at the clock only now and then. */
+static void purge_idle_locked(void) {
+    if (frees++ % IDLE_CHECK_PERIOD != 0)
+        return;
+    now = hak_os_milliseconds();
+    uint64_t age = hak_release_large_age();
+    while (!hak_list_empty(&by_age)) {
+        hak_span *span = HAK_OWNER_OF(by_age.next, hak_span, age);
+        if (age > now || span->freed_at > now - age)
+            break;
+        (void)purge_span(span);
+    }
+}
+
+/* The object's granules become free; everything but the bookkeeping of life is done. */
+static void free_locked(hak_region *region, hak_span *span) {
+    uint32_t dirty = (uint32_t)(hak_align_up(span->capacity, HAK_GRANULE) >> HAK_GRANULE_SHIFT);
+    span = release_run(region, span, span->granules, dirty, false);
+    if (region->limited && bytes(span->granules) == region->used) {
+        unlist_free(span);
+        hak_region_dies(region);
+        return;
+    }
+    purge_idle_locked();
+    if (hak_release_excess() != 0)
+        purge_locked(0);
+    else
+        purge_locked(hak_release_large_budget());
+}
+
+bool hak_large_give(void *obj) {
+    hak_lock_take(&hak_large_lock);
+    hak_span *span = live_span(obj);
+    if (span != NULL) {
+        hak_tag_set((uintptr_t)obj, HAK_GRANULE, HAK_TAG_NONE);
+        sub(&hak_release_large_live, span->capacity);
+        sub(&hak_large_count, 1);
+        free_locked(hak_span_region(span), span);
+    }
+    hak_lock_give(&hak_large_lock);
+    return span != NULL;
+}
+
+/* Grows the span to `need` granules from the free span after it; false when that is too short. */
+static bool extend(hak_region *region, hak_span *span, uint32_t need) {
+    hak_span *after = free_after(region, span, span->granules);
+    uint32_t more = need - span->granules;
+    if (after == NULL || after->granules < more)
+        return false;
+    (void)carve(after, 0, more);
+    describe(span, span->granules, HAK_SPAN_NONE);
+    describe(span, need, HAK_SPAN_LIVE);
+    return true;
+}
+
+static void shrink(hak_region *region, hak_span *span, uint32_t need) {
+    uint32_t rest = span->granules - need;
+    describe(span, span->granules, HAK_SPAN_NONE);
+    describe(span, need, HAK_SPAN_LIVE);
+    release_run(region, span + need, rest, rest, false);
+}
+
+bool hak_large_resize(void *obj, size_t size, size_t *capacity) {
+    size_t total = hak_align_up(size + hak_policy_large_gap(size), HAK_GRANULE);
+    uint32_t need = (uint32_t)(total >> HAK_GRANULE_SHIFT);
+    hak_lock_take(&hak_large_lock);
+    hak_span *span = live_span(obj);
+    bool done = span != NULL && total < (size_t)1 << HAK_ADDRESS_BITS;
+    if (done) {
+        hak_region *region = hak_span_region(span);
+        if (need > span->granules)
+            done = extend(region, span, need);
+        else if (need < span->granules)
+            shrink(region, span, need);
+    }
+    if (done) {
+        sub(&hak_release_large_live, span->capacity);
+        span->capacity = *capacity = hak_align_up(size, hak_os_page);
+        add(&hak_release_large_live, span->capacity);
+    }
+    hak_lock_give(&hak_large_lock);
+    return done;
+}
+
+bool hak_large_move(void *from, void *to, size_t size) {
+    if (size < MOVE_MIN)
+        return false;
+    hak_lock_take(&hak_large_lock);
+    bool allowed = moves < MOVES_MAX;
+    moves += allowed;
+    hak_lock_give(&hak_large_lock);
+    return allowed && hak_os_move((uintptr_t)from, (uintptr_t)to, hak_align_up(size, hak_os_page));
+}
+
+uintptr_t hak_large_find(uintptr_t addr) {
+    hak_region *region = hak_region_find(addr);
+    if (region == NULL || region->kind != HAK_REGION_LARGE || addr - region->base >= region->used)
+        return 0;
+    for (uintptr_t at = hak_align_down(addr, HAK_GRANULE); at >= region->base; at -= HAK_GRANULE)
+        if (hak_tag_of((void *)at) == HAK_TAG_LARGE) {
+            const hak_span *span = hak_region_record(region, at);
+            return addr - at < span->capacity ? at : 0;
+        }
+    return 0;
+}
+
+static void check_region(hak_region *region) {
+    hak_span *span = (hak_span *)region->records;
+    hak_span *end = span + (region->used >> HAK_GRANULE_SHIFT);
+    bool was_free = false;
+    while (span < end) {
+        bool is_free = span->state == HAK_SPAN_FREE;
+        HAK_CHECK(span->granules >= 1 && span->granules <= (size_t)(end - span), "length of span");
+        HAK_CHECK(span->state != HAK_SPAN_NONE && span[span->granules - 1].granules == span->granules &&
+                      span[span->granules - 1].state == span->state, "last record of span");
+        HAK_CHECK(!(is_free && was_free), "free neighbours were not merged");
+        HAK_CHECK((hak_tag_of((void *)start_of(region, span)) == HAK_TAG_LARGE) == !is_free, "tag of span");
+        was_free = is_free;
+        span += span->granules;
+    }
+}
+
+void hak_large_check(void) {
+    hak_lock_take(&hak_large_lock);
+    unsigned used = atomic_load(&hak_regions_used);
+    for (unsigned i = 0; i < used; i++)
+        if (hak_regions[i].size != 0 && hak_regions[i].kind == HAK_REGION_LARGE)
+            check_region(&hak_regions[i]);
+    hak_span_index_check();
+    hak_lock_give(&hak_large_lock);
+}

@@ -1,0 +1,86 @@
+/* os.h: all that the core asks of the operating system. Layer 1.
+ *
+ * Every call is counted, keeps errno, and is a fault injection point in debug builds. Addresses and sizes
+ * are multiples of the page size of the OS. Thread-safe without a lock. */
+#ifndef HAK_OS_H
+#define HAK_OS_H
+
+#include "allocator/base.h"
+
+typedef struct hak_os_counters {
+    _Atomic uint64_t mmap, munmap, madvise, mprotect;
+} hak_os_counters;
+
+extern hak_os_counters hak_os_counts;
+
+/* Bytes: 4, 16 or 64 KiB, as the kernel says at run time. Valid after hak_os_init. */
+extern size_t hak_os_page;
+
+void hak_os_init(void);
+
+/* Reserves `size` bytes of address space at a multiple of `align` (at least a page), with no access. `hint`: where
+ * the caller would like it, or 0. 0 when the address space does not have it. */
+uintptr_t hak_os_reserve(size_t size, size_t align, uintptr_t hint);
+
+/* As hak_os_reserve without alignment, but readable: zeros at no cost until hak_os_commit. */
+uintptr_t hak_os_reserve_zeros(size_t size);
+
+/* As hak_os_reserve_zeros, at `addr` and nowhere else; false when something is there already. */
+bool hak_os_reserve_zeros_at(uintptr_t addr, size_t size);
+
+/* Makes reserved memory readable and writable; false when the OS refuses, and nothing has changed. */
+bool hak_os_commit(uintptr_t addr, size_t size);
+
+/* Takes access away; the pages keep their contents. False when the OS refuses (map count). */
+bool hak_os_protect(uintptr_t addr, size_t size);
+
+/* Makes pages read-only, for good. Best effort. */
+void hak_os_seal(uintptr_t addr, size_t size);
+
+/* Gives everything in the range back, address space included. */
+void hak_os_unmap(uintptr_t addr, size_t size);
+
+typedef enum hak_os_purge_how {
+    HAK_PURGE_LAZY, /* MADV_FREE: the OS takes the pages when it needs them; until then old contents stay */
+    HAK_PURGE_NOW,  /* MADV_DONTNEED: resident memory falls at once, the pages read as zero */
+} hak_os_purge_how;
+
+/* Gives the pages back and keeps the address space, committed. False when the OS refuses. */
+bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how);
+
+/* Moves the pages of `size` bytes to committed memory at `to`; `from` stays committed and reads as
+ * zero. False when the kernel cannot (before 5.7), and nothing has moved. */
+bool hak_os_move(uintptr_t from, uintptr_t to, size_t size);
+
+/* Touches the range, so that no page of it faults later. Best effort. */
+void hak_os_populate(uintptr_t addr, size_t size);
+
+/* Fills `out` with random bytes from the kernel, never blocking; weak ones (clock, addresses) where it has none. */
+void hak_os_random(void *out, size_t size);
+
+/* Bytes of address space this process may still get, SIZE_MAX when unlimited (RLIMIT_AS). */
+size_t hak_os_address_limit(void);
+
+enum { HAK_OS_LANDMARKS = 4 };
+
+/* An address in each part of the address space that a program's pointers come from: the executable, this library,
+ * libc, the stack. */
+void hak_os_landmarks(uintptr_t out[HAK_OS_LANDMARKS]);
+
+/* Processors this process may run on; at least 1. */
+unsigned hak_os_cpus(void);
+
+/* Coarse monotonic time in milliseconds; no system call where the vDSO has it. */
+uint64_t hak_os_milliseconds(void);
+
+/* True when the process runs with raised privileges and must not trust its environment (AT_SECURE). */
+bool hak_os_secure(void);
+
+/* The environment, NULL before libc has set it. */
+char **hak_os_environment(void);
+
+/* Debug builds: the k-th memory call from now fails (1 is the next); 0 turns it off. Returns how many calls the
+ * setting before this one has seen. */
+uint64_t hak_os_fail_at(uint64_t k);
+
+#endif

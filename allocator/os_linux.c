@@ -1,0 +1,217 @@
+/* os_linux.c: os.h on Linux. Layer 1. The only file of the core that maps memory. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "allocator/os.h"
+
+#include "allocator/bits.h"
+#include "allocator/check.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4 /* Linux 5.7 */
+#endif
+
+hak_os_counters hak_os_counts;
+size_t hak_os_page = 4096;
+
+static _Atomic uint64_t fail_at, calls_seen;
+
+static void count(_Atomic uint64_t *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
+
+/* True when this call is the one that a test wants to fail. */
+static bool injected_failure(void) {
+    if (!HAK_DEBUG_BUILD)
+        return false;
+    uint64_t k = atomic_load_explicit(&fail_at, memory_order_relaxed);
+    return atomic_fetch_add_explicit(&calls_seen, 1, memory_order_relaxed) + 1 == k;
+}
+
+uint64_t hak_os_fail_at(uint64_t k) {
+    uint64_t seen = atomic_exchange(&calls_seen, 0);
+    atomic_store(&fail_at, k);
+    return seen;
+}
+
+void hak_os_init(void) {
+    size_t page = getauxval(AT_PAGESZ);
+    if (page == 0)
+        page = (size_t)sysconf(_SC_PAGESIZE);
+    HAK_CHECK(hak_is_pow2(page) && page <= HAK_GRANULE, "page size of the kernel is no power of two up to 64 KiB");
+    hak_os_page = page;
+}
+
+static uintptr_t map(uintptr_t hint, size_t size, int protection) {
+    if (injected_failure())
+        return 0;
+    int saved = errno;
+    count(&hak_os_counts.mmap);
+    void *addr =
+        mmap((void *)hint, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    errno = saved;
+    return addr == MAP_FAILED ? 0 : (uintptr_t)addr;
+}
+
+void hak_os_unmap(uintptr_t addr, size_t size) {
+    if (size == 0)
+        return;
+    int saved = errno;
+    count(&hak_os_counts.munmap);
+    HAK_CHECK(munmap((void *)addr, size) == 0 || errno == ENOMEM, "munmap refused");
+    errno = saved;
+}
+
+uintptr_t hak_os_reserve(size_t size, size_t align, uintptr_t hint) {
+    uintptr_t addr = map(hint, size, PROT_NONE);
+    if (addr == 0 || (addr & (align - 1)) == 0)
+        return addr;
+    /* Not aligned by luck: ask for enough that an aligned part is inside, and give the ends back. */
+    hak_os_unmap(addr, size);
+    size_t padded;
+    if (!hak_add_checked(size, align, &padded))
+        return 0;
+    addr = map(0, padded, PROT_NONE);
+    if (addr == 0)
+        return 0;
+    uintptr_t aligned = hak_align_up(addr, align);
+    hak_os_unmap(addr, aligned - addr);
+    hak_os_unmap(aligned + size, addr + padded - (aligned + size));
+    return aligned;
+}
+
+uintptr_t hak_os_reserve_zeros(size_t size) {
+    uintptr_t addr = map(0, size, PROT_READ);
+#ifdef MADV_DONTDUMP
+    int saved = errno;
+    if (addr != 0) {
+        count(&hak_os_counts.madvise);
+        (void)madvise((void *)addr, size, MADV_DONTDUMP); /* a core file need not hold the empty table */
+    }
+    errno = saved;
+#endif
+    return addr;
+}
+
+bool hak_os_reserve_zeros_at(uintptr_t addr, size_t size) {
+    if (injected_failure())
+        return false;
+    int saved = errno;
+    count(&hak_os_counts.mmap);
+    void *got = mmap((void *)addr, size, PROT_READ,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    errno = saved;
+    if (got != MAP_FAILED && (uintptr_t)got != addr) /* before Linux 4.17 the flag was only a hint */
+        hak_os_unmap((uintptr_t)got, size);
+    return (uintptr_t)got == addr;
+}
+
+static bool protect(uintptr_t addr, size_t size, int protection) {
+    if (injected_failure())
+        return false;
+    int saved = errno;
+    count(&hak_os_counts.mprotect);
+    bool done = mprotect((void *)addr, size, protection) == 0;
+    errno = saved;
+    return done;
+}
+
+bool hak_os_commit(uintptr_t addr, size_t size) { return protect(addr, size, PROT_READ | PROT_WRITE); }
+bool hak_os_protect(uintptr_t addr, size_t size) { return protect(addr, size, PROT_NONE); }
+void hak_os_seal(uintptr_t addr, size_t size) { (void)protect(addr, size, PROT_READ); }
+
+bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {
+    if (injected_failure())
+        return false;
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    bool done = madvise((void *)addr, size, how == HAK_PURGE_LAZY ? MADV_FREE : MADV_DONTNEED) == 0;
+    errno = saved;
+    return done;
+}
+
+bool hak_os_move(uintptr_t from, uintptr_t to, size_t size) {
+    if (injected_failure())
+        return false;
+    int saved = errno;
+    count(&hak_os_counts.mmap);
+    void *got =
+        mremap((void *)from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (void *)to);
+    errno = saved;
+    return got != MAP_FAILED;
+}
+
+void hak_os_populate(uintptr_t addr, size_t size) {
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    if (madvise((void *)addr, size, MADV_POPULATE_WRITE) != 0)
+        for (size_t at = 0; at < size; at += hak_os_page)
+            *(volatile char *)(addr + at) = 0; /* fresh pages: they are zero already */
+    errno = saved;
+}
+
+void hak_os_random(void *out, size_t size) {
+    int saved = errno;
+    ssize_t got = getrandom(out, size, GRND_NONBLOCK);
+    errno = saved;
+    if (got == (ssize_t)size)
+        return;
+    /* Before the kernel's pool is ready, or where a sandbox forbids the call: the 16 bytes that the kernel
+     * gave this process at exec, stirred with the clock (splitmix64, Steele et al. 2014). */
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const uint64_t *given = (const uint64_t *)getauxval(AT_RANDOM);
+    uint64_t state = (uint64_t)now.tv_nsec ^ ((uint64_t)now.tv_sec << 32) ^ (uintptr_t)&now;
+    if (given != NULL)
+        state ^= given[0] + given[1];
+    for (size_t i = 0; i < size; i++) {
+        state += 0x9e3779b97f4a7c15u;
+        uint64_t mixed = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9u;
+        mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+        ((unsigned char *)out)[i] = (unsigned char)(mixed >> 33);
+    }
+}
+
+size_t hak_os_address_limit(void) {
+    struct rlimit limit;
+    int saved = errno;
+    bool known = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    errno = saved;
+    return known ? (size_t)limit.rlim_cur : SIZE_MAX;
+}
+
+void hak_os_landmarks(uintptr_t out[HAK_OS_LANDMARKS]) {
+    int on_stack = 0;
+    out[0] = getauxval(AT_PHDR);
+    out[1] = (uintptr_t)&hak_os_counts;
+    out[2] = (uintptr_t)&clock_gettime;
+    out[3] = (uintptr_t)&on_stack;
+}
+
+unsigned hak_os_cpus(void) {
+    cpu_set_t set;
+    int saved = errno;
+    int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    errno = saved;
+    return cpus > 0 ? (unsigned)cpus : 1;
+}
+
+uint64_t hak_os_milliseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+bool hak_os_secure(void) { return getauxval(AT_SECURE) != 0; }
+
+char **hak_os_environment(void) { return environ; }

@@ -1,0 +1,91 @@
+/* policy.h: every hook through which a variant shapes the core, and the one variant `#if`.
+ *
+ * The core calls these and never asks which variant it is; a variant's header gives the bodies, and the compiler
+ * folds the empty ones away. A body whose signature drifts does not compile. .c files include this; headers
+ * of the core do not. `cls` is a size class, `tag` what hak_tag_of said of the object. */
+#ifndef HAK_POLICY_H
+#define HAK_POLICY_H
+
+#include "allocator/region.h"
+#include "allocator/superslab.h"
+
+/* Which functions make an object, and which may end its life. */
+typedef enum hak_family { HAK_FAMILY_MALLOC, HAK_FAMILY_NEW, HAK_FAMILY_NEW_ARRAY } hak_family;
+
+/* What the caller said when it asked for an object. */
+typedef struct hak_origin {
+    hak_family family;
+    unsigned align_log2; /* 4: the alignment that every object has */
+} hak_origin;
+
+/* What the caller says when it ends the object's life. */
+typedef struct hak_claim {
+    const char *call;    /* the function's name, for a report */
+    hak_family family;
+    unsigned align_log2; /* HAK_CLAIM_ANY: not said */
+    size_t size;         /* bytes; SIZE_MAX: not said */
+} hak_claim;
+
+enum { HAK_CLAIM_ANY = 255, HAK_ALIGN_LOG2 = 4 };
+
+/* Start and memory. -------------------------------------------------------------------------------------- */
+
+/* Once, after the OS layer and the options are ready, before any memory is taken. False: cannot start. */
+static inline bool hak_policy_init(void);
+/* Once, when everything that does not change any more is in place: what can be made read-only is. */
+static inline void hak_policy_seal(void);
+/* In a forked child, single-threaded. */
+static inline void hak_policy_fork_child(void);
+/* Bytes at the end of each slab that get no slot. */
+static inline size_t hak_policy_slab_guard(void);
+/* Where a region should lie; 0: where the OS likes. */
+static inline uintptr_t hak_policy_region_hint(hak_region_kind kind);
+/* A region of `size` bytes is reserved, is committed up to byte `end`, goes. False: no memory for it. */
+static inline bool hak_policy_region_born(hak_region *region, size_t size);
+static inline bool hak_policy_region_commit(hak_region *region, size_t end);
+static inline void hak_policy_region_dies(hak_region *region);
+/* A slab gets its class (false: no memory for it), loses it. No lock is held. */
+static inline bool hak_policy_slab_born(hak_slab *slab);
+static inline void hak_policy_slab_dies(hak_slab *slab);
+
+/* Objects of slabs. -------------------------------------------------------------------------------------- */
+
+/* Bytes that a request of `size` takes, what the policy adds included; SIZE_MAX on overflow. */
+static inline size_t hak_policy_request(size_t size);
+/* Bytes of a live object that its owner may use. */
+static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t capacity);
+/* An object leaves the allocator, is live and resized in place, comes back. on_free may put another object of the
+ * same class in *obj to recycle, or return false: nothing is to be recycled now. It is also called for
+ * objects that are large or not ours; those it only judges. */
+static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin);
+static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size);
+static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim);
+/* Dies when `obj`, not NULL, is not the start of a live object. */
+static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call);
+/* From which of the slab's `words` bitmap words on a batch is taken. */
+static inline uint32_t hak_policy_slot_choice(const hak_slab *slab, uint32_t words);
+/* The order in which a refilled bin hands out its objects. */
+static inline void hak_policy_shuffle(void **objs, unsigned count);
+
+/* Large objects. ----------------------------------------------------------------------------------------- */
+
+/* Bytes of address space, whole granules, to keep between a large object and the next. */
+static inline size_t hak_policy_large_gap(size_t size);
+/* A large object of `size` bytes with `capacity` committed ones becomes live, is resized, is freed (judged first). */
+static inline void hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
+static inline void hak_policy_on_large_resize(void *obj, size_t size, size_t capacity);
+static inline void hak_policy_on_large_free(void *obj, size_t size, size_t capacity, hak_claim claim);
+
+/* Threads. ----------------------------------------------------------------------------------------------- */
+
+/* The calling thread's cache begins, ends; `give` takes delayed objects of a class home. */
+static inline void hak_policy_cache_born(void);
+static inline void hak_policy_cache_dies(void (*give)(void *obj, unsigned cls));
+
+#if defined(HAK_HARDENED)
+#include "hardening/policy_hardened.h"
+#else
+#include "allocator/policy_speed.h"
+#endif
+
+#endif

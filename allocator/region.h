@@ -1,0 +1,70 @@
+/* region.h: the reserved address space that superslabs and large objects are cut from. Layer 2.
+ *
+ *   body   |#### used ####|-- committed --|........ reserved, no access ........|
+ *   meta   |## records ###|--             |.....................................|   one record per unit of the body
+ *
+ * Each kind of memory has regions of its own. One is enough unless the address space is limited (ulimit -v): then
+ * regions are small, and there are several. `used` and `committed` only grow, in steps that double, so that
+ * the number of system calls grows with the logarithm of the heap. Guarded by the region lock, except
+ * that hak_region_find takes none. */
+#ifndef HAK_REGION_H
+#define HAK_REGION_H
+
+#include "allocator/lock.h"
+#include "allocator/size_class.h"
+
+typedef enum hak_region_kind {
+    HAK_REGION_SLABS, /* unit: a superslab; record: hak_superslab */
+    HAK_REGION_LARGE, /* unit: a granule; record: hak_span */
+    HAK_REGION_KINDS
+} hak_region_kind;
+
+typedef struct hak_region {
+    _Atomic uintptr_t base;  /* a multiple of HAK_SUPERSLAB */
+    _Atomic size_t size;     /* bytes; 0: this entry of the table is not in use */
+    uintptr_t records;       /* the meta area */
+    size_t used, committed;  /* bytes of the body */
+    size_t meta_size, meta_committed;
+    unsigned unit_shift;     /* log2 of the bytes of the body that a record describes */
+    unsigned index;          /* in the table of regions */
+    size_t record_size;      /* bytes */
+    hak_region_kind kind;
+    bool limited; /* made under an address-space limit: given back when it is all free */
+} hak_region;
+
+enum { HAK_REGIONS_MAX = 1024 };
+
+extern hak_lock hak_region_lock;
+extern hak_region hak_regions[HAK_REGIONS_MAX];
+extern _Atomic unsigned hak_regions_used; /* entries of the table that ever were in use */
+
+/* Bytes, for statistics. */
+extern _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metadata;
+
+/* Sets the size of a unit and of its record. Called for each kind before its first use. */
+void hak_region_define(hak_region_kind kind, unsigned unit_shift, size_t record_size);
+
+/* The region that `addr` lies in, NULL when it lies in none. */
+HAK_INLINE hak_region *hak_region_find(uintptr_t addr) {
+    unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire); /* pairs with region.c publish */
+    for (unsigned i = 0; i < used; i++) {
+        hak_region *region = &hak_regions[i];
+        if (addr - atomic_load_explicit(&region->base, memory_order_relaxed) <
+            atomic_load_explicit(&region->size, memory_order_relaxed))
+            return region;
+    }
+    return NULL;
+}
+
+HAK_INLINE void *hak_region_record(const hak_region *region, uintptr_t addr) {
+    return (void *)(region->records + ((addr - region->base) >> region->unit_shift) * region->record_size);
+}
+
+/* Takes `size` bytes (a multiple of the unit) of committed, zeroed memory from the front of the unused part;
+ * its records are zeroed too, its tags may be written. 0 when the OS refuses, and nothing has changed. */
+uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out);
+
+/* Gives a region back to the OS; the caller owns all of it, all free. */
+void hak_region_dies(hak_region *region);
+
+#endif

@@ -1,0 +1,64 @@
+/* size_class.c: fills the tables of size_class.h. */
+#include "allocator/size_class.h"
+
+hak_class_info hak_classes[HAK_TAGS];
+uint8_t hak_class_fine[HAK_FINE_MAX + 1];
+uint8_t hak_class_coarse[(HAK_SLAB_SIZE_MAX >> HAK_COARSE_SHIFT) + 1];
+
+enum {
+    /* A slab has room for at least this many slots, so that a 256 KiB class fills one superslab. */
+    MIN_SLOTS = 8,
+
+    /* A bin may hold this many bytes, but at least BIN_CAP_MIN and at most BIN_CAP_MAX objects. Chosen so that
+     * batches of 400 small objects stay in the bin; measure again with works d and i. */
+    BIN_BYTES = 256 * HAK_KIB,
+    BIN_CAP_MIN = 4,
+    BIN_CAP_MAX = 512,
+};
+
+/* The slot size after `size`. */
+static size_t next_size(size_t size) {
+    if (size < 256)
+        return size + 16;
+    size_t steps = size < 8192 ? 8 : 4;
+    return size + ((size_t)1 << hak_log2(size)) / steps;
+}
+
+static void describe(hak_class_info *info, size_t size, size_t guard_bytes) {
+    size_t slab = HAK_GRANULE;
+    while (slab < MIN_SLOTS * size)
+        slab *= 2;
+    info->size = (uint32_t)size;
+    info->reciprocal = (uint32_t)(((1ull << 32) + size - 1) / size);
+    info->slab_bytes = (uint32_t)slab;
+    info->slots = (uint32_t)((slab - guard_bytes) / size);
+    info->bin_cap = (uint32_t)hak_max(BIN_CAP_MIN, hak_min(BIN_BYTES / size, BIN_CAP_MAX));
+}
+
+void hak_size_class_init(size_t guard_bytes) {
+    size_t size = 0, fine = 0, coarse = 0;
+    uint32_t start = 1; /* entry 0 of a cache's arrays is the NULL below the first bin */
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        hak_class_info *info = &hak_classes[cls];
+        size = next_size(size);
+        describe(info, size, guard_bytes);
+        info->bin_start = start;
+        start += info->bin_cap + 1; /* and a NULL below the next bin */
+        for (; fine <= size && fine <= HAK_FINE_MAX; fine++)
+            hak_class_fine[fine] = (uint8_t)cls;
+        for (; coarse << HAK_COARSE_SHIFT <= size && coarse < sizeof hak_class_coarse; coarse++)
+            hak_class_coarse[coarse] = (uint8_t)cls;
+    }
+    HAK_CHECK(size == HAK_SLAB_SIZE_MAX, "size classes do not end at the largest slab size");
+}
+
+unsigned hak_class_aligned(size_t align, size_t size) {
+    size_t rounded;
+    if (!hak_align_up_checked(hak_max(size, align), hak_min(align, HAK_SLAB_SIZE_MAX), &rounded) ||
+        rounded > HAK_SLAB_SIZE_MAX || align > HAK_SLAB_SIZE_MAX)
+        return 0;
+    unsigned cls = hak_class_of(rounded);
+    while (hak_classes[cls].size % align != 0) /* ends: 256 KiB is a multiple of every such alignment */
+        cls++;
+    return cls;
+}

@@ -1,0 +1,259 @@
+/* superslab.c: see superslab.h. */
+#include "allocator/superslab.h"
+
+#include "allocator/os.h"
+#include "allocator/policy.h"
+#include "allocator/release.h"
+#include "allocator/tag.h"
+
+hak_lock hak_superslab_lock = HAK_LOCK_INIT(HAK_RANK_SUPERSLAB);
+_Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
+
+/* Superslabs by the order of their largest free run, lowest address first only by chance. */
+static hak_link with_run[HAK_SUPERSLAB_ORDERS];
+
+/* Free slabs that stay with their class, where the policy wants that. */
+static hak_link of_class[HAK_TAGS];
+
+static const uint32_t ALL_FREE = 0xffffffffu;
+
+static void add(_Atomic size_t *counter, size_t n) { atomic_fetch_add_explicit(counter, n, memory_order_relaxed); }
+static void sub(_Atomic size_t *counter, size_t n) { atomic_fetch_sub_explicit(counter, n, memory_order_relaxed); }
+
+void hak_superslab_init(void) {
+    hak_region_define(HAK_REGION_SLABS, HAK_SUPERSLAB_SHIFT, sizeof(hak_superslab));
+    for (int i = 0; i < HAK_SUPERSLAB_ORDERS; i++)
+        hak_list_init(&with_run[i]);
+    for (int i = 0; i < HAK_TAGS; i++)
+        hak_list_init(&of_class[i]);
+}
+
+static unsigned largest_order(uint32_t free_mask) {
+    unsigned order = HAK_SUPERSLAB_ORDERS;
+    while (order > 0 && hak_find_run32(free_mask, 1u << (order - 1)) < 0)
+        order--;
+    return order == 0 ? HAK_SUPERSLAB_ORDERS : order - 1;
+}
+
+/* Puts the superslab into the list that its free mask says. */
+static void relist(hak_superslab *superslab) {
+    unsigned order = largest_order(superslab->free_mask);
+    if (order == superslab->order)
+        return;
+    if (superslab->order != HAK_SUPERSLAB_ORDERS)
+        hak_list_remove(&superslab->link);
+    superslab->order = (uint8_t)order;
+    if (order != HAK_SUPERSLAB_ORDERS)
+        hak_list_push(&with_run[order], &superslab->link);
+}
+
+static hak_superslab *superslab_born(void) {
+    hak_region *region;
+    uintptr_t start = hak_region_take(HAK_REGION_SLABS, HAK_SUPERSLAB, &region);
+    if (start == 0)
+        return NULL;
+    hak_superslab *superslab = hak_region_record(region, start);
+    superslab->start = start;
+    superslab->free_mask = ALL_FREE;
+    superslab->order = HAK_SUPERSLAB_ORDERS;
+    relist(superslab);
+    return superslab;
+}
+
+/* A superslab with a free run of `granules`, the one with the smallest such run. */
+static hak_superslab *find_with_run(unsigned granules) {
+    for (unsigned order = hak_log2(granules); order < HAK_SUPERSLAB_ORDERS; order++)
+        if (!hak_list_empty(&with_run[order]))
+            return HAK_OWNER_OF(with_run[order].next, hak_superslab, link);
+    return superslab_born();
+}
+
+static hak_superslab *superslab_of(const hak_slab *slab) {
+    return (hak_superslab *)hak_align_down((uintptr_t)slab, 4096);
+}
+
+static uint32_t mask_of(const hak_slab *slab) {
+    return hak_ones32((unsigned)(slab - superslab_of(slab)->slabs), slab->granules);
+}
+
+static hak_slab *cut(hak_superslab *superslab, unsigned granules) {
+    /* A run that is dirty already costs no page fault. */
+    int first = hak_find_run32(superslab->free_mask & superslab->dirty_mask, granules);
+    if (first < 0)
+        first = hak_find_run32(superslab->free_mask, granules);
+    hak_slab *slab = &superslab->slabs[first];
+    slab->start = superslab->start + (size_t)first * HAK_GRANULE;
+    slab->free_bits = superslab->bitmaps[first];
+    slab->granules = (uint8_t)granules;
+    return slab;
+}
+
+/* Moves the slab's granules from free to used. */
+static void occupy(hak_slab *slab) {
+    hak_superslab *superslab = superslab_of(slab);
+    uint32_t mask = mask_of(slab), was_dirty = superslab->dirty_mask & mask;
+    if (superslab->free_mask == ALL_FREE)
+        add(&hak_superslabs_live, 1);
+    superslab->free_mask &= ~mask;
+    superslab->dirty_mask |= mask;
+    sub(&hak_superslab_free_dirty, (size_t)__builtin_popcount(was_dirty) * HAK_GRANULE);
+    add(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
+    relist(superslab);
+}
+
+static void vacate(hak_slab *slab) {
+    hak_superslab *superslab = superslab_of(slab);
+    superslab->free_mask |= mask_of(slab);
+    add(&hak_superslab_free_dirty, (size_t)slab->granules * HAK_GRANULE);
+    sub(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
+    if (superslab->free_mask == ALL_FREE)
+        sub(&hak_superslabs_live, 1);
+    if (HAK_POLICY_CLASS_BOUND) /* the run stays with its class: not for the order lists */
+        superslab->free_mask &= ~mask_of(slab);
+    else
+        relist(superslab);
+}
+
+static void fill_bits(hak_slab *slab) {
+    uint32_t words = (slab->slots + 63) / 64;
+    for (uint32_t i = 0; i < words; i++)
+        slab->free_bits[i] = UINT64_MAX;
+    if (slab->slots % 64 != 0)
+        slab->free_bits[words - 1] = ((uint64_t)1 << (slab->slots % 64)) - 1;
+}
+
+hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard) {
+    const hak_class_info *info = &hak_classes[cls];
+    hak_slab *slab = NULL;
+    hak_lock_take(&hak_superslab_lock);
+    if (HAK_POLICY_CLASS_BOUND && !hak_list_empty(&of_class[cls])) {
+        slab = HAK_OWNER_OF(of_class[cls].next, hak_slab, link);
+        hak_list_remove(&slab->link);
+    } else {
+        hak_superslab *superslab = find_with_run(info->slab_bytes / HAK_GRANULE);
+        if (superslab != NULL)
+            slab = cut(superslab, info->slab_bytes / HAK_GRANULE);
+    }
+    if (slab != NULL) {
+        occupy(slab);
+        slab->cls = (uint8_t)cls;
+        slab->shard = (uint8_t)shard;
+        slab->slots = slab->free = info->slots;
+        slab->first = 0;
+        slab->state = HAK_SLAB_PARTIAL;
+        fill_bits(slab);
+        hak_tag_set(slab->start, info->slab_bytes, cls);
+    }
+    hak_lock_give(&hak_superslab_lock);
+    if (slab != NULL && !hak_policy_slab_born(slab)) {
+        hak_superslab_give_slab(slab);
+        return NULL;
+    }
+    return slab;
+}
+
+void hak_superslab_give_slab(hak_slab *slab) {
+    HAK_CHECK(slab->free == slab->slots, "a slab with live objects was given back");
+    hak_policy_slab_dies(slab);
+    hak_lock_take(&hak_superslab_lock);
+    if (!HAK_POLICY_CLASS_BOUND) /* else the class stays, and so do the tags */
+        hak_tag_set(slab->start, (size_t)slab->granules * HAK_GRANULE, HAK_TAG_NONE);
+    slab->state = HAK_SLAB_UNUSED;
+    vacate(slab);
+    if (HAK_POLICY_CLASS_BOUND)
+        hak_list_push(&of_class[slab->cls], &slab->link);
+    hak_lock_give(&hak_superslab_lock);
+    size_t excess = hak_release_excess();
+    if (excess != 0)
+        hak_superslab_purge(0);
+}
+
+bool hak_superslab_prewarm(unsigned count) {
+    bool done = true;
+    hak_lock_take(&hak_superslab_lock);
+    for (unsigned i = 0; i < count && done; i++) {
+        hak_superslab *superslab = superslab_born();
+        done = superslab != NULL;
+        if (done) {
+            hak_os_populate(superslab->start, HAK_SUPERSLAB);
+            superslab->dirty_mask = ALL_FREE;
+            add(&hak_superslab_free_dirty, HAK_SUPERSLAB);
+        }
+    }
+    hak_lock_give(&hak_superslab_lock);
+    return done;
+}
+
+/* Purges the dirty free runs of one superslab; returns the bytes. */
+static size_t purge_one(hak_superslab *superslab) {
+    size_t purged = 0;
+    uint32_t mask = superslab->dirty_mask & superslab->free_mask;
+    while (mask != 0) {
+        unsigned first = hak_lowest_bit(mask), count = 1;
+        while (first + count < HAK_SUPERSLAB_GRANULES && (mask >> (first + count) & 1))
+            count++;
+        uint32_t run = hak_ones32(first, count);
+        mask &= ~run;
+        size_t bytes = (size_t)count * HAK_GRANULE;
+        if (!hak_release_range(superslab->start + (size_t)first * HAK_GRANULE, bytes))
+            continue;
+        superslab->dirty_mask &= ~run;
+        sub(&hak_superslab_free_dirty, bytes);
+        purged += bytes;
+    }
+    return purged;
+}
+
+/* Purges the free slabs that stay with their class. */
+static size_t purge_of_class(unsigned cls, size_t keep) {
+    size_t purged = 0;
+    for (hak_link *link = of_class[cls].next; link != &of_class[cls]; link = link->next) {
+        if (atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) <= keep)
+            break;
+        hak_slab *slab = HAK_OWNER_OF(link, hak_slab, link);
+        hak_superslab *superslab = superslab_of(slab);
+        uint32_t mask = mask_of(slab);
+        size_t bytes = (size_t)slab->granules * HAK_GRANULE;
+        if ((superslab->dirty_mask & mask) == 0 || !hak_release_range(slab->start, bytes))
+            continue;
+        superslab->dirty_mask &= ~mask;
+        sub(&hak_superslab_free_dirty, bytes);
+        purged += bytes;
+    }
+    return purged;
+}
+
+size_t hak_superslab_purge(size_t keep) {
+    size_t purged = 0;
+    hak_lock_take(&hak_superslab_lock);
+    for (unsigned order = HAK_SUPERSLAB_ORDERS; order-- > 0;)
+        for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next)
+            if (atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) > keep)
+                purged += purge_one(HAK_OWNER_OF(link, hak_superslab, link));
+    for (unsigned cls = 1; HAK_POLICY_CLASS_BOUND && cls <= HAK_CLASSES; cls++)
+        purged += purge_of_class(cls, keep);
+    hak_lock_give(&hak_superslab_lock);
+    return purged;
+}
+
+static void check_slab(const hak_superslab *superslab, const hak_slab *slab) {
+    HAK_CHECK(slab->start == superslab->start + (size_t)(slab - superslab->slabs) * HAK_GRANULE, "slab start");
+    HAK_CHECK(slab->cls >= 1 && slab->cls <= HAK_CLASSES, "slab class");
+    HAK_CHECK((size_t)slab->granules * HAK_GRANULE == hak_classes[slab->cls].slab_bytes, "slab granules");
+    HAK_CHECK((superslab->free_mask & mask_of(slab)) == 0, "slab in use has free granules");
+    for (unsigned i = 0; i < slab->granules; i++)
+        HAK_CHECK(hak_tag_of((void *)(slab->start + i * HAK_GRANULE)) == slab->cls, "slab tag");
+}
+
+void hak_superslab_check(void) {
+    hak_lock_take(&hak_superslab_lock);
+    for (unsigned order = 0; order < HAK_SUPERSLAB_ORDERS; order++)
+        for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next) {
+            hak_superslab *superslab = HAK_OWNER_OF(link, hak_superslab, link);
+            HAK_CHECK(superslab->order == order && largest_order(superslab->free_mask) == order, "list of superslab");
+            for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++)
+                if (superslab->slabs[i].state != HAK_SLAB_UNUSED)
+                    check_slab(superslab, &superslab->slabs[i]);
+        }
+    hak_lock_give(&hak_superslab_lock);
+}

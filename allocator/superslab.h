@@ -1,0 +1,85 @@
+/* superslab.h: 2 MiB of address space, cut into slabs like a buddy system. Layer 2.
+ *
+ *   superslab   |granule 0|granule 1|   granules 2 and 3   | ... |granule 31|
+ *                slab      slab      slab of 128 KiB         free
+ *
+ * A slab takes an aligned run of 1, 2, 4 .. 32 granules. The descriptors of a superslab and of the
+ * slabs in it, and the bitmaps of the slabs, are its record in the region's meta area. Guarded by the
+ * superslab lock; the fields of a hak_slab that slab.h names belong to the depot that holds the slab. */
+#ifndef HAK_SUPERSLAB_H
+#define HAK_SUPERSLAB_H
+
+#include "allocator/list.h"
+#include "allocator/region.h"
+
+enum {
+    HAK_BITMAP_WORDS = HAK_GRANULE / HAK_MIN_ALIGN / 64, /* per granule: one bit per smallest slot */
+    HAK_SUPERSLAB_ORDERS = 6,                            /* runs of 1 to 32 granules */
+};
+
+/* unused -> partial <-> full; partial -> empty -> unused. Only partial slabs are in a depot's list. */
+typedef enum hak_slab_state {
+    HAK_SLAB_UNUSED,
+    HAK_SLAB_PARTIAL,
+    HAK_SLAB_FULL,
+} hak_slab_state;
+
+typedef struct hak_slab {
+    hak_link link;     /* in the depot's list of partial slabs, or among the free slabs of a class */
+    uintptr_t start;   /* first byte of the first slot */
+    uint64_t *free_bits; /* bit set: the slot is free and in the slab (not in a cache, not live) */
+    uint32_t slots;    /* in all */
+    uint32_t free;     /* ones in free_bits */
+    uint16_t first;    /* no word of free_bits before this one has a one */
+    uint8_t cls;
+    uint8_t shard;     /* of the depot that holds it; constant from birth to death */
+    uint8_t state;     /* hak_slab_state */
+    uint8_t granules;
+} hak_slab;
+
+typedef struct hak_superslab {
+    hak_link link;       /* in the list of its largest free run */
+    uintptr_t start;     /* 0: never used */
+    uint32_t free_mask;  /* granules that no slab has */
+    uint32_t dirty_mask; /* granules that may have resident pages */
+    uint8_t order;       /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
+    hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
+    uint64_t bitmaps[HAK_SUPERSLAB_GRANULES][HAK_BITMAP_WORDS] __attribute__((aligned(4096)));
+} hak_superslab;
+
+_Static_assert(sizeof(hak_superslab) == 4096 + HAK_SUPERSLAB_GRANULES * HAK_BITMAP_WORDS * 8,
+               "descriptors fit in 4 KiB, bitmaps follow");
+
+extern hak_lock hak_superslab_lock;
+
+/* Superslabs that hold at least one slab, and slabs in use, for statistics. */
+extern _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
+
+void hak_superslab_init(void);
+
+/* A slab for `cls`, its tags set, its slots all free and of unknown content; NULL when the OS refuses. */
+hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard);
+
+/* Takes back a slab with all its slots free; its tags are cleared. */
+void hak_superslab_give_slab(hak_slab *slab);
+
+/* Maps `count` superslabs ahead of need and touches them; false when the OS refuses. */
+bool hak_superslab_prewarm(unsigned count);
+
+/* Gives resident pages of free granules back to the OS until at most `keep` bytes of them are left.
+ * Returns the bytes given back. */
+size_t hak_superslab_purge(size_t keep);
+
+/* The slab whose tag at `addr` is `cls`; NULL when no region has the address. */
+HAK_INLINE hak_slab *hak_slab_find(uintptr_t addr, unsigned cls) {
+    hak_region *region = hak_region_find(addr);
+    if (HAK_UNLIKELY(region == NULL || region->kind != HAK_REGION_SLABS))
+        return NULL;
+    hak_superslab *superslab = hak_region_record(region, addr);
+    return &superslab->slabs[(hak_slab_start(cls, addr) >> HAK_GRANULE_SHIFT) % HAK_SUPERSLAB_GRANULES];
+}
+
+/* Dies when a superslab's lists, masks and slabs disagree. Takes the lock. For tests. */
+void hak_superslab_check(void);
+
+#endif

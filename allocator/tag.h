@@ -1,0 +1,32 @@
+/* tag.h: the flat table from an address to what lies there. Layer 2.
+ *
+ *     address  0x00007f2a_41c8_2340
+ *                        |______| 64 KiB granule number = index
+ *     tag      one byte per granule of the whole user address space, a class or one of the HAK_TAG_ values
+ *
+ * One load answers for every pointer a program can hold: what was never ours reads as HAK_TAG_NONE, because the
+ * table is one large mapping of zero pages (2 GiB of address space on x86-64, no memory). Pages of the table become
+ * writable when slabs or large objects first appear in the 256 MiB of addresses that a 4 KiB page describes.
+ * Under an address-space limit (ulimit -v) only the parts that cover addresses in use are mapped.
+ *
+ * Tags change under the superslab or the large lock. Readers take none: whoever holds a live object has
+ * synchronised with its allocation, and that object's tag does not change while it lives. */
+#ifndef HAK_TAG_H
+#define HAK_TAG_H
+
+#include "allocator/size_class.h"
+
+extern uint8_t *hak_tags;
+
+/* False when the address space does not have the table. Called once. */
+bool hak_tag_init(void);
+
+/* Makes the tags of [addr, addr + size) writable; false and nothing changed when the OS refuses. */
+bool hak_tag_cover(uintptr_t addr, size_t size);
+
+HAK_INLINE unsigned hak_tag_of(const void *obj) { return hak_tags[(uintptr_t)obj >> HAK_GRANULE_SHIFT]; }
+
+/* Sets the tags of all granules in [addr, addr + size). */
+void hak_tag_set(uintptr_t addr, size_t size, unsigned tag);
+
+#endif
