@@ -5,22 +5,36 @@
 
 #include "allocator/base.h"
 
-HAK_INLINE bool hak_is_pow2(size_t n) { return n != 0 && (n & (n - 1)) == 0; }
+HAK_INLINE bool hak_is_pow2(size_t n) {
+    return n != 0 && (n & (n - 1)) == 0;
+}
 
 /* Index of the highest set bit; `n` is not 0. */
-HAK_INLINE unsigned hak_log2(size_t n) { return 63u - (unsigned)__builtin_clzll(n); }
+HAK_INLINE unsigned hak_log2(size_t n) {
+    return 63u - (unsigned)__builtin_clzll(n);
+}
 
 /* Index of the lowest set bit; `n` is not 0. */
-HAK_INLINE unsigned hak_lowest_bit(uint64_t n) { return (unsigned)__builtin_ctzll(n); }
+HAK_INLINE unsigned hak_lowest_bit(uint64_t n) {
+    return (unsigned)__builtin_ctzll(n);
+}
 
-HAK_INLINE uintptr_t hak_align_down(uintptr_t n, size_t align) { return n & ~(uintptr_t)(align - 1); }
+HAK_INLINE uintptr_t hak_align_down(uintptr_t n, size_t align) {
+    return n & ~(uintptr_t)(align - 1);
+}
 
 /* The caller knows that it does not overflow; hak_align_up_checked is for sizes that a user gave. */
-HAK_INLINE uintptr_t hak_align_up(uintptr_t n, size_t align) { return (n + align - 1) & ~(uintptr_t)(align - 1); }
+HAK_INLINE uintptr_t hak_align_up(uintptr_t n, size_t align) {
+    return (n + align - 1) & ~(uintptr_t)(align - 1);
+}
 
 /* Stores the sum, the product or the aligned size in *out; false when it overflows. */
-HAK_INLINE bool hak_add_checked(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
-HAK_INLINE bool hak_mul_checked(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
+HAK_INLINE bool hak_add_checked(size_t a, size_t b, size_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
+HAK_INLINE bool hak_mul_checked(size_t a, size_t b, size_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
 HAK_INLINE bool hak_align_up_checked(size_t n, size_t align, size_t *out) {
     size_t sum;
     if (!hak_add_checked(n, align - 1, &sum))
@@ -29,8 +43,12 @@ HAK_INLINE bool hak_align_up_checked(size_t n, size_t align, size_t *out) {
     return true;
 }
 
-HAK_INLINE size_t hak_min(size_t a, size_t b) { return a < b ? a : b; }
-HAK_INLINE size_t hak_max(size_t a, size_t b) { return a > b ? a : b; }
+HAK_INLINE size_t hak_min(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+HAK_INLINE size_t hak_max(size_t a, size_t b) {
+    return a > b ? a : b;
+}
 
 /* `count` (1 to 32) ones from bit `first` on. */
 HAK_INLINE uint32_t hak_ones32(unsigned first, unsigned count) {

@@ -5,7 +5,7 @@
 
 typedef struct depot {
     hak_lock lock;
-    uint32_t empty;   /* slabs in the list that have all their slots free: kept, so that a class at the edge */
+    uint32_t empty; /* slabs in the list that have all their slots free: kept, so that a class at the edge */
     hak_link partial; /* of a slab does not take and give it over and over */
 } __attribute__((aligned(HAK_CACHELINE))) depot;
 
@@ -138,14 +138,28 @@ static void for_all(void (*each)(depot *)) {
             each(&depots[shard][cls]);
 }
 
-static void lock_one(depot *d) { hak_lock_take(&d->lock); }
-static void unlock_one(depot *d) { hak_lock_give(&d->lock); }
-static void reset_one(depot *d) { hak_lock_reset(&d->lock); }
+static void lock_one(depot *d) {
+    hak_lock_take(&d->lock);
+}
+static void unlock_one(depot *d) {
+    hak_lock_give(&d->lock);
+}
+static void reset_one(depot *d) {
+    hak_lock_reset(&d->lock);
+}
 
-void hak_depot_trim(void) { for_all(trim_one); }
-void hak_depot_lock_all(void) { for_all(lock_one); }
-void hak_depot_unlock_all(void) { for_all(unlock_one); }
-void hak_depot_reset_all(void) { for_all(reset_one); }
+void hak_depot_trim(void) {
+    for_all(trim_one);
+}
+void hak_depot_lock_all(void) {
+    for_all(lock_one);
+}
+void hak_depot_unlock_all(void) {
+    for_all(unlock_one);
+}
+void hak_depot_reset_all(void) {
+    for_all(reset_one);
+}
 
 static void check_one(depot *d) {
     uint32_t empty = 0;
@@ -161,4 +175,6 @@ static void check_one(depot *d) {
     hak_lock_give(&d->lock);
 }
 
-void hak_depot_check(void) { for_all(check_one); }
+void hak_depot_check(void) {
+    for_all(check_one);
+}

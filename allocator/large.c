@@ -8,7 +8,7 @@
 #include "allocator/tag.h"
 
 hak_lock hak_large_lock = HAK_LOCK_INIT(HAK_RANK_LARGE);
-_Atomic size_t hak_large_count;
+_Atomic size_t hak_large_count, hak_large_operations;
 
 static hak_link by_age; /* free dirty spans, the oldest first */
 
@@ -23,8 +23,12 @@ enum {
 static unsigned moves, frees;
 static uint64_t now; /* milliseconds, as of the last look at the clock */
 
-static void add(_Atomic size_t *counter, size_t n) { atomic_fetch_add_explicit(counter, n, memory_order_relaxed); }
-static void sub(_Atomic size_t *counter, size_t n) { atomic_fetch_sub_explicit(counter, n, memory_order_relaxed); }
+static void add(_Atomic size_t *counter, size_t n) {
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+static void sub(_Atomic size_t *counter, size_t n) {
+    atomic_fetch_sub_explicit(counter, n, memory_order_relaxed);
+}
 
 void hak_large_init(void) {
     hak_region_define(HAK_REGION_LARGE, HAK_GRANULE_SHIFT, sizeof(hak_span));
@@ -32,7 +36,9 @@ void hak_large_init(void) {
     hak_list_init(&by_age);
 }
 
-static size_t bytes(size_t granules) { return granules << HAK_GRANULE_SHIFT; }
+static size_t bytes(size_t granules) {
+    return granules << HAK_GRANULE_SHIFT;
+}
 
 static uintptr_t start_of(const hak_region *region, const hak_span *span) {
     return region->base + bytes((size_t)(span - (const hak_span *)region->records));
@@ -68,7 +74,9 @@ static void unlist_free(hak_span *span) {
     describe(span, span->granules, HAK_SPAN_NONE);
 }
 
-static uint32_t min32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t min32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
 
 /* The free neighbours of [span, span + granules), NULL where there is none. */
 static hak_span *free_before(const hak_region *region, hak_span *span) {
@@ -83,7 +91,8 @@ static hak_span *free_after(const hak_region *region, hak_span *span, uint32_t g
 }
 
 /* Frees a run of granules: merges it with free neighbours and lists the result, which is returned. */
-static hak_span *release_run(hak_region *region, hak_span *span, uint32_t granules, uint32_t dirty, bool zeroed) {
+static hak_span *release_run(hak_region *region, hak_span *span, uint32_t granules, uint32_t dirty,
+                             bool zeroed) {
     hak_span *before = free_before(region, span), *after = free_after(region, span, granules);
     if (before != NULL) {
         unlist_free(before);
@@ -155,6 +164,7 @@ void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity) 
         hak_tag_set(start, HAK_GRANULE, HAK_TAG_LARGE);
         add(&hak_release_large_live, span->capacity);
         add(&hak_large_count, 1);
+        add(&hak_large_operations, 1);
         *capacity = span->capacity;
         if (zeroed != NULL)
             *zeroed = span->zeroed;
@@ -244,6 +254,7 @@ bool hak_large_give(void *obj) {
         hak_tag_set((uintptr_t)obj, HAK_GRANULE, HAK_TAG_NONE);
         sub(&hak_release_large_live, span->capacity);
         sub(&hak_large_count, 1);
+        add(&hak_large_operations, 1);
         free_locked(hak_span_region(span), span);
     }
     hak_lock_give(&hak_large_lock);
@@ -321,7 +332,8 @@ static void check_region(hak_region *region) {
         bool is_free = span->state == HAK_SPAN_FREE;
         HAK_CHECK(span->granules >= 1 && span->granules <= (size_t)(end - span), "length of span");
         HAK_CHECK(span->state != HAK_SPAN_NONE && span[span->granules - 1].granules == span->granules &&
-                      span[span->granules - 1].state == span->state, "last record of span");
+                      span[span->granules - 1].state == span->state,
+                  "last record of span");
         HAK_CHECK(!(is_free && was_free), "free neighbours were not merged");
         HAK_CHECK((hak_tag_of((void *)start_of(region, span)) == HAK_TAG_LARGE) == !is_free, "tag of span");
         was_free = is_free;

@@ -17,20 +17,21 @@
 typedef enum hak_span_state { HAK_SPAN_NONE, HAK_SPAN_FREE, HAK_SPAN_LIVE } hak_span_state;
 
 typedef struct hak_span {
-    hak_link link;      /* free: in the list of its length */
-    hak_link age;       /* free and dirty: in the list by age */
-    size_t capacity;    /* live: bytes the caller may use, whole pages of the OS */
-    uint64_t freed_at;  /* free: milliseconds */
-    uint32_t granules;  /* in the first and in the last record */
-    uint32_t dirty;     /* free: granules that may be resident, at most `granules` */
-    uint8_t state;      /* hak_span_state, in the first and in the last record */
-    uint8_t zeroed;     /* free: all of it reads as zero */
+    hak_link link;     /* free: in the list of its length */
+    hak_link age;      /* free and dirty: in the list by age */
+    size_t capacity;   /* live: bytes the caller may use, whole pages of the OS */
+    uint64_t freed_at; /* free: milliseconds */
+    uint32_t granules; /* in the first and in the last record */
+    uint32_t dirty;    /* free: granules that may be resident, at most `granules` */
+    uint8_t state;     /* hak_span_state, in the first and in the last record */
+    uint8_t zeroed;    /* free: all of it reads as zero */
 } hak_span;
 
 _Static_assert(sizeof(hak_span) == HAK_CACHELINE, "one cache line per granule");
 
 extern hak_lock hak_large_lock;
-extern _Atomic size_t hak_large_count; /* live objects */
+/* Live objects; objects that were made or freed, in all. */
+extern _Atomic size_t hak_large_count, hak_large_operations;
 
 void hak_large_init(void);
 

@@ -12,8 +12,12 @@ typedef struct hak_link {
 /* A link's `owner` struct, where `member` is the link's name in it. */
 #define HAK_OWNER_OF(link, owner, member) ((owner *)((char *)(link) - offsetof(owner, member)))
 
-HAK_INLINE void hak_list_init(hak_link *head) { head->next = head->prev = head; }
-HAK_INLINE bool hak_list_empty(const hak_link *head) { return head->next == head; }
+HAK_INLINE void hak_list_init(hak_link *head) {
+    head->next = head->prev = head;
+}
+HAK_INLINE bool hak_list_empty(const hak_link *head) {
+    return head->next == head;
+}
 
 HAK_INLINE void hak_list_insert_after(hak_link *at, hak_link *link) {
     link->next = at->next;
@@ -21,8 +25,12 @@ HAK_INLINE void hak_list_insert_after(hak_link *at, hak_link *link) {
     at->next->prev = link;
     at->next = link;
 }
-HAK_INLINE void hak_list_push(hak_link *head, hak_link *link) { hak_list_insert_after(head, link); }
-HAK_INLINE void hak_list_push_back(hak_link *head, hak_link *link) { hak_list_insert_after(head->prev, link); }
+HAK_INLINE void hak_list_push(hak_link *head, hak_link *link) {
+    hak_list_insert_after(head, link);
+}
+HAK_INLINE void hak_list_push_back(hak_link *head, hak_link *link) {
+    hak_list_insert_after(head->prev, link);
+}
 
 /* Safe unlinking: the neighbours must agree, or a descriptor was overwritten (glibc's lesson of 2004). */
 HAK_INLINE void hak_list_remove(hak_link *link) {

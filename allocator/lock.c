@@ -57,5 +57,9 @@ void hak_lock_rank_pop(const hak_lock *lock) {
     held[lock->rank]--;
 }
 
-void hak_lock_fork_begin(void) { forking = true; }
-void hak_lock_fork_end(void) { forking = false; }
+void hak_lock_fork_begin(void) {
+    forking = true;
+}
+void hak_lock_fork_end(void) {
+    forking = false;
+}

@@ -24,8 +24,7 @@ typedef struct hak_lock {
     uint8_t rank;
 } hak_lock;
 
-#define HAK_LOCK_INIT(lock_rank)                                                                             \
-    { 0, (lock_rank) }
+#define HAK_LOCK_INIT(lock_rank) {0, (lock_rank)}
 
 void hak_lock_slow(hak_lock *lock);
 void hak_unlock_slow(hak_lock *lock);

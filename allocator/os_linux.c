@@ -28,7 +28,9 @@ size_t hak_os_page = 4096;
 
 static _Atomic uint64_t fail_at, calls_seen;
 
-static void count(_Atomic uint64_t *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
+static void count(_Atomic uint64_t *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
 
 /* True when this call is the one that a test wants to fail. */
 static bool injected_failure(void) {
@@ -48,7 +50,8 @@ void hak_os_init(void) {
     size_t page = getauxval(AT_PAGESZ);
     if (page == 0)
         page = (size_t)sysconf(_SC_PAGESIZE);
-    HAK_CHECK(hak_is_pow2(page) && page <= HAK_GRANULE, "page size of the kernel is no power of two up to 64 KiB");
+    HAK_CHECK(hak_is_pow2(page) && page <= HAK_GRANULE,
+              "page size of the kernel is no power of two up to 64 KiB");
     hak_os_page = page;
 }
 
@@ -57,8 +60,7 @@ static uintptr_t map(uintptr_t hint, size_t size, int protection) {
         return 0;
     int saved = errno;
     count(&hak_os_counts.mmap);
-    void *addr =
-        mmap((void *)hint, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *addr = mmap((void *)hint, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     errno = saved;
     return addr == MAP_FAILED ? 0 : (uintptr_t)addr;
 }
@@ -126,9 +128,15 @@ static bool protect(uintptr_t addr, size_t size, int protection) {
     return done;
 }
 
-bool hak_os_commit(uintptr_t addr, size_t size) { return protect(addr, size, PROT_READ | PROT_WRITE); }
-bool hak_os_protect(uintptr_t addr, size_t size) { return protect(addr, size, PROT_NONE); }
-void hak_os_seal(uintptr_t addr, size_t size) { (void)protect(addr, size, PROT_READ); }
+bool hak_os_commit(uintptr_t addr, size_t size) {
+    return protect(addr, size, PROT_READ | PROT_WRITE);
+}
+bool hak_os_protect(uintptr_t addr, size_t size) {
+    return protect(addr, size, PROT_NONE);
+}
+void hak_os_seal(uintptr_t addr, size_t size) {
+    (void)protect(addr, size, PROT_READ);
+}
 
 bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {
     if (injected_failure())
@@ -212,6 +220,10 @@ uint64_t hak_os_milliseconds(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-bool hak_os_secure(void) { return getauxval(AT_SECURE) != 0; }
+bool hak_os_secure(void) {
+    return getauxval(AT_SECURE) != 0;
+}
 
-char **hak_os_environment(void) { return environ; }
+char **hak_os_environment(void) {
+    return environ;
+}

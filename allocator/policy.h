@@ -18,15 +18,26 @@ typedef struct hak_origin {
     unsigned align_log2; /* 4: the alignment that every object has */
 } hak_origin;
 
-/* What the caller says when it ends the object's life. */
+/* What the caller says when it ends the object's life. Two registers wide, so that passing it on costs nothing. */
 typedef struct hak_claim {
-    const char *call;    /* the function's name, for a report */
-    hak_family family;
-    unsigned align_log2; /* HAK_CLAIM_ANY: not said */
-    size_t size;         /* bytes; SIZE_MAX: not said */
+    const char *call;        /* the function's name, for a report */
+    uint64_t size : 48;      /* bytes; HAK_CLAIM_NO_SIZE: not said */
+    uint64_t align_log2 : 8; /* HAK_CLAIM_ANY: not said */
+    uint64_t family : 8;     /* hak_family */
 } hak_claim;
 
+#define HAK_CLAIM_NO_SIZE (((uint64_t)1 << 48) - 1)
 enum { HAK_CLAIM_ANY = 255, HAK_ALIGN_LOG2 = 4 };
+
+/* A claim that says no more than which function was called. */
+#define HAK_CLAIM(name, its_family)                                                                          \
+    ((hak_claim){                                                                                            \
+        .call = (name), .size = HAK_CLAIM_NO_SIZE, .align_log2 = HAK_CLAIM_ANY, .family = (its_family)})
+
+/* What a caller says a size is, as a claim holds it: no object is larger than what fits. */
+static inline uint64_t hak_claim_size(size_t size) {
+    return size < HAK_CLAIM_NO_SIZE ? size : HAK_CLAIM_NO_SIZE - 1;
+}
 
 /* Start and memory. -------------------------------------------------------------------------------------- */
 
@@ -74,7 +85,7 @@ static inline size_t hak_policy_large_gap(size_t size);
 /* A large object of `size` bytes with `capacity` committed ones becomes live, is resized, is freed (judged first). */
 static inline void hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
 static inline void hak_policy_on_large_resize(void *obj, size_t size, size_t capacity);
-static inline void hak_policy_on_large_free(void *obj, size_t size, size_t capacity, hak_claim claim);
+static inline void hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim);
 
 /* Threads. ----------------------------------------------------------------------------------------------- */
 

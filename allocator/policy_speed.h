@@ -7,28 +7,48 @@
 #define HAK_POLICY_NAME "speed"
 enum {
     HAK_POLICY_CLASS_BOUND = 0, /* free slabs may change their class */
-    HAK_POLICY_TRUST_CLASS = 1, /* any pointer with a class's tag goes to the fast path */
+    HAK_POLICY_MOVES_PAGES = 1, /* realloc may move a large object's pages instead of copying */
 };
 
-static inline bool hak_policy_init(void) { return true; }
+static inline bool hak_policy_init(void) {
+    return true;
+}
 static inline void hak_policy_seal(void) {}
 static inline void hak_policy_fork_child(void) {}
-static inline size_t hak_policy_slab_guard(void) { return 0; }
-static inline uintptr_t hak_policy_region_hint(hak_region_kind kind) { return (void)kind, 0; }
-static inline bool hak_policy_region_born(hak_region *region, size_t size) { return (void)region, (void)size, true; }
-static inline bool hak_policy_region_commit(hak_region *region, size_t end) { return (void)region, (void)end, true; }
-static inline void hak_policy_region_dies(hak_region *region) { (void)region; }
-static inline bool hak_policy_slab_born(hak_slab *slab) { return (void)slab, true; }
-static inline void hak_policy_slab_dies(hak_slab *slab) { (void)slab; }
+static inline size_t hak_policy_slab_guard(void) {
+    return 0;
+}
+static inline uintptr_t hak_policy_region_hint(hak_region_kind kind) {
+    return (void)kind, 0;
+}
+static inline bool hak_policy_region_born(hak_region *region, size_t size) {
+    return (void)region, (void)size, true;
+}
+static inline bool hak_policy_region_commit(hak_region *region, size_t end) {
+    return (void)region, (void)end, true;
+}
+static inline void hak_policy_region_dies(hak_region *region) {
+    (void)region;
+}
+static inline bool hak_policy_slab_born(hak_slab *slab) {
+    return (void)slab, true;
+}
+static inline void hak_policy_slab_dies(hak_slab *slab) {
+    (void)slab;
+}
 
-static inline size_t hak_policy_request(size_t size) { return size; }
+static inline size_t hak_policy_request(size_t size) {
+    return size;
+}
 static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t capacity) {
     return (void)obj, (void)tag, capacity;
 }
 static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin) {
     return (void)cls, (void)size, (void)origin, obj;
 }
-static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) { (void)obj, (void)cls, (void)size; }
+static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
+    (void)obj, (void)cls, (void)size;
+}
 static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim) {
     return (void)obj, (void)tag, (void)claim, true;
 }
@@ -39,20 +59,26 @@ static inline void hak_policy_check_live(const void *obj, unsigned tag, const ch
 static inline uint32_t hak_policy_slot_choice(const hak_slab *slab, uint32_t words) {
     return slab->first < words ? slab->first : 0;
 }
-static inline void hak_policy_shuffle(void **objs, unsigned count) { (void)objs, (void)count; }
+static inline void hak_policy_shuffle(void **objs, unsigned count) {
+    (void)objs, (void)count;
+}
 
-static inline size_t hak_policy_large_gap(size_t size) { return (void)size, 0; }
+static inline size_t hak_policy_large_gap(size_t size) {
+    return (void)size, 0;
+}
 static inline void hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
     (void)obj, (void)size, (void)capacity, (void)origin;
 }
 static inline void hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
     (void)obj, (void)size, (void)capacity;
 }
-static inline void hak_policy_on_large_free(void *obj, size_t size, size_t capacity, hak_claim claim) {
-    (void)obj, (void)size, (void)capacity, (void)claim;
+static inline void hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim) {
+    (void)obj, (void)capacity, (void)claim;
 }
 
 static inline void hak_policy_cache_born(void) {}
-static inline void hak_policy_cache_dies(void (*give)(void *obj, unsigned cls)) { (void)give; }
+static inline void hak_policy_cache_dies(void (*give)(void *obj, unsigned cls)) {
+    (void)give;
+}
 
 #endif

@@ -98,8 +98,7 @@ static hak_region *region_born(hak_region_kind kind, size_t needed) {
 /* Commits the body up to byte `end`, and what the meta area needs for that. */
 static bool commit_to(hak_region *region, size_t end) {
     uintptr_t from = region->base + region->committed;
-    size_t meta_end =
-        hak_align_up((end >> region->unit_shift) * region->record_size, hak_os_page);
+    size_t meta_end = hak_align_up((end >> region->unit_shift) * region->record_size, hak_os_page);
     if (meta_end > region->meta_committed) {
         size_t more = meta_end - region->meta_committed;
         if (!hak_os_commit(region->records + region->meta_committed, more))

@@ -20,14 +20,14 @@ typedef enum hak_region_kind {
 } hak_region_kind;
 
 typedef struct hak_region {
-    _Atomic uintptr_t base;  /* a multiple of HAK_SUPERSLAB */
-    _Atomic size_t size;     /* bytes; 0: this entry of the table is not in use */
-    uintptr_t records;       /* the meta area */
-    size_t used, committed;  /* bytes of the body */
+    _Atomic uintptr_t base; /* a multiple of HAK_SUPERSLAB */
+    _Atomic size_t size;    /* bytes; 0: this entry of the table is not in use */
+    uintptr_t records;      /* the meta area */
+    size_t used, committed; /* bytes of the body */
     size_t meta_size, meta_committed;
-    unsigned unit_shift;     /* log2 of the bytes of the body that a record describes */
-    unsigned index;          /* in the table of regions */
-    size_t record_size;      /* bytes */
+    unsigned unit_shift; /* log2 of the bytes of the body that a record describes */
+    unsigned index;      /* in the table of regions */
+    size_t record_size;  /* bytes */
     hak_region_kind kind;
     bool limited; /* made under an address-space limit: given back when it is all free */
 } hak_region;
@@ -46,7 +46,8 @@ void hak_region_define(hak_region_kind kind, unsigned unit_shift, size_t record_
 
 /* The region that `addr` lies in, NULL when it lies in none. */
 HAK_INLINE hak_region *hak_region_find(uintptr_t addr) {
-    unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire); /* pairs with region.c publish */
+    unsigned used =
+        atomic_load_explicit(&hak_regions_used, memory_order_acquire); /* pairs with region.c publish */
     for (unsigned i = 0; i < used; i++) {
         hak_region *region = &hak_regions[i];
         if (addr - atomic_load_explicit(&region->base, memory_order_relaxed) <

@@ -21,7 +21,9 @@ static bool lean;
 static hak_decommit decommit;
 static size_t target, step;
 
-static size_t load(const _Atomic size_t *counter) { return atomic_load_explicit(counter, memory_order_relaxed); }
+static size_t load(const _Atomic size_t *counter) {
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
 
 void hak_release_init(bool lean_gate, hak_decommit how, size_t target_bytes) {
     lean = lean_gate;
@@ -44,9 +46,13 @@ size_t hak_release_large_budget(void) {
     return hak_max(LARGE_KEEP_MIN, load(&hak_release_large_live));
 }
 
-uint64_t hak_release_large_age(void) { return lean ? LARGE_IDLE_MS : UINT64_MAX; }
+uint64_t hak_release_large_age(void) {
+    return lean ? LARGE_IDLE_MS : UINT64_MAX;
+}
 
-bool hak_release_zeroes(void) { return decommit != HAK_DECOMMIT_FREE; }
+bool hak_release_zeroes(void) {
+    return decommit != HAK_DECOMMIT_FREE;
+}
 
 bool hak_release_range(uintptr_t addr, size_t size) {
     return hak_os_purge(addr, size, decommit == HAK_DECOMMIT_FREE ? HAK_PURGE_LAZY : HAK_PURGE_NOW);

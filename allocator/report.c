@@ -21,7 +21,9 @@ void hak_line_begin(hak_line *line) {
     hak_line_text(line, "hakmem: ");
 }
 
-void hak_line_text(hak_line *line, const char *text) { line_bytes(line, text, strlen(text)); }
+void hak_line_text(hak_line *line, const char *text) {
+    line_bytes(line, text, strlen(text));
+}
 
 static void line_digits(hak_line *line, uint64_t n, unsigned base) {
     char digits[20]; /* 2^64 has 20 decimal digits */
@@ -33,7 +35,9 @@ static void line_digits(hak_line *line, uint64_t n, unsigned base) {
     line_bytes(line, digits + at, sizeof digits - at);
 }
 
-void hak_line_number(hak_line *line, uint64_t n) { line_digits(line, n, 10); }
+void hak_line_number(hak_line *line, uint64_t n) {
+    line_digits(line, n, 10);
+}
 
 void hak_line_hex(hak_line *line, uintptr_t n) {
     hak_line_text(line, "0x");

@@ -2,6 +2,7 @@
 #include "allocator/size_class.h"
 
 hak_class_info hak_classes[HAK_TAGS];
+uint32_t hak_class_bin_entries;
 uint8_t hak_class_fine[HAK_FINE_MAX + 1];
 uint8_t hak_class_coarse[(HAK_SLAB_SIZE_MAX >> HAK_COARSE_SHIFT) + 1];
 
@@ -49,6 +50,7 @@ void hak_size_class_init(size_t guard_bytes) {
         for (; coarse << HAK_COARSE_SHIFT <= size && coarse < sizeof hak_class_coarse; coarse++)
             hak_class_coarse[coarse] = (uint8_t)cls;
     }
+    hak_class_bin_entries = start;
     HAK_CHECK(size == HAK_SLAB_SIZE_MAX, "size classes do not end at the largest slab size");
 }
 

@@ -20,9 +20,9 @@ enum {
     HAK_TAG_LARGE = HAK_CLASSES + 1,
     HAK_TAGS = HAK_CLASSES + 2,
 
-    HAK_FINE_MAX = 1024,              /* up to here the class comes from a table with an entry per byte */
+    HAK_FINE_MAX = 1024,               /* up to here the class comes from a table with an entry per byte */
     HAK_SLAB_SIZE_MAX = 256 * HAK_KIB, /* up to here objects live in slabs; above they are large */
-    HAK_COARSE_SHIFT = 7,             /* between, from one with an entry per 128 bytes */
+    HAK_COARSE_SHIFT = 7,              /* between, from one with an entry per 128 bytes */
 };
 
 /* What a class is. */
@@ -36,6 +36,8 @@ typedef struct hak_class_info {
 } hak_class_info;
 
 extern hak_class_info hak_classes[HAK_TAGS];
+/* Entries of the arrays of all bins of a cache, the NULL below each included. */
+extern uint32_t hak_class_bin_entries;
 extern uint8_t hak_class_fine[HAK_FINE_MAX + 1];
 extern uint8_t hak_class_coarse[(HAK_SLAB_SIZE_MAX >> HAK_COARSE_SHIFT) + 1];
 

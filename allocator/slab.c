@@ -4,7 +4,9 @@
 #include "allocator/policy.h"
 #include "allocator/report.h"
 
-static uint32_t words_of(const hak_slab *slab) { return (slab->slots + 63) / 64; }
+static uint32_t words_of(const hak_slab *slab) {
+    return (slab->slots + 63) / 64;
+}
 
 unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want) {
     const size_t size = hak_classes[slab->cls].size;
@@ -46,5 +48,6 @@ void hak_slab_check(const hak_slab *slab) {
         ones += (uint32_t)__builtin_popcountll(slab->free_bits[w]);
     }
     HAK_CHECK(ones == slab->free && ones <= slab->slots, "count of free slots");
-    HAK_CHECK((slab->state == HAK_SLAB_FULL) == (slab->free == 0), "full slab in the list, or partial one not");
+    HAK_CHECK((slab->state == HAK_SLAB_FULL) == (slab->free == 0),
+              "full slab in the list, or partial one not");
 }

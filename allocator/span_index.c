@@ -43,7 +43,8 @@ void hak_span_index_remove(hak_span *span) {
 static hak_span *best_of(unsigned list, uint32_t granules) {
     hak_span *best = NULL;
     unsigned looked = 0;
-    for (hak_link *link = lists[list].next; link != &lists[list] && looked < LOOK; link = link->next, looked++) {
+    for (hak_link *link = lists[list].next; link != &lists[list] && looked < LOOK;
+         link = link->next, looked++) {
         hak_span *span = HAK_OWNER_OF(link, hak_span, link);
         if (span->granules >= granules && (best == NULL || span->granules < best->granules))
             best = span;
@@ -84,10 +85,12 @@ hak_region *hak_span_region(const hak_span *span) {
 
 void hak_span_index_check(void) {
     for (unsigned list = 0; list < LISTS; list++) {
-        HAK_CHECK(hak_list_empty(&lists[list]) == !(not_empty[list / 64] >> (list % 64) & 1), "bitmap of lists");
+        HAK_CHECK(hak_list_empty(&lists[list]) == !(not_empty[list / 64] >> (list % 64) & 1),
+                  "bitmap of lists");
         for (hak_link *link = lists[list].next; link != &lists[list]; link = link->next) {
             const hak_span *span = HAK_OWNER_OF(link, hak_span, link);
-            HAK_CHECK(span->state == HAK_SPAN_FREE && list_of(span->granules) == list, "span in the wrong list");
+            HAK_CHECK(span->state == HAK_SPAN_FREE && list_of(span->granules) == list,
+                      "span in the wrong list");
         }
     }
 }

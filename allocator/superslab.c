@@ -17,8 +17,12 @@ static hak_link of_class[HAK_TAGS];
 
 static const uint32_t ALL_FREE = 0xffffffffu;
 
-static void add(_Atomic size_t *counter, size_t n) { atomic_fetch_add_explicit(counter, n, memory_order_relaxed); }
-static void sub(_Atomic size_t *counter, size_t n) { atomic_fetch_sub_explicit(counter, n, memory_order_relaxed); }
+static void add(_Atomic size_t *counter, size_t n) {
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+static void sub(_Atomic size_t *counter, size_t n) {
+    atomic_fetch_sub_explicit(counter, n, memory_order_relaxed);
+}
 
 void hak_superslab_init(void) {
     hak_region_define(HAK_REGION_SLABS, HAK_SUPERSLAB_SHIFT, sizeof(hak_superslab));
@@ -81,6 +85,7 @@ static hak_slab *cut(hak_superslab *superslab, unsigned granules) {
     int first = hak_find_run32(superslab->free_mask & superslab->dirty_mask, granules);
     if (first < 0)
         first = hak_find_run32(superslab->free_mask, granules);
+    HAK_CHECK(first >= 0, "superslab in a list of free runs has none");
     hak_slab *slab = &superslab->slabs[first];
     slab->start = superslab->start + (size_t)first * HAK_GRANULE;
     slab->free_bits = superslab->bitmaps[first];
@@ -237,7 +242,8 @@ size_t hak_superslab_purge(size_t keep) {
 }
 
 static void check_slab(const hak_superslab *superslab, const hak_slab *slab) {
-    HAK_CHECK(slab->start == superslab->start + (size_t)(slab - superslab->slabs) * HAK_GRANULE, "slab start");
+    HAK_CHECK(slab->start == superslab->start + (size_t)(slab - superslab->slabs) * HAK_GRANULE,
+              "slab start");
     HAK_CHECK(slab->cls >= 1 && slab->cls <= HAK_CLASSES, "slab class");
     HAK_CHECK((size_t)slab->granules * HAK_GRANULE == hak_classes[slab->cls].slab_bytes, "slab granules");
     HAK_CHECK((superslab->free_mask & mask_of(slab)) == 0, "slab in use has free granules");
@@ -250,7 +256,8 @@ void hak_superslab_check(void) {
     for (unsigned order = 0; order < HAK_SUPERSLAB_ORDERS; order++)
         for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next) {
             hak_superslab *superslab = HAK_OWNER_OF(link, hak_superslab, link);
-            HAK_CHECK(superslab->order == order && largest_order(superslab->free_mask) == order, "list of superslab");
+            HAK_CHECK(superslab->order == order && largest_order(superslab->free_mask) == order,
+                      "list of superslab");
             for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++)
                 if (superslab->slabs[i].state != HAK_SLAB_UNUSED)
                     check_slab(superslab, &superslab->slabs[i]);

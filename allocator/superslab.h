@@ -25,15 +25,15 @@ typedef enum hak_slab_state {
 } hak_slab_state;
 
 typedef struct hak_slab {
-    hak_link link;     /* in the depot's list of partial slabs, or among the free slabs of a class */
-    uintptr_t start;   /* first byte of the first slot */
+    hak_link link;       /* in the depot's list of partial slabs, or among the free slabs of a class */
+    uintptr_t start;     /* first byte of the first slot */
     uint64_t *free_bits; /* bit set: the slot is free and in the slab (not in a cache, not live) */
-    uint32_t slots;    /* in all */
-    uint32_t free;     /* ones in free_bits */
-    uint16_t first;    /* no word of free_bits before this one has a one */
+    uint32_t slots;      /* in all */
+    uint32_t free;       /* ones in free_bits */
+    uint16_t first;      /* no word of free_bits before this one has a one */
     uint8_t cls;
-    uint8_t shard;     /* of the depot that holds it; constant from birth to death */
-    uint8_t state;     /* hak_slab_state */
+    uint8_t shard; /* of the depot that holds it; constant from birth to death */
+    uint8_t state; /* hak_slab_state */
     uint8_t granules;
 } hak_slab;
 

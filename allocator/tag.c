@@ -5,7 +5,9 @@
 
 #include <string.h>
 
-uint8_t *hak_tags;
+/* Before hak_tag_init there is a tag for NULL only: free(NULL) may be the first call. */
+static uint8_t no_tags[1];
+uint8_t *hak_tags = no_tags;
 
 /* One tag per granule of the address space, and the bytes of addresses that a page of tags describes. */
 static const size_t TABLE_BYTES = (size_t)1 << (HAK_ADDRESS_BITS - HAK_GRANULE_SHIFT);
@@ -32,12 +34,12 @@ static void cover_sparse(uintptr_t from, uintptr_t to) {
 
 static bool init_sparse(size_t limit) {
     sparse = true;
-    for (int i = 0; i < SPARSE_TRIES && hak_tags == NULL; i++) {
+    for (int i = 0; i < SPARSE_TRIES && hak_tags == no_tags; i++) {
         uintptr_t candidate = SPARSE_FIRST + (uintptr_t)i * TABLE_BYTES;
         if (hak_os_reserve_zeros_at(candidate, hak_os_page)) /* also the page for NULL */
             hak_tags = (uint8_t *)candidate;
     }
-    if (hak_tags == NULL)
+    if (hak_tags == no_tags)
         return false;
     const uintptr_t top = ((uintptr_t)1 << HAK_ADDRESS_BITS) - 1;
     uintptr_t landmarks[HAK_OS_LANDMARKS];
@@ -51,9 +53,11 @@ static bool init_sparse(size_t limit) {
 bool hak_tag_init(void) {
     size_t limit = hak_os_address_limit();
     if (limit >= SMALL_ADDRESS_SPACE) {
-        hak_tags = (uint8_t *)hak_os_reserve_zeros(TABLE_BYTES);
-        if (hak_tags != NULL)
+        uintptr_t table = hak_os_reserve_zeros(TABLE_BYTES);
+        if (table != 0) {
+            hak_tags = (uint8_t *)table;
             return true;
+        }
     }
     return init_sparse(limit);
 }

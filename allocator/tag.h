@@ -24,7 +24,9 @@ bool hak_tag_init(void);
 /* Makes the tags of [addr, addr + size) writable; false and nothing changed when the OS refuses. */
 bool hak_tag_cover(uintptr_t addr, size_t size);
 
-HAK_INLINE unsigned hak_tag_of(const void *obj) { return hak_tags[(uintptr_t)obj >> HAK_GRANULE_SHIFT]; }
+HAK_INLINE unsigned hak_tag_of(const void *obj) {
+    return hak_tags[(uintptr_t)obj >> HAK_GRANULE_SHIFT];
+}
 
 /* Sets the tags of all granules in [addr, addr + size). */
 void hak_tag_set(uintptr_t addr, size_t size, unsigned tag);

@@ -1,0 +1,56 @@
+/* aligned.c: the calls that take an alignment. */
+#include "allocator/alloc.h"
+#include "include/hakmem.h"
+
+#include <errno.h>
+
+/* The smallest power of two that is at least `n`; 0 when there is none. */
+static size_t round_to_pow2(size_t n) {
+    if (n <= 1)
+        return 1;
+    unsigned log2 = hak_log2(n - 1) + 1;
+    return log2 < 64 ? (size_t)1 << log2 : 0;
+}
+
+/* `align` is a power of two. */
+static void *make(size_t align, size_t size) {
+    if (align <= HAK_MIN_ALIGN)
+        return hak_object_make(size, HAK_ORIGIN_PLAIN);
+    return hak_object_make_aligned(size, (hak_origin){HAK_FAMILY_MALLOC, hak_log2(align)});
+}
+
+void *hak_aligned_alloc(size_t alignment, size_t size) {
+    if (!hak_is_pow2(alignment)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return make(alignment, size);
+}
+
+void *hak_memalign(size_t alignment, size_t size) {
+    alignment = round_to_pow2(alignment);
+    if (alignment == 0) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return make(alignment, size);
+}
+
+int hak_posix_memalign(void **out, size_t alignment, size_t size) {
+    if (!hak_is_pow2(alignment) || alignment % sizeof(void *) != 0)
+        return EINVAL;
+    int saved = errno;
+    void *obj = make(alignment, size);
+    errno = saved;
+    if (obj == NULL)
+        return ENOMEM;
+    *out = obj;
+    return 0;
+}
+
+void hak_free_aligned_sized(void *obj, size_t alignment, size_t size) {
+    hak_claim claim = HAK_CLAIM("free_aligned_sized", HAK_FAMILY_MALLOC);
+    claim.size = hak_claim_size(size);
+    claim.align_log2 = hak_is_pow2(alignment) ? hak_log2(alignment) : HAK_CLAIM_ANY - 1;
+    hak_object_end(obj, claim);
+}

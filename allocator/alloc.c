@@ -1,0 +1,108 @@
+/* alloc.c: malloc, calloc and free. Open this first; the fast paths are the two functions at the end of alloc.h.
+ *
+ *   hak_malloc(n)   class of n -> pop the thread's bin -> return         empty: hak_object_make_slow
+ *   hak_free(p)     tag of p's address -> push onto the thread's bin     full:  hak_object_end_slow
+ */
+#include "allocator/alloc.h"
+
+#include "allocator/large.h"
+#include "allocator/report.h"
+#include "allocator/thread.h"
+#include "include/hakmem.h"
+
+#include <errno.h>
+#include <string.h>
+
+static HAK_COLD void *no_memory(void) {
+    errno = ENOMEM;
+    return NULL;
+}
+
+static void *make_large(size_t size, size_t align, hak_origin origin, bool *zeroed) {
+    size_t capacity;
+    size_t need = hak_max(1, hak_policy_request(size)); /* 0 bytes at a huge alignment are an object, too */
+    void *obj = size <= PTRDIFF_MAX ? hak_large_take(need, align, zeroed, &capacity) : NULL;
+    if (obj == NULL)
+        return no_memory();
+    hak_policy_on_large_alloc(obj, size, capacity, origin);
+    return obj;
+}
+
+static void *make_of_class(unsigned cls, size_t size, hak_origin origin) {
+    void *obj = hak_cache_pop(cls);
+    if (obj == NULL)
+        obj = hak_cache_refill_slow(cls);
+    return obj == NULL ? no_memory() : hak_policy_on_alloc(obj, cls, size, origin);
+}
+
+HAK_NOINLINE void *hak_object_make_slow(size_t size, hak_origin origin) {
+    if (!hak_thread_begin())
+        return no_memory();
+    size_t need = hak_policy_request(size);
+    if (need > HAK_SLAB_SIZE_MAX)
+        return make_large(size, HAK_MIN_ALIGN, origin, NULL);
+    return make_of_class(hak_class_of(need), size, origin);
+}
+
+void *hak_object_make_aligned(size_t size, hak_origin origin) {
+    size_t align = (size_t)1 << origin.align_log2;
+    if (!hak_thread_begin())
+        return no_memory();
+    unsigned cls = hak_class_aligned(align, hak_policy_request(size));
+    return cls != 0 ? make_of_class(cls, size, origin) : make_large(size, align, origin, NULL);
+}
+
+HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) {
+    if (obj == NULL)
+        return;
+    if (tag != HAK_TAG_NONE && tag != HAK_TAG_LARGE) {
+        (void)hak_thread_begin();
+        if (!hak_cache_push(obj, tag))
+            hak_cache_flush_slow(obj, tag);
+        return;
+    }
+    size_t capacity = hak_large_capacity(obj);
+    if (capacity == 0)
+        hak_die_at("invalid free", claim.call, (uintptr_t)obj, "not the start of a live object");
+    hak_policy_on_large_free(obj, capacity, claim);
+    (void)hak_large_give(obj);
+}
+
+size_t hak_object_capacity(const void *obj, unsigned tag) {
+    if (tag == HAK_TAG_NONE)
+        return 0;
+    return tag == HAK_TAG_LARGE ? hak_large_capacity(obj) : hak_classes[tag].size;
+}
+
+void *hak_malloc(size_t size) {
+    return hak_object_make(size, HAK_ORIGIN_PLAIN);
+}
+
+void hak_free(void *obj) {
+    hak_object_end(obj, HAK_CLAIM("free", HAK_FAMILY_MALLOC));
+}
+
+void hak_free_sized(void *obj, size_t size) {
+    hak_claim claim = HAK_CLAIM("free_sized", HAK_FAMILY_MALLOC);
+    claim.size = hak_claim_size(size);
+    hak_object_end(obj, claim);
+}
+
+/* Large memory that never was used is zero already. */
+static HAK_NOINLINE void *calloc_large_slow(size_t size) {
+    if (!hak_thread_begin())
+        return no_memory();
+    bool zeroed = false;
+    void *obj = make_large(size, HAK_MIN_ALIGN, HAK_ORIGIN_PLAIN, &zeroed);
+    return obj == NULL || zeroed ? obj : memset(obj, 0, size);
+}
+
+void *hak_calloc(size_t count, size_t size) {
+    size_t total;
+    if (HAK_UNLIKELY(!hak_mul_checked(count, size, &total)))
+        return no_memory();
+    if (HAK_UNLIKELY(hak_policy_request(total) > HAK_SLAB_SIZE_MAX))
+        return calloc_large_slow(total);
+    void *obj = hak_object_make(total, HAK_ORIGIN_PLAIN);
+    return HAK_LIKELY(obj != NULL) ? memset(obj, 0, total) : NULL;
+}

@@ -1,0 +1,47 @@
+/* alloc.h: the fast paths, inlined into every entry point that makes or ends an object. Layer 5.
+ *
+ * The cost of what the compiler makes of them, per entry point and variant, stands in docs/FAST_PATH.md. */
+#ifndef HAK_ALLOC_H
+#define HAK_ALLOC_H
+
+#include "allocator/cache.h"
+#include "allocator/policy.h"
+#include "allocator/tag.h"
+
+/* An object as plain malloc makes them. */
+#define HAK_ORIGIN_PLAIN ((hak_origin){HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2})
+
+/* The rest of hak_object_make: an empty bin, a large object, the first call of a thread. NULL and ENOMEM. */
+void *hak_object_make_slow(size_t size, hak_origin origin);
+
+/* As hak_object_make, aligned to 2^origin.align_log2 bytes. */
+void *hak_object_make_aligned(size_t size, hak_origin origin);
+
+/* The rest of hak_object_end: a full bin, a large object, NULL, the first call of a thread; or no object of ours: dies. */
+void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim);
+
+/* Bytes that the object has room for: its slot, or its pages. 0: not an object of ours. */
+size_t hak_object_capacity(const void *obj, unsigned tag);
+
+/* A live object of at least `size` bytes; NULL and ENOMEM. */
+HAK_INLINE void *hak_object_make(size_t size, hak_origin origin) {
+    size_t need = hak_policy_request(size);
+    if (HAK_UNLIKELY(need > HAK_SLAB_SIZE_MAX))
+        return hak_object_make_slow(size, origin);
+    unsigned cls = hak_class_of(need);
+    void *obj = hak_cache_pop(cls);
+    if (HAK_UNLIKELY(obj == NULL))
+        return hak_object_make_slow(size, origin);
+    return hak_policy_on_alloc(obj, cls, size, origin);
+}
+
+/* Ends the object's life. NULL has the tag of what is not ours, whose bin is always full. */
+HAK_INLINE void hak_object_end(void *obj, hak_claim claim) {
+    unsigned tag = hak_tag_of(obj);
+    if (HAK_UNLIKELY(!hak_policy_on_free(&obj, tag, claim)))
+        return;
+    if (HAK_UNLIKELY(!hak_cache_push(obj, tag)))
+        hak_object_end_slow(obj, tag, claim);
+}
+
+#endif

@@ -1,0 +1,202 @@
+/* cache.c: refill, flush, and the life of a thread's cache. See cache.h. */
+#include "allocator/cache.h"
+
+#include "allocator/os.h"
+#include "allocator/policy.h"
+#include "allocator/tag.h"
+
+#include <string.h>
+
+enum {
+    /* A bin begins with room for this many objects and doubles when that is too small, up to its class's bin_cap: a
+     * thread that needs few objects keeps few. Measure again with peak RSS of works a and larson. */
+    CAP_FIRST = 16,
+};
+
+/* What every bin of a static cache points at: empty, because it is NULL, and full, because top == end. */
+static void *const nothing[1];
+#define STATIC_CACHE                                                                                         \
+    {                                                                                                        \
+        .bins = { [0 ... HAK_TAGS - 1] = {(void **)nothing, (void **)nothing} }                              \
+    }
+static hak_cache before_first = STATIC_CACHE, after_last = STATIC_CACHE;
+
+_Thread_local hak_cache *hak_cache_mine = &before_first;
+
+hak_lock hak_cache_lock = HAK_LOCK_INIT(HAK_RANK_CACHES);
+static hak_cache *waiting; /* caches of threads that have ended; hak_cache_lock */
+static _Atomic unsigned next_shard;
+
+_Atomic size_t hak_caches_live, hak_cache_objects, hak_cache_operations;
+
+static bool is_static(const hak_cache *cache) {
+    return cache == &before_first || cache == &after_last;
+}
+
+static void count_moved(size_t objects_before, size_t objects_after) {
+    atomic_fetch_add_explicit(&hak_cache_objects, objects_after - objects_before, memory_order_relaxed);
+    atomic_fetch_add_explicit(&hak_cache_operations, objects_after + objects_before, memory_order_relaxed);
+}
+
+static void give(void **objs, unsigned cls, unsigned count, unsigned shard) {
+    if (count == 0)
+        return;
+    hak_depot_give_batch(shard, cls, objs, count);
+    count_moved(count, 0);
+}
+
+/* The NULL below the bin's first entry. */
+static void **base_of(hak_cache *cache, unsigned cls) {
+    return &cache->entries[hak_classes[cls].bin_start - 1];
+}
+
+static void bins_init(hak_cache *cache) {
+    for (unsigned tag = 0; tag < HAK_TAGS; tag++)
+        cache->bins[tag] = (hak_bin){(void **)nothing, (void **)nothing};
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        void **base = base_of(cache, cls);
+        cache->bins[cls] = (hak_bin){base, base + hak_min(CAP_FIRST, hak_classes[cls].bin_cap)};
+    }
+}
+
+/* Doubles the room of a bin; false when it has all that its class allows. */
+static bool bin_grow(hak_cache *cache, unsigned cls) {
+    void **base = base_of(cache, cls);
+    hak_bin *bin = &cache->bins[cls];
+    size_t cap = (size_t)(bin->end - base), most = hak_classes[cls].bin_cap;
+    if (cap == most)
+        return false;
+    bin->end = base + hak_min(2 * cap, most);
+    return true;
+}
+
+/* Zeroed memory for a cache, between two pages without access. NULL when the OS refuses. */
+static hak_cache *cache_map(void) {
+    size_t size = sizeof(hak_cache) + hak_class_bin_entries * sizeof(void *);
+    size = hak_align_up(size, hak_os_page);
+    uintptr_t addr = hak_os_reserve(size + 2 * hak_os_page, hak_os_page, 0);
+    if (addr == 0)
+        return NULL;
+    if (!hak_os_commit(addr + hak_os_page, size)) {
+        hak_os_unmap(addr, size + 2 * hak_os_page);
+        return NULL;
+    }
+    return (hak_cache *)(addr + hak_os_page);
+}
+
+bool hak_cache_begin(void) {
+    if (!is_static(hak_cache_mine))
+        return true;
+    if (hak_cache_mine == &after_last)
+        return false;
+    hak_lock_take(&hak_cache_lock);
+    hak_cache *cache = waiting;
+    if (cache != NULL)
+        waiting = cache->next;
+    hak_lock_give(&hak_cache_lock);
+    if (cache == NULL)
+        cache = cache_map();
+    if (cache == NULL)
+        return false;
+    cache->shard = atomic_fetch_add_explicit(&next_shard, 1, memory_order_relaxed) % hak_shards;
+    bins_init(cache);
+    atomic_fetch_add_explicit(&hak_caches_live, 1, memory_order_relaxed);
+    hak_cache_mine = cache;
+    hak_policy_cache_born();
+    return true;
+}
+
+/* An object comes home without a cache. */
+static void give_one(void *obj, unsigned cls) {
+    give(&obj, cls, 1, 0);
+}
+
+void hak_cache_flush_all(void) {
+    hak_cache *cache = hak_cache_mine;
+    if (is_static(cache))
+        return;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        void **base = base_of(cache, cls);
+        give(base + 1, cls, (unsigned)(cache->bins[cls].top - base), cache->shard);
+        cache->bins[cls].top = base;
+    }
+}
+
+void hak_cache_end(void) {
+    hak_cache *cache = hak_cache_mine;
+    if (is_static(cache))
+        return;
+    hak_policy_cache_dies(give_one);
+    hak_cache_flush_all();
+    hak_cache_mine = &after_last;
+    atomic_fetch_sub_explicit(&hak_caches_live, 1, memory_order_relaxed);
+    hak_lock_take(&hak_cache_lock);
+    cache->next = waiting;
+    waiting = cache;
+    hak_lock_give(&hak_cache_lock);
+}
+
+/* For a thread that has no cache: before its first call when there is no memory for one, and after its end. */
+static void *take_one(unsigned cls) {
+    void *obj;
+    if (hak_depot_take_batch(0, cls, &obj, 1) == 0)
+        return NULL;
+    count_moved(0, 1);
+    return obj;
+}
+
+void *hak_cache_refill_slow(unsigned cls) {
+    hak_cache *cache = hak_cache_mine;
+    if (is_static(cache))
+        return take_one(cls);
+    void **base = base_of(cache, cls);
+    hak_bin *bin = &cache->bins[cls];
+    HAK_ASSERT(bin->top == base);
+    unsigned want = (unsigned)hak_max(1, (size_t)(bin->end - base) / 2);
+    unsigned got = hak_depot_take_batch(cache->shard, cls, base + 1, want);
+    if (got == 0)
+        return NULL;
+    count_moved(0, got);
+    hak_policy_shuffle(base + 1, got);
+    bin->top = base + got;
+    (void)bin_grow(cache, cls);
+    return hak_cache_pop(cls);
+}
+
+void hak_cache_flush_slow(void *obj, unsigned cls) {
+    hak_cache *cache = hak_cache_mine;
+    if (is_static(cache)) {
+        give_one(obj, cls);
+        return;
+    }
+    hak_bin *bin = &cache->bins[cls];
+    if (!bin_grow(cache, cls)) {
+        /* The older half goes home; the rest is warm in the processor's caches. */
+        void **base = base_of(cache, cls);
+        unsigned count = (unsigned)(bin->top - base), home = (count + 1) / 2;
+        give(base + 1, cls, home, cache->shard);
+        memmove(base + 1, base + 1 + home, (count - home) * sizeof(void *));
+        bin->top = base + (count - home);
+    }
+    (void)hak_cache_push(obj, cls);
+}
+
+void hak_cache_check(void) {
+    hak_cache *cache = hak_cache_mine;
+    for (unsigned tag = 0; tag < HAK_TAGS; tag++) {
+        const hak_bin *bin = &cache->bins[tag];
+        if (is_static(cache) || tag == HAK_TAG_NONE || tag == HAK_TAG_LARGE) {
+            HAK_CHECK(bin->top == (void **)nothing && bin->end == bin->top, "static bin was changed");
+            continue;
+        }
+        void **base = base_of(cache, tag);
+        HAK_CHECK(*base == NULL, "no NULL below a bin");
+        HAK_CHECK(base <= bin->top && bin->top <= bin->end && bin->end <= base + hak_classes[tag].bin_cap,
+                  "bounds of bin");
+        for (void **at = base + 1; at <= bin->top; at++) {
+            HAK_CHECK(hak_tag_of(*at) == tag, "tag of cached object");
+            hak_slab *slab = hak_slab_find((uintptr_t)*at, tag);
+            HAK_CHECK(slab != NULL && slab->cls == tag, "slab of cached object");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+/* cache.h: a thread's own objects, ready to be handed out. Layer 4. Hot: malloc and free are a pop and a push here.
+ *
+ *   hak_cache_mine --> | bin 0 | bin 1 | bin 2 | ...          | entries ...                                 |
+ *                                  |                            NULL obj obj obj  -   -  NULL obj ...
+ *                                  +-- top ------------------------------------^
+ *                                  +-- end ---------------------------------------------^ (so far; grows with use)
+ *
+ * A bin is a stack of pointers, one per tag. Below its first entry lies a NULL, so that a pop of an empty bin reads
+ * NULL; `top == end` says that it is full. Bins of tags that are no class are always both. So is every bin of the
+ * static caches that a thread has before its first call and after its last, and the first call of either kind
+ * lands in the slow path without a question of its own (jemalloc cache_bin.h has stacks of pointers as well).
+ *
+ * A cache belongs to one thread and has no lock. */
+#ifndef HAK_CACHE_H
+#define HAK_CACHE_H
+
+#include "allocator/depot.h"
+
+typedef struct hak_bin {
+    void **top; /* the object that was freed last, or the NULL below the first entry */
+    void **end; /* the last entry that may be used for now */
+} hak_bin;
+
+typedef struct hak_cache {
+    hak_bin bins[HAK_TAGS];
+    struct hak_cache *next; /* while it waits for a new thread */
+    unsigned shard;         /* whose depots it is refilled from */
+    void *entries[];
+} hak_cache;
+
+/* The calling thread's cache: never NULL. */
+extern _Thread_local hak_cache *hak_cache_mine;
+
+/* Caches in use; objects that went from depots to caches and have not come back; objects that were moved either way. */
+extern _Atomic size_t hak_caches_live, hak_cache_objects, hak_cache_operations;
+
+/* The newest object of the bin; NULL when it is empty. 4 loads and stores, 1 branch. */
+HAK_INLINE void *hak_cache_pop(unsigned tag) {
+    hak_bin *bin = &hak_cache_mine->bins[tag];
+    void **top = bin->top;
+    void *obj = *top;
+    if (HAK_LIKELY(obj != NULL))
+        bin->top = top - 1;
+    return obj;
+}
+
+/* Puts an object into the bin; false when it is full. 4 loads and stores, 1 branch. */
+HAK_INLINE bool hak_cache_push(void *obj, unsigned tag) {
+    hak_bin *bin = &hak_cache_mine->bins[tag];
+    void **top = bin->top;
+    if (HAK_UNLIKELY(top == bin->end))
+        return false;
+    top[1] = obj;
+    bin->top = top + 1;
+    return true;
+}
+
+/* Refills the empty bin from the depots and takes an object from it; NULL when the OS has no memory. A thread
+ * without a cache of its own gets its object straight from a depot. */
+void *hak_cache_refill_slow(unsigned cls);
+
+/* Makes room in the full bin and puts the object, one of the class, into it. */
+void hak_cache_flush_slow(void *obj, unsigned cls);
+
+/* Empties all bins of the calling thread into the depots. */
+void hak_cache_flush_all(void);
+
+/* Gives the calling thread a cache (thread.h calls it); true when it has one. False: it has ended its own already, or
+ * there is no memory for one. */
+bool hak_cache_begin(void);
+
+/* Takes the cache from the calling thread, for good; what it frees from now on goes to the depots. */
+void hak_cache_end(void);
+
+/* For fork.c. */
+extern hak_lock hak_cache_lock;
+
+/* Dies when the bins of the calling thread's cache are not what they must be. For tests. */
+void hak_cache_check(void);
+
+#endif

@@ -1,0 +1,70 @@
+/* init.c: see init.h. The order of the steps is the order of the layers. */
+#include "allocator/init.h"
+
+#include "allocator/cache.h"
+#include "allocator/fork.h"
+#include "allocator/large.h"
+#include "allocator/options.h"
+#include "allocator/os.h"
+#include "allocator/policy.h"
+#include "allocator/release.h"
+#include "allocator/stats.h"
+#include "allocator/tag.h"
+#include "allocator/thread.h"
+
+static hak_lock lock = HAK_LOCK_INIT(HAK_RANK_INIT);
+static _Atomic bool ready;
+
+void hak_init_lock_take(void) {
+    hak_lock_take(&lock);
+}
+void hak_init_lock_give(void) {
+    hak_lock_give(&lock);
+}
+void hak_init_lock_reset(void) {
+    hak_lock_reset(&lock);
+}
+
+enum { SHARDS_PER_CPU = 2 };
+
+static bool init_locked(void) {
+    hak_os_init();
+    hak_options_read();
+    if (!hak_policy_init())
+        return false;
+    hak_size_class_init(hak_policy_slab_guard());
+    if (!hak_tag_init())
+        return false;
+    hak_superslab_init();
+    hak_large_init();
+    hak_depot_init(hak_os_cpus() * SHARDS_PER_CPU);
+    hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
+    (void)hak_superslab_prewarm(hak_option.prewarm); /* a wish: without it the first requests map */
+    hak_policy_seal();
+    return true;
+}
+
+static HAK_COLD bool init_slow(void) {
+    hak_lock_take(&lock);
+    bool done = atomic_load_explicit(&ready, memory_order_relaxed) || init_locked();
+    /* release: pairs with the acquire in hak_init */
+    atomic_store_explicit(&ready, done, memory_order_release);
+    hak_lock_give(&lock);
+    return done;
+}
+
+bool hak_init(void) {
+    return atomic_load_explicit(&ready, memory_order_acquire) || init_slow();
+}
+
+/* The library is loaded, libc works and there is one thread; malloc may have been called already. */
+__attribute__((constructor(101))) static void loaded(void) {
+    (void)hak_init();
+    hak_thread_init();
+    hak_fork_init();
+}
+
+__attribute__((destructor(101))) static void unloaded(void) {
+    if (hak_option.os_stats)
+        hak_stats_report_os();
+}

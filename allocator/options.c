@@ -1,0 +1,116 @@
+/* options.c: see options.h. */
+#include "allocator/options.h"
+
+#include "allocator/bits.h"
+#include "allocator/os.h"
+#include "allocator/report.h"
+
+#include <string.h>
+
+enum { TARGET_MB_MAX = 1 << 20, PREWARM_MAX = 64 };
+
+/* The one place that turns a profile's name into settings. 4 superslabs: what the described system kept resident at start
+ * (30 MB) bought no speed here; 8 MiB cover the working set of every small work. */
+static const struct {
+    const char *name, *old_name;
+    bool lean;
+    hak_decommit decommit;
+    unsigned target_mb, prewarm;
+} presets[] = {
+    {"speed", "MIXED_TINYV3_C7_SAFE", false, HAK_DECOMMIT_OFF, 10, 4},
+    {"balanced", "MIXED_TINYV3_C7_BALANCED", true, HAK_DECOMMIT_OFF, 10, 0},
+};
+enum { SPEED, BALANCED, PRESETS };
+
+static const char *const decommit_names[] = {"OFF", "FREE", "DONTNEED"};
+
+hak_options hak_option;
+
+const char *hak_options_text(const char *name) {
+    char **environment = hak_os_environment();
+    if (environment == NULL || hak_os_secure())
+        return NULL;
+    size_t length = strlen(name);
+    for (; *environment != NULL; environment++)
+        if (strncmp(*environment, name, length) == 0 && (*environment)[length] == '=')
+            return *environment + length + 1;
+    return NULL;
+}
+
+void hak_options_complain(const char *name, const char *value, const char *accepted, const char *used) {
+    hak_line line;
+    hak_line_begin(&line);
+    hak_line_text(&line, name);
+    hak_line_text(&line, "=");
+    hak_line_text(&line, value);
+    hak_line_text(&line, ": not understood; accepted: ");
+    hak_line_text(&line, accepted);
+    hak_line_text(&line, "; using ");
+    hak_line_text(&line, used);
+    hak_line_end(&line);
+}
+
+/* Stores the number in *out when the variable is set and right; true then. */
+static bool read_number(const char *name, unsigned most, const char *accepted, const char *used,
+                        unsigned *out) {
+    const char *text = hak_options_text(name);
+    if (text == NULL)
+        return false;
+    unsigned long n = 0;
+    const char *at = text;
+    for (; *at >= '0' && *at <= '9' && n <= most; at++)
+        n = n * 10 + (unsigned long)(*at - '0');
+    if (at == text || *at != 0 || n > most) {
+        hak_options_complain(name, text, accepted, used);
+        return false;
+    }
+    *out = (unsigned)n;
+    return true;
+}
+
+/* Stores the index of the variable's value among `names` in *out; false when it is not set or wrong. */
+static bool read_word(const char *name, const char *const *names, unsigned count, const char *accepted,
+                      const char *used, unsigned *out) {
+    const char *text = hak_options_text(name);
+    for (unsigned i = 0; text != NULL && i < count; i++)
+        if (strcmp(text, names[i]) == 0)
+            return *out = i, true;
+    if (text != NULL)
+        hak_options_complain(name, text, accepted, used);
+    return false;
+}
+
+static unsigned read_profile(void) {
+    const char *names[2 * PRESETS];
+    for (unsigned i = 0; i < PRESETS; i++) {
+        names[i] = presets[i].name;
+        names[PRESETS + i] = presets[i].old_name;
+    }
+    unsigned found = BALANCED;
+    (void)read_word("HAKMEM_PROFILE", names, 2 * PRESETS,
+                    "speed, balanced (old names: MIXED_TINYV3_C7_SAFE, MIXED_TINYV3_C7_BALANCED)", "balanced",
+                    &found);
+    return found % PRESETS;
+}
+
+/* The gate that the user set decides over prewarm and decommit; without it, asking for a decommit policy opens it. */
+void hak_options_read(void) {
+    unsigned preset = read_profile();
+    unsigned lean = presets[preset].lean, decommit = presets[preset].decommit;
+    unsigned target_mb = presets[preset].target_mb, prewarm = presets[preset].prewarm, os_stats = 0;
+    if (read_word("HAKMEM_SS_MEM_LEAN_DECOMMIT", decommit_names, 3, "OFF, FREE, DONTNEED",
+                  decommit_names[decommit], &decommit) &&
+        decommit != HAK_DECOMMIT_OFF)
+        lean = true;
+    if (read_number("HAKMEM_SS_MEM_LEAN", 1, "0, 1", lean ? "1" : "0", &lean))
+        prewarm = lean ? 0 : presets[SPEED].prewarm;
+    (void)read_number("HAKMEM_SS_MEM_LEAN_TARGET_MB", TARGET_MB_MAX, "0 to 1048576", "10", &target_mb);
+    (void)read_number("HAKMEM_SS_PREWARM", PREWARM_MAX, "0 to 64", "the profile's", &prewarm);
+    (void)read_number("HAKMEM_SS_OS_STATS", 1, "0, 1", "0", &os_stats);
+    hak_option = (hak_options){.lean = lean,
+                               .decommit = (hak_decommit)decommit,
+                               .target = (size_t)target_mb * HAK_MIB,
+                               .prewarm = prewarm,
+                               .os_stats = os_stats,
+                               .profile = presets[preset].name};
+}

@@ -1,0 +1,36 @@
+/* options.h: what the environment asks for. Read once at start, without an allocation; ignored when the process has
+ * raised privileges (AT_SECURE). A wrong value is reported in one line on stderr and the default stays in force.
+ *
+ *   HAKMEM_PROFILE                   speed | balanced (default); MIXED_TINYV3_C7_SAFE and .._BALANCED are old names
+ *   HAKMEM_SS_MEM_LEAN               0 | 1            the memory-lean gate
+ *   HAKMEM_SS_MEM_LEAN_DECOMMIT      OFF | FREE | DONTNEED
+ *   HAKMEM_SS_MEM_LEAN_TARGET_MB     0 to 1048576     MiB of resident memory that FREE and DONTNEED steer to
+ *   HAKMEM_SS_PREWARM                0 to 64          superslabs mapped and touched at start
+ *   HAKMEM_SS_OS_STATS               0 | 1            system calls made, on stderr at exit
+ *
+ * A profile is a preset of the others (options.c has the table); what the user set himself always wins over it. */
+#ifndef HAK_OPTIONS_H
+#define HAK_OPTIONS_H
+
+#include "allocator/release.h"
+
+typedef struct hak_options {
+    bool lean;
+    hak_decommit decommit;
+    size_t target;    /* bytes */
+    unsigned prewarm; /* superslabs */
+    bool os_stats;
+    const char *profile;
+} hak_options;
+
+extern hak_options hak_option;
+
+void hak_options_read(void);
+
+/* The value of an environment variable, NULL when it is not set or not to be trusted. Allocates nothing. */
+const char *hak_options_text(const char *name);
+
+/* One line on stderr: `hakmem: NAME=value: not understood; accepted: ...; using ...`. */
+void hak_options_complain(const char *name, const char *value, const char *accepted, const char *used);
+
+#endif

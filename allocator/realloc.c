@@ -1,0 +1,74 @@
+/* realloc.c: resizing, in place where that is not wasteful, else by a move. */
+#include "allocator/alloc.h"
+#include "allocator/large.h"
+#include "include/hakmem.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* True when `need` bytes fit and fill at least half of the room. */
+static bool fits_well(size_t need, size_t capacity) {
+    return need <= capacity && need >= capacity / 2;
+}
+
+/* A slab's object stays in its slot when that is not wasteful. */
+static bool resize_slot(void *obj, unsigned tag, size_t size, size_t capacity) {
+    if (!fits_well(hak_policy_request(size), capacity))
+        return false;
+    hak_policy_on_resize(obj, tag, size);
+    return true;
+}
+
+/* A large object stays where it is when it remains large and its span can be made longer or shorter. */
+static bool resize_large(void *obj, size_t size) {
+    size_t need = hak_policy_request(size), capacity;
+    if (need <= HAK_SLAB_SIZE_MAX || size > PTRDIFF_MAX || !hak_large_resize(obj, need, &capacity))
+        return false;
+    hak_policy_on_large_resize(obj, size, capacity);
+    return true;
+}
+
+static void *move(void *obj, unsigned tag, size_t old_size, size_t size) {
+    void *moved = hak_malloc(size);
+    if (moved == NULL)
+        return NULL;
+    size_t common = hak_min(old_size, size);
+    bool both_large = tag == HAK_TAG_LARGE && hak_tag_of(moved) == HAK_TAG_LARGE;
+    if (!HAK_POLICY_MOVES_PAGES || !both_large || !hak_large_move(obj, moved, common))
+        memcpy(moved, obj, common);
+    hak_object_end(obj, HAK_CLAIM("realloc", HAK_FAMILY_MALLOC));
+    return moved;
+}
+
+void *hak_realloc(void *obj, size_t size) {
+    if (obj == NULL)
+        return hak_malloc(size);
+    unsigned tag = hak_tag_of(obj);
+    hak_policy_check_live(obj, tag, "realloc");
+    size_t capacity = hak_object_capacity(obj, tag);
+    if (HAK_UNLIKELY(capacity == 0)) /* dies: no object of ours */
+        hak_object_end_slow(obj, HAK_TAG_NONE, HAK_CLAIM("realloc", HAK_FAMILY_MALLOC));
+    if (size == 0) {
+        hak_object_end(obj, HAK_CLAIM("realloc", HAK_FAMILY_MALLOC));
+        return NULL;
+    }
+    bool done = tag == HAK_TAG_LARGE ? resize_large(obj, size) : resize_slot(obj, tag, size, capacity);
+    return done ? obj : move(obj, tag, hak_policy_usable(obj, tag, capacity), size);
+}
+
+void *hak_reallocarray(void *obj, size_t count, size_t size) {
+    size_t total;
+    if (!hak_mul_checked(count, size, &total)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return hak_realloc(obj, total);
+}
+
+size_t hak_usable_size(const void *obj) {
+    if (obj == NULL)
+        return 0;
+    unsigned tag = hak_tag_of(obj);
+    hak_policy_check_live(obj, tag, "malloc_usable_size");
+    return hak_policy_usable(obj, tag, hak_object_capacity(obj, tag));
+}

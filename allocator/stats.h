@@ -1,0 +1,13 @@
+/* stats.h: counters, as lines on stderr and for the calls that libc offers. hak_stats_read is in include/hakmem.h. */
+#ifndef HAK_STATS_H
+#define HAK_STATS_H
+
+#include "allocator/base.h"
+
+/* What HAKMEM_SS_OS_STATS=1 prints at exit: system calls by kind, operations, calls per operation. */
+void hak_stats_report_os(void);
+
+/* What malloc_stats prints: memory by use. */
+void hak_stats_report_memory(void);
+
+#endif

@@ -1,0 +1,45 @@
+/* thread.c: see thread.h. The end of a thread is seen by the destructor of a pthread key. */
+#include "allocator/thread.h"
+
+#include "allocator/cache.h"
+#include "allocator/init.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+static pthread_key_t key;
+static _Atomic bool have_key;
+
+/* POSIX leaves open which destructor runs first: those that free after this one find the static cache that sends
+ * every object straight to the depots. */
+static void thread_ends(void *unused) {
+    (void)unused;
+    int saved = errno;
+    hak_cache_end();
+    errno = saved;
+}
+
+/* Any value but NULL has the destructor called. May allocate: the cache is ready for that. */
+static void watch_end(void) {
+    (void)pthread_setspecific(key, &key);
+}
+
+void hak_thread_init(void) {
+    if (pthread_key_create(&key, thread_ends) != 0)
+        return; /* no key left: the caches of threads that end are lost, which is a leak but no more */
+    /* release: pairs with the acquire in hak_thread_begin */
+    atomic_store_explicit(&have_key, true, memory_order_release);
+    watch_end();
+}
+
+bool hak_thread_begin(void) {
+    if (!hak_init())
+        return false;
+    hak_cache *before = hak_cache_mine;
+    int saved = errno;
+    if (hak_cache_begin() && hak_cache_mine != before &&
+        atomic_load_explicit(&have_key, memory_order_acquire))
+        watch_end();
+    errno = saved;
+    return true;
+}

@@ -1,0 +1,25 @@
+/* trim.c: giving memory back because the program asks for it; and which program this is. */
+#include "allocator/cache.h"
+#include "allocator/large.h"
+#include "allocator/policy.h"
+#include "allocator/release.h"
+#include "allocator/thread.h"
+#include "include/hakmem.h"
+
+int hak_trim(size_t keep) {
+    if (!hak_thread_begin())
+        return 0;
+    hak_cache_flush_all();
+    hak_depot_trim();
+    size_t given = hak_large_purge(keep);
+    size_t large = atomic_load_explicit(&hak_release_large_dirty, memory_order_relaxed);
+    given += hak_superslab_purge(keep > large ? keep - large : 0);
+    return given != 0;
+}
+
+const char *hak_version(void) {
+    return HAK_VERSION_STRING;
+}
+const char *hak_variant(void) {
+    return HAK_POLICY_NAME;
+}
