@@ -14,30 +14,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HAK_VERSION_MAJOR 0
-#define HAK_VERSION_MINOR 1
-#define HAK_VERSION_PATCH 0
+#define HAK_VERSION_MAJOR  0
+#define HAK_VERSION_MINOR  1
+#define HAK_VERSION_PATCH  0
 #define HAK_VERSION_STRING "0.1.0"
 
 /* Both variants can be linked into one program: a build that defines HAK_PREFIX gets its own symbols. */
 #ifdef HAK_PREFIX
 #define HAK_PASTE2(prefix, name) prefix##name
-#define HAK_PASTE(prefix, name) HAK_PASTE2(prefix, name)
-#define hak_malloc HAK_PASTE(HAK_PREFIX, malloc)
-#define hak_calloc HAK_PASTE(HAK_PREFIX, calloc)
-#define hak_realloc HAK_PASTE(HAK_PREFIX, realloc)
-#define hak_reallocarray HAK_PASTE(HAK_PREFIX, reallocarray)
-#define hak_free HAK_PASTE(HAK_PREFIX, free)
-#define hak_free_sized HAK_PASTE(HAK_PREFIX, free_sized)
-#define hak_free_aligned_sized HAK_PASTE(HAK_PREFIX, free_aligned_sized)
-#define hak_aligned_alloc HAK_PASTE(HAK_PREFIX, aligned_alloc)
-#define hak_memalign HAK_PASTE(HAK_PREFIX, memalign)
-#define hak_posix_memalign HAK_PASTE(HAK_PREFIX, posix_memalign)
-#define hak_usable_size HAK_PASTE(HAK_PREFIX, usable_size)
-#define hak_trim HAK_PASTE(HAK_PREFIX, trim)
-#define hak_stats_read HAK_PASTE(HAK_PREFIX, stats_read)
-#define hak_version HAK_PASTE(HAK_PREFIX, version)
-#define hak_variant HAK_PASTE(HAK_PREFIX, variant)
+#define HAK_PASTE(prefix, name)  HAK_PASTE2(prefix, name)
+#define hak_malloc               HAK_PASTE(HAK_PREFIX, malloc)
+#define hak_calloc               HAK_PASTE(HAK_PREFIX, calloc)
+#define hak_realloc              HAK_PASTE(HAK_PREFIX, realloc)
+#define hak_reallocarray         HAK_PASTE(HAK_PREFIX, reallocarray)
+#define hak_free                 HAK_PASTE(HAK_PREFIX, free)
+#define hak_free_sized           HAK_PASTE(HAK_PREFIX, free_sized)
+#define hak_free_aligned_sized   HAK_PASTE(HAK_PREFIX, free_aligned_sized)
+#define hak_aligned_alloc        HAK_PASTE(HAK_PREFIX, aligned_alloc)
+#define hak_memalign             HAK_PASTE(HAK_PREFIX, memalign)
+#define hak_posix_memalign       HAK_PASTE(HAK_PREFIX, posix_memalign)
+#define hak_usable_size          HAK_PASTE(HAK_PREFIX, usable_size)
+#define hak_trim                 HAK_PASTE(HAK_PREFIX, trim)
+#define hak_stats_read           HAK_PASTE(HAK_PREFIX, stats_read)
+#define hak_version              HAK_PASTE(HAK_PREFIX, version)
+#define hak_variant              HAK_PASTE(HAK_PREFIX, variant)
 #endif
 
 #ifdef __cplusplus
@@ -45,9 +45,9 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define HAK_API __attribute__((visibility("default")))
+#define HAK_API             __attribute__((visibility("default")))
 #define HAK_ALLOC_SIZE(...) __attribute__((alloc_size(__VA_ARGS__)))
-#define HAK_MALLOC __attribute__((malloc, warn_unused_result))
+#define HAK_MALLOC          __attribute__((malloc, warn_unused_result))
 #else
 #define HAK_API
 #define HAK_ALLOC_SIZE(...)
@@ -110,8 +110,8 @@ typedef struct hak_stats {
     uint64_t os_munmap;
     uint64_t os_madvise;
     uint64_t os_mprotect;
-    uint32_t caches;           /* thread caches in use */
-    uint32_t superslabs;       /* superslabs in use */
+    uint32_t caches;     /* thread caches in use */
+    uint32_t superslabs; /* superslabs in use */
 } hak_stats;
 
 /* Fills *out. Takes no lock, allocates nothing. */
