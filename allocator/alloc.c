@@ -29,7 +29,7 @@ static void *make_large(size_t size, size_t align, hak_origin origin, bool *zero
 }
 
 static void *make_of_class(unsigned cls, size_t size, hak_origin origin) {
-    void *obj = hak_cache_pop(cls);
+    void *obj = hak_cache_pop(hak_cache_mine, cls);
     if (obj == NULL)
         obj = hak_cache_refill_slow(cls);
     return obj == NULL ? no_memory() : hak_policy_on_alloc(obj, cls, size, origin);
@@ -57,7 +57,7 @@ HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) 
         return;
     if (tag != HAK_TAG_NONE && tag != HAK_TAG_LARGE) {
         (void)hak_thread_begin();
-        if (!hak_cache_push(obj, tag))
+        if (!hak_cache_push(hak_cache_mine, obj, tag))
             hak_cache_flush_slow(obj, tag);
         return;
     }

@@ -23,13 +23,25 @@ void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim);
 /* Bytes that the object has room for: its slot, or its pages. 0: not an object of ours. */
 size_t hak_object_capacity(const void *obj, unsigned tag);
 
+/* Beyond the sizes that have an entry per byte in the cache. */
+HAK_INLINE void *hak_object_make_coarse(size_t size, size_t need, hak_origin origin) {
+    if (HAK_UNLIKELY(need > HAK_SLAB_SIZE_MAX))
+        return hak_object_make_slow(size, origin);
+    unsigned cls = hak_class_of_coarse(need);
+    void *obj = hak_cache_pop(hak_cache_mine, cls);
+    if (HAK_UNLIKELY(obj == NULL))
+        return hak_object_make_slow(size, origin);
+    return hak_policy_on_alloc(obj, cls, size, origin);
+}
+
 /* A live object of at least `size` bytes; NULL and ENOMEM. */
 HAK_INLINE void *hak_object_make(size_t size, hak_origin origin) {
     size_t need = hak_policy_request(size);
-    if (HAK_UNLIKELY(need > HAK_SLAB_SIZE_MAX))
-        return hak_object_make_slow(size, origin);
-    unsigned cls = hak_class_of(need);
-    void *obj = hak_cache_pop(cls);
+    if (HAK_UNLIKELY(need > HAK_FINE_MAX))
+        return hak_object_make_coarse(size, need, origin);
+    hak_cache *cache = hak_cache_mine;
+    unsigned cls = cache->fine[need];
+    void *obj = hak_cache_pop(cache, cls);
     if (HAK_UNLIKELY(obj == NULL))
         return hak_object_make_slow(size, origin);
     return hak_policy_on_alloc(obj, cls, size, origin);
@@ -40,7 +52,7 @@ HAK_INLINE void hak_object_end(void *obj, hak_claim claim) {
     unsigned tag = hak_tag_of(obj);
     if (HAK_UNLIKELY(!hak_policy_on_free(&obj, tag, claim)))
         return;
-    if (HAK_UNLIKELY(!hak_cache_push(obj, tag)))
+    if (HAK_UNLIKELY(!hak_cache_push(hak_cache_mine, obj, tag)))
         hak_object_end_slow(obj, tag, claim);
 }
 

@@ -15,7 +15,9 @@
 #define HAK_NOINLINE    __attribute__((noinline))
 #define HAK_COLD        __attribute__((noinline, cold))
 #define HAK_INLINE      static inline __attribute__((always_inline, unused))
-#define HAK_CACHELINE   64
+/* On data that a fast path reads: it is in this very library, so no address of it has to be looked up. */
+#define HAK_HIDDEN    __attribute__((visibility("hidden")))
+#define HAK_CACHELINE 64
 
 enum {
     HAK_KIB = 1024,

@@ -17,7 +17,7 @@ enum {
 static void *const nothing[1];
 #define STATIC_CACHE                                                                                         \
     {                                                                                                        \
-        .bins = { [0 ... HAK_TAGS - 1] = {(void **)nothing, (void **)nothing} }                              \
+        .top = {[0 ... HAK_TAGS - 1] = (void **)nothing}, .end = { [0 ... HAK_TAGS - 1] = (void **)nothing } \
     }
 static hak_cache before_first = STATIC_CACHE, after_last = STATIC_CACHE;
 
@@ -51,22 +51,22 @@ static void **base_of(hak_cache *cache, unsigned cls) {
 }
 
 static void bins_init(hak_cache *cache) {
+    memcpy(cache->fine, hak_class_fine, sizeof cache->fine);
     for (unsigned tag = 0; tag < HAK_TAGS; tag++)
-        cache->bins[tag] = (hak_bin){(void **)nothing, (void **)nothing};
+        cache->top[tag] = cache->end[tag] = (void **)nothing;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        void **base = base_of(cache, cls);
-        cache->bins[cls] = (hak_bin){base, base + hak_min(CAP_FIRST, hak_classes[cls].bin_cap)};
+        cache->top[cls] = base_of(cache, cls);
+        cache->end[cls] = cache->top[cls] + hak_min(CAP_FIRST, hak_classes[cls].bin_cap);
     }
 }
 
 /* Doubles the room of a bin; false when it has all that its class allows. */
 static bool bin_grow(hak_cache *cache, unsigned cls) {
     void **base = base_of(cache, cls);
-    hak_bin *bin = &cache->bins[cls];
-    size_t cap = (size_t)(bin->end - base), most = hak_classes[cls].bin_cap;
+    size_t cap = (size_t)(cache->end[cls] - base), most = hak_classes[cls].bin_cap;
     if (cap == most)
         return false;
-    bin->end = base + hak_min(2 * cap, most);
+    cache->end[cls] = base + hak_min(2 * cap, most);
     return true;
 }
 
@@ -117,8 +117,8 @@ void hak_cache_flush_all(void) {
         return;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         void **base = base_of(cache, cls);
-        give(base + 1, cls, (unsigned)(cache->bins[cls].top - base), cache->shard);
-        cache->bins[cls].top = base;
+        give(base + 1, cls, (unsigned)(cache->top[cls] - base), cache->shard);
+        cache->top[cls] = base;
     }
 }
 
@@ -150,17 +150,16 @@ void *hak_cache_refill_slow(unsigned cls) {
     if (is_static(cache))
         return take_one(cls);
     void **base = base_of(cache, cls);
-    hak_bin *bin = &cache->bins[cls];
-    HAK_ASSERT(bin->top == base);
-    unsigned want = (unsigned)hak_max(1, (size_t)(bin->end - base) / 2);
+    HAK_ASSERT(cache->top[cls] == base);
+    unsigned want = (unsigned)hak_max(1, (size_t)(cache->end[cls] - base) / 2);
     unsigned got = hak_depot_take_batch(cache->shard, cls, base + 1, want);
     if (got == 0)
         return NULL;
     count_moved(0, got);
     hak_policy_shuffle(base + 1, got);
-    bin->top = base + got;
+    cache->top[cls] = base + got;
     (void)bin_grow(cache, cls);
-    return hak_cache_pop(cls);
+    return hak_cache_pop(cache, cls);
 }
 
 void hak_cache_flush_slow(void *obj, unsigned cls) {
@@ -169,34 +168,34 @@ void hak_cache_flush_slow(void *obj, unsigned cls) {
         give_one(obj, cls);
         return;
     }
-    hak_bin *bin = &cache->bins[cls];
     if (!bin_grow(cache, cls)) {
         /* The older half goes home; the rest is warm in the processor's caches. */
         void **base = base_of(cache, cls);
-        unsigned count = (unsigned)(bin->top - base), home = (count + 1) / 2;
+        unsigned count = (unsigned)(cache->top[cls] - base), home = (count + 1) / 2;
         give(base + 1, cls, home, cache->shard);
         memmove(base + 1, base + 1 + home, (count - home) * sizeof(void *));
-        bin->top = base + (count - home);
+        cache->top[cls] = base + (count - home);
     }
-    (void)hak_cache_push(obj, cls);
+    (void)hak_cache_push(cache, obj, cls);
+}
+
+static void check_bin(hak_cache *cache, unsigned cls) {
+    void **base = base_of(cache, cls), **top = cache->top[cls], **end = cache->end[cls];
+    HAK_CHECK(*base == NULL, "no NULL below a bin");
+    HAK_CHECK(base <= top && top <= end && end <= base + hak_classes[cls].bin_cap, "bounds of bin");
+    for (void **at = base + 1; at <= top; at++) {
+        HAK_CHECK(hak_tag_of(*at) == cls, "tag of cached object");
+        hak_slab *slab = hak_slab_find((uintptr_t)*at, cls);
+        HAK_CHECK(slab != NULL && slab->cls == cls, "slab of cached object");
+    }
 }
 
 void hak_cache_check(void) {
     hak_cache *cache = hak_cache_mine;
-    for (unsigned tag = 0; tag < HAK_TAGS; tag++) {
-        const hak_bin *bin = &cache->bins[tag];
-        if (is_static(cache) || tag == HAK_TAG_NONE || tag == HAK_TAG_LARGE) {
-            HAK_CHECK(bin->top == (void **)nothing && bin->end == bin->top, "static bin was changed");
-            continue;
-        }
-        void **base = base_of(cache, tag);
-        HAK_CHECK(*base == NULL, "no NULL below a bin");
-        HAK_CHECK(base <= bin->top && bin->top <= bin->end && bin->end <= base + hak_classes[tag].bin_cap,
-                  "bounds of bin");
-        for (void **at = base + 1; at <= bin->top; at++) {
-            HAK_CHECK(hak_tag_of(*at) == tag, "tag of cached object");
-            hak_slab *slab = hak_slab_find((uintptr_t)*at, tag);
-            HAK_CHECK(slab != NULL && slab->cls == tag, "slab of cached object");
-        }
-    }
+    for (unsigned tag = 0; tag < HAK_TAGS; tag++)
+        if (is_static(cache) || tag == HAK_TAG_NONE || tag == HAK_TAG_LARGE)
+            HAK_CHECK(cache->top[tag] == (void **)nothing && cache->end[tag] == (void **)nothing,
+                      "static bin was changed");
+        else
+            check_bin(cache, tag);
 }

@@ -1,14 +1,16 @@
 /* cache.h: a thread's own objects, ready to be handed out. Layer 4. Hot: malloc and free are a pop and a push here.
  *
- *   hak_cache_mine --> | bin 0 | bin 1 | bin 2 | ...          | entries ...                                 |
- *                                  |                            NULL obj obj obj  -   -  NULL obj ...
- *                                  +-- top ------------------------------------^
- *                                  +-- end ---------------------------------------------^ (so far; grows with use)
+ *   hak_cache_mine --> | fine | top 0 | top 1 | ... | end 0 | end 1 | ... | entries ...                         |
+ *                                      |                                  NULL obj obj obj  -   -  NULL obj ..
+ *                                      +----------------------------------------------^        ^
+ *                                                               end 1 (so far; grows with use) -+
  *
  * A bin is a stack of pointers, one per tag. Below its first entry lies a NULL, so that a pop of an empty bin reads
  * NULL; `top == end` says that it is full. Bins of tags that are no class are always both. So is every bin of the
  * static caches that a thread has before its first call and after its last, and the first call of either kind
  * lands in the slow path without a question of its own (jemalloc cache_bin.h has stacks of pointers as well).
+ * Tops and ends are arrays of their own because an index into an array of words is free on x86-64; the classes of the
+ * small sizes are in the cache because they are then reached by the pointer that is at hand anyway.
  *
  * A cache belongs to one thread and has no lock. */
 #ifndef HAK_CACHE_H
@@ -16,42 +18,37 @@
 
 #include "allocator/depot.h"
 
-typedef struct hak_bin {
-    void **top; /* the object that was freed last, or the NULL below the first entry */
-    void **end; /* the last entry that may be used for now */
-} hak_bin;
-
 typedef struct hak_cache {
-    hak_bin bins[HAK_TAGS];
-    struct hak_cache *next; /* while it waits for a new thread */
-    unsigned shard;         /* whose depots it is refilled from */
+    uint8_t fine[HAK_FINE_MAX + 1]; /* as hak_class_fine; all 0 in the static caches */
+    void **top[HAK_TAGS];           /* the object that was freed last, or the NULL below the first entry */
+    void **end[HAK_TAGS];           /* the last entry that may be used for now */
+    struct hak_cache *next;         /* while it waits for a new thread */
+    unsigned shard;                 /* whose depots it is refilled from */
     void *entries[];
 } hak_cache;
 
 /* The calling thread's cache: never NULL. */
-extern _Thread_local hak_cache *hak_cache_mine;
+extern HAK_HIDDEN _Thread_local hak_cache *hak_cache_mine;
 
 /* Caches in use; objects that went from depots to caches and have not come back; objects that were moved either way. */
 extern _Atomic size_t hak_caches_live, hak_cache_objects, hak_cache_operations;
 
-/* The newest object of the bin; NULL when it is empty. 4 loads and stores, 1 branch. */
-HAK_INLINE void *hak_cache_pop(unsigned tag) {
-    hak_bin *bin = &hak_cache_mine->bins[tag];
-    void **top = bin->top;
+/* The newest object of the bin; NULL when it is empty. */
+HAK_INLINE void *hak_cache_pop(hak_cache *cache, unsigned tag) {
+    void **top = cache->top[tag];
     void *obj = *top;
     if (HAK_LIKELY(obj != NULL))
-        bin->top = top - 1;
+        cache->top[tag] = top - 1;
     return obj;
 }
 
-/* Puts an object into the bin; false when it is full. 4 loads and stores, 1 branch. */
-HAK_INLINE bool hak_cache_push(void *obj, unsigned tag) {
-    hak_bin *bin = &hak_cache_mine->bins[tag];
-    void **top = bin->top;
-    if (HAK_UNLIKELY(top == bin->end))
+/* Puts an object into the bin; false when it is full. */
+HAK_INLINE bool hak_cache_push(hak_cache *cache, void *obj, unsigned tag) {
+    void **top = cache->top[tag];
+    if (HAK_UNLIKELY(top == cache->end[tag]))
         return false;
     top[1] = obj;
-    bin->top = top + 1;
+    cache->top[tag] = top + 1;
     return true;
 }
 

@@ -35,21 +35,26 @@ typedef struct hak_class_info {
     uint32_t bin_start;  /* where the class's array begins in a cache, in entries */
 } hak_class_info;
 
-extern hak_class_info hak_classes[HAK_TAGS];
+extern HAK_HIDDEN hak_class_info hak_classes[HAK_TAGS];
 /* Entries of the arrays of all bins of a cache, the NULL below each included. */
 extern uint32_t hak_class_bin_entries;
-extern uint8_t hak_class_fine[HAK_FINE_MAX + 1];
-extern uint8_t hak_class_coarse[(HAK_SLAB_SIZE_MAX >> HAK_COARSE_SHIFT) + 1];
+extern HAK_HIDDEN uint8_t hak_class_fine[HAK_FINE_MAX + 1];
+extern HAK_HIDDEN uint8_t hak_class_coarse[(HAK_SLAB_SIZE_MAX >> HAK_COARSE_SHIFT) + 1];
 
 /* `guard_bytes`: how much at the end of each slab the policy wants to keep free of slots. */
 void hak_size_class_init(size_t guard_bytes);
+
+/* The class that serves `size`, above HAK_FINE_MAX and at most HAK_SLAB_SIZE_MAX bytes. */
+HAK_INLINE unsigned hak_class_of_coarse(size_t size) {
+    return hak_class_coarse[(size + (1u << HAK_COARSE_SHIFT) - 1) >> HAK_COARSE_SHIFT];
+}
 
 /* The class that serves `size`, at most HAK_SLAB_SIZE_MAX bytes. */
 HAK_INLINE unsigned hak_class_of(size_t size) {
     HAK_ASSERT(size <= HAK_SLAB_SIZE_MAX);
     if (size <= HAK_FINE_MAX)
         return hak_class_fine[size];
-    return hak_class_coarse[(size + (1u << HAK_COARSE_SHIFT) - 1) >> HAK_COARSE_SHIFT];
+    return hak_class_of_coarse(size);
 }
 
 /* The smallest class whose slots are aligned to `align` and hold `size`; 0 when there is none. */

@@ -16,7 +16,7 @@
 
 #include "allocator/size_class.h"
 
-extern uint8_t *hak_tags;
+extern HAK_HIDDEN uint8_t *hak_tags;
 
 /* False when the address space does not have the table. Called once. */
 bool hak_tag_init(void);
