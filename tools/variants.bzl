@@ -51,7 +51,7 @@ _PRODUCT_COPTS = HAK_COPTS + [
 ]
 
 def hak_core(srcs, variant_srcs, hdrs):
-    """core_<variant>: cc_library of `srcs` + `variant_srcs[variant]`, symbols prefixed hak_<variant>_."""
+    """core_<variant>, core_<variant>_archive: cc_library of `srcs` + `variant_srcs[variant]`, symbols prefixed hak_<variant>_."""
     for variant, defines in VARIANTS.items():
         cc_library(
             name = "core_" + variant,
@@ -62,6 +62,14 @@ def hak_core(srcs, variant_srcs, hdrs):
             local_defines = ["HAK_DEBUG=1"],
             linkopts = ["-pthread"],
             linkstatic = True,
+            visibility = ["//visibility:public"],
+        )
+
+        # The .a itself, for tests that look into it: a cc_library as data gives no file.
+        native.filegroup(
+            name = "core_%s_archive" % variant,
+            srcs = [":core_" + variant],
+            output_group = "archive",
             visibility = ["//visibility:public"],
         )
 
