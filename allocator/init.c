@@ -35,6 +35,7 @@ static bool init_locked(void) {
     hak_size_class_init(hak_policy_slab_guard());
     if (!hak_tag_init())
         return false;
+    hak_region_huge_from = hak_option.huge_from;
     hak_superslab_init();
     hak_large_init();
     hak_depot_init(hak_os_cpus() * SHARDS_PER_CPU);

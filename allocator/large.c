@@ -17,7 +17,7 @@ enum {
     MOVES_MAX = 4096,
     MOVE_MIN = HAK_MIB, /* below, copying is as quick as the system call and the page faults after it */
     /* Every so many frees the clock is read, and idle spans are looked for. */
-    IDLE_CHECK_PERIOD = 64,
+    CLOCK_PERIOD = 64,
 };
 
 static unsigned moves, frees;
@@ -78,6 +78,12 @@ static uint32_t min32(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
+/* Of a span's `dirty` granules, those left when the first `taken` ones go: where they lie is not known, but the front is
+ * used most. A span that is not known to be clean keeps at least one. */
+static uint32_t dirty_after(uint32_t dirty, uint32_t taken) {
+    return dirty > taken ? dirty - taken : dirty != 0;
+}
+
 /* The free neighbours of [span, span + granules), NULL where there is none. */
 static hak_span *free_before(const hak_region *region, hak_span *span) {
     if (span == (hak_span *)region->records || span[-1].state != HAK_SPAN_FREE)
@@ -120,7 +126,7 @@ static hak_span *carve(hak_span *span, uint32_t skip, uint32_t need) {
     if (skip != 0)
         list_free(span, skip, min32(dirty, skip), zeroed);
     if (rest != 0)
-        list_free(span + skip + need, rest, min32(dirty, rest), zeroed);
+        list_free(span + skip + need, rest, min32(dirty_after(dirty, skip + need), rest), zeroed);
     span += skip;
     span->zeroed = zeroed;
     return span;
@@ -200,10 +206,13 @@ static bool purge_span(hak_span *span) {
     return true;
 }
 
-static size_t purge_locked(size_t keep) {
+/* Purges the oldest spans while more than `keep` bytes may be resident, and only those that were freed before `before`. */
+static size_t purge_locked(size_t keep, uint64_t before) {
     size_t purged = 0;
     while (!hak_list_empty(&by_age) && hak_release_large_dirty > keep) {
         hak_span *span = HAK_OWNER_OF(by_age.next, hak_span, age);
+        if (span->freed_at > before)
+            break;
         size_t dirty = bytes(span->dirty);
         purged += purge_span(span) ? dirty : 0;
     }
@@ -212,23 +221,24 @@ static size_t purge_locked(size_t keep) {
 
 size_t hak_large_purge(size_t keep) {
     hak_lock_take(&hak_large_lock);
-    size_t purged = purge_locked(keep);
+    size_t purged = purge_locked(keep, UINT64_MAX);
     hak_lock_give(&hak_large_lock);
     return purged;
 }
 
-/* Gives back spans that lie idle; looks at the clock only now and then. */
-static void purge_idle_locked(void) {
-    if (frees++ % IDLE_CHECK_PERIOD != 0)
+/* What the release policy wants after a free. The clock is read only now and then. */
+static void release_locked(void) {
+    if (hak_release_excess() != 0)
+        (void)purge_locked(0, UINT64_MAX);
+    hak_release_bounds bounds = hak_release_large_bounds();
+    (void)purge_locked(bounds.most, UINT64_MAX);
+    if (frees++ % CLOCK_PERIOD != 0)
         return;
     now = hak_os_milliseconds();
-    uint64_t age = hak_release_large_age();
-    while (!hak_list_empty(&by_age)) {
-        hak_span *span = HAK_OWNER_OF(by_age.next, hak_span, age);
-        if (age > now || span->freed_at > now - age)
-            break;
-        (void)purge_span(span);
-    }
+    if (now > bounds.idle_ms)
+        (void)purge_locked(0, now - bounds.idle_ms);
+    if (now > bounds.unused_ms)
+        (void)purge_locked(bounds.wanted, now - bounds.unused_ms);
 }
 
 /* The object's granules become free; everything but the bookkeeping of life is done. */
@@ -240,11 +250,7 @@ static void free_locked(hak_region *region, hak_span *span) {
         hak_region_dies(region);
         return;
     }
-    purge_idle_locked();
-    if (hak_release_excess() != 0)
-        purge_locked(0);
-    else
-        purge_locked(hak_release_large_budget());
+    release_locked();
 }
 
 bool hak_large_give(void *obj) {

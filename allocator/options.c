@@ -7,7 +7,13 @@
 
 #include <string.h>
 
-enum { TARGET_MB_MAX = 1 << 20, PREWARM_MAX = 64 };
+enum {
+    TARGET_MB_MAX = 1 << 20,
+    PREWARM_MAX = 64,
+    /* A heap that is larger is dense enough for huge pages: what a touched byte brings in is at most 2 MiB per size class and
+     * shard. Measure again with works c and h2 and with peak RSS. */
+    HUGE_AUTO_FROM = 32 * HAK_MIB,
+};
 
 /* The one place that turns a profile's name into settings. 4 superslabs: what the described system kept resident at start
  * (30 MB) bought no speed here; 8 MiB cover the working set of every small work. */
@@ -23,6 +29,9 @@ static const struct {
 enum { SPEED, BALANCED, PRESETS };
 
 static const char *const decommit_names[] = {"OFF", "FREE", "DONTNEED"};
+
+static const char *const huge_names[] = {"OFF", "AUTO", "ALWAYS"};
+enum { HUGE_OFF, HUGE_AUTO, HUGE_ALWAYS };
 
 hak_options hak_option;
 
@@ -93,6 +102,14 @@ static unsigned read_profile(void) {
     return found % PRESETS;
 }
 
+static size_t read_huge(hak_decommit decommit) {
+    unsigned huge = HUGE_AUTO;
+    (void)read_word("HAKMEM_SS_HUGE", huge_names, 3, "OFF, AUTO, ALWAYS", "AUTO", &huge);
+    if (huge == HUGE_ALWAYS)
+        return 0;
+    return huge == HUGE_AUTO && decommit == HAK_DECOMMIT_OFF ? HUGE_AUTO_FROM : SIZE_MAX;
+}
+
 /* The gate that the user set decides over prewarm and decommit; without it, asking for a decommit policy opens it. */
 void hak_options_read(void) {
     unsigned preset = read_profile();
@@ -111,6 +128,7 @@ void hak_options_read(void) {
                                .decommit = (hak_decommit)decommit,
                                .target = (size_t)target_mb * HAK_MIB,
                                .prewarm = prewarm,
+                               .huge_from = read_huge((hak_decommit)decommit),
                                .os_stats = os_stats,
                                .profile = presets[preset].name};
 }

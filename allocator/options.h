@@ -5,6 +5,8 @@
  *   HAKMEM_SS_MEM_LEAN               0 | 1            the memory-lean gate
  *   HAKMEM_SS_MEM_LEAN_DECOMMIT      OFF | FREE | DONTNEED
  *   HAKMEM_SS_MEM_LEAN_TARGET_MB     0 to 1048576     MiB of resident memory that FREE and DONTNEED steer to
+ *   HAKMEM_SS_HUGE                   OFF | AUTO (default) | ALWAYS   huge pages; AUTO: for what a heap has above 32 MiB, and
+ *                                    not where a decommit policy keeps resident memory low
  *   HAKMEM_SS_PREWARM                0 to 64          superslabs mapped and touched at start
  *   HAKMEM_SS_OS_STATS               0 | 1            system calls made, on stderr at exit
  *
@@ -19,6 +21,7 @@ typedef struct hak_options {
     hak_decommit decommit;
     size_t target;    /* bytes */
     unsigned prewarm; /* superslabs */
+    size_t huge_from; /* bytes of a region without huge pages; SIZE_MAX: no huge pages */
     bool os_stats;
     const char *profile;
 } hak_options;

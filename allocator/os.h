@@ -52,6 +52,9 @@ bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how);
  * zero. False when the kernel cannot (before 5.7), and nothing has moved. */
 bool hak_os_move(uintptr_t from, uintptr_t to, size_t size);
 
+/* Asks for huge pages in the range, where the kernel has them to give on request. Best effort. */
+void hak_os_huge(uintptr_t addr, size_t size);
+
 /* Touches the range, so that no page of it faults later. Best effort. */
 void hak_os_populate(uintptr_t addr, size_t size);
 

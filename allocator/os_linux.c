@@ -159,6 +159,13 @@ bool hak_os_move(uintptr_t from, uintptr_t to, size_t size) {
     return got != MAP_FAILED;
 }
 
+void hak_os_huge(uintptr_t addr, size_t size) {
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    (void)madvise((void *)addr, size, MADV_HUGEPAGE);
+    errno = saved;
+}
+
 void hak_os_populate(uintptr_t addr, size_t size) {
     int saved = errno;
     count(&hak_os_counts.madvise);

@@ -8,6 +8,7 @@
 hak_lock hak_region_lock = HAK_LOCK_INIT(HAK_RANK_REGION);
 hak_region hak_regions[HAK_REGIONS_MAX];
 _Atomic unsigned hak_regions_used;
+size_t hak_region_huge_from = SIZE_MAX;
 _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metadata;
 
 /* What a region of each kind reserves where address space is plentiful. */
@@ -95,6 +96,14 @@ static hak_region *region_born(hak_region_kind kind, size_t needed) {
     return region;
 }
 
+/* Asks for huge pages in [from, end) of the body, as far as they are wanted. */
+static void ask_huge(const hak_region *region, size_t from, size_t end) {
+    from = hak_align_up(hak_max(from, hak_min(hak_region_huge_from, end)), HAK_SUPERSLAB);
+    end = hak_align_down(end, HAK_SUPERSLAB);
+    if (from < end)
+        hak_os_huge(region->base + from, end - from);
+}
+
 /* Commits the body up to byte `end`, and what the meta area needs for that. */
 static bool commit_to(hak_region *region, size_t end) {
     uintptr_t from = region->base + region->committed;
@@ -111,6 +120,7 @@ static bool commit_to(hak_region *region, size_t end) {
         !hak_os_commit(from, end - region->committed))
         return false;
     count(&hak_region_committed, end - region->committed);
+    ask_huge(region, region->committed, end);
     region->committed = end;
     return true;
 }

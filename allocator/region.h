@@ -44,6 +44,9 @@ extern _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metada
 /* Sets the size of a unit and of its record. Called for each kind before its first use. */
 void hak_region_define(hak_region_kind kind, unsigned unit_shift, size_t record_size);
 
+/* From which byte of a region on huge pages are asked for; SIZE_MAX: nowhere. Set before the first region. */
+extern size_t hak_region_huge_from;
+
 /* The region that `addr` lies in, NULL when it lies in none. */
 HAK_INLINE hak_region *hak_region_find(uintptr_t addr) {
     unsigned used =

@@ -2,7 +2,7 @@
  *
  * Slabs and large spans report what they hold; they ask how much of their free memory is too much, pick the
  * pages themselves, and give them through hak_release_range. Policies (HAKMEM_SS_MEM_LEAN_DECOMMIT):
- *   OFF       slab memory is kept; large spans that lie idle, or are more than what is live, go back
+ *   OFF       slab memory is kept; large spans that lie idle, or are much more than what is live, go back
  *   FREE      MADV_FREE, DONTNEED MADV_DONTNEED: free memory goes back whenever resident memory is above the
  *             target, in steps of an eighth of it
  * With the memory-lean gate off (the speed profile) nothing goes back but by hak_trim. */
@@ -26,10 +26,15 @@ void hak_release_init(bool lean, hak_decommit decommit, size_t target);
 /* Bytes of free memory above what the policy allows; 0: nothing is to be done. No lock, a few loads. */
 size_t hak_release_excess(void);
 
-/* How many bytes of free spans the policy lets large.c keep; and the age in milliseconds from which on a free
- * span counts as idle. SIZE_MAX and UINT64_MAX: no bound. */
-size_t hak_release_large_budget(void);
-uint64_t hak_release_large_age(void);
+/* How much free memory large.c may keep resident. Bytes and milliseconds; SIZE_MAX and UINT64_MAX: no bound. */
+typedef struct hak_release_bounds {
+    size_t most;   /* never more than this */
+    size_t wanted; /* above this, what was not used for unused_ms goes */
+    uint64_t unused_ms;
+    uint64_t idle_ms; /* what was not used for so long goes in any case */
+} hak_release_bounds;
+
+hak_release_bounds hak_release_large_bounds(void);
 
 /* True when pages given back read as zero from now on. */
 bool hak_release_zeroes(void);
