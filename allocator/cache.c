@@ -179,6 +179,28 @@ void hak_cache_flush_slow(void *obj, unsigned cls) {
     (void)hak_cache_push(cache, obj, cls);
 }
 
+static void cache_unmap(hak_cache *cache) {
+    size_t size = sizeof(hak_cache) + hak_class_bin_entries * sizeof(void *);
+    hak_os_unmap((uintptr_t)cache - hak_os_page, hak_align_up(size, hak_os_page) + 2 * hak_os_page);
+}
+
+void hak_cache_reset(void) {
+    if (is_static(hak_cache_mine)) { /* the thread has ended its own: it waits with the others */
+        HAK_ASSERT(waiting != NULL);
+        hak_cache_mine = waiting;
+        waiting = waiting->next;
+    }
+    for (hak_cache *cache = waiting, *next; cache != NULL; cache = next) {
+        next = cache->next;
+        cache_unmap(cache);
+    }
+    waiting = NULL;
+    bins_init(hak_cache_mine);
+    hak_cache_mine->shard = 0;
+    atomic_store(&next_shard, 1);
+    atomic_store(&hak_caches_live, 1);
+}
+
 static void check_bin(hak_cache *cache, unsigned cls) {
     void **base = base_of(cache, cls), **top = cache->top[cls], **end = cache->end[cls];
     HAK_CHECK(*base == NULL, "no NULL below a bin");

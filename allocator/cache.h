@@ -69,6 +69,9 @@ bool hak_cache_begin(void);
 /* Takes the cache from the calling thread, for good; what it frees from now on goes to the depots. */
 void hak_cache_end(void);
 
+/* Debug builds, for reset.h: the calling thread's cache is new and empty, and there is no other. */
+void hak_cache_reset(void);
+
 /* For fork.c. */
 extern hak_lock hak_cache_lock;
 

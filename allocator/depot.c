@@ -20,6 +20,7 @@ void hak_depot_init(unsigned shards) {
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
             depots[shard][cls].lock = (hak_lock)HAK_LOCK_INIT(HAK_RANK_DEPOT);
             hak_list_init(&depots[shard][cls].partial);
+            depots[shard][cls].empty = 0;
         }
 }
 

@@ -34,6 +34,8 @@ void hak_large_init(void) {
     hak_region_define(HAK_REGION_LARGE, HAK_GRANULE_SHIFT, sizeof(hak_span));
     hak_span_index_init();
     hak_list_init(&by_age);
+    moves = frees = 0;
+    now = hak_os_milliseconds(); /* else the first span that is freed would count as idle */
 }
 
 static size_t bytes(size_t granules) {

@@ -63,3 +63,8 @@ void hak_lock_fork_begin(void) {
 void hak_lock_fork_end(void) {
     forking = false;
 }
+void hak_lock_forget_ranks(void) {
+    for (unsigned rank = 0; rank <= HAK_RANK_POLICY; rank++)
+        held[rank] = 0;
+    forking = false;
+}

@@ -37,6 +37,9 @@ void hak_lock_fork_end(void);
 void hak_lock_rank_push(const hak_lock *lock);
 void hak_lock_rank_pop(const hak_lock *lock);
 
+/* Debug builds: this thread holds no lock, whatever it has taken. For reset.h. */
+void hak_lock_forget_ranks(void);
+
 HAK_INLINE void hak_lock_take(hak_lock *lock) {
     if (HAK_DEBUG_BUILD)
         hak_lock_rank_push(lock);

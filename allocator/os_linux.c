@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -173,6 +174,18 @@ void hak_os_populate(uintptr_t addr, size_t size) {
         for (size_t at = 0; at < size; at += hak_os_page)
             *(volatile char *)(addr + at) = 0; /* fresh pages: they are zero already */
     errno = saved;
+}
+
+void hak_os_scrub(uintptr_t addr, size_t size) {
+    unsigned char resident[1024];
+    size_t step = sizeof resident * hak_os_page;
+    for (size_t done = 0; done < size; done += step) {
+        size_t part = hak_min(step, size - done);
+        HAK_CHECK(mincore((void *)(addr + done), part, resident) == 0, "mincore refused");
+        for (size_t page = 0; page * hak_os_page < part; page++)
+            if (resident[page] & 1)
+                memset((void *)(addr + done + page * hak_os_page), 0, hak_os_page);
+    }
 }
 
 void hak_os_random(void *out, size_t size) {

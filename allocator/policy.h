@@ -47,6 +47,9 @@ static inline bool hak_policy_init(void);
 static inline void hak_policy_seal(void);
 /* In a forked child, single-threaded. */
 static inline void hak_policy_fork_child(void);
+/* Debug builds, for reset.h: as right after hak_policy_init, except that regions still are there; then they die. What is
+ * random starts from the same seed each time, nothing is in quarantine, the calling thread keeps its cache. */
+static inline void hak_policy_reset(void);
 /* Bytes at the end of each slab that get no slot. */
 static inline size_t hak_policy_slab_guard(void);
 /* Where a region should lie; 0: where the OS likes. */

@@ -6,8 +6,9 @@
 
 #define HAK_POLICY_NAME "speed"
 enum {
-    HAK_POLICY_CLASS_BOUND = 0, /* free slabs may change their class */
-    HAK_POLICY_MOVES_PAGES = 1, /* realloc may move a large object's pages instead of copying */
+    HAK_POLICY_CLASS_BOUND = 0,      /* free slabs may change their class */
+    HAK_POLICY_REGIONS_REUSABLE = 1, /* reset.h may empty a region instead of giving it back */
+    HAK_POLICY_MOVES_PAGES = 1,      /* realloc may move a large object's pages instead of copying */
 };
 
 static inline bool hak_policy_init(void) {
@@ -15,6 +16,7 @@ static inline bool hak_policy_init(void) {
 }
 static inline void hak_policy_seal(void) {}
 static inline void hak_policy_fork_child(void) {}
+static inline void hak_policy_reset(void) {}
 static inline size_t hak_policy_slab_guard(void) {
     return 0;
 }

@@ -16,6 +16,8 @@ static uint64_t not_empty[WORDS];
 void hak_span_index_init(void) {
     for (unsigned i = 0; i < LISTS; i++)
         hak_list_init(&lists[i]);
+    for (unsigned i = 0; i < WORDS; i++)
+        not_empty[i] = 0;
 }
 
 /* Lengths below SUBS have a list each; above, the three bits after the highest choose one. */

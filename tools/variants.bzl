@@ -51,24 +51,34 @@ _PRODUCT_COPTS = HAK_COPTS + [
 ]
 
 def hak_core(srcs, variant_srcs, hdrs):
-    """core_<variant>, core_<variant>_archive: cc_library of `srcs` + `variant_srcs[variant]`, symbols prefixed hak_<variant>_."""
+    """core_<variant>: cc_library of `srcs` + `variant_srcs[variant]`, symbols prefixed hak_<variant>_.
+
+    core_<variant>_objects: the same, but who depends on it does not get the prefix, and so may depend on both.
+    core_<variant>_archive: the .a itself.
+    """
     for variant, defines in VARIANTS.items():
+        prefixed = ["HAK_PREFIX=hak_%s_" % variant] + defines
         cc_library(
-            name = "core_" + variant,
+            name = "core_%s_objects" % variant,
             srcs = srcs + variant_srcs[variant],
             hdrs = hdrs,
             copts = HAK_COPTS,
-            defines = ["HAK_PREFIX=hak_%s_" % variant] + defines,
-            local_defines = ["HAK_DEBUG=1"],
+            local_defines = ["HAK_DEBUG=1"] + prefixed,
             linkopts = ["-pthread"],
             linkstatic = True,
             visibility = ["//visibility:public"],
         )
+        cc_library(
+            name = "core_" + variant,
+            defines = prefixed,
+            visibility = ["//visibility:public"],
+            deps = [":core_%s_objects" % variant],
+        )
 
-        # The .a itself, for tests that look into it: a cc_library as data gives no file.
+        # For tests that look into it: a cc_library as data gives no file.
         native.filegroup(
             name = "core_%s_archive" % variant,
-            srcs = [":core_" + variant],
+            srcs = [":core_%s_objects" % variant],
             output_group = "archive",
             visibility = ["//visibility:public"],
         )
