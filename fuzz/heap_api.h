@@ -1,0 +1,42 @@
+/* heap_api.h: one variant of the allocator as a table of functions, so that a program can drive both. */
+#ifndef FUZZ_HEAP_API_H
+#define FUZZ_HEAP_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct hak_stats;
+
+typedef struct heap_api {
+    const char *name; /* the variant */
+    bool hardened;
+    void *(*malloc)(size_t);
+    void *(*calloc)(size_t, size_t);
+    void *(*realloc)(void *, size_t);
+    void *(*reallocarray)(void *, size_t, size_t);
+    void (*free)(void *);
+    void (*free_sized)(void *, size_t);
+    void (*free_aligned_sized)(void *, size_t, size_t);
+    void *(*aligned_alloc)(size_t, size_t);
+    void *(*memalign)(size_t, size_t);
+    int (*posix_memalign)(void **, size_t, size_t);
+    size_t (*usable_size)(const void *);
+    int (*trim)(size_t);
+    void (*stats_read)(struct hak_stats *);
+
+    /* Only in debug builds of the core. */
+    void (*check)(void);       /* every walker; dies when a structure of the core is not sound */
+    void (*check_mine)(void);  /* only those of the calling thread's cache, which any call may change */
+    uint64_t (*changes)(void); /* grows whenever anything but the calling thread's cache may have changed */
+    void (*thread_end)(void);  /* what the end of the calling thread does */
+    void (*reset)(bool fresh); /* hak_test_reset */
+    uint64_t (*fail_os_at)(uint64_t);                                /* hak_os_fail_at */
+    void (*set_policy)(bool lean, unsigned decommit, size_t target); /* hak_release_init */
+    size_t (*capacity)(const void *); /* bytes of the object's slot or pages; 0: not an object */
+    bool (*is_large)(const void *);
+} heap_api;
+
+extern const heap_api fuzz_heap_speed, fuzz_heap_hardened;
+
+#endif

@@ -1,0 +1,48 @@
+/* play.h: runs steps of the operation language on a heap, with the shadow model and the core's walkers judging each.
+ *
+ * What goes wrong is reported through play.broken: the rule, and the number of the step. After every step the walkers of
+ * the calling thread's cache run, and those of everything shared when anything shared may have changed. A crime is not
+ * run here: crime.h does that. */
+#ifndef FUZZ_PLAY_H
+#define FUZZ_PLAY_H
+
+#include "fuzz/shadow.h"
+
+/* What a program sees of one step; two variants must agree in it. */
+typedef struct play_answer {
+    bool made;     /* the call gave an object */
+    int error;     /* what the call returned or left in errno; 0 when it succeeded */
+    size_t usable; /* of the object that was made or asked about */
+} play_answer;
+
+typedef struct play {
+    ops_program program;
+    shadow model;
+    unsigned step;      /* number of the step that runs */
+    const char *broken; /* NULL, or the rule that was broken */
+    ops_step broken_step;
+    uint64_t fail_at; /* the armed k-th failure of the OS; 0: none */
+    uint64_t walked;  /* heap->changes() at the last full walk */
+    play_answer answer;
+    bool os_fails; /* FAIL_OS is to be obeyed */
+} play;
+
+/* Begins a program on a heap in its first state. */
+void play_begin(play *game, const heap_api *heap, const uint8_t *bytes, size_t length);
+
+/* Runs one step; false when a rule was broken. An ops_run_step. */
+bool play_step(void *game, const ops_step *step);
+
+/* Frees all that is left, and checks that nothing of it stays in the statistics. False when a rule was broken. */
+bool play_end(play *game);
+
+/* The whole: begin, all steps, end, on a heap that is reset first. Returns the broken rule or NULL. */
+const char *play_all(play *game, const heap_api *heap, const uint8_t *bytes, size_t length);
+
+/* Notes a broken rule for a step; NULL is none. Returns true when none is. */
+bool play_judge(play *game, const ops_step *step, const char *broken);
+
+/* Ends the process with the rule, the step's number and its text on stderr, when a rule was broken. */
+void play_demand(const play *game, const char *target);
+
+#endif

@@ -1,0 +1,167 @@
+/* shadow.c: see shadow.h. */
+#include "fuzz/shadow.h"
+
+#include <string.h>
+
+#include "include/hakmem.h"
+
+enum {
+    WHOLE = 1024,     /* up to here every byte has the pattern, */
+    ENDS = 256,       /* beyond, so many at both ends */
+    SAMPLES = 32,     /* and about so many between */
+    STEP = 64 * 1024, /* at multiples of this, or of a power of two of it */
+    SCAN_ALL = 256 * 1024,
+    PAGE = 4096,
+    PAGE_PART = 64,
+};
+
+void shadow_init(shadow *model, const heap_api *heap) {
+    memset(model, 0, sizeof *model);
+    model->heap = heap;
+    memset(model->first, 0xff, sizeof model->first);
+}
+
+/* Depends on the byte's place, so that a shifted copy shows, and never is zero, so that a cleared one does. */
+static unsigned char pattern(const shadow_object *o, size_t i) {
+    return (unsigned char)(o->key + i + (i >> 8) * 31) | 1;
+}
+
+/* Where the pattern goes on after byte i. A function of the size only. */
+static size_t next_byte(size_t extent, size_t i) {
+    if (extent <= WHOLE || i + 1 < ENDS || i + ENDS >= extent)
+        return i + 1;
+    size_t step = STEP;
+    while (extent / step > SAMPLES)
+        step *= 2;
+    size_t next = (i / step + 1) * step;
+    return next + ENDS < extent ? next : extent - ENDS;
+}
+
+void shadow_write(shadow *model, unsigned slot) {
+    shadow_object *o = &model->objects[slot];
+    if (o->at == NULL)
+        return;
+    o->key = model->next_key += 37;
+    for (size_t i = 0; i < o->extent; i = next_byte(o->extent, i))
+        o->at[i] = pattern(o, i);
+}
+
+const char *shadow_verify_prefix(const shadow *model, unsigned slot, const void *at, size_t size) {
+    const shadow_object *o = &model->objects[slot];
+    const unsigned char *bytes = at;
+    for (size_t i = 0; i < o->extent && i < size; i = next_byte(o->extent, i))
+        if (bytes[i] != pattern(o, i))
+            return "the object's bytes have changed";
+    return NULL;
+}
+
+const char *shadow_verify(const shadow *model, unsigned slot) {
+    const shadow_object *o = &model->objects[slot];
+    return o->at == NULL ? NULL : shadow_verify_prefix(model, slot, o->at, o->extent);
+}
+
+const char *shadow_verify_all(const shadow *model) {
+    const char *broken = NULL;
+    for (unsigned slot = 0; slot < OPS_SLOTS && broken == NULL; slot++)
+        broken = shadow_verify(model, slot);
+    return broken;
+}
+
+const char *shadow_verify_zero(const void *at, size_t size) {
+    static const unsigned char zeros[PAGE];
+    for (size_t i = 0; i < size; i += PAGE) {
+        size_t part = size <= SCAN_ALL || i == 0 || i + 2 * PAGE > size ? PAGE : PAGE_PART;
+        if (part > size - i)
+            part = size - i;
+        if (memcmp((const char *)at + i, zeros, part) != 0)
+            return "calloc gave a byte that is not zero";
+    }
+    return NULL;
+}
+
+/* What was asked for, rounded up to a power of two as memalign does it. */
+static size_t promised_alignment(const shadow_object *o) {
+    size_t align = 16;
+    while (align < o->alignment)
+        align *= 2;
+    return align;
+}
+
+/* A new object is aligned and disjoint from all others. The loop is one that compilers make vectors of. */
+static const char *judge_place(shadow *model, unsigned slot) {
+    const shadow_object *o = &model->objects[slot];
+    if ((uintptr_t)o->at % promised_alignment(o) != 0)
+        return "the object is not aligned as it must be";
+    uintptr_t first = (uintptr_t)o->at, last = first + (o->extent ? o->extent - 1 : 0);
+    model->first[slot] = UINTPTR_MAX;
+    model->last[slot] = 0;
+    unsigned overlaps = 0;
+    for (unsigned i = 0; i < OPS_SLOTS; i++)
+        overlaps |= (model->first[i] <= last) & (first <= model->last[i]);
+    model->first[slot] = first;
+    model->last[slot] = last;
+    return overlaps ? "the object overlaps another live object" : NULL;
+}
+
+static const char *judge_usable(const shadow *model, const shadow_object *o, size_t usable) {
+    if (usable < o->size)
+        return "the usable size is below what was asked for";
+    if (model->heap->hardened && usable != o->size)
+        return "the usable size of the hardened variant is not what was asked for";
+    if (model->heap->capacity(o->at) < usable)
+        return "the usable size is above the object's room";
+    return NULL;
+}
+
+const char *shadow_enter(shadow *model, unsigned slot, void *at, const ops_step *step) {
+    shadow_object *o = &model->objects[slot];
+    model->live += o->at == NULL;
+    o->at = at;
+    o->size = step->count * step->size;
+    o->alignment = step->alignment;
+    o->large = model->heap->is_large(at);
+    o->extent = model->heap->usable_size(at);
+    const char *broken = judge_usable(model, o, o->extent);
+    if (broken == NULL)
+        broken = judge_place(model, slot);
+    if (broken == NULL)
+        shadow_write(model, slot);
+    return broken;
+}
+
+void shadow_leave(shadow *model, unsigned slot) {
+    shadow_object *o = &model->objects[slot];
+    model->live -= o->at != NULL;
+    *o = (shadow_object){.ghost = o->at, .ghost_size = o->size};
+    model->first[slot] = UINTPTR_MAX;
+    model->last[slot] = 0;
+}
+
+const char *shadow_verify_usable(const shadow *model, unsigned slot) {
+    const shadow_object *o = &model->objects[slot];
+    size_t usable = model->heap->usable_size(o->at);
+    if (o->at == NULL)
+        return usable == 0 ? NULL : "the usable size of NULL is not 0";
+    return usable == o->extent ? judge_usable(model, o, usable) : "the usable size has changed";
+}
+
+const char *shadow_verify_stats(const shadow *model) {
+    hak_stats now;
+    model->heap->stats_read(&now);
+    size_t large = 0, slab = 0;
+    for (unsigned i = 0; i < OPS_SLOTS; i++)
+        if (model->objects[i].at != NULL) {
+            size_t capacity = model->heap->capacity(model->objects[i].at);
+            *(model->objects[i].large ? &large : &slab) += capacity;
+        }
+    if (now.live_objects < model->live)
+        return "statistics: fewer live objects than the program holds";
+    if (now.live_large_bytes < large || (!model->heap->hardened && now.live_large_bytes != large))
+        return "statistics: live_large_bytes is not what the program holds";
+    if (now.live_slab_bytes < slab)
+        return "statistics: live_slab_bytes is less than what the program holds";
+    if (now.committed_bytes > now.mapped_bytes || now.metadata_bytes > now.committed_bytes ||
+        now.live_slab_bytes + now.live_large_bytes + now.free_dirty_bytes > now.committed_bytes)
+        return "statistics: the parts are more than the whole";
+    return NULL;
+}

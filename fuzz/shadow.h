@@ -1,0 +1,59 @@
+/* shadow.h: what a program knows of its objects, kept apart from the allocator, and the rules that an allocator must obey.
+ *
+ * A flat array, searched from end to end: nothing in it can be wrong in the way an allocator is. Of a small object every
+ * usable byte holds its pattern; of a big one both ends and a byte here and there, so that an input's time is bounded.
+ * Each function that judges returns NULL, or the rule that was broken. No lock: a shadow belongs to one thread at a time. */
+#ifndef FUZZ_SHADOW_H
+#define FUZZ_SHADOW_H
+
+#include "fuzz/heap_api.h"
+#include "fuzz/ops.h"
+
+typedef struct shadow_object {
+    unsigned char *at; /* NULL: the slot is empty */
+    size_t size;       /* as asked for */
+    size_t alignment;  /* as asked for; 0: not said */
+    size_t extent;     /* bytes that hold the pattern: all that are usable */
+    unsigned char key; /* of the pattern */
+    bool large;
+    void *ghost; /* the object that the slot had before, for crimes; NULL: none */
+    size_t ghost_size;
+} shadow_object;
+
+typedef struct shadow {
+    const heap_api *heap;
+    uint8_t next_key;
+    unsigned live;
+    uintptr_t first[OPS_SLOTS],
+        last[OPS_SLOTS]; /* each object's bytes, ends included; empty: UINTPTR_MAX and 0 */
+    shadow_object objects[OPS_SLOTS];
+} shadow;
+
+void shadow_init(shadow *model, const heap_api *heap);
+
+/* Enters the object at `at` into the slot (the step's call has just made or resized it) and writes its pattern. */
+const char *shadow_enter(shadow *model, unsigned slot, void *at, const ops_step *step);
+
+/* The object has been freed. */
+void shadow_leave(shadow *model, unsigned slot);
+
+/* Writes a new pattern. */
+void shadow_write(shadow *model, unsigned slot);
+
+/* The object's bytes are as they were written. */
+const char *shadow_verify(const shadow *model, unsigned slot);
+const char *shadow_verify_all(const shadow *model);
+
+/* The first `size` bytes at `at` are those of the slot's object; also of one that has moved to `at`. */
+const char *shadow_verify_prefix(const shadow *model, unsigned slot, const void *at, size_t size);
+
+/* The `size` bytes at `at` are zero. Looks at every byte up to 256 KiB, beyond that at parts of every page. */
+const char *shadow_verify_zero(const void *at, size_t size);
+
+/* usable_size of the slot's object is right. */
+const char *shadow_verify_usable(const shadow *model, unsigned slot);
+
+/* The statistics are possible, given what the program holds. */
+const char *shadow_verify_stats(const shadow *model);
+
+#endif
