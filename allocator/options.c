@@ -12,7 +12,7 @@ enum {
     PREWARM_MAX = 64,
     /* A heap that is larger is dense enough for huge pages: what a touched byte brings in is at most 2 MiB per size class and
      * shard. Measure again with works c and h2 and with peak RSS. */
-    HUGE_AUTO_FROM = 32 * HAK_MIB,
+    HUGE_AUTO_FROM = 8 * HAK_MIB,
 };
 
 /* The one place that turns a profile's name into settings. 4 superslabs: what the described system kept resident at start
