@@ -31,7 +31,7 @@ static void describe(hak_class_info *info, size_t size, size_t guard_bytes) {
     while (slab < MIN_SLOTS * size)
         slab *= 2;
     info->size = (uint32_t)size;
-    info->reciprocal = (uint32_t)(((1ull << 32) + size - 1) / size);
+    info->reciprocal = ((1ull << 40) + size - 1) / size;
     info->slab_bytes = (uint32_t)slab;
     info->slots = (uint32_t)((slab - guard_bytes) / size);
     info->bin_cap = (uint32_t)hak_max(BIN_CAP_MIN, hak_min(BIN_BYTES / size, BIN_CAP_MAX));

@@ -27,8 +27,8 @@ enum {
 
 /* What a class is. */
 typedef struct hak_class_info {
+    uint64_t reciprocal; /* ceil(2^40 / size), see hak_slot_index */
     uint32_t size;       /* bytes of a slot */
-    uint32_t reciprocal; /* ceil(2^32 / size), see hak_slot_index */
     uint32_t slots;      /* in a slab */
     uint32_t slab_bytes; /* a power of two of granules; slabs are aligned to it */
     uint32_t bin_cap;    /* most objects that a thread's bin of this class holds */
@@ -60,10 +60,11 @@ HAK_INLINE unsigned hak_class_of(size_t size) {
 /* The smallest class whose slots are aligned to `align` and hold `size`; 0 when there is none. */
 unsigned hak_class_aligned(size_t align, size_t size);
 
-/* The index of the slot at byte `offset` of a slab: offset / size without a division. Exact for every
- * multiple of size (tests/unit/size_class_test.c tries them all); for the rest, rounded down. */
+/* The index of the slot that byte `offset` of a slab lies in: offset / size without a division, exact for every byte:
+ * the reciprocal is too large by less than 1 and offset is below 2^21, so that the product is too large by less than 2^21,
+ * and so the quotient by less than 2^-19 <= 1 / (2 * size). */
 HAK_INLINE uint32_t hak_slot_index(const hak_class_info *info, uint32_t offset) {
-    return (uint32_t)(((uint64_t)offset * info->reciprocal) >> 32);
+    return (uint32_t)((offset * info->reciprocal) >> 40);
 }
 
 /* Where the slab begins that `addr`, whose tag is `cls`, lies in. */

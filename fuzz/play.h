@@ -25,6 +25,7 @@ typedef struct play {
     uint64_t walked;  /* heap->changes() at the last full walk */
     play_answer answer;
     bool os_fails; /* FAIL_OS is to be obeyed */
+    bool shared;   /* other threads use the heap meanwhile: no walkers, no statistics */
 } play;
 
 /* Begins a program on a heap in its first state. */
@@ -33,7 +34,10 @@ void play_begin(play *game, const heap_api *heap, const uint8_t *bytes, size_t l
 /* Runs one step; false when a rule was broken. An ops_run_step. */
 bool play_step(void *game, const ops_step *step);
 
-/* Frees all that is left, and checks that nothing of it stays in the statistics. False when a rule was broken. */
+/* Frees all that is left. False when a rule was broken. */
+bool play_free_all(play *game);
+
+/* Does that, and checks that nothing of it stays in the statistics. False when a rule was broken. */
 bool play_end(play *game);
 
 /* The whole: begin, all steps, end, on a heap that is reset first. Returns the broken rule or NULL. */

@@ -36,7 +36,7 @@ def hak_heap(name, srcs, hdrs):
             deps = ["//allocator:core_%s_objects" % variant],
         )
 
-def hak_fuzz_target(name, srcs, deps, defines = [], corpus = None, generate = 300, records = 64, size = "small", tags = []):
+def hak_fuzz_target(name, srcs, deps, defines = [], corpus = None, generate = 300, records = 32, size = "small", linkopts = [], tags = []):
     """`corpus`: a folder of fuzz/corpus. `generate`, `records`: how many made inputs the test runs, of what length."""
     files = native.glob(["corpus/%s/**" % corpus]) if corpus else []
     cc_library(
@@ -44,6 +44,7 @@ def hak_fuzz_target(name, srcs, deps, defines = [], corpus = None, generate = 30
         testonly = True,
         srcs = srcs,
         copts = FUZZ_COPTS,
+        linkopts = linkopts,
         local_defines = defines,
         linkstatic = True,
         alwayslink = True,

@@ -1,0 +1,16 @@
+/* fuzz_os_failure.c: programs in which a memory call of the OS fails now and then (FAIL_OS): what cannot be met is refused with
+ * ENOMEM and changes nothing, and everything goes on. Each input starts with no memory from the OS at all. */
+#include "fuzz/engine.h"
+#include "fuzz/play.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
+    static play game;
+    FUZZ_HEAP.reset(true);
+    play_begin(&game, &FUZZ_HEAP, bytes, length);
+    game.os_fails = true;
+    while (ops_program_next(&game.program, play_step, &game))
+        ;
+    (void)play_end(&game);
+    play_demand(&game, "fuzz_os_failure");
+    return 0;
+}
