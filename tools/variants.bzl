@@ -97,6 +97,7 @@ def _shared_object(name, srcs, defines, tls_model, version_script):
             "-Wl,--version-script=$(location %s)" % version_script,
             "-Wl,-Bsymbolic-functions",
             "-Wl,-z,now,-z,relro",
+            "-Wl,-z,nodelete",  # objects and thread-exit handlers outlive a dlclose
             "-Wl,-soname," + name,
         ] + select({
             "//tools:gcc": [],
