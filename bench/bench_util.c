@@ -72,7 +72,11 @@ void bench_print(const bench_result *result, const char *work, uint64_t ops) {
     for (int i = 0; i < result->phases; i++)
         length += snprintf(line + length, sizeof line - (size_t)length, "%s%ld", i ? "," : "",
                            result->phase_rss_kib[i]);
-    length += snprintf(line + length, sizeof line - (size_t)length, "]}\n");
+    if (result->live_kib)
+        length += snprintf(line + length, sizeof line - (size_t)length,
+                           "],\"fill_s\":%.6f,\"live_kib\":%ld,\"metadata_kib\":%ld", result->fill_seconds,
+                           result->live_kib, result->metadata_kib);
+    length += snprintf(line + length, sizeof line - (size_t)length, result->live_kib ? "}\n" : "]}\n");
     if (write(STDOUT_FILENO, line, (size_t)length) != length)
         bench_die("cannot write the result", strerror(errno));
 }

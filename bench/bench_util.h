@@ -58,6 +58,9 @@ typedef struct bench_result {
     long hwm_kib; /* VmHWM: the peak of the whole process */
     int phases;   /* resident size after each phase, for works that have phases */
     long phase_rss_kib[BENCH_PHASES_MAX];
+    double fill_seconds; /* CPU time of the preparation; 0: not measured, as for the next two */
+    long live_kib;       /* asked for and not freed */
+    long metadata_kib;   /* what the allocator says its own tables take */
 } bench_result;
 
 void bench_start(bench_result *result);

@@ -17,6 +17,7 @@ typedef struct work_params {
     uint32_t threads;   /* at least 1 */
     uint32_t all_pages; /* 1: touch every page of an object, 0: its first and last byte */
     uint64_t seed;
+    const char *file; /* a recorded trace, or NULL */
 } work_params;
 
 typedef uint64_t work_function(const work_params *params, bench_result *result);
@@ -29,6 +30,13 @@ work_function work_mixed_threads, work_shared_slots, work_larson, work_exit_stor
 work_function work_queue, work_cache_scratch, work_cache_thrash;
 /* works_memory.c */
 work_function work_fragment, work_burst;
+/* works_heap.c */
+work_function work_heap;
+/* works_trace.c */
+work_function work_replay, work_sizes;
+
+/* One JSON line about the recorded trace at `path`, to stdout. */
+void work_describe(const char *path);
 
 /* malloc that may not fail, with its ends (or all of its pages) written. */
 void *work_new(size_t size, const work_params *params);

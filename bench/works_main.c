@@ -1,5 +1,6 @@
 /* works_main.c: one program for all works: works NAME [key=value ...]; `works --list` names them. Keys: ops, slots,
- * min, max, threads, pages, seed, and scale (percent of the work's own ops, for quick or long runs).
+ * min, max, threads, pages, seed, file, and scale (percent of the work's own ops, for quick or long runs).
+ * `works --describe TRACE` says what a recorded trace has in it.
  */
 #include "bench/works.h"
 
@@ -9,30 +10,45 @@
 typedef struct work {
     const char *name;
     work_function *run;
-    work_params params; /* ops, slots, size_min, size_max, threads, all_pages, seed */
+    work_params params; /* ops, slots, size_min, size_max, threads, all_pages, seed, file */
     const char *words;
 } work;
 
 static const work works[] = {
-    {"a", work_mixed, {40000000, 400, 16, 1024, 1, 0, 1}, "mixed, working set 400, 16..1024 B"},
-    {"b", work_mixed, {40000000, 8192, 16, 1024, 1, 0, 1}, "mixed, working set 8,192, 16..1024 B"},
-    {"c", work_mixed, {20000000, 100000, 16, 2048, 1, 0, 1}, "mixed, working set 100,000, 16..2048 B"},
-    {"d", work_mixed, {20000000, 400, 16, 32768, 1, 0, 1}, "mixed, working set 400, 16..32768 B"},
-    {"e", work_realloc, {20000000, 400, 16, 4096, 1, 0, 1}, "realloc-heavy, 16..4096 B"},
-    {"f", work_mixed_threads, {20000000, 400, 16, 1024, 2, 0, 1}, "a on two threads"},
-    {"g", work_shared_slots, {10000000, 400, 16, 1024, 2, 0, 1}, "two threads, 44 % of the frees remote"},
-    {"h", work_mixed, {1000000, 100, 65536, 4194304, 1, 0, 1}, "64 KiB..4 MiB, ends touched"},
-    {"h2", work_mixed, {40000, 100, 65536, 4194304, 1, 1, 1}, "64 KiB..4 MiB, every page touched"},
-    {"i", work_batch, {80000000, 400, 16, 1024, 1, 0, 1}, "batches of 400, freed in random order"},
-    {"j", work_lifo, {100000000, 1, 64, 64, 1, 0, 1}, "one 64 B object, last in first out"},
-    {"larson", work_larson, {10000000, 1000, 10, 500, 2, 0, 1}, "server threads that succeed each other"},
-    {"xmalloc", work_queue, {10000000, 1, 16, 512, 2, 0, 1}, "producer and consumer, batches of 120"},
-    {"storm", work_exit_storm, {4000000, 100, 16, 1024, 2, 0, 1}, "threads that live for 100 objects"},
-    {"scratch", work_cache_scratch, {2000000, 1, 8, 8, 2, 0, 1}, "passive false sharing"},
-    {"thrash", work_cache_thrash, {2000000, 1, 8, 8, 2, 0, 1}, "active false sharing"},
-    {"grow", work_grow, {2000000, 64, 16, 262144, 1, 0, 1}, "vectors that grow by half to 256 KiB"},
-    {"frag", work_fragment, {0, 200000, 16, 256, 1, 0, 1}, "survivors among short-lived objects"},
-    {"burst", work_burst, {0, 500000, 16, 1024, 1, 0, 1}, "a burst that is freed"},
+    {"a", work_mixed, {40000000, 400, 16, 1024, 1, 0, 1, NULL}, "mixed, working set 400, 16..1024 B"},
+    {"b", work_mixed, {40000000, 8192, 16, 1024, 1, 0, 1, NULL}, "mixed, working set 8,192, 16..1024 B"},
+    {"c", work_mixed, {20000000, 100000, 16, 2048, 1, 0, 1, NULL}, "mixed, working set 100,000, 16..2048 B"},
+    {"d", work_mixed, {20000000, 400, 16, 32768, 1, 0, 1, NULL}, "mixed, working set 400, 16..32768 B"},
+    {"e", work_realloc, {20000000, 400, 16, 4096, 1, 0, 1, NULL}, "realloc-heavy, 16..4096 B"},
+    {"f", work_mixed_threads, {20000000, 400, 16, 1024, 2, 0, 1, NULL}, "a on two threads"},
+    {"g",
+     work_shared_slots,
+     {10000000, 400, 16, 1024, 2, 0, 1, NULL},
+     "two threads, 44 % of the frees remote"},
+    {"h", work_mixed, {1000000, 100, 65536, 4194304, 1, 0, 1, NULL}, "64 KiB..4 MiB, ends touched"},
+    {"h2", work_mixed, {40000, 100, 65536, 4194304, 1, 1, 1, NULL}, "64 KiB..4 MiB, every page touched"},
+    {"i", work_batch, {80000000, 400, 16, 1024, 1, 0, 1, NULL}, "batches of 400, freed in random order"},
+    {"j", work_lifo, {100000000, 1, 64, 64, 1, 0, 1, NULL}, "one 64 B object, last in first out"},
+    {"larson",
+     work_larson,
+     {10000000, 1000, 10, 500, 2, 0, 1, NULL},
+     "server threads that succeed each other"},
+    {"xmalloc", work_queue, {10000000, 1, 16, 512, 2, 0, 1, NULL}, "producer and consumer, batches of 120"},
+    {"storm", work_exit_storm, {4000000, 100, 16, 1024, 2, 0, 1, NULL}, "threads that live for 100 objects"},
+    {"scratch", work_cache_scratch, {2000000, 1, 8, 8, 2, 0, 1, NULL}, "passive false sharing"},
+    {"thrash", work_cache_thrash, {2000000, 1, 8, 8, 2, 0, 1, NULL}, "active false sharing"},
+    {"grow", work_grow, {2000000, 64, 16, 262144, 1, 0, 1, NULL}, "vectors that grow by half to 256 KiB"},
+    {"frag", work_fragment, {0, 200000, 16, 256, 1, 0, 1, NULL}, "survivors among short-lived objects"},
+    {"burst", work_burst, {0, 500000, 16, 1024, 1, 0, 1, NULL}, "a burst that is freed"},
+    {"heap",
+     work_heap,
+     {20000000, 1 << 20, 16, 1024, 1, 0, 1, NULL},
+     "a's steps all over a heap of slots * 260 B"},
+    {"replay", work_replay, {20000000, 1, 1, 1, 1, 0, 1, NULL}, "a recorded trace: file="},
+    {"sizes",
+     work_sizes,
+     {20000000, 4096, 1, 1, 1, 0, 1, NULL},
+     "a with the sizes of a recorded trace: file="},
 };
 
 enum { WORKS = sizeof works / sizeof works[0] };
@@ -64,6 +80,10 @@ static int set(const char *text, const char *key, uint32_t *value) {
 
 static void params_set(work_params *params, const char *text) {
     uint32_t scale;
+    if (!strncmp(text, "file=", 5)) {
+        params->file = text + 5;
+        return;
+    }
     if (set_wide(text, "ops", &params->ops) || set_wide(text, "seed", &params->seed) ||
         set(text, "slots", &params->slots) || set(text, "min", &params->size_min) ||
         set(text, "max", &params->size_max) || set(text, "threads", &params->threads) ||
@@ -78,6 +98,10 @@ int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "--list")) {
         for (int i = 0; i < WORKS; i++)
             printf("%-8s %s\n", works[i].name, works[i].words);
+        return 0;
+    }
+    if (argc == 3 && !strcmp(argv[1], "--describe")) {
+        work_describe(argv[2]);
         return 0;
     }
     if (argc < 2)

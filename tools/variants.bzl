@@ -1,7 +1,8 @@
 """What hakmem is built into, once per variant, and how tests run on both.
 
 hak_core        core_speed, core_hardened: the core with prefixed symbols and asserts on, for tests and fuzzers
-hak_products    hakmem[-hardened] (for `malloc =`), the .a, the .so and the .so for programs that dlopen it
+hak_products    hakmem[-hardened] (for `malloc =`), the .a, the .so, the .so for programs that dlopen it, and
+                hakmem[-hardened]-fast (for `malloc =` of the benchmark's FAST build)
 hak_variant_test, hak_preload_test    one test per variant
 """
 
@@ -49,6 +50,31 @@ _PRODUCT_COPTS = HAK_COPTS + [
     "-fno-plt",
     "-fomit-frame-pointer",  # Bazel's toolchain keeps it
 ]
+
+# The FAST build of the benchmark: one static program, optimised as a whole, so that what it does not need is left out.
+FAST_COPTS = [
+    "-O3",
+    "-fno-pie",
+    "-ftls-model=local-exec",
+    "-ffunction-sections",
+    "-fdata-sections",
+] + select({
+    "//tools:gcc": ["-flto"],
+    "//conditions:default": ["-flto=thin"],
+})
+
+FAST_LINKOPTS = [
+    "-static",
+    "-no-pie",
+    "-O3",
+    "-Wl,--gc-sections",
+] + select({
+    "//tools:gcc": ["-flto"],
+    "//conditions:default": [
+        "-flto=thin",
+        "-fuse-ld=lld-19",
+    ],
+})
 
 def hak_core(srcs, variant_srcs, hdrs):
     """core_<variant>: cc_library of `srcs` + `variant_srcs[variant]`, symbols prefixed hak_<variant>_.
@@ -122,6 +148,19 @@ def hak_products(srcs, variant_srcs, version_script):
             name = product,
             srcs = all_srcs,
             copts = _PRODUCT_COPTS + ["-ftls-model=initial-exec"],
+            linkopts = ["-pthread"],
+            linkstatic = True,
+            alwayslink = True,
+            local_defines = defines,
+            target_compatible_with = NOT_INSTRUMENTED,
+            visibility = ["//visibility:public"],
+        )
+
+        # Only what a C program calls: without the names of C++.
+        cc_library(
+            name = product + "-fast",
+            srcs = [src for src in all_srcs if src != "shim_new.c"],
+            copts = _PRODUCT_COPTS + FAST_COPTS,
             linkopts = ["-pthread"],
             linkstatic = True,
             alwayslink = True,
