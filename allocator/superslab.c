@@ -173,20 +173,28 @@ void hak_superslab_give_slab(hak_slab *slab) {
         hak_superslab_purge(0);
 }
 
+/* Superslabs that are born one after the other lie side by side in one region: one call touches a run of them. */
 bool hak_superslab_prewarm(unsigned count) {
-    bool done = true;
+    uintptr_t start = 0, end = 0;
+    unsigned born = 0;
     hak_lock_take(&hak_superslab_lock);
-    for (unsigned i = 0; i < count && done; i++) {
+    for (; born < count; born++) {
         hak_superslab *superslab = superslab_born();
-        done = superslab != NULL;
-        if (done) {
-            hak_os_populate(superslab->start, HAK_SUPERSLAB);
-            superslab->dirty_mask = ALL_FREE;
-            add(&hak_superslab_free_dirty, HAK_SUPERSLAB);
+        if (superslab == NULL)
+            break;
+        superslab->dirty_mask = ALL_FREE;
+        add(&hak_superslab_free_dirty, HAK_SUPERSLAB);
+        if (superslab->start != end) {
+            if (start != end)
+                hak_os_populate(start, end - start);
+            start = superslab->start;
         }
+        end = superslab->start + HAK_SUPERSLAB;
     }
+    if (start != end)
+        hak_os_populate(start, end - start);
     hak_lock_give(&hak_superslab_lock);
-    return done;
+    return born == count;
 }
 
 /* Purges the dirty free runs of one superslab; returns the bytes. */
