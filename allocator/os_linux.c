@@ -93,9 +93,15 @@ uintptr_t hak_os_reserve(size_t size, size_t align, uintptr_t hint) {
     return aligned;
 }
 
-/* A core file leaves out what was never written, so the table needs no advice about that. */
 uintptr_t hak_os_reserve_zeros(size_t size) {
-    return map(0, size, PROT_READ);
+    uintptr_t addr = map(0, size, PROT_READ);
+    int saved = errno;
+    if (addr != 0) {
+        count(&hak_os_counts.madvise);
+        (void)madvise((void *)addr, size, MADV_DONTDUMP); /* else a core file is as long as the empty table */
+    }
+    errno = saved;
+    return addr;
 }
 
 bool hak_os_reserve_zeros_at(uintptr_t addr, size_t size) {

@@ -16,7 +16,7 @@ static const size_t PLENTY[HAK_REGION_KINDS] = {(size_t)256 << 30, (size_t)1 << 
 
 enum {
     /* Commit at least this much at once, and at most that: steps double with the region in between. */
-    COMMIT_STEP_MIN = 32 * HAK_MIB,
+    COMMIT_STEP_MIN = 8 * HAK_MIB,
     COMMIT_STEP_MAX = 1024 * HAK_MIB,
     /* In a limited address space, a region takes this part of the limit. */
     LIMITED_PART = 32,
