@@ -49,7 +49,7 @@ HAK_INLINE void *hak_object_make(size_t size, hak_origin origin) {
 
 /* Ends the object's life. NULL has the tag of what is not ours, whose bin is always full. */
 HAK_INLINE void hak_object_end(void *obj, hak_claim claim) {
-    unsigned tag = hak_tag_of(obj);
+    unsigned tag = hak_policy_tag(obj);
     if (HAK_UNLIKELY(!hak_policy_on_free(&obj, tag, claim)))
         return;
     if (HAK_UNLIKELY(!hak_cache_push(hak_cache_mine, obj, tag)))

@@ -84,6 +84,11 @@ static hak_cache *cache_map(void) {
     return (hak_cache *)(addr + hak_os_page);
 }
 
+/* An object comes home without a cache. */
+static void give_one(void *obj, unsigned cls) {
+    give(&obj, cls, 1, 0);
+}
+
 bool hak_cache_begin(void) {
     if (!is_static(hak_cache_mine))
         return true;
@@ -102,13 +107,8 @@ bool hak_cache_begin(void) {
     bins_init(cache);
     atomic_fetch_add_explicit(&hak_caches_live, 1, memory_order_relaxed);
     hak_cache_mine = cache;
-    hak_policy_cache_born();
+    hak_policy_cache_born(give_one);
     return true;
-}
-
-/* An object comes home without a cache. */
-static void give_one(void *obj, unsigned cls) {
-    give(&obj, cls, 1, 0);
 }
 
 void hak_cache_flush_all(void) {
@@ -126,7 +126,7 @@ void hak_cache_end(void) {
     hak_cache *cache = hak_cache_mine;
     if (is_static(cache))
         return;
-    hak_policy_cache_dies(give_one);
+    hak_policy_cache_dies();
     hak_cache_flush_all();
     hak_cache_mine = &after_last;
     atomic_fetch_sub_explicit(&hak_caches_live, 1, memory_order_relaxed);

@@ -13,6 +13,22 @@
 static hak_lock *const after_depots[] = {&hak_large_lock, &hak_superslab_lock, &hak_region_lock};
 enum { AFTER_DEPOTS = sizeof after_depots / sizeof after_depots[0] };
 
+/* The policy's lock is the last in rank order. */
+static void policy_lock(void (*how)(hak_lock *lock)) {
+    hak_lock *lock = hak_policy_lock();
+    if (lock != NULL)
+        how(lock);
+}
+static void take(hak_lock *lock) {
+    hak_lock_take(lock);
+}
+static void give(hak_lock *lock) {
+    hak_lock_give(lock);
+}
+static void reset(hak_lock *lock) {
+    hak_lock_reset(lock);
+}
+
 static void prepare(void) {
     hak_lock_fork_begin();
     hak_init_lock_take();
@@ -20,9 +36,11 @@ static void prepare(void) {
     hak_depot_lock_all();
     for (int i = 0; i < AFTER_DEPOTS; i++)
         hak_lock_take(after_depots[i]);
+    policy_lock(take);
 }
 
 static void parent(void) {
+    policy_lock(give);
     for (int i = AFTER_DEPOTS; i-- > 0;)
         hak_lock_give(after_depots[i]);
     hak_depot_unlock_all();
@@ -32,6 +50,7 @@ static void parent(void) {
 }
 
 static void child(void) {
+    policy_lock(reset);
     for (int i = AFTER_DEPOTS; i-- > 0;)
         hak_lock_reset(after_depots[i]);
     hak_depot_reset_all();

@@ -34,8 +34,17 @@ bool hak_os_commit(uintptr_t addr, size_t size);
 /* Takes access away; the pages keep their contents. False when the OS refuses (map count). */
 bool hak_os_protect(uintptr_t addr, size_t size);
 
-/* Makes pages read-only, for good. Best effort. */
+/* Makes pages read-only, and back. Best effort. */
 void hak_os_seal(uintptr_t addr, size_t size);
+void hak_os_unseal(uintptr_t addr, size_t size);
+
+/* No mapping in the range may be changed or taken away any more (mseal, Linux 6.10). False where the kernel has none. */
+bool hak_os_freeze(uintptr_t addr, size_t size);
+
+/* Any access to the range faults from now on, and its contents are gone; and back: it reads as zero. With MADV_GUARD_INSTALL (Linux
+ * 6.13) that takes no entry of the kernel's map of the process; false where the kernel has none, or refuses. */
+bool hak_os_guard(uintptr_t addr, size_t size);
+bool hak_os_unguard(uintptr_t addr, size_t size);
 
 /* Gives everything in the range back, address space included. */
 void hak_os_unmap(uintptr_t addr, size_t size);

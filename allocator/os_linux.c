@@ -14,11 +14,19 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
+#define MADV_GUARD_REMOVE  103
+#endif
+#ifndef SYS_mseal
+#define SYS_mseal 462 /* Linux 6.10; one number for all machines */
 #endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4 /* Linux 5.7 */
@@ -135,6 +143,33 @@ bool hak_os_protect(uintptr_t addr, size_t size) {
 }
 void hak_os_seal(uintptr_t addr, size_t size) {
     (void)protect(addr, size, PROT_READ);
+}
+void hak_os_unseal(uintptr_t addr, size_t size) {
+    (void)protect(addr, size, PROT_READ | PROT_WRITE);
+}
+
+bool hak_os_freeze(uintptr_t addr, size_t size) {
+    int saved = errno;
+    bool done = syscall(SYS_mseal, addr, size, 0) == 0;
+    errno = saved;
+    return done;
+}
+
+static bool advise(uintptr_t addr, size_t size, int advice) {
+    if (injected_failure())
+        return false;
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    bool done = madvise((void *)addr, size, advice) == 0;
+    errno = saved;
+    return done;
+}
+
+bool hak_os_guard(uintptr_t addr, size_t size) {
+    return advise(addr, size, MADV_GUARD_INSTALL);
+}
+bool hak_os_unguard(uintptr_t addr, size_t size) {
+    return advise(addr, size, MADV_GUARD_REMOVE);
 }
 
 bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {

@@ -6,38 +6,9 @@
 #ifndef HAK_POLICY_H
 #define HAK_POLICY_H
 
+#include "allocator/claim.h"
 #include "allocator/region.h"
 #include "allocator/superslab.h"
-
-/* Which functions make an object, and which may end its life. */
-typedef enum hak_family { HAK_FAMILY_MALLOC, HAK_FAMILY_NEW, HAK_FAMILY_NEW_ARRAY } hak_family;
-
-/* What the caller said when it asked for an object. */
-typedef struct hak_origin {
-    hak_family family;
-    unsigned align_log2; /* 4: the alignment that every object has */
-} hak_origin;
-
-/* What the caller says when it ends the object's life. Two registers wide, so that passing it on costs nothing. */
-typedef struct hak_claim {
-    const char *call;        /* the function's name, for a report */
-    uint64_t size : 48;      /* bytes; HAK_CLAIM_NO_SIZE: not said */
-    uint64_t align_log2 : 8; /* HAK_CLAIM_ANY: not said */
-    uint64_t family : 8;     /* hak_family */
-} hak_claim;
-
-#define HAK_CLAIM_NO_SIZE (((uint64_t)1 << 48) - 1)
-enum { HAK_CLAIM_ANY = 255, HAK_ALIGN_LOG2 = 4 };
-
-/* A claim that says no more than which function was called. */
-#define HAK_CLAIM(name, its_family)                                                                          \
-    ((hak_claim){                                                                                            \
-        .call = (name), .size = HAK_CLAIM_NO_SIZE, .align_log2 = HAK_CLAIM_ANY, .family = (its_family)})
-
-/* What a caller says a size is, as a claim holds it: no object is larger than what fits. */
-static inline uint64_t hak_claim_size(size_t size) {
-    return size < HAK_CLAIM_NO_SIZE ? size : HAK_CLAIM_NO_SIZE - 1;
-}
 
 /* Start and memory. -------------------------------------------------------------------------------------- */
 
@@ -50,6 +21,8 @@ static inline void hak_policy_fork_child(void);
 /* Debug builds, for reset.h: as right after hak_policy_init, except that regions still are there; then they die. What is
  * random starts from the same seed each time, nothing is in quarantine, the calling thread keeps its cache. */
 static inline void hak_policy_reset(void);
+/* The lock of the policy, for fork.c; NULL: it has none. */
+static inline hak_lock *hak_policy_lock(void);
 /* Bytes at the end of each slab that get no slot. */
 static inline size_t hak_policy_slab_guard(void);
 /* Where a region should lie; 0: where the OS likes. */
@@ -61,6 +34,9 @@ static inline void hak_policy_region_dies(hak_region *region);
 /* A slab gets its class (false: no memory for it), loses it. No lock is held. */
 static inline bool hak_policy_slab_born(hak_slab *slab);
 static inline void hak_policy_slab_dies(hak_slab *slab);
+
+/* What hak_tag_of says, for a pointer that may be anything. */
+static inline unsigned hak_policy_tag(const void *obj);
 
 /* Objects of slabs. -------------------------------------------------------------------------------------- */
 
@@ -76,25 +52,32 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size);
 static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim);
 /* Dies when `obj`, not NULL, is not the start of a live object. */
 static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call);
-/* From which of the slab's `words` bitmap words on a batch is taken. */
+/* True when the live object is one that the policy has put where no tag is: it never grows in place. */
+static inline bool hak_policy_owns(const void *obj);
+/* From which of the slab's `words` bitmap words on a batch is taken; with HAK_POLICY_RANDOM_SLOTS for each slot anew, and
+ * then from which bit of the word on. */
 static inline uint32_t hak_policy_slot_choice(const hak_slab *slab, uint32_t words);
-/* The order in which a refilled bin hands out its objects. */
+static inline unsigned hak_policy_bit_choice(void);
+/* From which granule of a superslab on a slab is cut. */
+static inline unsigned hak_policy_granule_choice(void);
+/* A bin was refilled with these objects. */
 static inline void hak_policy_shuffle(void **objs, unsigned count);
 
 /* Large objects. ----------------------------------------------------------------------------------------- */
 
 /* Bytes of address space, whole granules, to keep between a large object and the next. */
 static inline size_t hak_policy_large_gap(size_t size);
-/* A large object of `size` bytes with `capacity` committed ones becomes live, is resized, is freed (judged first). */
+/* A large object of `size` bytes with `capacity` committed ones becomes live, is resized, is freed (judged first); then it
+ * is given back when the hook says so, else the policy does that later. */
 static inline void hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
 static inline void hak_policy_on_large_resize(void *obj, size_t size, size_t capacity);
-static inline void hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim);
+static inline bool hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim);
 
 /* Threads. ----------------------------------------------------------------------------------------------- */
 
-/* The calling thread's cache begins, ends; `give` takes delayed objects of a class home. */
-static inline void hak_policy_cache_born(void);
-static inline void hak_policy_cache_dies(void (*give)(void *obj, unsigned cls));
+/* The calling thread's cache begins, ends. What the policy holds of a class, it gives home by `give`. */
+static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls));
+static inline void hak_policy_cache_dies(void);
 
 #if defined(HAK_HARDENED)
 #include "hardening/policy_hardened.h"

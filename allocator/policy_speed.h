@@ -3,12 +3,17 @@
 #define HAK_POLICY_SPEED_H
 
 #include "allocator/policy.h"
+#include "allocator/tag.h"
 
 #define HAK_POLICY_NAME "speed"
 enum {
     HAK_POLICY_CLASS_BOUND = 0,      /* free slabs may change their class */
     HAK_POLICY_REGIONS_REUSABLE = 1, /* reset.h may empty a region instead of giving it back */
     HAK_POLICY_MOVES_PAGES = 1,      /* realloc may move a large object's pages instead of copying */
+    HAK_POLICY_RANDOM_SLOTS = 0,
+    HAK_POLICY_SLAB_SLOTS =
+        0, /* no more slots in a slab than size_class.c wants, for slots up to so many bytes: */
+    HAK_POLICY_SLAB_SLOTS_SIZE = 0,
 };
 
 static inline bool hak_policy_init(void) {
@@ -17,6 +22,21 @@ static inline bool hak_policy_init(void) {
 static inline void hak_policy_seal(void) {}
 static inline void hak_policy_fork_child(void) {}
 static inline void hak_policy_reset(void) {}
+static inline hak_lock *hak_policy_lock(void) {
+    return NULL;
+}
+static inline unsigned hak_policy_tag(const void *obj) {
+    return hak_tag_of(obj);
+}
+static inline bool hak_policy_owns(const void *obj) {
+    return (void)obj, false;
+}
+static inline unsigned hak_policy_bit_choice(void) {
+    return 0;
+}
+static inline unsigned hak_policy_granule_choice(void) {
+    return 0;
+}
 static inline size_t hak_policy_slab_guard(void) {
     return 0;
 }
@@ -74,13 +94,13 @@ static inline void hak_policy_on_large_alloc(void *obj, size_t size, size_t capa
 static inline void hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
     (void)obj, (void)size, (void)capacity;
 }
-static inline void hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim) {
-    (void)obj, (void)capacity, (void)claim;
+static inline bool hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim) {
+    return (void)obj, (void)capacity, (void)claim, true;
 }
 
-static inline void hak_policy_cache_born(void) {}
-static inline void hak_policy_cache_dies(void (*give)(void *obj, unsigned cls)) {
+static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) {
     (void)give;
 }
+static inline void hak_policy_cache_dies(void) {}
 
 #endif

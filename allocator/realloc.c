@@ -43,16 +43,19 @@ static void *move(void *obj, unsigned tag, size_t old_size, size_t size) {
 void *hak_realloc(void *obj, size_t size) {
     if (obj == NULL)
         return hak_malloc(size);
-    unsigned tag = hak_tag_of(obj);
+    unsigned tag = hak_policy_tag(obj);
     hak_policy_check_live(obj, tag, "realloc");
     size_t capacity = hak_object_capacity(obj, tag);
-    if (HAK_UNLIKELY(capacity == 0)) /* dies: no object of ours */
+    bool owned = capacity == 0 && hak_policy_owns(obj);
+    if (HAK_UNLIKELY(capacity == 0 && !owned)) /* dies: no object of ours */
         hak_object_end_slow(obj, HAK_TAG_NONE, HAK_CLAIM("realloc", HAK_FAMILY_MALLOC));
     if (size == 0) {
         hak_object_end(obj, HAK_CLAIM("realloc", HAK_FAMILY_MALLOC));
         return NULL;
     }
-    bool done = tag == HAK_TAG_LARGE ? resize_large(obj, size) : resize_slot(obj, tag, size, capacity);
+    bool done = false;
+    if (!owned)
+        done = tag == HAK_TAG_LARGE ? resize_large(obj, size) : resize_slot(obj, tag, size, capacity);
     return done ? obj : move(obj, tag, hak_policy_usable(obj, tag, capacity), size);
 }
 
@@ -68,7 +71,7 @@ void *hak_reallocarray(void *obj, size_t count, size_t size) {
 size_t hak_usable_size(const void *obj) {
     if (obj == NULL)
         return 0;
-    unsigned tag = hak_tag_of(obj);
+    unsigned tag = hak_policy_tag(obj);
     hak_policy_check_live(obj, tag, "malloc_usable_size");
     return hak_policy_usable(obj, tag, hak_object_capacity(obj, tag));
 }

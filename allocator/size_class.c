@@ -1,6 +1,8 @@
 /* size_class.c: fills the tables of size_class.h. */
 #include "allocator/size_class.h"
 
+#include "allocator/policy.h"
+
 hak_class_info hak_classes[HAK_TAGS];
 uint32_t hak_class_bin_entries;
 uint8_t hak_class_fine[HAK_FINE_MAX + 1];
@@ -28,7 +30,8 @@ static size_t next_size(size_t size) {
 
 static void describe(hak_class_info *info, size_t size, size_t guard_bytes) {
     size_t slab = HAK_GRANULE;
-    while (slab < MIN_SLOTS * size)
+    size_t slots = size <= HAK_POLICY_SLAB_SLOTS_SIZE ? hak_max(MIN_SLOTS, HAK_POLICY_SLAB_SLOTS) : MIN_SLOTS;
+    while (slab < slots * size)
         slab *= 2;
     info->size = (uint32_t)size;
     info->reciprocal = ((1ull << 40) + size - 1) / size;

@@ -80,11 +80,19 @@ static uint32_t mask_of(const hak_slab *slab) {
     return hak_ones32((unsigned)(slab - superslab_of(slab)->slabs), slab->granules);
 }
 
+/* As hak_find_run32, beginning at granule `turn` or at the run that it is in. */
+static int find_turned(uint32_t mask, unsigned granules, unsigned turn) {
+    turn &= ~(granules - 1);
+    int first = hak_find_run32(mask >> turn | mask << (-turn & 31), granules);
+    return first < 0 ? first : (int)(((unsigned)first + turn) % HAK_SUPERSLAB_GRANULES);
+}
+
 static hak_slab *cut(hak_superslab *superslab, unsigned granules) {
     /* A run that is dirty already costs no page fault. */
-    int first = hak_find_run32(superslab->free_mask & superslab->dirty_mask, granules);
+    unsigned turn = hak_policy_granule_choice();
+    int first = find_turned(superslab->free_mask & superslab->dirty_mask, granules, turn);
     if (first < 0)
-        first = hak_find_run32(superslab->free_mask, granules);
+        first = find_turned(superslab->free_mask, granules, turn);
     HAK_CHECK(first >= 0, "superslab in a list of free runs has none");
     hak_slab *slab = &superslab->slabs[first];
     slab->start = superslab->start + (size_t)first * HAK_GRANULE;

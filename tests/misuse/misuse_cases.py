@@ -18,7 +18,8 @@ import subprocess
 
 # The mitigations that hakmem-hardened has. A case whose mitigation is missing here is listed as "not yet" and
 # not asserted. When a mitigation lands, add its name: that turns its cases on.
-MITIGATIONS_IN = ["core", "ledger"]
+MITIGATIONS_IN = ["core", "ledger", "realloc", "usable", "size", "family", "alignment", "canary", "sweep", "write-after-free", "quarantine",
+                  "guard", "sample"]
 
 # Every name that a case may give as what it needs, and what it stands for.
 MITIGATIONS = {

@@ -1,0 +1,42 @@
+/* os_process.h: what crash reports ask of the operating system. Layer 1.
+ *
+ * Everything here is async-signal-safe, allocates nothing and keeps errno. */
+#ifndef HAK_OS_PROCESS_H
+#define HAK_OS_PROCESS_H
+
+#include "allocator/base.h"
+
+unsigned hak_os_pid(void);
+unsigned hak_os_tid(void);
+
+/* Copies `size` bytes from `from`; returns how many could be read, from the front. Never faults. */
+size_t hak_os_read(void *out, uintptr_t from, size_t size);
+
+/* A new file that only this user may read, -1 when it cannot be: to append to. Or an existing one to read. */
+int hak_os_create(const char *path);
+int hak_os_open(const char *path);
+/* At most `size` bytes; 0 at the end and on error. */
+size_t hak_os_load(int file, char *out, size_t size);
+void hak_os_write(int file, const char *text, size_t size);
+void hak_os_close(int file);
+
+void hak_os_sleep(unsigned milliseconds);
+
+/* Bit i of the answer, for up to 64 pages from `addr` on: the page is resident. All ones where the OS does not say. */
+uint64_t hak_os_resident(uintptr_t addr, unsigned pages);
+
+/* What the processor was doing when it met memory that it may not touch. */
+typedef struct hak_fault {
+    uintptr_t addr;  /* 0: the kernel does not say */
+    uintptr_t at;    /* the instruction; 0: not known on this machine */
+    uintptr_t frame; /* the frame pointer */
+    int is_write;    /* -1: not known */
+} hak_fault;
+
+/* Has `handler` called for each such fault, and afterwards the action that was there before. Once. */
+void hak_os_on_fault(void (*handler)(const hak_fault *fault));
+
+/* The default action for SIGABRT, whatever the program made of it, and then abort(): for when its handler came back. */
+_Noreturn void hak_os_abort(void);
+
+#endif

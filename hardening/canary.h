@@ -1,0 +1,38 @@
+/* canary.h: eight bytes from the first byte after the requested size on, which only an overflow changes.
+ *
+ *   | requested bytes ........ | 1 0 x x x x x x | zeros to the end of the slot |
+ *
+ * Keyed per process and different at each address. Its first byte is never zero, so that one NUL too many shows; its second
+ * is zero, so that a string that runs on stops there and does not print the rest. The store is not aligned and
+ * costs one instruction. Large objects have one where their last page has room; else the guard begins right there. */
+#ifndef HAK_CANARY_H
+#define HAK_CANARY_H
+
+#include "hardening/ledger.h"
+
+typedef uint64_t hak_unaligned64 __attribute__((aligned(1), may_alias));
+
+/* The canary that belongs at `end`. */
+HAK_INLINE uint64_t hak_canary_at(const void *end) {
+    uint64_t mixed = ((uintptr_t)end ^ hak_hardening.canary_mask) * hak_hardening.canary_multiplier;
+    mixed ^= mixed >> 29;
+    return (mixed & ~(uint64_t)0xff00) | 1;
+}
+
+HAK_INLINE void hak_canary_set(void *obj, size_t size) {
+    char *end = (char *)obj + size;
+    *(hak_unaligned64 *)end = hak_canary_at(end);
+}
+
+HAK_INLINE bool hak_canary_intact(const void *obj, size_t size) {
+    const char *end = (const char *)obj + size;
+    return *(const hak_unaligned64 *)end == hak_canary_at(end);
+}
+
+/* The first byte of the canary that is not as it was; NULL: none. */
+const unsigned char *hak_canary_find(const void *obj, size_t size);
+
+/* Draws the keys. Once. */
+void hak_canary_init(void);
+
+#endif

@@ -1,0 +1,47 @@
+/* crash_report.h: says what crime was found, and ends the process.
+ *
+ * The first line has a fixed grammar (docs/REPORTS.md):
+ *     hakmem: <crime>: <call>(<address>): <what>
+ * with one literal per crime (HAK_CRIME_...). The lines after it begin `hakmem:   ` and a word that says what they hold.
+ * Written with write(2) from buffers on the stack: no allocation, no lock of the heap, and the heap is read through the
+ * kernel, so that broken memory cannot break the report. When several threads die at once the first one reports and the others wait
+ * for the end. A copy goes to the file HAKMEM_REPORT_PATH.<process id>; HAKMEM_REPORT_JSON=1 adds one line of JSON. */
+#ifndef HAK_CRASH_REPORT_H
+#define HAK_CRASH_REPORT_H
+
+#include "hardening/relax.h"
+
+#define HAK_CRIME_DOUBLE_FREE     "double free"
+#define HAK_CRIME_INVALID_FREE    "invalid free"
+#define HAK_CRIME_INTERIOR_FREE   "interior free"
+#define HAK_CRIME_MISALIGNED_FREE "misaligned free"
+#define HAK_CRIME_REALLOC         "invalid realloc"
+#define HAK_CRIME_USABLE          "invalid usable size"
+#define HAK_CRIME_FAMILY          "family mismatch"
+#define HAK_CRIME_SIZE            "size mismatch"
+#define HAK_CRIME_ALIGNMENT       "alignment mismatch"
+#define HAK_CRIME_OVERFLOW        "heap overflow"
+#define HAK_CRIME_UNDERFLOW       "heap underflow"
+#define HAK_CRIME_WRITE           "write after free"
+#define HAK_CRIME_BOUNDS          "out-of-bounds access"
+#define HAK_CRIME_USE             "use after free"
+
+typedef struct hak_crime {
+    const char *name;
+    hak_check check; /* whose mode says whether the process ends */
+    const char
+        *call; /* what found it: a function of the program's, "read", "write", "malloc", "exit", "sweep" */
+    uintptr_t addr; /* what was passed, or touched */
+    const char *what;
+    uintptr_t bad;    /* the first wrong byte; 0: none is */
+    uintptr_t caller; /* return address of the call, 0: not known */
+    uintptr_t frame;  /* frame pointer to walk from, 0: the reporting function's own */
+} hak_crime;
+
+/* Ends the process, unless the check's mode is `report`. */
+void hak_crime_report(const hak_crime *crime);
+
+/* Return addresses from the frame pointer on: those of functions that keep one. Returns how many. */
+unsigned hak_stack_walk(uintptr_t frame, uintptr_t *out, unsigned most);
+
+#endif

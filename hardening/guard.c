@@ -1,0 +1,113 @@
+/* guard.c: see guard.h. */
+#include "hardening/guard.h"
+
+#include "allocator/large.h"
+#include "allocator/os.h"
+
+enum {
+    /* A fifth of 65,530; each guard of the fallback makes two mappings of one. */
+    FALLBACK_MAX = 65530 / 5 / 2,
+    /* Guarding freed objects: this many at once, and one more per millisecond. A burst that long costs 13 ms at worst. */
+    TOKENS_MAX = 256,
+};
+
+static bool have_markers = true; /* MADV_GUARD_INSTALL has not failed yet */
+static _Atomic unsigned fallbacks;
+static _Atomic uint64_t spent; /* milliseconds: the bucket is empty when this is now */
+
+static bool guard(uintptr_t addr, size_t size) {
+    if (have_markers && hak_os_guard(addr, size))
+        return true;
+    if (atomic_fetch_add_explicit(&fallbacks, 1, memory_order_relaxed) >= FALLBACK_MAX) {
+        atomic_fetch_sub_explicit(&fallbacks, 1, memory_order_relaxed);
+        return false;
+    }
+    return hak_os_purge(addr, size, HAK_PURGE_NOW) && hak_os_protect(addr, size);
+}
+
+/* Opens what either method has shut. */
+static void unguard(uintptr_t addr, size_t size) {
+    if (have_markers && hak_os_unguard(addr, size) &&
+        atomic_load_explicit(&fallbacks, memory_order_relaxed) == 0)
+        return;
+    if (hak_os_commit(addr, size) && atomic_load_explicit(&fallbacks, memory_order_relaxed) != 0)
+        atomic_fetch_sub_explicit(&fallbacks, 1, memory_order_relaxed);
+}
+
+/* A page is tried, because a kernel says what it can only when it is asked. */
+void hak_guard_init(void) {
+    uintptr_t page = hak_os_reserve(hak_os_page, hak_os_page, 0);
+    have_markers = page != 0 && hak_os_commit(page, hak_os_page) && hak_os_guard(page, hak_os_page);
+    if (page != 0)
+        hak_os_unmap(page, hak_os_page);
+}
+
+size_t hak_guard_slab_bytes(void) {
+    return hak_hardening.guard && hak_os_page <= HAK_GRANULE / 4 ? hak_os_page : 0;
+}
+
+void hak_guard_slab(const hak_slab *slab) {
+    size_t size = hak_guard_slab_bytes();
+    if (size != 0)
+        (void)guard(slab->start + (size_t)slab->granules * HAK_GRANULE - size, size);
+}
+
+/* The granules of the live object's span. */
+static size_t granules_of(const void *obj) {
+    hak_region *region = hak_region_find((uintptr_t)obj);
+    const hak_span *span = hak_region_record(region, (uintptr_t)obj);
+    return span->granules;
+}
+
+/* How many pages at the end of granule `i` are to be shut, when `capacity` bytes from the first granule on are in use. */
+static uint8_t to_shut(size_t i, size_t capacity) {
+    size_t start = i << HAK_GRANULE_SHIFT;
+    size_t open = capacity <= start ? 0 : hak_min(capacity - start, HAK_GRANULE);
+    return (uint8_t)((HAK_GRANULE - open) / hak_os_page);
+}
+
+/* Two calls at most: open everything from the first to the last granule that has too much shut, then shut the end. */
+void hak_guard_large_live(void *obj, size_t capacity) {
+    if (!hak_hardening.guard)
+        return;
+    hak_large_record *record = hak_ledger_large((uintptr_t)obj);
+    size_t granules = granules_of(obj), used = (capacity + HAK_GRANULE - 1) >> HAK_GRANULE_SHIFT;
+    size_t first = granules, end = 0;
+    for (size_t i = 0; i < used; i++)
+        if (record[i].shut > to_shut(i, capacity)) {
+            first = hak_min(first, i);
+            end = i + 1;
+        }
+    if (end != 0)
+        unguard((uintptr_t)obj + (first << HAK_GRANULE_SHIFT),
+                hak_min(end << HAK_GRANULE_SHIFT, capacity) - (first << HAK_GRANULE_SHIFT));
+    bool shut = true;
+    for (size_t i = used - 1; i < granules; i++)
+        shut = shut && record[i].shut == to_shut(i, capacity);
+    if (!shut && (granules << HAK_GRANULE_SHIFT) > capacity)
+        shut = guard((uintptr_t)obj + capacity, (granules << HAK_GRANULE_SHIFT) - capacity);
+    for (size_t i = 0; i < granules; i++)
+        record[i].shut = shut || i < used - 1 ? to_shut(i, capacity) : record[i].shut;
+}
+
+/* Leaky bucket: `spent` runs ahead of the clock by the tokens that were taken. */
+static bool token_take(void) {
+    uint64_t now = hak_os_milliseconds(), was = atomic_load_explicit(&spent, memory_order_relaxed);
+    uint64_t from = was + TOKENS_MAX < now ? now - TOKENS_MAX : was;
+    if (from >= now)
+        return false;
+    atomic_store_explicit(&spent, from + 1, memory_order_relaxed); /* a race gives one token twice */
+    return true;
+}
+
+bool hak_guard_large_freed(void *obj) {
+    if (!hak_hardening.guard || !token_take())
+        return false;
+    size_t granules = granules_of(obj);
+    if (!guard((uintptr_t)obj, granules << HAK_GRANULE_SHIFT))
+        return false;
+    hak_large_record *record = hak_ledger_large((uintptr_t)obj);
+    for (size_t i = 0; i < granules; i++)
+        record[i].shut = HAK_GRANULE / hak_os_page;
+    return true;
+}

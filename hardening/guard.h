@@ -1,0 +1,29 @@
+/* guard.h: memory that faults: the end of each slab, what lies between large objects, and large objects that were freed.
+ *
+ *   slab    | slot | slot | ... | slot |guard|      large   | object ......|guard | gap: guard |object ...
+ *
+ * MADV_GUARD_INSTALL where the kernel has it: no entry in the kernel's map of the process. Else PROT_NONE, which splits
+ * mappings: only until a fifth of the usual vm.max_map_count is used up. A guarded page loses its contents and its
+ * memory. Taking pages that are in use away costs a flush of the processors' translation buffers (2 to 60 us), so freed
+ * large objects are guarded at once as long as that takes no more than a twentieth of the time; else they
+ * stay as they are until they are reused, in quarantine. */
+#ifndef HAK_GUARD_H
+#define HAK_GUARD_H
+
+#include "hardening/ledger.h"
+
+void hak_guard_init(void);
+
+/* Bytes at the end of each slab: one page, where pages are small enough. */
+size_t hak_guard_slab_bytes(void);
+
+/* The guard of a slab that never had one. */
+void hak_guard_slab(const hak_slab *slab);
+
+/* The live object's first `capacity` bytes become accessible, and the rest of its span does not. */
+void hak_guard_large_live(void *obj, size_t capacity);
+
+/* The object that was freed becomes inaccessible; false: not now. */
+bool hak_guard_large_freed(void *obj);
+
+#endif

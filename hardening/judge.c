@@ -1,0 +1,352 @@
+/* judge.c: see judge.h. Each crime is reported with its own literal; what follows a report is for the mode `report`. */
+#include "hardening/judge.h"
+
+#include "allocator/large.h"
+#include "allocator/os.h"
+#include "allocator/policy.h"
+#include "hardening/canary.h"
+#include "hardening/crash_report.h"
+#include "hardening/guard.h"
+#include "hardening/keep.h"
+#include "hardening/quarantine.h"
+#include "hardening/sample.h"
+#include "hardening/wipe.h"
+
+static const uint32_t FAMILY_BITS = 3u << HAK_RECORD_FAMILY_SHIFT;
+static const uint32_t ALIGN_BITS = 31u << HAK_RECORD_ALIGN_SHIFT;
+
+/* One call of the program's, on its way through the checks. */
+typedef struct matter {
+    const char *call;
+    uintptr_t addr, caller;
+    const char *not_live; /* the literal for what is no live object's start; NULL: those of free */
+} matter;
+
+static void report(const matter *m, const char *crime, hak_check check, const char *what, const void *bad) {
+    if (hak_mode_of(check) == HAK_MODE_OFF)
+        return;
+    hak_crime_report(
+        &(hak_crime){.name = m->not_live != NULL && check == HAK_CHECK_FREE ? m->not_live : crime,
+                     .check = check,
+                     .call = m->call,
+                     .addr = m->addr,
+                     .what = what,
+                     .bad = (uintptr_t)bad,
+                     .caller = m->caller});
+}
+
+static void not_ours(const matter *m) {
+    report(m, HAK_CRIME_INVALID_FREE, HAK_CHECK_FREE, "not an address that malloc has given out", NULL);
+}
+
+static void inside(const matter *m) {
+    if (m->addr % HAK_MIN_ALIGN != 0)
+        report(m, HAK_CRIME_MISALIGNED_FREE, HAK_CHECK_FREE, "not the start of an object, not even aligned",
+               NULL);
+    else
+        report(m, HAK_CRIME_INTERIOR_FREE, HAK_CHECK_FREE, "inside an object, not its start", NULL);
+}
+
+static void not_live(const matter *m, uint32_t word) {
+    if (hak_record_state(word) == HAK_SLOT_UNUSED)
+        report(m, HAK_CRIME_INVALID_FREE, HAK_CHECK_FREE, "memory that malloc has not given out yet", NULL);
+    else
+        report(m, HAK_CRIME_DOUBLE_FREE, HAK_CHECK_FREE, "the object has been freed already", NULL);
+}
+
+static void check_claim(const matter *m, hak_claim claim, uint32_t word, size_t size) {
+    if ((word & FAMILY_BITS) != (uint32_t)claim.family << HAK_RECORD_FAMILY_SHIFT)
+        report(m, HAK_CRIME_FAMILY, HAK_CHECK_FAMILY, "made by another family of functions", NULL);
+    else if (!hak_claim_fits(claim, word) &&
+             (word & ALIGN_BITS & hak_claim_mask(claim)) != hak_claim_align(claim) << HAK_RECORD_ALIGN_SHIFT)
+        report(m, HAK_CRIME_ALIGNMENT, HAK_CHECK_ALIGNMENT, "made with another alignment", NULL);
+    if (claim.size != HAK_CLAIM_NO_SIZE && claim.size != size)
+        report(m, HAK_CRIME_SIZE, HAK_CHECK_SIZE, "not the size that was asked for", NULL);
+}
+
+static void overflow(const matter *m, const void *bad) {
+    report(m, HAK_CRIME_OVERFLOW, HAK_CHECK_CANARY, "bytes past the end of the object were overwritten", bad);
+}
+
+/* Slots. ------------------------------------------------------------------------------------------------- */
+
+/* True when the slot is live and the checks leave it at that. */
+static bool slot_is_live(const matter *m, unsigned cls, hak_place *place) {
+    if (!hak_ledger_find((void *)m->addr, cls, place)) {
+        if (hak_ledger_of(m->addr) == NULL)
+            not_ours(m);
+        else
+            inside(m);
+        return false;
+    }
+    uint32_t word = hak_record_load(place->record);
+    if (hak_record_state(word) != HAK_SLOT_LIVE) {
+        not_live(m, word);
+        return false;
+    }
+    return true;
+}
+
+static void check_slot_canary(const matter *m, hak_place *place) {
+    uint32_t word = hak_record_load(place->record);
+    if (!hak_hardening.canary || hak_canary_intact((void *)m->addr, hak_record_size(word)))
+        return;
+    const void *bad = hak_canary_find((void *)m->addr, hak_record_size(word));
+    uint32_t again = hak_record_load(place->record);
+    if (hak_record_state(again) != HAK_SLOT_LIVE) /* another thread frees it just now */
+        not_live(m, again);
+    else
+        overflow(m, bad);
+}
+
+static bool judge_slot(void **obj, unsigned cls, hak_claim claim, const matter *m) {
+    hak_place place;
+    if (!slot_is_live(m, cls, &place))
+        return false;
+    uint32_t word = hak_record_load(place.record);
+    check_claim(m, claim, word, hak_record_size(word));
+    check_slot_canary(m, &place);
+    return hak_hardened_retire(obj, cls, place, hak_record_size(word), claim.call);
+}
+
+void hak_judge_reuse(void *obj, unsigned cls, uintptr_t caller) {
+    hak_place place;
+    matter m = {"malloc", (uintptr_t)obj, caller, NULL};
+    if (!hak_ledger_find(obj, cls, &place))
+        hak_die("corrupt metadata", "an object of a cache is no slot");
+    uint32_t word = hak_record_load(place.record);
+    if (hak_record_state(word) == HAK_SLOT_LIVE || hak_record_state(word) == HAK_SLOT_HELD) {
+        report(&m, HAK_CRIME_DOUBLE_FREE, HAK_CHECK_FREE,
+               "freed twice at once: the slot has an owner already", NULL);
+        return;
+    }
+    const unsigned char *bad =
+        hak_wipe_find(obj, hak_min(place.size, hak_record_size(word) + HAK_CANARY_BYTES));
+    if (bad != NULL)
+        report(&m, HAK_CRIME_WRITE, HAK_CHECK_WRITE, "bytes of a freed object were overwritten", bad);
+}
+
+/* Its owner may free or resize it just now: only what is wrong twice, with the same record, is wrong. */
+void hak_judge_neighbour(hak_place place, const void *obj, const char *call, uintptr_t caller) {
+    const char *neighbour = (const char *)obj - place.size;
+    matter m = {call, (uintptr_t)obj, caller, NULL};
+    for (int i = 0; i < 3; i++) {
+        uint32_t word = hak_record_load(place.record - 1);
+        if (hak_record_state(word) != HAK_SLOT_LIVE || hak_canary_intact(neighbour, hak_record_size(word)) ||
+            hak_record_load(place.record - 1) != word)
+            return;
+    }
+    uint32_t size = hak_record_size(hak_record_load(place.record - 1));
+    m.addr = (uintptr_t)neighbour;
+    report(&m, HAK_CRIME_OVERFLOW, HAK_CHECK_NEIGHBOURS,
+           "bytes past the end of the object before were overwritten", hak_canary_find(neighbour, size));
+}
+
+void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call, uintptr_t caller) {
+    matter m = {call, (uintptr_t)obj, caller, NULL};
+    const unsigned char *slack = (const unsigned char *)obj + size + HAK_CANARY_BYTES;
+    const unsigned char *bad = hak_wipe_find(slack, room - size - HAK_CANARY_BYTES);
+    if (bad != NULL)
+        report(&m, HAK_CRIME_OVERFLOW, HAK_CHECK_CANARY,
+               "bytes between the end of the object and the next one were overwritten", bad);
+}
+
+/* Sampled objects. --------------------------------------------------------------------------------------- */
+
+static bool judge_sampled(hak_claim claim, const matter *m, uintptr_t caller) {
+    hak_sample *sample = hak_sample_find((void *)m->addr);
+    if (sample == NULL) {
+        inside(m);
+        return false;
+    }
+    uint32_t word = sample->word;
+    if (hak_record_state(word) != HAK_SLOT_LIVE ||
+        !__atomic_compare_exchange_n(&sample->word, &word,
+                                     (word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_FREED, false,
+                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        not_live(m, word);
+        return false;
+    }
+    check_claim(m, claim, word, sample->size);
+    const void *bad = hak_sample_overflow(sample);
+    if (bad != NULL && (uintptr_t)bad < m->addr)
+        report(m, HAK_CRIME_UNDERFLOW, HAK_CHECK_CANARY,
+               "bytes before the start of the object were overwritten", bad);
+    else if (bad != NULL)
+        overflow(m, bad);
+    hak_sample_give(sample, caller);
+    return false;
+}
+
+/* Large objects. ----------------------------------------------------------------------------------------- */
+
+/* Where the canary is cut off, and where the last page ends. */
+static size_t large_end(size_t size) {
+    return hak_align_up(size, hak_os_page);
+}
+
+const unsigned char *hak_judge_large_overflow(const void *obj, size_t size) {
+    const unsigned char *end = (const unsigned char *)obj + size;
+    size_t room = large_end(size) - size;
+    uint64_t right = hak_canary_at(end);
+    for (size_t i = 0; i < hak_min(room, HAK_CANARY_BYTES); i++)
+        if (end[i] != (unsigned char)(right >> (8 * i)))
+            return end + i;
+    if (room <= HAK_CANARY_BYTES || !hak_hardening.zero)
+        return NULL;
+    return hak_wipe_find(end + HAK_CANARY_BYTES, room - HAK_CANARY_BYTES);
+}
+
+/* The canary, and zeros to the end of the page. */
+static void large_mark_end(void *obj, size_t size) {
+    unsigned char *end = (unsigned char *)obj + size;
+    size_t room = large_end(size) - size;
+    uint64_t right = hak_canary_at(end);
+    for (size_t i = 0; i < room && hak_hardening.canary; i++)
+        end[i] = i < HAK_CANARY_BYTES ? (unsigned char)(right >> (8 * i)) : 0;
+}
+
+/* The record of the large object that starts at the address; NULL, after the report, when none starts there. */
+static hak_large_record *large_live(const matter *m, hak_claim claim, bool end_it) {
+    if (m->addr % HAK_GRANULE != 0) {
+        inside(m);
+        return NULL;
+    }
+    hak_large_record *record = hak_ledger_large(m->addr);
+    uint32_t word = record != NULL ? __atomic_load_n(&record->word, __ATOMIC_RELAXED) : 0;
+    if (hak_record_state(word) != HAK_SLOT_LIVE ||
+        (end_it && !__atomic_compare_exchange_n(&record->word, &word,
+                                                (word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_FREED, false,
+                                                __ATOMIC_RELAXED, __ATOMIC_RELAXED))) {
+        not_live(m, word);
+        return NULL;
+    }
+    check_claim(m, claim, word, record->size);
+    const void *bad = hak_hardening.canary ? hak_judge_large_overflow((void *)m->addr, record->size) : NULL;
+    if (bad != NULL)
+        overflow(m, bad);
+    return record;
+}
+
+/* No tag: outside of all regions, or of the large objects' first granules. */
+static void judge_untagged(const matter *m) {
+    hak_large_record *record = hak_ledger_large(m->addr);
+    hak_located found;
+    if (record == NULL)
+        not_ours(m);
+    else if (record->word != 0 && m->addr % HAK_GRANULE == 0)
+        not_live(m, record->word);
+    else if (hak_locate(m->addr, &found) && m->addr - found.obj < found.size)
+        inside(m);
+    else
+        not_ours(m);
+}
+
+void hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
+    hak_large_record *record = hak_ledger_large((uintptr_t)obj);
+    for (size_t i = 1; i < (capacity >> HAK_GRANULE_SHIFT); i++)
+        record[i].word = 0; /* of objects that began there before */
+    hak_guard_large_live(obj, capacity);
+    record->size = size;
+    large_mark_end(obj, size);
+    __atomic_store_n(&record->word, hak_record_live(origin), __ATOMIC_RELAXED);
+}
+
+void hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
+    hak_large_record *record = hak_ledger_large((uintptr_t)obj);
+    for (size_t i = 1; i < (capacity >> HAK_GRANULE_SHIFT); i++)
+        record[i].word = 0;
+    hak_origin origin = {(hak_family)(record->word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2};
+    __atomic_store_n(&record->word, HAK_SLOT_HELD, __ATOMIC_RELAXED); /* sweeps look away */
+    hak_guard_large_live(obj, capacity);
+    record->size = size;
+    large_mark_end(obj, size);
+    __atomic_store_n(&record->word, hak_record_live(origin), __ATOMIC_RELAXED);
+}
+
+bool hak_judge_large_free(void *obj, size_t capacity) {
+    bool guarded = hak_guard_large_freed(obj);
+    return !hak_keep_take(obj, capacity, guarded);
+}
+
+/* All kinds. --------------------------------------------------------------------------------------------- */
+
+bool hak_judge_free(void **obj, unsigned tag, hak_claim claim, uintptr_t caller) {
+    if (*obj == NULL)
+        return true; /* the core's own affair */
+    matter m = {claim.call, (uintptr_t)*obj, caller, NULL};
+    if (tag - 1u < HAK_CLASSES)
+        return judge_slot(obj, tag, claim, &m);
+    if (tag == HAK_TAG_LARGE)
+        return large_live(&m, claim, true) != NULL;
+    hak_located found;
+    if (hak_sample_locate(m.addr, &found))
+        return judge_sampled(claim, &m, caller);
+    judge_untagged(&m);
+    return false;
+}
+
+void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
+    bool resizes = call[0] == 'r';
+    matter m = {call, (uintptr_t)obj, caller, resizes ? HAK_CRIME_REALLOC : HAK_CRIME_USABLE};
+    hak_claim claim = HAK_CLAIM(call, HAK_FAMILY_MALLOC);
+    hak_located found;
+    hak_place place;
+    uint32_t word = 0;
+    size_t size = 0;
+    if (tag - 1u < HAK_CLASSES) {
+        if (!slot_is_live(&m, tag, &place))
+            return;
+        word = hak_record_load(place.record);
+        size = hak_record_size(word);
+        check_slot_canary(&m, &place);
+    } else if (tag == HAK_TAG_LARGE) {
+        hak_large_record *record = hak_ledger_large(m.addr);
+        claim.family =
+            record != NULL && m.addr % HAK_GRANULE == 0 ? record->word >> HAK_RECORD_FAMILY_SHIFT & 3 : 0;
+        record = large_live(&m, claim, false);
+        word = record != NULL ? record->word : 0;
+    } else if (hak_sample_locate(m.addr, &found)) {
+        const hak_sample *sample = hak_sample_find(obj);
+        if (sample == NULL)
+            inside(&m);
+        else if (hak_record_state(sample->word) != HAK_SLOT_LIVE)
+            not_live(&m, sample->word);
+        word = sample != NULL ? sample->word : 0;
+    } else {
+        judge_untagged(&m);
+    }
+    claim.family = HAK_FAMILY_MALLOC;
+    if (resizes && hak_record_state(word) == HAK_SLOT_LIVE)
+        check_claim(&m, claim, word, size);
+}
+
+size_t hak_judge_usable(const void *obj, unsigned tag, size_t capacity) {
+    hak_place place;
+    if (tag - 1u < HAK_CLASSES)
+        return hak_ledger_find(obj, tag, &place) ? hak_record_size(hak_record_load(place.record)) : 0;
+    if (tag == HAK_TAG_LARGE)
+        return capacity != 0 ? hak_ledger_large((uintptr_t)obj)->size : 0;
+    const hak_sample *sample = hak_sample_find(obj);
+    return sample != NULL && hak_record_state(sample->word) == HAK_SLOT_LIVE ? sample->size : 0;
+}
+
+void hak_judge_fault(uintptr_t addr, uintptr_t at, uintptr_t frame, int is_write) {
+    hak_located found;
+    if (addr == 0 || !hak_locate(addr, &found))
+        return;
+    static const char *const calls[] = {"access", "read", "write"};
+    bool freed = hak_record_state(found.word) == HAK_SLOT_FREED && addr - found.obj < found.room;
+    const char *what = freed              ? "of an object that has been freed"
+                       : found.size == 0  ? "of an object of 0 bytes"
+                       : addr < found.obj ? "before the start of the object"
+                                          : "past the end of the object";
+    hak_crime_report(&(hak_crime){
+        .name = freed ? HAK_CRIME_USE : HAK_CRIME_BOUNDS,
+        .check = found.where == HAK_WHERE_SAMPLED && found.size != 0 ? HAK_CHECK_SAMPLE : HAK_CHECK_GUARD,
+        .call = calls[is_write + 1],
+        .addr = addr,
+        .what = what,
+        .caller = at,
+        .frame = frame});
+}

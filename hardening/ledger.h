@@ -1,0 +1,150 @@
+/* ledger.h: what is known about each slot and each large object, out of line.
+ *
+ *   region    | slab (class 9)      | slab (class 9) | slab of two granules (class 31) | ...
+ *   table     | ptr                 | ptr            | ptr           | same ptr        |    a pointer per granule
+ *   records     |    \__________________________________
+ *               +--> | r r r r r r ...  4 bytes per slot | r r r ..                           one run per slab
+ *
+ * A run is made when a slab is first born and stays for good, because a slab never changes its class here. The table and
+ * the runs of a region lie in a mapping of their own between pages without access. Large objects have a record of 16
+ * bytes per granule; that of the first granule counts.
+ *
+ *   bits   1..0    3..2     8..4         31..14
+ *   live   1       family   log2(align)  requested bytes
+ *   freed  2       owner: bits 13..2     requested bytes, of the last owner
+ *
+ * A record belongs to whoever owns the slot: the program while it is live, then the thread that freed it, until the
+ * slot leaves that thread's quarantine. `owner` is that thread's number: two threads that free the same object at once
+ * both see it live, but only one number stays, and the other thread finds that out later. Records are read by sweeps
+ * of other threads, so they are atomic, always relaxed: nothing is published through them. */
+#ifndef HAK_LEDGER_H
+#define HAK_LEDGER_H
+
+#include "allocator/claim.h"
+#include "allocator/superslab.h"
+#include "allocator/tag.h"
+#include "hardening/relax.h"
+
+typedef _Atomic uint32_t hak_record;
+
+typedef enum hak_slot_state {
+    HAK_SLOT_UNUSED, /* never given out; reads as zero */
+    HAK_SLOT_LIVE,
+    HAK_SLOT_FREED, /* in a quarantine, a bin, or its slab */
+    HAK_SLOT_HELD,  /* taken out of circulation for good */
+} hak_slot_state;
+
+enum {
+    HAK_RECORD_STATE = 3,
+    HAK_RECORD_FAMILY_SHIFT = 2,
+    HAK_RECORD_ALIGN_SHIFT = 4,
+    HAK_RECORD_OWNER_SHIFT = 2,
+    HAK_RECORD_OWNERS = 1 << 12, /* 0: nobody */
+    HAK_RECORD_SIZE_SHIFT = 14,
+    HAK_RECORD_CLAIMED = 0x1ff, /* state, family, alignment */
+
+    HAK_CANARY_BYTES = 8,
+};
+
+/* What is known about a large object. */
+typedef struct hak_large_record {
+    uint64_t size; /* bytes asked for */
+    uint32_t word; /* as a record, without the size */
+    uint8_t shut;  /* OS pages at the end of this granule that are guarded */
+    uint8_t kept;  /* in the quarantine of large objects */
+    uint16_t unused;
+} hak_large_record;
+_Static_assert(sizeof(hak_large_record) == 16, "16 bytes per granule");
+
+/* The tables of one region; base and size are copies, so that a lookup has one cache line to read. */
+typedef struct hak_ledger_region {
+    uintptr_t base;
+    size_t size; /* bytes; 0: not in use */
+    union {
+        hak_record **runs;       /* HAK_REGION_SLABS: per granule */
+        hak_large_record *large; /* HAK_REGION_LARGE: per granule */
+    };
+    uintptr_t heap, heap_start, heap_end, heap_committed; /* where runs are cut from */
+    uintptr_t map;
+    size_t map_size, table_committed;
+} hak_ledger_region;
+
+/* By the region's index. [HAK_REGIONS_MAX] is a copy of the first region of slabs: the one that is asked first. */
+extern HAK_HIDDEN hak_ledger_region hak_ledger[HAK_REGIONS_MAX + 1];
+#define hak_ledger_first hak_ledger[HAK_REGIONS_MAX]
+
+bool hak_ledger_region_born(hak_region *region, size_t size);
+bool hak_ledger_region_commit(hak_region *region, size_t end);
+void hak_ledger_region_dies(hak_region *region);
+
+/* Gives the slab its run; *is_new: it had none. False when there is no memory. */
+bool hak_ledger_slab_born(hak_slab *slab, bool *is_new);
+
+/* Where a slot is written down. */
+typedef struct hak_place {
+    hak_record *record;
+    uint32_t size; /* bytes of the slot */
+    uint32_t slot; /* its index in the slab */
+} hak_place;
+
+/* The tables of the region that `addr` lies in; NULL when it lies in none. */
+HAK_INLINE const hak_ledger_region *hak_ledger_of(uintptr_t addr) {
+    const hak_ledger_region *first = &hak_ledger_first;
+    if (HAK_LIKELY(addr - first->base < first->size))
+        return first;
+    const hak_region *region = hak_region_find(addr);
+    return region == NULL ? NULL : &hak_ledger[region->index];
+}
+
+/* The place of the slot that begins at `obj`, whose tag is the class `cls`; false when none begins there. */
+HAK_INLINE bool hak_ledger_find(const void *obj, unsigned cls, hak_place *out) {
+    const hak_class_info *info = &hak_classes[cls];
+    const hak_ledger_region *region = hak_ledger_of((uintptr_t)obj);
+    if (HAK_UNLIKELY(region == NULL))
+        return false;
+    uintptr_t offset = (uintptr_t)obj - region->base; /* the base is a multiple of every slab's size */
+    uint32_t in_slab = (uint32_t)offset & (info->slab_bytes - 1);
+    uint32_t slot = hak_slot_index(info, in_slab);
+    out->record = &region->runs[offset >> HAK_GRANULE_SHIFT][slot];
+    out->size = info->size;
+    out->slot = slot;
+    return slot * info->size == in_slab;
+}
+
+/* The record of the large object whose first granule holds `addr`; NULL: not in a region of large objects. */
+hak_large_record *hak_ledger_large(uintptr_t addr);
+
+HAK_INLINE uint32_t hak_record_load(const hak_record *record) {
+    return atomic_load_explicit(record, memory_order_relaxed);
+}
+HAK_INLINE void hak_record_store(hak_record *record, uint32_t word) {
+    atomic_store_explicit(record, word, memory_order_relaxed);
+}
+HAK_INLINE hak_slot_state hak_record_state(uint32_t word) {
+    return (hak_slot_state)(word & HAK_RECORD_STATE);
+}
+HAK_INLINE uint32_t hak_record_size(uint32_t word) {
+    return word >> HAK_RECORD_SIZE_SHIFT;
+}
+HAK_INLINE uint32_t hak_record_live(hak_origin origin) {
+    return HAK_SLOT_LIVE | (uint32_t)origin.family << HAK_RECORD_FAMILY_SHIFT |
+           origin.align_log2 << HAK_RECORD_ALIGN_SHIFT;
+}
+
+/* What a record's low bits must be for the claim, and which of them count: free and realloc end objects of every
+ * alignment; whoever says a size or comes from C++ and does not say an alignment means the usual one. */
+HAK_INLINE uint32_t hak_claim_mask(hak_claim claim) {
+    bool any_alignment = claim.align_log2 == HAK_CLAIM_ANY && claim.family == HAK_FAMILY_MALLOC &&
+                         claim.size == HAK_CLAIM_NO_SIZE;
+    return any_alignment ? (1u << HAK_RECORD_ALIGN_SHIFT) - 1 : HAK_RECORD_CLAIMED;
+}
+HAK_INLINE uint32_t hak_claim_align(hak_claim claim) {
+    bool said = claim.align_log2 != HAK_CLAIM_ANY && claim.align_log2 > HAK_ALIGN_LOG2;
+    return said ? (uint32_t)claim.align_log2 & 31 : HAK_ALIGN_LOG2;
+}
+HAK_INLINE bool hak_claim_fits(hak_claim claim, uint32_t word) {
+    hak_origin origin = {(hak_family)claim.family, hak_claim_align(claim)};
+    return ((word ^ hak_record_live(origin)) & hak_claim_mask(claim)) == 0;
+}
+
+#endif

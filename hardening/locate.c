@@ -1,0 +1,63 @@
+/* locate.c: see locate.h. */
+#include "hardening/locate.h"
+
+#include "allocator/large.h"
+#include "hardening/sample.h"
+
+static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_located *out) {
+    unsigned cls = hak_tag_of((void *)addr);
+    if (cls - 1u >= HAK_CLASSES)
+        return false;
+    const hak_class_info *info = &hak_classes[cls];
+    hak_record *run = region->runs[(addr - region->base) >> HAK_GRANULE_SHIFT];
+    if (run == NULL)
+        return false;
+    uintptr_t slab = hak_slab_start(cls, addr);
+    uint32_t slot = (uint32_t)((addr - slab) / info->size);
+    if (slot >= info->slots)
+        slot = info->slots - 1;
+    uint32_t word = hak_record_load(&run[slot]);
+    *out = (hak_located){.where = HAK_WHERE_SLOT,
+                         .obj = slab + (uintptr_t)slot * info->size,
+                         .size = hak_record_size(word),
+                         .room = info->size,
+                         .word = word,
+                         .cls = cls};
+    return true;
+}
+
+/* The record of the last object that began at or before `addr`. */
+static bool locate_large(const hak_region *region, const hak_ledger_region *ledger, uintptr_t addr,
+                         hak_located *out) {
+    if (addr - region->base >= region->used)
+        return false;
+    for (size_t i = (addr - region->base) >> HAK_GRANULE_SHIFT;; i--) {
+        const hak_large_record *record = &ledger->large[i];
+        if (record->word != 0) {
+            *out = (hak_located){.where = HAK_WHERE_LARGE,
+                                 .obj = region->base + (i << HAK_GRANULE_SHIFT),
+                                 .size = record->size,
+                                 .room = hak_align_up(record->size, 4096),
+                                 .word = record->word};
+            return true;
+        }
+        if (i == 0)
+            return false;
+    }
+}
+
+bool hak_locate(uintptr_t addr, hak_located *out) {
+    if (hak_sample_locate(addr, out))
+        return true;
+    hak_region *region = hak_region_find(addr);
+    if (region == NULL) { /* just before the first large object of a region */
+        region = hak_region_find(addr + HAK_GRANULE);
+        if (region == NULL || region->kind != HAK_REGION_LARGE)
+            return false;
+        return locate_large(region, &hak_ledger[region->index], region->base, out);
+    }
+    const hak_ledger_region *ledger = &hak_ledger[region->index];
+    if (region->kind == HAK_REGION_SLABS)
+        return locate_slot(ledger, addr, out);
+    return locate_large(region, ledger, addr, out);
+}

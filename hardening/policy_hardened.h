@@ -1,0 +1,226 @@
+/* policy_hardened.h: the hardened variant: the bodies of the hooks. Included by policy.h only.
+ *
+ *   malloc   pop -> [sampled?] -> record says free -> still zero -> canary -> record: live
+ *   free     tag -> record fits the claim -> canary -> slot before -> slack zero -> record: freed -> zero -> quarantine
+ *
+ * Everything on these two ways is deterministic and inline but for the two passes over the object's bytes, whose vectors
+ * are chosen at start. Whatever does not pass leaves for judge.c, which finds out what is wrong. */
+#ifndef HAK_POLICY_HARDENED_H
+#define HAK_POLICY_HARDENED_H
+
+#include "allocator/policy.h"
+#include "hardening/canary.h"
+#include "hardening/guard.h"
+#include "hardening/judge.h"
+#include "hardening/ledger.h"
+#include "hardening/quarantine.h"
+#include "hardening/sample.h"
+#include "hardening/sweep.h"
+#include "hardening/wipe.h"
+
+#define HAK_POLICY_NAME "hardened"
+enum {
+    HAK_POLICY_CLASS_BOUND =
+        1, /* free slabs stay with their class: no address has two kinds of owners over time */
+    HAK_POLICY_REGIONS_REUSABLE = 0, /* records and guards say what was */
+    HAK_POLICY_MOVES_PAGES = 0,      /* pages are not moved out of guarded spans */
+    HAK_POLICY_RANDOM_SLOTS = 1,
+    HAK_POLICY_SLAB_SLOTS = 256, /* slots to choose from, for slots up to HAK_POLICY_SLAB_SLOTS_SIZE */
+    HAK_POLICY_SLAB_SLOTS_SIZE = 4608,
+};
+
+bool hak_harden_init(void);
+void hak_harden_seal(void);
+void hak_harden_fork_child(void);
+uintptr_t hak_harden_region_hint(hak_region_kind kind);
+
+static inline bool hak_policy_init(void) {
+    return hak_harden_init();
+}
+static inline void hak_policy_seal(void) {
+    hak_harden_seal();
+}
+static inline void hak_policy_fork_child(void) {
+    hak_harden_fork_child();
+}
+static inline void hak_policy_reset(void) {
+    hak_quarantine_reset();
+}
+static inline hak_lock *hak_policy_lock(void) {
+    return &hak_hardening_lock;
+}
+static inline size_t hak_policy_slab_guard(void) {
+    return hak_guard_slab_bytes();
+}
+static inline uintptr_t hak_policy_region_hint(hak_region_kind kind) {
+    return hak_harden_region_hint(kind);
+}
+static inline bool hak_policy_region_born(hak_region *region, size_t size) {
+    return hak_ledger_region_born(region, size);
+}
+static inline bool hak_policy_region_commit(hak_region *region, size_t end) {
+    return hak_ledger_region_commit(region, end);
+}
+static inline void hak_policy_region_dies(hak_region *region) {
+    hak_ledger_region_dies(region);
+}
+static inline bool hak_policy_slab_born(hak_slab *slab) {
+    bool is_new;
+    if (!hak_ledger_slab_born(slab, &is_new))
+        return false;
+    if (is_new)
+        hak_guard_slab(slab);
+    return true;
+}
+static inline void hak_policy_slab_dies(hak_slab *slab) {
+    (void)slab;
+}
+
+/* Addresses that no table has are nobody's. */
+static inline unsigned hak_policy_tag(const void *obj) {
+    if (HAK_UNLIKELY((uintptr_t)obj >> HAK_ADDRESS_BITS != 0 || hak_hardening.careful_tags))
+        if ((uintptr_t)obj >> HAK_ADDRESS_BITS != 0 || hak_region_find((uintptr_t)obj) == NULL)
+            return HAK_TAG_NONE;
+    return hak_tag_of(obj);
+}
+
+/* Room for the canary; a large object has it only where its last page has room. */
+static inline size_t hak_policy_request(size_t size) {
+    if (HAK_LIKELY(size <= HAK_SLAB_SIZE_MAX))
+        return size + HAK_CANARY_BYTES;
+    return size;
+}
+
+static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t capacity) {
+    return hak_judge_usable(obj, tag, capacity);
+}
+
+/* Address of the instruction after the call of malloc; the hooks are inlined into the entry points. */
+#define HAK_CALLER ((uintptr_t)__builtin_return_address(0))
+
+static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin) {
+    hak_guarded *mine = hak_guarded_mine;
+    if (HAK_UNLIKELY(--mine->countdown == 0 || size == 0 || hak_site_is_new(HAK_CALLER))) {
+        void *sampled = hak_sample_take_slow(obj, cls, size, origin, HAK_CALLER);
+        if (sampled != NULL)
+            return sampled;
+    }
+    hak_place place;
+    bool found = hak_ledger_find(obj, cls, &place);
+    uint32_t word = hak_record_load(place.record);
+    if (HAK_UNLIKELY(!found || (word & 1) != 0)) /* live or held */
+        hak_judge_reuse(obj, cls, HAK_CALLER);
+    if (HAK_LIKELY(word != 0) && hak_hardening.verify &&
+        HAK_UNLIKELY(
+            !hak_wipe.is_clear(obj, hak_align_up(hak_record_size(word) + HAK_CANARY_BYTES, HAK_MIN_ALIGN))))
+        hak_judge_reuse(obj, cls, HAK_CALLER);
+    if (hak_hardening.canary)
+        hak_canary_set(obj, size);
+    hak_record_store(place.record, hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT);
+    return obj;
+}
+
+/* Sweeps look away while the end moves. */
+static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
+    hak_place place;
+    if (!hak_ledger_find(obj, cls, &place))
+        return;
+    uint32_t word = hak_record_load(place.record), old = hak_record_size(word);
+    hak_record_store(place.record, HAK_SLOT_HELD);
+    char *end = (char *)obj + size, *old_end = (char *)obj + old;
+    if (hak_hardening.canary)
+        for (char *at = end < old_end ? end : old_end; at < old_end + HAK_CANARY_BYTES; at++)
+            *at = 0; /* the old canary, and what is no longer the caller's */
+    if (hak_hardening.canary)
+        hak_canary_set(obj, size);
+    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3),
+                         HAK_ALIGN_LOG2}; /* as realloc makes them */
+    hak_record_store(place.record, hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT);
+}
+
+/* The slot before is live and its canary is not what it was; no more than a hint while its owner is at work. */
+HAK_INLINE bool hak_neighbour_wrong(hak_place place, const void *obj) {
+    if (place.slot == 0)
+        return false;
+    uint32_t word = hak_record_load(place.record - 1);
+    return hak_record_state(word) == HAK_SLOT_LIVE &&
+           !hak_canary_intact((const char *)obj - place.size, hak_record_size(word));
+}
+
+/* The end of a live slot's life, after the checks of its claim: also called by judge.c. As hak_policy_on_free. */
+HAK_INLINE bool hak_hardened_retire(void **obj, unsigned cls, hak_place place, size_t size,
+                                    const char *call) {
+    if (hak_hardening.neighbours && HAK_UNLIKELY(hak_neighbour_wrong(place, *obj)))
+        hak_judge_neighbour(place, *obj, call, HAK_CALLER);
+    hak_record_store(place.record, HAK_SLOT_FREED | hak_guarded_mine->owner << HAK_RECORD_OWNER_SHIFT |
+                                       (uint32_t)size << HAK_RECORD_SIZE_SHIFT);
+    if (HAK_LIKELY(hak_hardening.zero)) {
+        if (hak_hardening.canary && !hak_slack_clear(*obj, size + HAK_CANARY_BYTES, place.size))
+            hak_judge_slack(*obj, size, place.size, call, HAK_CALLER);
+        hak_wipe_clear(*obj, size + HAK_CANARY_BYTES);
+    }
+    return hak_quarantine_pass(obj, cls);
+}
+
+static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim) {
+    hak_place place;
+    if (HAK_UNLIKELY(tag - 1u >= HAK_CLASSES || !hak_ledger_find(*obj, tag, &place)))
+        return hak_judge_free(obj, tag, claim, HAK_CALLER);
+    uint32_t word = hak_record_load(place.record);
+    size_t size = hak_record_size(word);
+    if (HAK_UNLIKELY(!hak_claim_fits(claim, word) || (claim.size != HAK_CLAIM_NO_SIZE && claim.size != size)))
+        return hak_judge_free(obj, tag, claim, HAK_CALLER);
+    if (hak_hardening.canary && HAK_UNLIKELY(!hak_canary_intact(*obj, size)))
+        return hak_judge_free(obj, tag, claim, HAK_CALLER);
+    return hak_hardened_retire(obj, tag, place, size, claim.call);
+}
+
+static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call) {
+    hak_judge_live(obj, tag, call, HAK_CALLER);
+}
+/* True when the object is the policy's own: a sampled one, which no tag describes. */
+static inline bool hak_policy_owns(const void *obj) {
+    return hak_sample_find(obj) != NULL;
+}
+
+static inline uint32_t hak_policy_slot_choice(const hak_slab *slab, uint32_t words) {
+    if (!hak_hardening.random)
+        return slab->first < words ? slab->first : 0;
+    return (uint32_t)(((hak_random_next() >> 32) * words) >> 32);
+}
+static inline unsigned hak_policy_bit_choice(void) {
+    return hak_hardening.random ? (unsigned)(hak_random_next() >> 58) : 0;
+}
+static inline unsigned hak_policy_granule_choice(void) {
+    return hak_hardening.random ? (unsigned)(hak_random_next() >> 59) : 0;
+}
+static inline void hak_policy_shuffle(void **objs, unsigned count) {
+    (void)objs, (void)count; /* they were drawn one by one */
+    hak_sweep_step(hak_guarded_mine);
+}
+
+static inline size_t hak_policy_large_gap(size_t size) {
+    (void)size;
+    if (!hak_hardening.guard)
+        return 0;
+    return (1 + (hak_hardening.random ? hak_random_next() >> 62 : 0)) << HAK_GRANULE_SHIFT;
+}
+static inline void hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
+    hak_judge_large_alloc(obj, size, capacity, origin);
+}
+static inline void hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
+    hak_judge_large_resize(obj, size, capacity);
+}
+static inline bool hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim) {
+    (void)claim;
+    return hak_judge_large_free(obj, capacity);
+}
+
+static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) {
+    hak_quarantine_begin(give);
+}
+static inline void hak_policy_cache_dies(void) {
+    hak_quarantine_end();
+}
+
+#endif

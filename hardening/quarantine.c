@@ -1,0 +1,238 @@
+/* quarantine.c: see quarantine.h. */
+#include "hardening/quarantine.h"
+
+#include "allocator/os.h"
+
+#include <string.h>
+
+enum {
+    /* Slots up to SMALL bytes may fill the whole quarantine with one class: 68,000 slots of 80 bytes, so that a 64-byte object
+     * does not come back within 65,536 rounds. Larger ones are limited by class, because what circulates should stay in
+     * the second-level cache: see docs/MITIGATIONS.md for how works a and b were measured. */
+    THREAD_BYTES = 5504 * HAK_KIB,
+    SMALL = 96,
+    LARGE_CLASS_BYTES = 256 * HAK_KIB,
+    RING_MIN = 8,
+    RING_MOST = 1 << 17,
+    RING_FIRST = 64,
+    /* All threads together. */
+    TOTAL_BYTES = 64 * HAK_MIB,
+    /* A swap of so many bytes at most, but two places at least. */
+    SWAP_BYTES = 32 * HAK_KIB,
+    /* How much is taken from the class that holds most, when another one wants to grow: an eighth. */
+    STEAL_PART = 8,
+};
+
+static hak_guarded
+    nobody; /* of threads before their first and after their last call: rings without a place */
+HAK_HIDDEN _Thread_local hak_guarded *hak_guarded_mine = &nobody;
+hak_guarded *_Atomic hak_guarded_all;
+static hak_guarded *waiting;
+static uint32_t owners;
+static hak_rng common_rng; /* hak_hardening_lock */
+_Atomic size_t hak_quarantine_held;
+
+uint64_t hak_random_next(void) {
+    hak_guarded *mine = hak_guarded_mine;
+    if (mine != &nobody)
+        return hak_rng_next(&mine->rng);
+    hak_lock_take(&hak_hardening_lock);
+    uint64_t number = hak_rng_next(&common_rng);
+    hak_lock_give(&hak_hardening_lock);
+    return number;
+}
+
+/* Most slots of a class's ring. */
+static uint32_t ring_most(unsigned cls) {
+    size_t size = hak_classes[cls].size;
+    size_t bytes = size <= SMALL ? (size_t)THREAD_BYTES : (size_t)LARGE_CLASS_BYTES;
+    return (uint32_t)hak_max(RING_MIN, hak_min(bytes / size, RING_MOST));
+}
+
+static size_t ring_slots_in_all(void) {
+    size_t slots = 0;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        slots += ring_most(cls);
+    return slots;
+}
+
+static void rings_init(hak_guarded *guarded) {
+    void **slots = (void **)(guarded + 1);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        hak_ring *ring = &guarded->rings[cls];
+        ring->slots = slots;
+        ring->most = ring_most(cls);
+        slots += ring->most;
+        size_t places = hak_max(2, hak_min(SWAP_BYTES / hak_classes[cls].size, HAK_SWAP_PLACES));
+        ring->swap_mask = hak_hardening.random ? (1u << hak_log2(places)) - 1 : 0;
+    }
+}
+
+static hak_guarded *guarded_map(void) {
+    size_t size = hak_align_up(sizeof(hak_guarded) + ring_slots_in_all() * sizeof(void *), hak_os_page);
+    uintptr_t addr = hak_os_reserve(size + 2 * hak_os_page, hak_os_page, 0);
+    if (addr == 0)
+        return NULL;
+    if (!hak_os_commit(addr + hak_os_page, size)) {
+        hak_os_unmap(addr, size + 2 * hak_os_page);
+        return NULL;
+    }
+    hak_guarded *guarded = (hak_guarded *)(addr + hak_os_page);
+    rings_init(guarded);
+    hak_lock_take(&hak_hardening_lock);
+    owners = owners % (HAK_RECORD_OWNERS - 1) + 1; /* 1 to HAK_RECORD_OWNERS - 1 */
+    guarded->owner = owners;
+    guarded->next = atomic_load_explicit(&hak_guarded_all, memory_order_relaxed);
+    atomic_store_explicit(&hak_guarded_all, guarded, memory_order_release);
+    hak_lock_give(&hak_hardening_lock);
+    return guarded;
+}
+
+void hak_quarantine_draw_slow(hak_guarded *mine) {
+    for (size_t i = 0; i < sizeof mine->swap_random; i += 64)
+        hak_rng_bytes(&mine->rng, mine->swap_random + i, 64);
+}
+
+void hak_quarantine_begin(void (*give)(void *obj, unsigned cls)) {
+    hak_lock_take(&hak_hardening_lock);
+    hak_guarded *guarded = waiting;
+    if (guarded != NULL)
+        waiting = guarded->next_waiting;
+    hak_lock_give(&hak_hardening_lock);
+    if (guarded == NULL)
+        guarded = guarded_map();
+    if (guarded == NULL)
+        return; /* no memory: this thread has no quarantine */
+    guarded->give = give;
+    guarded->in_use = true;
+    guarded->countdown = 0; /* sample.c draws it at the first allocation */
+    hak_rng_seed(&guarded->rng);
+    hak_quarantine_draw_slow(guarded);
+    hak_guarded_mine = guarded;
+}
+
+/* The state keeps what its rings hold. */
+void hak_quarantine_end(void) {
+    hak_guarded *guarded = hak_guarded_mine;
+    if (guarded == &nobody)
+        return;
+    hak_guarded_mine = &nobody;
+    hak_lock_take(&hak_hardening_lock);
+    guarded->in_use = false;
+    guarded->next_waiting = waiting;
+    waiting = guarded;
+    hak_lock_give(&hak_hardening_lock);
+}
+
+static void swap_shuffle(hak_guarded *mine, hak_ring *ring) {
+    for (uint32_t i = ring->swap_mask; i > 0; i--) {
+        uint32_t other = hak_rng_below(&mine->rng, i + 1);
+        void *obj = ring->swap[i];
+        ring->swap[i] = ring->swap[other];
+        ring->swap[other] = obj;
+    }
+}
+
+/* In the child only this thread's state is used; those of the threads that it does not have stay as they are. */
+void hak_quarantine_fork_child(void) {
+    common_rng.next = 0;
+    hak_guarded *mine = hak_guarded_mine;
+    for (hak_guarded *other = hak_guarded_all; other != NULL; other = other->next)
+        other->lost |= other != mine && other->in_use;
+    if (mine == &nobody)
+        return;
+    hak_rng_seed(&mine->rng);
+    hak_quarantine_draw_slow(mine);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) /* siblings hand out different slots */
+        if (mine->rings[cls].swap_mask != 0)
+            swap_shuffle(mine, &mine->rings[cls]);
+}
+
+void hak_quarantine_reset(void) {
+    static const uint8_t same_key[HAK_RNG_KEY] = {1};
+    hak_guarded *mine = hak_guarded_mine;
+    common_rng.next = 0;
+    atomic_store(&hak_quarantine_held, 0);
+    if (mine == &nobody)
+        return;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        hak_ring *ring = &mine->rings[cls];
+        memset(ring->slots, 0, ring->limit * sizeof(void *));
+        memset(ring->swap, 0, sizeof ring->swap);
+        ring->at = ring->limit = 0;
+    }
+    mine->held = 0;
+    mine->sweep_at = 0;
+    mine->swap_next = 0;
+    memcpy(mine->rng.bytes, same_key, sizeof same_key);
+    hak_rng_refill(&mine->rng);
+    hak_quarantine_draw_slow(mine);
+}
+
+/* Takes the newest `count` places of a ring away and gives their objects home. */
+static void ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count) {
+    hak_ring *ring = &mine->rings[cls];
+    uint32_t limit = ring->limit - count;
+    for (uint32_t i = limit; i < ring->limit; i++) {
+        void *obj = ring->slots[i];
+        ring->slots[i] = NULL;
+        if (obj != NULL)
+            mine->give(obj, cls);
+    }
+    ring->limit = limit;
+    if (ring->at > limit)
+        ring->at = limit;
+    size_t bytes = (size_t)count * hak_classes[cls].size;
+    mine->held -= bytes;
+    atomic_fetch_sub_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
+}
+
+/* Makes the class that holds most give some, if that is not `cls`; false when it is. */
+static bool steal(hak_guarded *mine, unsigned cls) {
+    unsigned most = cls;
+    for (unsigned other = 1; other <= HAK_CLASSES; other++)
+        if ((size_t)mine->rings[other].limit * hak_classes[other].size >
+            (size_t)mine->rings[most].limit * hak_classes[most].size)
+            most = other;
+    hak_ring *ring = &mine->rings[most];
+    size_t held = (size_t)ring->limit * hak_classes[most].size;
+    if (held < 2 * (size_t)mine->rings[cls].limit * hak_classes[cls].size + SWAP_BYTES) /* no to and fro */
+        return false;
+    ring_shorten(mine, most, hak_max(1, ring->limit / STEAL_PART));
+    return true;
+}
+
+/* More places for the ring, if the class, the thread and all threads together may have them. */
+static bool ring_extend(hak_guarded *mine, unsigned cls) {
+    hak_ring *ring = &mine->rings[cls];
+    if (ring->limit >= ring->most || !hak_hardening.quarantine)
+        return false;
+    size_t size = hak_classes[cls].size;
+    uint32_t more = (uint32_t)hak_min(hak_max(RING_FIRST, ring->limit), ring->most - ring->limit);
+    if (more * size > SWAP_BYTES)
+        more = (uint32_t)hak_max(1, SWAP_BYTES / size);
+    size_t bytes = more * size;
+    if (ring->limit >= RING_MIN) {
+        if (mine->held + bytes > THREAD_BYTES && !steal(mine, cls))
+            return false;
+        if (atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) + bytes > TOTAL_BYTES)
+            return false;
+    }
+    ring->limit += more;
+    mine->held += bytes;
+    atomic_fetch_add_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
+    return true;
+}
+
+bool hak_quarantine_pass_slow(void **obj, unsigned cls) {
+    hak_guarded *mine = hak_guarded_mine;
+    if (mine == &nobody)
+        return true; /* no quarantine: straight home */
+    hak_ring *ring = &mine->rings[cls];
+    if (!ring_extend(mine, cls)) {
+        if (ring->limit == 0)
+            return true;
+        ring->at = 0;
+    }
+    return hak_quarantine_pass(obj, cls);
+}

@@ -1,0 +1,141 @@
+/* relax.c: see relax.h. */
+#include "hardening/relax.h"
+
+#include "allocator/bits.h"
+#include "allocator/options.h"
+#include "allocator/report.h"
+
+#include <string.h>
+
+HAK_HIDDEN hak_hardening_sealed hak_hardening_data __attribute__((aligned(HAK_SEALED_BYTES)));
+
+hak_lock hak_hardening_lock = HAK_LOCK_INIT(HAK_RANK_POLICY);
+
+static const char *const names[HAK_CHECKS] = {
+    [HAK_CHECK_FREE] = "free",     [HAK_CHECK_FAMILY] = "family",
+    [HAK_CHECK_SIZE] = "size",     [HAK_CHECK_ALIGNMENT] = "alignment",
+    [HAK_CHECK_CANARY] = "canary", [HAK_CHECK_NEIGHBOURS] = "neighbours",
+    [HAK_CHECK_SWEEP] = "sweep",   [HAK_CHECK_ZERO] = "zero",
+    [HAK_CHECK_WRITE] = "write",   [HAK_CHECK_QUARANTINE] = "quarantine",
+    [HAK_CHECK_RANDOM] = "random", [HAK_CHECK_GUARD] = "guard",
+    [HAK_CHECK_SAMPLE] = "sample", [HAK_CHECK_SEAL] = "seal",
+};
+static const char *const modes[] = {"abort", "report", "off"};
+
+static const char ACCEPTED[] =
+    "a list of NAME:MODE; names: all, free, family, size, alignment, canary, neighbours, sweep, zero, "
+    "write, quarantine, random, guard, sample, seal; modes: abort, report, off";
+
+enum {
+    /* One allocation in so many lies between guards: 5 us each time, so 1 ns for every allocation. */
+    SAMPLE_PERIOD = 5000,
+    SAMPLE_PERIOD_MAX = 1 << 30,
+};
+
+const char *hak_check_name(hak_check check) {
+    return names[check];
+}
+
+/* The index of the word of `length` bytes among `words`; `count` when it is none of them. */
+static unsigned find_word(const char *text, size_t length, const char *const *words, unsigned count) {
+    for (unsigned i = 0; i < count; i++)
+        if (strlen(words[i]) == length && memcmp(words[i], text, length) == 0)
+            return i;
+    return count;
+}
+
+/* One NAME:MODE; false when it is not understood. */
+static bool apply(const char *item, size_t length) {
+    const char *colon = memchr(item, ':', length);
+    if (colon == NULL)
+        return false;
+    size_t name_length = (size_t)(colon - item);
+    unsigned mode = find_word(colon + 1, length - name_length - 1, modes, 3);
+    unsigned check = find_word(item, name_length, names, HAK_CHECKS);
+    if (mode == 3)
+        return false;
+    if (check < HAK_CHECKS)
+        hak_hardening.mode[check] = (uint8_t)mode;
+    else if (name_length == 3 && memcmp(item, "all", 3) == 0)
+        memset(hak_hardening.mode, (int)mode, HAK_CHECKS);
+    else
+        return false;
+    return true;
+}
+
+static void announce(void) {
+    hak_line line;
+    hak_line_begin(&line);
+    hak_line_text(&line, "hardening relaxed:");
+    bool any = false;
+    for (unsigned i = 0; i < HAK_CHECKS; i++) {
+        if (hak_hardening.mode[i] == HAK_MODE_ABORT)
+            continue;
+        any = true;
+        hak_line_text(&line, " ");
+        hak_line_text(&line, names[i]);
+        hak_line_text(&line, ":");
+        hak_line_text(&line, modes[hak_hardening.mode[i]]);
+    }
+    if (any)
+        hak_line_end(&line);
+}
+
+static void read_modes(void) {
+    const char *text = hak_options_text("HAKMEM_HARDENING");
+    if (text == NULL)
+        return;
+    for (const char *at = text; *at != 0;) {
+        size_t length = strcspn(at, ",");
+        if (!apply(at, length)) {
+            memset(hak_hardening.mode, HAK_MODE_ABORT, HAK_CHECKS);
+            hak_options_complain("HAKMEM_HARDENING", text, ACCEPTED, "every check");
+            return;
+        }
+        at += length + (at[length] == ',');
+    }
+    announce();
+}
+
+static void read_period(void) {
+    hak_hardening.sample_period = SAMPLE_PERIOD;
+    const char *text = hak_options_text("HAKMEM_SAMPLE_RATE");
+    if (text != NULL) {
+        uint64_t n = 0;
+        const char *at = text;
+        for (; *at >= '0' && *at <= '9' && n <= SAMPLE_PERIOD_MAX; at++)
+            n = n * 10 + (uint64_t)(*at - '0');
+        if (at == text || *at != 0 || n > SAMPLE_PERIOD_MAX)
+            hak_options_complain("HAKMEM_SAMPLE_RATE", text,
+                                 "0 (never) to 1073741824 (one allocation in so many)", "5000");
+        else
+            hak_hardening.sample_period = (uint32_t)n;
+    }
+    if (hak_mode_of(HAK_CHECK_SAMPLE) == HAK_MODE_OFF)
+        hak_hardening.sample_period = 0;
+}
+
+static void read_report(void) {
+    const char *path = hak_options_text("HAKMEM_REPORT_PATH");
+    if (path != NULL && strlen(path) < sizeof hak_hardening.report_path - 16)
+        strcpy(hak_hardening.report_path, path);
+    else if (path != NULL)
+        hak_options_complain("HAKMEM_REPORT_PATH", path, "a path of at most 239 bytes", "stderr only");
+    const char *json = hak_options_text("HAKMEM_REPORT_JSON");
+    if (json != NULL && strcmp(json, "0") != 0 && strcmp(json, "1") != 0)
+        hak_options_complain("HAKMEM_REPORT_JSON", json, "0, 1", "0");
+    hak_hardening.report_json = json != NULL && strcmp(json, "1") == 0;
+}
+
+void hak_relax_init(void) {
+    read_modes();
+    read_period();
+    read_report();
+    hak_hardening.canary = hak_mode_of(HAK_CHECK_CANARY) != HAK_MODE_OFF;
+    hak_hardening.neighbours = hak_mode_of(HAK_CHECK_NEIGHBOURS) != HAK_MODE_OFF && hak_hardening.canary;
+    hak_hardening.zero = hak_mode_of(HAK_CHECK_ZERO) != HAK_MODE_OFF;
+    hak_hardening.verify = hak_mode_of(HAK_CHECK_WRITE) != HAK_MODE_OFF && hak_hardening.zero;
+    hak_hardening.quarantine = hak_mode_of(HAK_CHECK_QUARANTINE) != HAK_MODE_OFF;
+    hak_hardening.guard = hak_mode_of(HAK_CHECK_GUARD) != HAK_MODE_OFF;
+    hak_hardening.random = hak_mode_of(HAK_CHECK_RANDOM) != HAK_MODE_OFF;
+}

@@ -1,0 +1,73 @@
+/* relax.h: every check and mitigation has a name and a mode, and all of them stand on one page that is read-only after start.
+ *
+ *   HAKMEM_HARDENING=name:mode[,name:mode...]    mode: abort (the default), report, off
+ *
+ * `report` writes the crash report and goes on as if the check were off; for what prevents instead of detects (quarantine,
+ * random, guard, sample, seal) it means the same as abort. What is relaxed is said in one line on stderr at start. The
+ * variable is ignored when the process has raised privileges. `hakmem: ... not understood` lists the names. */
+#ifndef HAK_RELAX_H
+#define HAK_RELAX_H
+
+#include "allocator/check.h"
+#include "allocator/lock.h"
+
+typedef enum hak_check {
+    HAK_CHECK_FREE,   /* double, interior, misaligned, foreign frees; the same for realloc and usable size */
+    HAK_CHECK_FAMILY, /* malloc, new, new[] */
+    HAK_CHECK_SIZE,   /* sized frees */
+    HAK_CHECK_ALIGNMENT,  /* aligned frees */
+    HAK_CHECK_CANARY,     /* overflows, when the object is freed or resized */
+    HAK_CHECK_NEIGHBOURS, /* the object before a freed one */
+    HAK_CHECK_SWEEP,      /* a few objects at each refill, and everything at exit */
+    HAK_CHECK_ZERO,       /* zero on free; without it nothing is known of freed bytes */
+    HAK_CHECK_WRITE,      /* freed bytes are still zero when they are wanted again, and at exit */
+    HAK_CHECK_QUARANTINE,
+    HAK_CHECK_RANDOM,
+    HAK_CHECK_GUARD,
+    HAK_CHECK_SAMPLE,
+    HAK_CHECK_SEAL,
+    HAK_CHECKS
+} hak_check;
+
+typedef enum hak_mode { HAK_MODE_ABORT, HAK_MODE_REPORT, HAK_MODE_OFF } hak_mode;
+
+/* What does not change after start. Written by init code only, then sealed (seal.h). */
+typedef struct hak_hardening_page {
+    uint64_t canary_multiplier; /* odd */
+    uint64_t canary_mask;
+    uint64_t sample_salt;
+    uint32_t sample_period; /* one allocation in about so many is sampled; 0: none */
+    bool canary, neighbours, zero, verify, quarantine, random; /* what the fast paths ask: mode is not off */
+    bool careful_tags; /* the tag table has holes: ask the regions first */
+    bool guard;
+    uint8_t mode[HAK_CHECKS]; /* hak_mode */
+    char report_path[256];    /* HAKMEM_REPORT_PATH; "": none */
+    bool report_json;         /* HAKMEM_REPORT_JSON=1 */
+} hak_hardening_page;
+
+enum { HAK_SEALED_BYTES = 4096 };
+_Static_assert(sizeof(hak_hardening_page) <= HAK_SEALED_BYTES, "one page");
+
+typedef union hak_hardening_sealed {
+    hak_hardening_page page;
+    char bytes[HAK_SEALED_BYTES];
+} hak_hardening_sealed;
+
+extern HAK_HIDDEN hak_hardening_sealed hak_hardening_data;
+#define hak_hardening hak_hardening_data.page
+
+/* The one lock of hardening/: runs of records, states of threads, sampled objects, large objects in quarantine. Short
+ * sections, no system call but for the commit of more records. */
+extern hak_lock hak_hardening_lock;
+
+/* Reads the environment. Once, before anything else of hardening/. */
+void hak_relax_init(void);
+
+/* The name as it is written in HAKMEM_HARDENING. */
+const char *hak_check_name(hak_check check);
+
+HAK_INLINE hak_mode hak_mode_of(hak_check check) {
+    return (hak_mode)hak_hardening.mode[check];
+}
+
+#endif

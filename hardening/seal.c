@@ -1,0 +1,12 @@
+/* seal.c: see seal.h. */
+#include "hardening/seal.h"
+
+#include "allocator/os.h"
+#include "hardening/relax.h"
+
+void hak_seal_start(void) {
+    if (hak_mode_of(HAK_CHECK_SEAL) == HAK_MODE_OFF || hak_os_page > HAK_SEALED_BYTES)
+        return; /* with larger pages other data would share the page */
+    hak_os_seal((uintptr_t)&hak_hardening_data, sizeof hak_hardening_data);
+    (void)hak_os_freeze((uintptr_t)&hak_hardening_data, sizeof hak_hardening_data);
+}

@@ -1,0 +1,242 @@
+/* sweep.c: see sweep.h. */
+#include "hardening/sweep.h"
+
+#include "allocator/large.h"
+#include "allocator/os.h"
+#include "allocator/os_process.h"
+#include "hardening/canary.h"
+#include "hardening/crash_report.h"
+#include "hardening/judge.h"
+#include "hardening/sample.h"
+#include "hardening/wipe.h"
+
+enum {
+    /* Slots looked at per refill: a refill of 8 to 32 objects costs some 300 ns. */
+    STEP_SLOTS = 8,
+    LOOKS = 3,
+    LOOK_PAUSE_MS = 1,
+};
+
+/* Most that is read at exit, so that a process with a huge heap still ends quickly: 128 MiB take some 20 ms. */
+static const size_t EXIT_BYTES = (size_t)128 << 20;
+
+/* One slot under inspection. */
+typedef struct slot_view {
+    const hak_record *record;
+    uintptr_t start;
+    size_t size; /* bytes of the slot */
+} slot_view;
+
+static void report(const char *crime, hak_check check, const char *call, uintptr_t obj, const char *what,
+                   const void *bad) {
+    if (hak_mode_of(check) != HAK_MODE_OFF)
+        hak_crime_report(&(hak_crime){
+            .name = crime, .check = check, .call = call, .addr = obj, .what = what, .bad = (uintptr_t)bad});
+}
+
+/* The first wrong byte of a live object's slot; NULL: none. */
+static const unsigned char *live_wrong(slot_view slot, size_t size) {
+    const unsigned char *end = (const unsigned char *)slot.start + size;
+    if (!hak_hardening.canary)
+        return NULL;
+    if (!hak_canary_intact((void *)slot.start, size))
+        return hak_canary_find((void *)slot.start, size);
+    if (!hak_hardening.verify)
+        return NULL;
+    return hak_wipe_find(end + HAK_CANARY_BYTES, slot.size - size - HAK_CANARY_BYTES);
+}
+
+static const unsigned char *wrong(slot_view slot, uint32_t word) {
+    switch (hak_record_state(word)) {
+    case HAK_SLOT_LIVE:
+        return live_wrong(slot, hak_record_size(word));
+    case HAK_SLOT_UNUSED:
+    case HAK_SLOT_FREED:
+        return hak_hardening.verify ? hak_wipe_find((void *)slot.start, slot.size) : NULL;
+    case HAK_SLOT_HELD:
+        break;
+    }
+    return NULL;
+}
+
+/* `patient`: at exit, when other threads may be in the middle of something for long. */
+static void check_slot(slot_view slot, const char *call, bool patient) {
+    uint32_t word = hak_record_load(slot.record);
+    const unsigned char *bad = wrong(slot, word);
+    for (int i = 0; bad != NULL && i < LOOKS; i++) {
+        if (patient)
+            hak_os_sleep(LOOK_PAUSE_MS);
+        if (hak_record_load(slot.record) != word)
+            return;
+        bad = wrong(slot, word);
+    }
+    if (bad == NULL)
+        return;
+    switch (hak_record_state(word)) {
+    case HAK_SLOT_LIVE:
+        report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call, slot.start,
+               "bytes past the end of the object were overwritten", bad);
+        break;
+    case HAK_SLOT_FREED:
+        report(HAK_CRIME_WRITE, HAK_CHECK_SWEEP, call, slot.start, "bytes of a freed object were overwritten",
+               bad);
+        break;
+    default:
+        report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call, slot.start,
+               "memory between objects, not given out yet, was overwritten", bad);
+    }
+}
+
+static slot_view view(const hak_record *run, uintptr_t slab, const hak_class_info *info, uint32_t slot) {
+    return (slot_view){run + slot, slab + (uintptr_t)slot * info->size, info->size};
+}
+
+/* The state that has the number; NULL: none. */
+static const hak_guarded *owner_of(uint32_t word) {
+    uint32_t number = word >> HAK_RECORD_OWNER_SHIFT & (HAK_RECORD_OWNERS - 1);
+    const hak_guarded *guarded = atomic_load_explicit(&hak_guarded_all, memory_order_acquire);
+    while (guarded != NULL && guarded->owner != number)
+        guarded = guarded->next;
+    return guarded;
+}
+
+/* Steps over what is no slab. The region is the one that is asked first: the only one where addresses are plentiful. */
+void hak_sweep_step(hak_guarded *mine) {
+    const hak_ledger_region *region = &hak_ledger_first;
+    if (region->size == 0 || mine->owner == 0 || hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF)
+        return;
+    uintptr_t at = mine->sweep_at;
+    size_t used =
+        hak_regions[0].base == region->base ? hak_regions[0].used : hak_region_find(region->base)->used;
+    if (at - region->base >= used)
+        at = region->base;
+    for (int i = 0; i < STEP_SLOTS; i++) {
+        unsigned cls = hak_tag_of((void *)at);
+        const hak_record *run = region->runs[(at - region->base) >> HAK_GRANULE_SHIFT];
+        if (cls - 1u >= HAK_CLASSES || run == NULL) {
+            at = hak_align_down(at, HAK_GRANULE) + HAK_GRANULE;
+            break;
+        }
+        const hak_class_info *info = &hak_classes[cls];
+        uintptr_t slab = hak_slab_start(cls, at);
+        uint32_t slot = (uint32_t)((at - slab + info->size - 1) / info->size);
+        if (slot >= info->slots) {
+            at = slab + info->slab_bytes;
+            break;
+        }
+        uint32_t word = hak_record_load(run + slot);
+        bool own = hak_record_state(word) == HAK_SLOT_FREED &&
+                   (word >> HAK_RECORD_OWNER_SHIFT & (HAK_RECORD_OWNERS - 1)) == mine->owner;
+        if (own || hak_record_state(word) == HAK_SLOT_LIVE)
+            check_slot(view(run, slab, info, slot), "sweep", false);
+        at = slab + (uintptr_t)(slot + 1) * info->size;
+    }
+    mine->sweep_at = at;
+}
+
+/* Only what is resident: to read the rest would be to have it mapped. */
+static size_t sweep_slab(const hak_record *run, uintptr_t slab, const hak_class_info *info) {
+    size_t pages = info->slab_bytes / hak_os_page, seen = 0;
+    for (size_t first = 0; first < pages; first += 64) {
+        unsigned some = (unsigned)hak_min(64, pages - first);
+        uint64_t resident = hak_os_resident(slab + first * hak_os_page, some);
+        for (; resident != 0; resident &= resident - 1, seen += hak_os_page) {
+            size_t from = (first + hak_lowest_bit(resident)) * hak_os_page;
+            uint32_t slot = (uint32_t)(from / info->size),
+                     end = (uint32_t)((from + hak_os_page - 1) / info->size + 1);
+            slot += slot != 0 && from % info->size != 0 &&
+                    info->size <= hak_os_page; /* seen with the page before */
+            for (; slot < end && slot < info->slots; slot++) {
+                uint32_t word = hak_record_load(run + slot);
+                const hak_guarded *owner = hak_record_state(word) == HAK_SLOT_FREED ? owner_of(word) : NULL;
+                if (owner == NULL || !owner->lost)
+                    check_slot(view(run, slab, info, slot), "exit", true);
+            }
+        }
+    }
+    return seen;
+}
+
+static void sweep_slabs(const hak_region *region, size_t *left) {
+    const hak_ledger_region *ledger = &hak_ledger[region->index];
+    for (uintptr_t at = region->base; at < region->base + region->used && *left != 0;) {
+        unsigned cls = hak_tag_of((void *)at);
+        const hak_record *run = ledger->runs[(at - ledger->base) >> HAK_GRANULE_SHIFT];
+        if (cls - 1u >= HAK_CLASSES || run == NULL) {
+            at += HAK_GRANULE;
+            continue;
+        }
+        *left -= hak_min(*left, sweep_slab(run, at, &hak_classes[cls]));
+        at += hak_classes[cls].slab_bytes;
+    }
+}
+
+static void sweep_large(const hak_region *region) {
+    const hak_ledger_region *ledger = &hak_ledger[region->index];
+    size_t granules = region->used >> HAK_GRANULE_SHIFT;
+    for (size_t i = 0; i < granules; i++) {
+        const hak_large_record *record = &ledger->large[i];
+        uintptr_t obj = region->base + (i << HAK_GRANULE_SHIFT);
+        if (hak_record_state(record->word) != HAK_SLOT_LIVE || !hak_hardening.canary ||
+            hak_tag_of((void *)obj) != HAK_TAG_LARGE)
+            continue;
+        uint32_t word = record->word;
+        const unsigned char *bad = hak_judge_large_overflow((void *)obj, record->size);
+        for (int look = 0; bad != NULL && look < LOOKS && record->word == word; look++) {
+            hak_os_sleep(LOOK_PAUSE_MS);
+            bad = record->word == word ? hak_judge_large_overflow((void *)obj, record->size) : NULL;
+        }
+        if (bad != NULL)
+            report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, "exit", obj,
+                   "bytes past the end of the object were overwritten", bad);
+    }
+}
+
+/* What two threads have freed at once is in two rings, and one of them has not written its number. */
+static void sweep_rings(void) {
+    const hak_guarded *guarded = atomic_load_explicit(&hak_guarded_all, memory_order_acquire);
+    for (; guarded != NULL; guarded = guarded->next)
+        for (unsigned cls = 1; cls <= HAK_CLASSES && !guarded->lost; cls++) {
+            const hak_ring *ring = &guarded->rings[cls];
+            for (uint32_t i = 0; i < ring->limit; i++) {
+                void *obj = ring->slots[i];
+                hak_place place;
+                if (obj == NULL || !hak_ledger_find(obj, cls, &place))
+                    continue;
+                uint32_t word = hak_record_load(place.record);
+                uint32_t owner = word >> HAK_RECORD_OWNER_SHIFT & (HAK_RECORD_OWNERS - 1);
+                if (!guarded->in_use || guarded == hak_guarded_mine)
+                    if (hak_record_state(word) != HAK_SLOT_FREED || owner != guarded->owner)
+                        report(HAK_CRIME_DOUBLE_FREE, HAK_CHECK_FREE, "exit", (uintptr_t)obj,
+                               "two threads have freed the object at once", NULL);
+            }
+        }
+}
+
+static void check_sample(const hak_sample *sample) {
+    const unsigned char *bad = hak_sample_overflow(sample);
+    if (bad != NULL && hak_record_state(sample->word) == HAK_SLOT_LIVE)
+        report((uintptr_t)bad < sample->obj ? HAK_CRIME_UNDERFLOW : HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP,
+               "exit", sample->obj, "bytes around the object were overwritten", bad);
+}
+
+void hak_sweep_all(void) {
+    if (hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF)
+        return;
+    size_t left = EXIT_BYTES;
+    unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire);
+    sweep_rings();
+    hak_sample_each(check_sample);
+    for (unsigned i = 0; i < used; i++) {
+        if (hak_regions[i].size == 0)
+            continue;
+        if (hak_regions[i].kind == HAK_REGION_SLABS)
+            sweep_slabs(&hak_regions[i], &left);
+        else
+            sweep_large(&hak_regions[i]);
+    }
+}
+
+__attribute__((destructor(101))) static void process_exits(void) {
+    hak_sweep_all();
+}
