@@ -201,7 +201,7 @@ void hak_cache_reset(void) {
     atomic_store(&hak_caches_live, 1);
 }
 
-static void check_bin(hak_cache *cache, unsigned cls) {
+static HAK_WALKER void check_bin(hak_cache *cache, unsigned cls) {
     void **base = base_of(cache, cls), **top = cache->top[cls], **end = cache->end[cls];
     HAK_CHECK(*base == NULL, "no NULL below a bin");
     HAK_CHECK(base <= top && top <= end && end <= base + hak_classes[cls].bin_cap, "bounds of bin");
@@ -212,7 +212,7 @@ static void check_bin(hak_cache *cache, unsigned cls) {
     }
 }
 
-void hak_cache_check(void) {
+HAK_WALKER void hak_cache_check(void) {
     hak_cache *cache = hak_cache_mine;
     for (unsigned tag = 0; tag < HAK_TAGS; tag++)
         if (is_static(cache) || tag == HAK_TAG_NONE || tag == HAK_TAG_LARGE)

@@ -162,7 +162,7 @@ void hak_depot_reset_all(void) {
     for_all(reset_one);
 }
 
-static void check_one(depot *d) {
+static HAK_WALKER void check_one(depot *d) {
     uint32_t empty = 0;
     hak_lock_take(&d->lock);
     for (hak_link *link = d->partial.next; link != &d->partial; link = link->next) {
@@ -176,6 +176,6 @@ static void check_one(depot *d) {
     hak_lock_give(&d->lock);
 }
 
-void hak_depot_check(void) {
+HAK_WALKER void hak_depot_check(void) {
     for_all(check_one);
 }

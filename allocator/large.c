@@ -332,7 +332,7 @@ uintptr_t hak_large_find(uintptr_t addr) {
     return 0;
 }
 
-static void check_region(hak_region *region) {
+static HAK_WALKER void check_region(hak_region *region) {
     hak_span *span = (hak_span *)region->records;
     hak_span *end = span + (region->used >> HAK_GRANULE_SHIFT);
     bool was_free = false;
@@ -349,7 +349,7 @@ static void check_region(hak_region *region) {
     }
 }
 
-void hak_large_check(void) {
+HAK_WALKER void hak_large_check(void) {
     hak_lock_take(&hak_large_lock);
     unsigned used = atomic_load(&hak_regions_used);
     for (unsigned i = 0; i < used; i++)

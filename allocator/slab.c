@@ -55,7 +55,7 @@ void hak_slab_give(hak_slab *slab, void *obj) {
         slab->first = (uint16_t)(slot / 64);
 }
 
-void hak_slab_check(const hak_slab *slab) {
+HAK_WALKER void hak_slab_check(const hak_slab *slab) {
     uint32_t ones = 0;
     for (uint32_t w = 0; w < words_of(slab); w++) {
         HAK_CHECK(w >= slab->first || slab->free_bits[w] == 0, "free slot before the first free word");

@@ -85,7 +85,7 @@ hak_region *hak_span_region(const hak_span *span) {
     }
 }
 
-void hak_span_index_check(void) {
+HAK_WALKER void hak_span_index_check(void) {
     for (unsigned list = 0; list < LISTS; list++) {
         HAK_CHECK(hak_list_empty(&lists[list]) == !(not_empty[list / 64] >> (list % 64) & 1),
                   "bitmap of lists");

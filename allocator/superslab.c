@@ -257,7 +257,7 @@ size_t hak_superslab_purge(size_t keep) {
     return purged;
 }
 
-static void check_slab(const hak_superslab *superslab, const hak_slab *slab) {
+static HAK_WALKER void check_slab(const hak_superslab *superslab, const hak_slab *slab) {
     HAK_CHECK(slab->start == superslab->start + (size_t)(slab - superslab->slabs) * HAK_GRANULE,
               "slab start");
     HAK_CHECK(slab->cls >= 1 && slab->cls <= HAK_CLASSES, "slab class");
@@ -267,7 +267,7 @@ static void check_slab(const hak_superslab *superslab, const hak_slab *slab) {
         HAK_CHECK(hak_tag_of((void *)(slab->start + i * HAK_GRANULE)) == slab->cls, "slab tag");
 }
 
-void hak_superslab_check(void) {
+HAK_WALKER void hak_superslab_check(void) {
     hak_lock_take(&hak_superslab_lock);
     for (unsigned order = 0; order < HAK_SUPERSLAB_ORDERS; order++)
         for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next) {

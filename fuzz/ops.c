@@ -89,6 +89,7 @@ void ops_program_init(ops_program *program, const uint8_t *bytes, size_t length)
         program->length = (size_t)OPS_RECORDS_MAX * OPS_RECORD;
     program->budget = OPS_BUDGET;
     program->steps_left = OPS_STEPS_MAX;
+    program->purges_left = OPS_PURGES_MAX;
 }
 
 /* What running the steps of one record needs. */
@@ -149,10 +150,10 @@ static size_t alignment_of(ops_record r) {
 
 static void lower_make(lowering *to, ops_record r) {
     ops_step step = {.code = r.code, .slot = r.slot, .count = 1, .detail = r.mod, .arg = r.arg};
-    step.size = afford(to->program, ops_size(r.arg));
+    step.size = ops_size(r.arg);
     vacate(to, r.slot);
     if (r.code == OPS_CALLOC)
-        step = product(r, step.size);
+        step = product(r, afford(to->program, step.size));
     else if (r.code != OPS_MALLOC)
         step.alignment = alignment_of(r);
     emit(to, step);
@@ -201,8 +202,7 @@ static void lower_burst(lowering *to, ops_record r) {
     for (unsigned i = 0; i < 2u << r.mod; i++) {
         unsigned slot = (r.slot + i) % OPS_SLOTS;
         if (!to->program->slots[slot].live)
-            emit(to,
-                 (ops_step){.code = OPS_MALLOC, .slot = slot, .count = 1, .size = afford(to->program, size)});
+            emit(to, (ops_step){.code = OPS_MALLOC, .slot = slot, .count = 1, .size = size});
     }
 }
 
@@ -223,15 +223,22 @@ static void lower_recycle(lowering *to, ops_record r) {
     emit(to, (ops_step){.code = OPS_CALLOC, .slot = r.slot, .count = 1, .size = afford(to->program, size)});
 }
 
-/* Most trims keep much: page faults are what an input costs most. */
-static size_t trim_keep(ops_record r) {
-    return r.mod == 0 ? ops_size(r.arg) : (size_t)r.arg << 14;
+/* Page faults are what an input costs most, so few operations of a program may give memory back to the OS. */
+static bool may_purge(ops_program *program) {
+    return program->purges_left != 0 && program->purges_left-- != 0;
+}
+
+static size_t trim_keep(lowering *to, ops_record r) {
+    bool little = r.mod == 0 && may_purge(to->program);
+    return little ? ops_size(r.arg) : (size_t)r.arg << 16;
 }
 
 static void lower_plain(lowering *to, ops_record r) {
+    if (r.code == OPS_POLICY && r.mod >> 1 == 3 && !may_purge(to->program))
+        r.mod &= 1;
     emit(to, (ops_step){.code = r.code,
                         .slot = r.slot,
-                        .size = r.code == OPS_TRIM ? trim_keep(r) : to->program->slots[r.slot].size,
+                        .size = r.code == OPS_TRIM ? trim_keep(to, r) : to->program->slots[r.slot].size,
                         .alignment = to->program->slots[r.slot].alignment,
                         .detail = r.mod,
                         .arg = r.arg});

@@ -18,9 +18,10 @@ enum {
     OPS_CODES = 32,
     OPS_THREADS = 4,
     OPS_RECORDS_MAX = 1024,    /* later records of a program are ignored */
-    OPS_STEPS_MAX = 16384,     /* and later steps, so that an input's time is bounded */
-    OPS_BIG = 32 * 1024,       /* sizes above it draw from the program's budget, */
-    OPS_BUDGET = 6 << 20,      /* this many bytes; when it is spent, sizes are taken modulo OPS_BIG */
+    OPS_STEPS_MAX = 4096,      /* and later steps, so that an input's time is bounded */
+    OPS_PURGES_MAX = 2,        /* and how often memory may go back to the OS */
+    OPS_BIG = 32 * 1024,       /* calls that touch more than this draw from the program's budget, */
+    OPS_BUDGET = 3 << 20,      /* this many bytes; when it is spent, sizes are taken modulo OPS_BIG */
     OPS_IMPOSSIBLE_SHIFT = 47, /* requests from 2^47 bytes on cannot be met by the address space of x86-64 */
 };
 
@@ -97,7 +98,7 @@ typedef struct ops_program {
     size_t length;
     size_t at;     /* next record */
     size_t budget; /* bytes left for big objects */
-    unsigned steps_left;
+    unsigned steps_left, purges_left;
     ops_slot slots[OPS_SLOTS];
 } ops_program;
 

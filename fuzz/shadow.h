@@ -47,7 +47,8 @@ const char *shadow_verify_all(const shadow *model);
 /* The first `size` bytes at `at` are those of the slot's object; also of one that has moved to `at`. */
 const char *shadow_verify_prefix(const shadow *model, unsigned slot, const void *at, size_t size);
 
-/* The `size` bytes at `at` are zero. Looks at every byte up to 256 KiB, beyond that at parts of every page. */
+/* The `size` bytes at `at` are zero. Looks at every byte up to 32 KiB, beyond that at both ends and between at
+ * every place where the pattern of an earlier object may have been. */
 const char *shadow_verify_zero(const void *at, size_t size);
 
 /* usable_size of the slot's object is right. */

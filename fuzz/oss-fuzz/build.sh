@@ -1,0 +1,87 @@
+#!/bin/bash
+# build.sh [TARGET...]: builds the fuzz targets as OSS-Fuzz and ClusterFuzzLite ask for it, without Bazel: compilers, flags and
+# engine from CC, CXX, CFLAGS, CXXFLAGS, LIB_FUZZING_ENGINE; the results go to OUT, scratch files to WORK. The whole core is
+# in every target. tools/fuzz, tools/mutants and tools/oss_fuzz_emulate use it as well.
+set -euo pipefail
+cd "${HAKMEM_SOURCE:-$(dirname "$0")/../..}"
+: "${CC:=clang}" "${CXX:=clang++}" "${CFLAGS:=}" "${CXXFLAGS:=}" "${LIB_FUZZING_ENGINE:=-fsanitize=fuzzer}"
+: "${OUT:?where the targets go}"
+work=${WORK:-$(mktemp -d)}
+mkdir -p "$OUT" "$work"
+jobs=${HAKMEM_JOBS:-$(nproc)}
+common="-std=gnu17 -D_GNU_SOURCE -g -I."
+
+wanted() { [ $# = 1 ] || [[ " ${*:2} " == *" $1 "* ]]; } # NAME [TARGET...]: no TARGET: all
+targets() { # prints the lines of targets.txt that are wanted and can be built
+    grep -v '^#' fuzz/targets.txt | while read -r name rest; do
+        if wanted "$name" "$@"; then echo "$name $rest"; fi
+    done
+}
+
+# Compile commands, one a line, run in parallel below.
+compile() { echo "$CC $CFLAGS $common $3 -c $2 -o $work/$1.o"; } # OBJECT SOURCE FLAGS
+core_flags() {
+    case $1 in
+    speed) echo "-fno-builtin -DHAK_DEBUG=1 -DHAK_PREFIX=hak_speed_" ;;
+    hardened) echo "-fno-builtin -DHAK_DEBUG=1 -DHAK_PREFIX=hak_hardened_ -DHAK_HARDENED=1" ;;
+    esac
+}
+core_sources() {
+    ls allocator/*.c | grep -v /shim_
+    if [ "$1" = hardened ]; then ls hardening/*.c; fi
+}
+compile_core() { # VARIANT
+    local hardened=0 source
+    [ "$1" = speed ] || hardened=1
+    core_sources "$1" | while read -r source; do
+        compile "core_$1_$(basename "$source" .c)" "$source" "$(core_flags "$1")"
+    done
+    compile "core_$1_heap_api" fuzz/heap_api.c "$(core_flags "$1") -DFUZZ_HEAP=fuzz_heap_$1 -DFUZZ_HARDENED=$hardened"
+}
+compile_lab() {
+    local part
+    for part in ops ops_print shadow play crime mutator engine_mutator; do
+        if [ -e "fuzz/$part.c" ]; then compile "lab_$part" "fuzz/$part.c" ""; fi
+    done
+}
+compile_targets() {
+    local name source variant corpus dictionary kind flags
+    while read -r name source variant corpus dictionary kind; do
+        flags="-DFUZZ_HEAP=fuzz_heap_$variant"
+        if [ "$kind" = part ]; then flags=$(core_flags "$variant"); fi
+        compile "target_$name" "fuzz/$source.c" "$flags"
+    done
+}
+
+link() { # NAME VARIANT KIND
+    local objects=("$work/target_$1.o") variant
+    for variant in speed hardened; do
+        if [ "$2" = "$variant" ] || [ "$2" = both ]; then objects+=("$work/core_$variant"_*.o); fi
+    done
+    if [ "$3" != part ]; then objects+=("$work"/lab_*.o); fi
+    echo "$CXX $CXXFLAGS ${objects[*]} $LIB_FUZZING_ENGINE -pthread -o $OUT/$1"
+}
+package() { # NAME CORPUS DICTIONARY KIND
+    rm -f "$OUT/$1_seed_corpus.zip"
+    (cd "fuzz/corpus/$2" && zip -q -r -X "$OUT/$1_seed_corpus.zip" .)
+    if [ "$3" != - ]; then cp "fuzz/dictionaries/$3.dict" "$OUT/$1.dict"; fi
+    printf '[libfuzzer]\nmax_len = 4096\ntimeout = 25\n\n[asan]\nallocator_may_return_null = 1\n' >"$OUT/$1.options"
+}
+
+OUT=$(cd "$OUT" && pwd)
+list=$(targets "$@")
+[ -n "$list" ] || { echo "build.sh: no such target: $*" >&2 && exit 2; }
+{
+    for variant in speed hardened; do
+        if grep -Eq " ($variant|both) " <<<"$list"; then compile_core "$variant"; fi
+    done
+    compile_lab
+    compile_targets <<<"$list"
+} | xargs -P "$jobs" -d '\n' -n 1 bash -c
+while read -r name source variant corpus dictionary kind; do
+    link "$name" "$variant" "$kind"
+done <<<"$list" | xargs -P "$jobs" -d '\n' -n 1 bash -c
+while read -r name source variant corpus dictionary kind; do
+    package "$name" "$corpus" "$dictionary" "$kind"
+done <<<"$list"
+[ -n "${WORK:-}" ] || rm -r "$work"
