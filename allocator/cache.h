@@ -6,8 +6,8 @@
  *                                                               end 1 (so far; grows with use) -+
  *
  * A bin is a stack of pointers, one per tag. Below its first entry lies a NULL, so that a pop of an empty bin reads
- * NULL; `top == end` says that it is full. Bins of tags that are no class are always both. So is every bin of the
- * static caches that a thread has before its first call and after its last, and the first call of either kind
+ * NULL; `top == end` says that it is full. Bins of tags that are no class are always empty and full at once. So is every
+ * bin of the static caches that a thread has before its first call and after its last, and the first call of either kind
  * lands in the slow path without a question of its own (jemalloc cache_bin.h has stacks of pointers as well).
  * Tops and ends are arrays of their own because an index into an array of words is free on x86-64; the classes of the
  * small sizes are in the cache because they are then reached by the pointer that is at hand anyway.

@@ -5,10 +5,11 @@
 
 typedef struct depot {
     hak_lock lock;
-    uint32_t empty; /* slabs in the list that have all their slots free: kept, so that a class at the edge */
-    hak_link partial; /* of a slab does not take and give it over and over */
+    uint32_t empty;   /* slabs in `partial` that have all their slots free */
+    hak_link partial; /* slabs with at least one free slot */
 } __attribute__((aligned(HAK_CACHELINE))) depot;
 
+/* So many empty slabs stay in a depot: a class at the edge of a slab does not take and give it over and over. */
 enum { EMPTY_KEPT = 1 };
 
 static depot depots[HAK_SHARDS_MAX][HAK_TAGS];

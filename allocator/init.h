@@ -1,4 +1,4 @@
-/* init.h: brings the allocator to life. */
+/* init.h: brings the allocator to life. Layer 5. */
 #ifndef HAK_INIT_H
 #define HAK_INIT_H
 

@@ -1,7 +1,7 @@
 /* os.h: all that the core asks of the operating system. Layer 1.
  *
- * Every call is counted, keeps errno, and is a fault injection point in debug builds. Addresses and sizes
- * are multiples of the page size of the OS. Thread-safe without a lock. */
+ * What maps, protects or gives back memory is counted (mremap as mmap) and keeps errno; what may fail is a fault injection
+ * point in debug builds. Addresses and sizes are multiples of the page size of the OS. Thread-safe without a lock. */
 #ifndef HAK_OS_H
 #define HAK_OS_H
 

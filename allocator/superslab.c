@@ -9,7 +9,7 @@
 hak_lock hak_superslab_lock = HAK_LOCK_INIT(HAK_RANK_SUPERSLAB);
 _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
 
-/* Superslabs by the order of their largest free run, lowest address first only by chance. */
+/* Superslabs by the order of their largest free run, in no order of address. */
 static hak_link with_run[HAK_SUPERSLAB_ORDERS];
 
 /* Free slabs that stay with their class, where the policy wants that. */

@@ -5,7 +5,8 @@
  *
  * A slab takes an aligned run of 1, 2, 4 .. 32 granules. The descriptors of a superslab and of the
  * slabs in it, and the bitmaps of the slabs, are its record in the region's meta area. Guarded by the
- * superslab lock; the fields of a hak_slab that slab.h names belong to the depot that holds the slab. */
+ * superslab lock; but while a slab has a class, its link, free_bits, free, first and state belong to the depot that
+ * holds it, and to that depot's lock. */
 #ifndef HAK_SUPERSLAB_H
 #define HAK_SUPERSLAB_H
 
@@ -17,7 +18,7 @@ enum {
     HAK_SUPERSLAB_ORDERS = 6,                            /* runs of 1 to 32 granules */
 };
 
-/* unused -> partial <-> full; partial -> empty -> unused. Only partial slabs are in a depot's list. */
+/* unused -> partial <-> full; partial with all slots free -> unused. Only partial slabs are in a depot's list. */
 typedef enum hak_slab_state {
     HAK_SLAB_UNUSED,
     HAK_SLAB_PARTIAL,

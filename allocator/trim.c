@@ -1,4 +1,4 @@
-/* trim.c: giving memory back because the program asks for it; and which program this is. */
+/* trim.c: giving memory back because the program asks for it; and which build this is. */
 #include "allocator/cache.h"
 #include "allocator/large.h"
 #include "allocator/policy.h"
