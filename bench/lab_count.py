@@ -3,7 +3,6 @@
 The difference cancels start-up, and instructions do not depend on the noise of a machine. Counted is what runs
 outside the program itself, so the loop around the allocator is not.
 """
-import json
 import os
 import subprocess
 import sys
@@ -57,21 +56,22 @@ def per_pair(program, pattern, library, env):
     return (counts[1] - counts[0]) / (2 * PAIRS)
 
 
-def report(programs, contestants, out):
-    """The table of tools/bench --instructions."""
-    import lab_table
-    counted, rows = {}, [["instructions a pair"] + list(PATTERNS)]
+def count(programs, contestants):
+    """{contestant: {pattern: instructions a pair}}, or {"error": ...} for one that callgrind cannot run."""
+    counted, program = {}, os.path.join(programs, "works")
     for c in contestants.values():
         print(f"counting {c.name}", file=sys.stderr, flush=True)
         env = c.environment()
+        env.pop("LD_PRELOAD", None)
         try:
-            counted[c.name] = {p: per_pair(os.path.join(programs, "works"), p, c.path, env) for p in PATTERNS}
-            rows.append([c.name] + [f"{counted[c.name][p]:.1f}" for p in PATTERNS])
+            counted[c.name] = {p: per_pair(program, p, c.path, env) for p in PATTERNS}
         except RuntimeError as error:  # scudo 19 cannot reserve its region under valgrind
             counted[c.name] = {"error": str(error)}
-            rows.append([c.name] + ["does not run under callgrind"] * len(PATTERNS))
-    os.makedirs(out, exist_ok=True)
-    with open(os.path.join(out, "instructions.json"), "w") as f:
-        json.dump(counted, f, indent=1)
-    print(lab_table.grid(rows))
-    return 0
+    return counted
+
+
+def table(counted):
+    rows = [["instructions a pair"] + list(PATTERNS)]
+    for name, counts in counted.items():
+        rows.append([name] + [f"{counts[p]:.1f}" if p in counts else "does not run under callgrind" for p in PATTERNS])
+    return "Instructions of one malloc and one free together", rows

@@ -1,5 +1,8 @@
 """lab_page: one HTML page with tables and SVG plots, complete in itself: it opens offline in any browser."""
 import html
+import math
+
+from lab_stats import geometric_mean
 
 COLOURS = ["#0b6e4f", "#c1272d", "#8a8a8a", "#3066be", "#e08e1d", "#7b4bb7", "#2aa7a0", "#b0588e", "#5c6b2f", "#444444"]
 STYLE = """body{font:15px/1.45 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
@@ -39,10 +42,19 @@ def legend(peers, x, y, step=110):
     return parts
 
 
+WORKS_PER_PLOT = 6
+
+
 def bars(summary, peers, base, cap=4.0):
-    """Speed by work, one group of bars per work, relative to the base; a bar above `cap` is cut and labelled."""
+    """Speed relative to the base, a group of bars for each work, a few works a plot; longer bars are cut and labelled."""
+    works = list(summary)
+    return "".join(bars_of({w: summary[w] for w in works[i:i + WORKS_PER_PLOT]}, peers, base, cap)
+                   for i in range(0, len(works), WORKS_PER_PLOT))
+
+
+def bars_of(summary, peers, base, cap):
     group, height, left = 14 * len(peers) + 16, 260, 40
-    width = max(left + group * len(summary) + 10, 120 * len(peers))
+    width = max(left + group * WORKS_PER_PLOT + 10, 120 * len(peers))
     scale = height / cap
     parts = legend(peers, left, 16, width / len(peers))
     for tick in range(int(cap) + 1):
@@ -54,15 +66,18 @@ def bars(summary, peers, base, cap=4.0):
         parts.append(text(left + g * group + group / 2, 30 + height + 16, work, "middle"))
         for i, peer in enumerate(peers):
             rate = by_peer.get(peer, {}).get("rate")
-            if not rate or not reference:
-                continue
-            ratio, x = rate / reference, left + g * group + 8 + 14 * i
-            size = min(ratio, cap) * scale
-            parts.append(f'<rect x="{x}" y="{30 + height - size:.1f}" width="12" height="{size:.1f}" '
-                         f'fill="{colour(peers, peer)}"><title>{esc(peer)} on {esc(work)}: {ratio:.2f}</title></rect>')
-            if ratio > cap:
-                parts.append(text(x + 6, 40, f"{ratio:.0f}", "middle", "#fff"))
+            if rate and reference:
+                parts += bar(left + g * group + 8 + 14 * i, rate / reference, cap, 30 + height, scale,
+                             colour(peers, peer), f"{peer} on {work}")
     return svg(width, height + 60, parts)
+
+
+def bar(x, ratio, cap, floor, scale, fill, title):
+    size = min(ratio, cap) * scale
+    yield (f'<rect x="{x}" y="{floor - size:.1f}" width="12" height="{size:.1f}" fill="{fill}">'
+           f"<title>{esc(title)}: {ratio:.2f}</title></rect>")
+    if ratio > cap:
+        yield text(x + 6, floor - cap * scale + 12, f"{ratio:.0f}", "middle", "#fff")
 
 
 def memory_against_speed(summary, peers, base):
@@ -89,32 +104,27 @@ def memory_against_speed(summary, peers, base):
     return svg(860, 350, parts)
 
 
-def geometric_mean(values):
-    product = 1.0
-    for value in values:
-        product *= value
-    return product ** (1 / len(values))
-
-
-def lines(series, x_title, y_title, width=900, height=260):
-    """{name: [(x, y)]} as lines; for soak over time and for how cost grows."""
-    names = list(series)
-    all_x = [x for points in series.values() for x, _ in points]
-    all_y = [y for points in series.values() for _, y in points]
-    if not all_x:
+def lines(series, x_title, y_title, doubling=False):
+    """{name: [(x, y)]} as lines, for soak over time and for how cost grows; `doubling`: x grows by factors."""
+    width, height, names = 900, 260, list(series)
+    stretch = math.log2 if doubling else float
+    points = [(stretch(x), y) for line in series.values() for x, y in line]
+    if not points:
         return ""
-    low, high, top = min(all_x), max(all_x) or 1, max(all_y) * 1.1 or 1
-    place = lambda x, y: (60 + (x - low) / ((high - low) or 1) * (width - 80), 30 + height - y / top * height)
+    low, high, top = min(x for x, _ in points), max(x for x, _ in points), max(y for _, y in points) * 1.1 or 1
+    place = lambda x, y: (60 + (stretch(x) - low) / ((high - low) or 1) * (width - 80), 30 + height - y / top * height)
     parts = legend(names, 60, 16, (width - 60) / len(names))
     for i in range(5):
-        y = top * i / 4
-        parts.append(f'<line x1="60" x2="{width - 20}" y1="{place(low, y)[1]:.1f}" y2="{place(low, y)[1]:.1f}" stroke="#ddd"/>')
-        parts.append(text(54, place(low, y)[1] + 4, f"{y:.3g}", "end"))
-    for name, points in series.items():
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(x, y) for x, y in points))
+        y = 30 + height - height * i / 4 / 1.1
+        parts.append(f'<line x1="60" x2="{width - 20}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
+        parts.append(text(54, y + 4, f"{top / 1.1 * i / 4:.3g}", "end"))
+    for x in sorted({x for line in series.values() for x, _ in line}) if doubling else ():
+        parts.append(text(place(x, 0)[0], height + 44, f"{x:g}", "middle"))
+    for name, line in series.items():
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(x, y) for x, y in line))
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour(names, name)}" stroke-width="1.6"/>')
-    parts += [text(width - 20, height + 48, x_title, "end"), text(60, height + 48, y_title)]
-    return svg(width, height + 60, parts)
+    parts += [text(width - 20, height + 60, x_title, "end"), text(60, height + 60, y_title)]
+    return svg(width, height + 72, parts)
 
 
 def document(title, parts):
@@ -127,15 +137,21 @@ def with_rate(found):
     return dict(found, rate=1 / found["cpu_s"]) if "cpu_s" in found and "rate" not in found else found
 
 
-def page(results, tables):
-    peers, base, summary = results["peers"], results["base"], results["summary"]
-    shown = [p for p in peers if p != "limit"]
+def provenance(results):
+    """When and where the figures were made."""
     machine = ", ".join(f"{k}: {v}" for k, v in results["machine"].items())
-    parts = [f"<p>{esc(results['date'])}; {results['rounds']} interleaved rounds in shuffled order, medians. "
-             f"<small>{esc(machine)}</small></p>"]
-    speed = {work: {p: with_rate(s) for p, s in by_peer.items()} for work, by_peer in summary.items()}
-    parts += ["<h2>Speed by work</h2>", bars(speed, peers, base),
-              "<h2>Memory against speed</h2>", memory_against_speed(speed, shown, base)]
-    for title, rows in tables:
-        parts += [f"<h2>{esc(title)}</h2>", table(rows)]
-    return document("hakmem against its peers", parts)
+    rounds = f"; {results['rounds']} interleaved rounds in shuffled order, medians" if "rounds" in results else ""
+    return f"<p>{esc(results['date'])}{esc(rounds)}. <small>{esc(machine)}</small></p>"
+
+
+def tables(titled):
+    """Parts of a page: every (title, rows)."""
+    return [part for title, rows in titled for part in (f"<h2>{esc(title)}</h2>", table(rows))]
+
+
+def comparison(results):
+    """Parts of a page: the plots of works or of real programs."""
+    peers, base = results["peers"], results["base"]
+    speed = {work: {p: with_rate(s) for p, s in by_peer.items()} for work, by_peer in results["summary"].items()}
+    return ["<h2>Speed by work</h2>", bars(speed, peers, base), "<h2>Memory against speed</h2>",
+            memory_against_speed(speed, [p for p in peers if p != "limit"], base)]

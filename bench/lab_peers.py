@@ -25,6 +25,8 @@ PRESETS = {
     "balanced": {"HAKMEM_PROFILE": "balanced"},
     "speed": {"HAKMEM_PROFILE": "speed"},
     "lean": {"HAKMEM_PROFILE": "balanced", "HAKMEM_SS_MEM_LEAN_DECOMMIT": "DONTNEED"},
+    # Without the two passes over the bytes, as scudo is by default.
+    "relaxed": {"HAKMEM_PROFILE": "balanced", "HAKMEM_HARDENING": "zero:off,write:off"},
 }
 
 # Our own contestants: name: (shared object, preset)
@@ -33,8 +35,9 @@ VARIANTS = {
     "hakmem-speed": ("libhakmem.so", "speed"),
     "hakmem-lean": ("libhakmem.so", "lean"),
     "hakmem-hardened": ("libhakmem-hardened.so", "balanced"),
+    "hakmem-relaxed": ("libhakmem-hardened.so", "relaxed"),
 }
-PROGRAMS = ["works", "random_mixed", "soak"]
+PROGRAMS = ["works", "random_mixed", "soak", "liblimit.so", "librecorder.so", "random_mixed_fast_limit"]
 KEPT_PREFIXES = ("HAKMEM_", "SCUDO_OPTIONS", "MIMALLOC_", "MALLOC_CONF", "TCMALLOC_")
 
 
@@ -52,9 +55,12 @@ class Contestant:
         return env
 
 
-def debian_peers():
+def debian_peers(optional_only=False):
+    """The peers that tools/setup installs; with optional_only a missing one is no error."""
     peers = {"glibc": Contestant("glibc", None)}
     for name, (path, package) in DEBIAN.items():
+        if not os.path.exists(path) and optional_only:
+            continue
         if not os.path.exists(path):
             raise SystemExit(f"bench: {name} is missing; install the Debian package {package} (tools/setup does)")
         peers[name] = Contestant(name, os.path.realpath(path))
@@ -83,10 +89,18 @@ def variants(names, libraries):
     return out
 
 
-def build(out, root=ROOT, targets=None):
+def libraries_of(names):
+    """The shared objects that these variants need."""
+    return sorted({VARIANTS[n][0] for n in names if n in VARIANTS})
+
+
+def build(out, names, root=ROOT, with_programs=True):
     """Builds with Bazel, optimised, and copies the results to `out`, because bazel-bin moves with the next configuration."""
-    libraries = sorted({v[0] for v in VARIANTS.values()})
-    labels = targets or ["//bench:" + p for p in PROGRAMS + ["liblimit.so"]] + ["//allocator:" + l for l in libraries]
+    libraries = libraries_of(names)
+    labels = ["//allocator:" + library for library in libraries]
+    if with_programs:
+        fast = ["random_mixed_fast_" + library[len("lib"):-len(".so")] for library in libraries]
+        labels += ["//bench:" + program for program in PROGRAMS + fast]
     subprocess.run(["bazel", "build", "-c", "opt", *labels], cwd=root, check=True)
     os.makedirs(out, exist_ok=True)
     for label in labels:
@@ -95,16 +109,19 @@ def build(out, root=ROOT, targets=None):
     return out
 
 
-def build_revision(revision, out):
-    """The libraries of another revision, built in a work tree of its own outside this one."""
-    tree = tempfile.mkdtemp(prefix="hakmem-bench-")
-    subprocess.run(["git", "worktree", "add", "--detach", tree, revision], cwd=ROOT, check=True)
-    try:
-        libraries = sorted({v[0] for v in VARIANTS.values()})
-        return build(out, tree, ["//allocator:" + l for l in libraries])
-    finally:
-        subprocess.run(["bazel", "shutdown"], cwd=tree, check=False)
-        subprocess.run(["git", "worktree", "remove", "--force", tree], cwd=ROOT, check=False)
+def build_revision(revision, out, names):
+    """The libraries of another revision, built from a copy of it in a scratch place."""
+    with tempfile.TemporaryDirectory(prefix="hakmem-bench-") as tree:
+        archive = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True)
+        if archive.returncode:
+            raise SystemExit(f"bench: --against {revision}: {archive.stderr.decode().strip()}")
+        subprocess.run(["tar", "-x", "-C", tree], input=archive.stdout, check=True)
+        try:
+            return build(out, names, tree, with_programs=False)
+        except subprocess.CalledProcessError:
+            raise SystemExit(f"bench: --against {revision}: does not build {', '.join(libraries_of(names))}") from None
+        finally:
+            subprocess.run(["bazel", "clean", "--expunge"], cwd=tree, check=False)
 
 
 def machine():

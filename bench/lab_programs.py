@@ -13,6 +13,7 @@ import sys
 import time
 
 import lab_run
+from lab_stats import spread
 
 PYTHON = """
 import json, random, re, collections
@@ -58,13 +59,15 @@ def c_source(functions=80):
     return "\n".join(out)
 
 
+INPUTS = {"work.py": lambda: PYTHON, "work.pl": lambda: PERL, "work.js": lambda: NODE, "work.sql": lambda: SQL, "work.c": c_source}
+
+
 def prepare(folder):
-    """Writes the inputs; returns {name: (needed program, package, command, input file or None)}."""
-    paths = {}
-    for name, text in {"work.py": PYTHON, "work.pl": PERL, "work.js": NODE, "work.sql": SQL, "work.c": c_source()}.items():
-        paths[name] = os.path.join(folder, name)
-        with open(paths[name], "w") as f:
-            f.write(text)
+    """Writes the inputs, unless folder is None; returns {name: (needed program, package, command, input file or None)}."""
+    paths = {name: os.path.join(folder or "", name) for name in INPUTS}
+    for name, path in paths.items() if folder else ():
+        with open(path, "w") as f:
+            f.write(INPUTS[name]())
     return {
         "python3": ("/usr/bin/python3", "python3", ["/usr/bin/python3", paths["work.py"]], None),
         "gcc": ("gcc", "gcc", ["gcc", "-O2", "-c", paths["work.c"], "-o", "/dev/null"], None),
@@ -74,6 +77,15 @@ def prepare(folder):
         "node": ("node", "nodejs", ["node", paths["work.js"]], None),
         "redis": ("redis-server", "redis-server", None, None),
     }
+
+
+def check(name, programs):
+    """Ends with a message when the program is unknown or missing."""
+    if name not in programs:
+        raise SystemExit(f"bench: unknown program {name}; known: {', '.join(programs)}")
+    needed, package, *_ = programs[name]
+    if not shutil.which(needed):
+        raise SystemExit(f"bench: {needed} is missing; install the Debian package {package} (tools/setup does)")
 
 
 def finish(process, name):
@@ -118,9 +130,7 @@ def run_rounds(contestants, names, rounds, folder):
     """Every program on every contestant, interleaved and shuffled; runs as lab_run makes them (rate = 1 / CPU s)."""
     programs = prepare(folder)
     for name in names or programs:
-        needed, package, *_ = programs.get(name) or sys.exit(f"bench: unknown program {name}; known: {', '.join(programs)}")
-        if not shutil.which(needed):
-            raise SystemExit(f"bench: {needed} is missing; install the Debian package {package} (tools/setup does)")
+        check(name, programs)
     order = [(n, c) for n in names or programs for c in contestants.values() if c.name != "limit"]
     runs, started = [], time.time()
     for number in range(rounds):
@@ -147,7 +157,7 @@ def summary(group):
     if errors:
         return {"error": errors[0], "failed": len(errors), "runs": len(group)}
     times = [run["cpu_s"] for run in group]
-    return {"runs": len(group), "cpu_s": statistics.median(times), "cv": lab_run.spread(times),
+    return {"runs": len(group), "cpu_s": statistics.median(times), "cv": spread(times),
             "hwm_kib": statistics.median(run["hwm_kib"] for run in group)}
 
 

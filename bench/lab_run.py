@@ -14,10 +14,14 @@ import sys
 import tempfile
 import time
 
+from lab_stats import spread
+
 WALL_WORKS = {"f", "g", "larson", "xmalloc", "storm", "scratch", "thrash"}  # judged by wall time: they have threads
 LARGE_WORKS = {"c": 256, "h": 512, "h2": 768, "grow": 128, "frag": 512, "burst": 768}  # MiB to touch first
 LIMIT_WORKS = {"a", "b", "c", "d", "e", "i", "j"}  # where the limit allocator is right: one thread, small objects
 ANCHOR_WORKS = ["a", "b", "c", "d", "e", "f", "g", "h", "h2", "i", "j"]
+TRACE_WORKS = ["replay", "sizes"]  # need a recorded trace
+OWN_WORKS = ["heap", *TRACE_WORKS]  # not among "all": tools/growth and tools/bench --traces run them
 MAP_POPULATE = 0x8000
 
 
@@ -48,10 +52,17 @@ def show_progress(done, total, started, text):
         print(line.ljust(78), end=end, file=sys.stderr, flush=True)
 
 
+def command_of(programs, work, extra=()):
+    """The command of a work; of "replay:NAME" and "sizes:NAME" `extra` has the file as {work: settings}."""
+    settings = extra.get(work, []) if isinstance(extra, dict) else extra
+    return [os.path.join(programs, "works"), work.partition(":")[0], *settings]
+
+
 def run_rounds(programs, contestants, works, rounds, extra=(), seed=None):
-    """Every work on every contestant, `rounds` times, shuffled; returns the list of runs."""
+    """Every work on every contestant, `rounds` times, shuffled; returns the list of runs. `extra`: settings of all works,
+    or {work: settings}."""
     order = [(w, c) for w in works for c in contestants.values()]
-    order = [(w, c) for w, c in order if c.name != "limit" or w in LIMIT_WORKS]
+    order = [(w, c) for w, c in order if c.name != "limit" or w.partition(":")[0] in LIMIT_WORKS]
     shuffle, runs, started = random.Random(seed), [], time.time()
     for number in range(rounds):
         shuffle.shuffle(order)
@@ -59,7 +70,7 @@ def run_rounds(programs, contestants, works, rounds, extra=(), seed=None):
             show_progress(len(runs), rounds * len(order), started, f"round {number + 1}: {work} on {contestant.name}")
             if work in LARGE_WORKS:
                 pretouch(LARGE_WORKS[work])
-            run = run_once([os.path.join(programs, "works"), work, *extra], contestant)
+            run = run_once(command_of(programs, work, extra), contestant)
             run.update(work=work, peer=contestant.name, round=number)
             if "error" in run:
                 print(f"\n{work} on {contestant.name}: {run['error']}", file=sys.stderr)
@@ -81,8 +92,7 @@ def summary(group):
         return {"error": errors[0], "failed": len(errors), "runs": len(group)}
     rates = [rate(run) for run in group]
     median = lambda key: statistics.median(run[key] for run in group)
-    out = {"runs": len(group), "rate": statistics.median(rates), "rate_min": min(rates), "rate_max": max(rates),
-           "cv": spread(rates), "cpu_s": median("cpu_s"), "wall_s": median("wall_s"),
+    out = {"runs": len(group), "rate": statistics.median(rates), "rates": rates, "cv": spread(rates), "cpu_s": median("cpu_s"), "wall_s": median("wall_s"),
            "hwm_kib": median("hwm_kib"), "faults": median("minor_faults")}
     phases = [run["phase_rss_kib"] for run in group]
     if phases[0]:
@@ -90,31 +100,34 @@ def summary(group):
     return out
 
 
-def spread(values):
-    """The coefficient of variation, in percent."""
-    return 100 * statistics.stdev(values) / statistics.mean(values) if len(values) > 1 else 0.0
-
-
 MEMORY_CALLS = "mmap,munmap,mremap,madvise,mprotect,brk,getppid"
 
 
 def count_os_calls(command, contestant):
-    """System calls about memory in the measured part of one run: those between the program's two getppid calls."""
+    """System calls about memory of one run, in the measured part (between the program's two getppid calls) and in all."""
     env = contestant.environment()
     preload = env.pop("LD_PRELOAD", None)
     with tempfile.NamedTemporaryFile("r", suffix=".strace") as trace:
-        strace = ["strace", "-f", "-e", "trace=" + MEMORY_CALLS, "-o", trace.name]
+        strace = ["strace", "-f", "--seccomp-bpf", "-e", "trace=" + MEMORY_CALLS, "-o", trace.name]
         if preload:
             strace += ["-E", "LD_PRELOAD=" + preload]
         done = subprocess.run(strace + command, env=env, capture_output=True, text=True)
         if done.returncode:
             return {"error": done.stderr.strip()[-200:]}
-        calls, inside = {}, False
-        for line in trace:
-            found = re.match(r"\d+\s+(\w+)\(", line)
-            if found and found[1] == "getppid":
-                inside = not inside
-            elif found and inside:
-                calls[found[1]] = calls.get(found[1], 0) + 1
+        calls, process = split_calls(trace)
     ops = json.loads(done.stdout.splitlines()[-1])["ops"]
-    return {"calls": calls, "ops": ops, "calls_per_op": sum(calls.values()) / ops}
+    return {"calls": calls, "ops": ops, "calls_per_op": sum(calls.values()) / ops, "process_calls": process}
+
+
+def split_calls(lines):
+    """({call: count} between the getppid calls, number of calls in all) of strace's lines."""
+    calls, inside, process = {}, False, 0
+    for line in lines:
+        found = re.match(r"\d+\s+(\w+)\(", line)
+        if found and found[1] == "getppid":
+            inside = not inside
+        elif found:
+            process += 1
+            if inside:
+                calls[found[1]] = calls.get(found[1], 0) + 1
+    return calls, process

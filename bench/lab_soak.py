@@ -4,9 +4,7 @@
 The analysis: RSS drift in percent, CV of epoch throughput, p50/p1/p0.1 of epoch throughput (the tail proxy) and p50 to
 p99.99 of sampled latency. The first tenth of the epochs is warm-up and is left out of drift and CV.
 """
-import argparse
 import csv
-import json
 import os
 import re
 import statistics
@@ -15,11 +13,10 @@ import sys
 import tempfile
 import time
 
-import lab_main
+import lab_cli
 import lab_page
-import lab_peers
 import lab_run
-import lab_table
+from lab_stats import drift, low_percentile, spread, thinned
 
 FIELDS = ["ops", "cpu_s", "rss_kib", "hwm_kib", "minor_faults", "p50_ns", "p99_ns", "p99.9_ns", "p99.99_ns"]
 
@@ -83,25 +80,40 @@ def soak(contestants, command, minutes, csv_path, with_os_calls):
     return epochs
 
 
-def low_percentile(values, percent):
-    """The value below which `percent` of the epochs fall (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
-
-
 def analyse(epochs):
     """One summary of a contestant's epochs."""
     steady = epochs[len(epochs) // 10:]
-    rates, rss = [e["ops_per_s"] for e in steady], [e["rss_kib"] for e in steady]
-    part = max(1, len(steady) // 10)
-    first, last = statistics.mean(rss[:part]), statistics.mean(rss[-part:])
+    rates, rss = [e["ops_per_s"] / 1e6 for e in steady], [e["rss_kib"] for e in steady]
     calls = [e["os_calls"] for e in epochs if e["os_calls"] != ""]
-    return {"epochs": len(epochs), "mops": statistics.mean(rates) / 1e6, "cv": lab_run.spread(rates),
-            "rss_mib": last / 1024, "rss_drift": 100 * (last - first) / first,
-            "p50_mops": statistics.median(rates) / 1e6, "p1_mops": low_percentile(rates, 1) / 1e6,
-            "p0.1_mops": low_percentile(rates, 0.1) / 1e6,
+    return {"epochs": len(epochs), "mops": statistics.mean(rates), "cv": spread(rates),
+            "rss_mib": statistics.median(rss) / 1024, "rss_drift": drift(rss),
+            "p50_mops": statistics.median(rates), "p1_mops": low_percentile(rates, 1),
+            "p0.1_mops": low_percentile(rates, 0.1),
             "calls_per_op": sum(calls) / sum(e["ops"] for e in epochs) if calls else None,
             "latency_ns": {k: epochs[-1][k] for k in FIELDS if k.startswith("p")}}
+
+
+POINTS = 300  # of a plotted line
+
+
+def series_of(epochs):
+    """What the plots show of one contestant: minutes, and the mean and the lowest throughput and the highest RSS there."""
+    minutes = [e["seconds"] / 60 for e in epochs]
+    line = lambda key, scale, choose: thinned([(m, e[key] / scale) for m, e in zip(minutes, epochs)], POINTS, choose)
+    return {"mops": line("ops_per_s", 1e6, statistics.mean), "mops_min": line("ops_per_s", 1e6, min),
+            "rss_mib": line("rss_kib", 1024, max)}
+
+
+def read_csv(path):
+    """{contestant: [epoch values]} of an epoch CSV."""
+    epochs = {}
+    with open(path, newline="") as f:
+        for row in csv.DictReader(f):
+            values = {k: row[k] if k == "peer" or row[k] == "" else float(row[k]) for k in row}
+            epochs.setdefault(row["peer"], []).append(values)
+    if not epochs:
+        raise SystemExit(f"soak: no epochs in {path}")
+    return epochs
 
 
 def rows_of(analysis):
@@ -114,44 +126,52 @@ def rows_of(analysis):
     return rows
 
 
-def page(results, epochs, rows):
-    over_time = lambda key, scale: {n: [(e["seconds"] / 60, e[key] / scale) for e in es] for n, es in epochs.items()}
-    machine = ", ".join(f"{k}: {v}" for k, v in results["machine"].items())
-    return lab_page.document("hakmem soak", [
-        f"<p>{results['date']}; {results['minutes']} minutes each, epochs in turn. <small>{lab_page.esc(machine)}</small></p>",
-        lab_page.table(rows), "<h2>Throughput over time</h2>",
-        lab_page.lines(over_time("ops_per_s", 1e6), "minutes", "M operations per CPU second, by epoch"),
-        "<h2>Resident memory over time</h2>", lab_page.lines(over_time("rss_kib", 1024), "minutes", "RSS MiB")])
+def tables(results):
+    return [(f"Soak, {results['minutes']:g} minutes each, epochs in turn", rows_of(results["summary"]))]
 
 
-def main():
-    p = argparse.ArgumentParser(prog="tools/soak", description="Long runs of hakmem and peers, taking turns.")
+def plots(results):
+    over_time = lambda key: {name: line[key] for name, line in results["series"].items()}
+    return ["<h2>Throughput over time</h2>",
+            lab_page.lines(over_time("mops"), "minutes", "M operations per CPU second, mean of neighbouring epochs"),
+            lab_page.lines(over_time("mops_min"), "minutes", "the same, slowest of neighbouring epochs"),
+            "<h2>Resident memory over time</h2>", lab_page.lines(over_time("rss_mib"), "minutes", "RSS MiB")]
+
+
+def arguments():
+    p = lab_cli.parser("tools/soak", "Long runs of hakmem and peers, taking turns.", "hakmem,hakmem-speed,hakmem-hardened", "mimalloc2")
     p.add_argument("--minutes", type=float, default=1, help="of each contestant")
-    p.add_argument("--variants", default="hakmem,hakmem-speed,hakmem-hardened")
-    p.add_argument("--peers", default="mimalloc2")
-    p.add_argument("--with", action="append", default=[], dest="others", metavar="NAME=PATH")
     p.add_argument("--ops", type=int, default=50_000_000, help="operations of an epoch")
     p.add_argument("--working-set", type=int, default=400)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--os-calls", action="store_true", help="count system calls with strace --seccomp-bpf")
-    p.add_argument("--programs", metavar="DIR")
-    p.add_argument("--out", default=os.path.join(lab_peers.ROOT, "bench", "out"))
+    p.add_argument("--analyse", metavar="CSV", help="only analyse the epochs of an earlier soak")
     args = p.parse_args()
-    args.against = None
-    programs = args.programs or lab_peers.build(os.path.join(args.out, "bin"))
+    if args.minutes <= 0:
+        p.error("--minutes must be above 0")
+    return args
+
+
+def run(args):
+    programs = lab_cli.programs_of(args)
     os.makedirs(args.out, exist_ok=True)
-    stem = os.path.join(args.out, "soak-" + time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    path = os.path.join(args.out, "soak-" + time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + ".csv")
     command = [os.path.join(programs, "soak"), str(args.ops), str(args.working_set), str(args.seed)]
-    epochs = soak(lab_main.contestants_of(args, programs), command, args.minutes, stem + ".csv", args.os_calls)
-    analysis = {name: analyse(es) for name, es in epochs.items()}
-    results = {"format": 1, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "minutes": args.minutes,
-               "machine": lab_peers.machine(), "analysis": analysis}
-    with open(stem + ".json", "w") as f:
-        json.dump(results, f, indent=1)
-    rows = rows_of(analysis)
-    with open(stem + ".html", "w") as f:
-        f.write(page(results, epochs, rows))
-    print(f"{lab_table.grid(rows)}\n\nepochs:  {stem}.csv\nresults: {stem}.json\npage:    {stem}.html")
+    epochs = soak(lab_cli.contestants(args, programs), command, args.minutes, path, args.os_calls)
+    print("epochs:", path)
+    return epochs, args.minutes
+
+
+def main():
+    args = arguments()
+    if args.analyse:
+        epochs = read_csv(args.analyse)
+        minutes = max(e["seconds"] for es in epochs.values() for e in es) / 60 / len(epochs)
+    else:
+        epochs, minutes = run(args)
+    results = lab_cli.head("soak", epochs, minutes=round(minutes, 2), summary={n: analyse(es) for n, es in epochs.items()},
+                           series={n: series_of(es) for n, es in epochs.items()})
+    lab_cli.write(results, args, "hakmem soak", tables(results), plots(results))
 
 
 if __name__ == "__main__":

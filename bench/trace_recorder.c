@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "bench/trace_format.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -267,6 +268,16 @@ EXPORT int posix_memalign(void **out, size_t alignment, size_t size) {
 
 EXPORT void *valloc(size_t size) {
     return memalign(PAGE, size);
+}
+
+/* glibc's own one by name: a program may be linked to another allocator, whose function would meet glibc's objects. */
+EXPORT size_t malloc_usable_size(void *obj) {
+    static size_t (*_Atomic usable)(void *);
+    if (!usable) {
+        void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+        usable = (size_t (*)(void *))dlsym(libc, "malloc_usable_size");
+    }
+    return obj ? usable(obj) : 0;
 }
 
 static void fork_child(void) {
