@@ -145,8 +145,21 @@ def check_format(root):
         yield done.stderr
 
 
+def check_options(root):
+    """README.md and the man page name every environment variable that the sources read, and no other."""
+    read_there = set()
+    for path in sources(root, ".c", folders={"allocator", "hardening"}):
+        read_there.update(re.findall(r'"(HAKMEM_[A-Z_]+)"', read(root, path)))
+    if not read_there:
+        yield "no source reads a variable: has the way they are read changed?"
+    for path in ("README.md", "docs/hakmem.7"):
+        named = set(re.findall(r"\bHAKMEM_[A-Z_]+", read(root, path)))
+        yield from (f"{path} does not name {name}" for name in sorted(read_there - named))
+        yield from (f"{path} names {name}, which nothing reads" for name in sorted(named - read_there))
+
+
 CHECKS = {"variant_if": check_variant_if, "includes": check_includes, "headers": check_headers, "names": check_names,
-          "format": check_format}
+          "format": check_format, "options": check_options}
 
 
 def main():
