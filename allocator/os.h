@@ -74,6 +74,9 @@ void hak_os_populate(uintptr_t addr, size_t size);
 /* Fills `out` with random bytes from the kernel, never blocking; weak ones (clock, addresses) where it has none. */
 void hak_os_random(void *out, size_t size);
 
+/* Debug builds: from now on hak_os_random gives the numbers that follow from `seed`; 0: the kernel's again. For reset.h. */
+void hak_os_random_fix(uint64_t seed);
+
 /* Bytes of address space this process may still get, SIZE_MAX when unlimited (RLIMIT_AS). */
 size_t hak_os_address_limit(void);
 

@@ -221,26 +221,41 @@ void hak_os_scrub(uintptr_t addr, size_t size) {
     }
 }
 
+static uint64_t fixed_random; /* the state of hak_os_random_fix; 0: off */
+
+/* splitmix64 (Steele et al. 2014). */
+static void mix(uint64_t *state, void *out, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        *state += 0x9e3779b97f4a7c15u;
+        uint64_t mixed = (*state ^ (*state >> 30)) * 0xbf58476d1ce4e5b9u;
+        mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+        ((unsigned char *)out)[i] = (unsigned char)(mixed >> 33);
+    }
+}
+
+void hak_os_random_fix(uint64_t seed) {
+    fixed_random = seed;
+}
+
 void hak_os_random(void *out, size_t size) {
+    if (HAK_DEBUG_BUILD && fixed_random != 0) {
+        mix(&fixed_random, out, size);
+        return;
+    }
     int saved = errno;
     ssize_t got = getrandom(out, size, GRND_NONBLOCK);
     errno = saved;
     if (got == (ssize_t)size)
         return;
     /* Before the kernel's pool is ready, or where a sandbox forbids the call: the 16 bytes that the kernel
-     * gave this process at exec, stirred with the clock (splitmix64, Steele et al. 2014). */
+     * gave this process at exec, stirred with the clock. */
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     const uint64_t *given = (const uint64_t *)getauxval(AT_RANDOM);
     uint64_t state = (uint64_t)now.tv_nsec ^ ((uint64_t)now.tv_sec << 32) ^ (uintptr_t)&now;
     if (given != NULL)
         state ^= given[0] + given[1];
-    for (size_t i = 0; i < size; i++) {
-        state += 0x9e3779b97f4a7c15u;
-        uint64_t mixed = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9u;
-        mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
-        ((unsigned char *)out)[i] = (unsigned char)(mixed >> 33);
-    }
+    mix(&state, out, size);
 }
 
 size_t hak_os_address_limit(void) {

@@ -64,6 +64,7 @@ void hak_test_reset(bool fresh) {
     (void)hak_os_fail_at(0);
     forget_locks();
     (void)hak_thread_begin(); /* the first reset may be the first call of the process */
+    hak_os_random_fix(1);
     hak_policy_reset();
     reset_regions(fresh);
     hak_superslab_init();

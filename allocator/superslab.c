@@ -105,7 +105,7 @@ static hak_slab *cut(hak_superslab *superslab, unsigned granules) {
 static void occupy(hak_slab *slab) {
     hak_superslab *superslab = superslab_of(slab);
     uint32_t mask = mask_of(slab), was_dirty = superslab->dirty_mask & mask;
-    if (superslab->free_mask == ALL_FREE)
+    if (superslab->slabs_used++ == 0)
         add(&hak_superslabs_live, 1);
     superslab->free_mask &= ~mask;
     superslab->dirty_mask |= mask;
@@ -119,7 +119,7 @@ static void vacate(hak_slab *slab) {
     superslab->free_mask |= mask_of(slab);
     add(&hak_superslab_free_dirty, (size_t)slab->granules * HAK_GRANULE);
     sub(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
-    if (superslab->free_mask == ALL_FREE)
+    if (--superslab->slabs_used == 0)
         sub(&hak_superslabs_live, 1);
     if (HAK_POLICY_CLASS_BOUND) /* the run stays with its class: not for the order lists */
         superslab->free_mask &= ~mask_of(slab);

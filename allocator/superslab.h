@@ -44,6 +44,7 @@ typedef struct hak_superslab {
     uint32_t free_mask;  /* granules that no slab has */
     uint32_t dirty_mask; /* granules that may have resident pages */
     uint8_t order;       /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
+    uint8_t slabs_used;  /* slabs that a depot has; free slabs that stay with their class do not count */
     hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
     uint64_t bitmaps[HAK_SUPERSLAB_GRANULES][HAK_BITMAP_WORDS] __attribute__((aligned(4096)));
 } hak_superslab;

@@ -303,6 +303,10 @@ static void take_turn(void) {
     }
 }
 
+void hak_crash_report_reset(void) {
+    atomic_store(&reporter, 0);
+}
+
 void hak_crime_report(const hak_crime *crime) {
     int saved = errno;
     take_turn();

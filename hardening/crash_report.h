@@ -41,6 +41,9 @@ typedef struct hak_crime {
 /* Ends the process, unless the check's mode is `report`. */
 void hak_crime_report(const hak_crime *crime);
 
+/* Debug builds: nobody is reporting; for a test that has jumped out of the end of a report. */
+void hak_crash_report_reset(void);
+
 /* Return addresses from the frame pointer on: those of functions that keep one. Returns how many. */
 unsigned hak_stack_walk(uintptr_t frame, uintptr_t *out, unsigned most);
 

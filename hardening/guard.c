@@ -42,6 +42,11 @@ void hak_guard_init(void) {
         hak_os_unmap(page, hak_os_page);
 }
 
+void hak_guard_reset(void) {
+    atomic_store(&fallbacks, 0);
+    atomic_store(&spent, 0);
+}
+
 size_t hak_guard_slab_bytes(void) {
     return hak_hardening.guard && hak_os_page <= HAK_GRANULE / 4 ? hak_os_page : 0;
 }

@@ -13,6 +13,7 @@
 #include "hardening/ledger.h"
 
 void hak_guard_init(void);
+void hak_guard_reset(void); /* debug builds: no guard was made */
 
 /* Bytes at the end of each slab: one page, where pages are small enough. */
 size_t hak_guard_slab_bytes(void);

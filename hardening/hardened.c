@@ -3,7 +3,9 @@
 
 #include "allocator/os.h"
 #include "allocator/os_process.h"
+#include "hardening/crash_report.h"
 #include "hardening/judge.h"
+#include "hardening/keep.h"
 #include "hardening/seal.h"
 
 static void on_fault(const hak_fault *fault) {
@@ -40,6 +42,16 @@ void hak_harden_seal(void) {
 void hak_harden_fork_child(void) {
     hak_quarantine_fork_child();
     hak_sample_fork_child();
+}
+
+/* Debug builds. Regions die after this; what was known of them is forgotten first. */
+void hak_harden_reset(void) {
+    hak_crash_report_reset();
+    hak_quarantine_reset();
+    hak_keep_reset();
+    hak_sample_reset();
+    hak_guard_reset();
+    hak_ledger_reset();
 }
 
 /* 26 random bits of 47: the alignment of superslabs takes the rest, which the random choice of granule and slot give

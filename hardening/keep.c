@@ -56,3 +56,8 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
         (void)hak_large_give(oldest);
     }
 }
+
+void hak_keep_reset(void) {
+    first = count = 0;
+    bytes = resident = 0;
+}

@@ -11,4 +11,7 @@
  * large to be kept, the caller gives it. `guarded`: none of it is resident. */
 bool hak_keep_take(void *obj, size_t capacity, bool guarded);
 
+/* Debug builds: nothing is kept. */
+void hak_keep_reset(void);
+
 #endif

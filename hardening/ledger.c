@@ -69,6 +69,10 @@ void hak_ledger_region_dies(hak_region *region) {
     atomic_fetch_sub_explicit(&hak_region_mapped, ledger->map_size, memory_order_relaxed);
 }
 
+void hak_ledger_reset(void) {
+    hak_ledger_first.size = 0;
+}
+
 /* Commits the heap of runs up to `end`; false when the OS refuses. */
 static bool commit_heap(hak_ledger_region *ledger, uintptr_t end) {
     if (end <= ledger->heap_committed)

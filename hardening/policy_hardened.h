@@ -33,6 +33,7 @@ bool hak_harden_init(void);
 void hak_harden_seal(void);
 void hak_harden_fork_child(void);
 uintptr_t hak_harden_region_hint(hak_region_kind kind);
+void hak_harden_reset(void);
 
 static inline bool hak_policy_init(void) {
     return hak_harden_init();
@@ -44,7 +45,7 @@ static inline void hak_policy_fork_child(void) {
     hak_harden_fork_child();
 }
 static inline void hak_policy_reset(void) {
-    hak_quarantine_reset();
+    hak_harden_reset();
 }
 static inline hak_lock *hak_policy_lock(void) {
     return &hak_hardening_lock;

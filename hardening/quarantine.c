@@ -148,25 +148,26 @@ void hak_quarantine_fork_child(void) {
             swap_shuffle(mine, &mine->rings[cls]);
 }
 
-void hak_quarantine_reset(void) {
-    static const uint8_t same_key[HAK_RNG_KEY] = {1};
-    hak_guarded *mine = hak_guarded_mine;
-    common_rng.next = 0;
-    atomic_store(&hak_quarantine_held, 0);
-    if (mine == &nobody)
-        return;
+static void state_reset(hak_guarded *state) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        hak_ring *ring = &mine->rings[cls];
+        hak_ring *ring = &state->rings[cls];
         memset(ring->slots, 0, ring->limit * sizeof(void *));
         memset(ring->swap, 0, sizeof ring->swap);
         ring->at = ring->limit = 0;
     }
-    mine->held = 0;
-    mine->sweep_at = 0;
-    mine->swap_next = 0;
-    memcpy(mine->rng.bytes, same_key, sizeof same_key);
-    hak_rng_refill(&mine->rng);
-    hak_quarantine_draw_slow(mine);
+    state->held = 0;
+    state->sweep_at = 0;
+    state->swap_next = 0;
+    state->countdown = 0;
+    hak_rng_seed(&state->rng);
+    hak_quarantine_draw_slow(state);
+}
+
+void hak_quarantine_reset(void) {
+    common_rng.next = 0;
+    atomic_store(&hak_quarantine_held, 0);
+    for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
+        state_reset(state);
 }
 
 /* Takes the newest `count` places of a ring away and gives their objects home. */

@@ -213,3 +213,14 @@ void hak_sample_each(void (*each)(const hak_sample *sample)) {
         if (hak_record_state(samples[i].word) == HAK_SLOT_LIVE)
             each(&samples[i]);
 }
+
+void hak_sample_reset(void) {
+    for (unsigned i = 0; i < places; i++) {
+        if (samples[i].word != 0 && samples[i].size != 0)
+            (void)hak_os_protect(data_of(&samples[i]), pages_of(samples[i].size));
+        samples[i].word = 0;
+    }
+    next_place = sites_sampled = 0;
+    if (places != 0 && hak_hardening.sample_period != 0)
+        memset(hak_sites, 0, sizeof hak_sites);
+}

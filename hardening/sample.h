@@ -33,6 +33,7 @@ extern HAK_HIDDEN uint8_t hak_sites[HAK_SITES];
 
 void hak_sample_init(void);
 void hak_sample_fork_child(void);
+void hak_sample_reset(void); /* debug builds: no place was ever used, no call site seen */
 
 /* Perhaps a sampled object instead of `obj`, which goes home then; else NULL. Also restarts the countdown. */
 void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
