@@ -137,15 +137,15 @@ void hak_sweep_step(hak_guarded *mine) {
 /* Only what is resident: to read the rest would be to have it mapped. */
 static size_t sweep_slab(const hak_record *run, uintptr_t slab, const hak_class_info *info) {
     size_t pages = info->slab_bytes / hak_os_page, seen = 0;
+    uint32_t next = 0; /* slots before it have been looked at, with an earlier page */
     for (size_t first = 0; first < pages; first += 64) {
         unsigned some = (unsigned)hak_min(64, pages - first);
         uint64_t resident = hak_os_resident(slab + first * hak_os_page, some);
         for (; resident != 0; resident &= resident - 1, seen += hak_os_page) {
             size_t from = (first + hak_lowest_bit(resident)) * hak_os_page;
-            uint32_t slot = (uint32_t)(from / info->size),
-                     end = (uint32_t)((from + hak_os_page - 1) / info->size + 1);
-            slot += slot != 0 && from % info->size != 0 &&
-                    info->size <= hak_os_page; /* seen with the page before */
+            uint32_t slot = (uint32_t)hak_max(from / info->size, next);
+            uint32_t end = (uint32_t)((from + hak_os_page - 1) / info->size + 1);
+            next = end;
             for (; slot < end && slot < info->slots; slot++) {
                 uint32_t word = hak_record_load(run + slot);
                 const hak_guarded *owner = hak_record_state(word) == HAK_SLOT_FREED ? owner_of(word) : NULL;

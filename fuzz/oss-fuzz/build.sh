@@ -40,7 +40,7 @@ compile_core() { # VARIANT
 }
 compile_lab() {
     local part
-    for part in ops ops_print shadow play crime mutator engine_mutator; do
+    for part in ops ops_print shadow play verdict mutator engine_mutator; do
         if [ -e "fuzz/$part.c" ]; then compile "lab_$part" "fuzz/$part.c" ""; fi
     done
 }

@@ -1,0 +1,204 @@
+/* fuzz_attack.c: programs that commit a crime on the hardened variant: after any correct beginning, the first crime that can be
+ * committed is, and must be found: at once, when the object is freed, or by the sweep that every exit makes; and by a
+ * name that fits. A crime that goes by unseen ends the fuzzer. Nothing is demanded of what docs/THREATS.md does not
+ * promise: writes into large objects whose address space has gone home already, into memory before the first slot of a
+ * slab that no slab has, and what a recycled address hides. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuzz/engine.h"
+#include "fuzz/ops_print.h"
+#include "fuzz/play.h"
+#include "fuzz/verdict.h"
+
+void hak_hardened_sweep_all(void); /* the sweep of the hardened core, by its prefixed name */
+
+enum { NAME_MAX_BYTES = 64, LARGE = 256 * 1024 };
+
+typedef struct crime {
+    const ops_step *step;
+    shadow_object *o; /* of the step's slot */
+    play *game;
+    char *target;      /* what is freed or written, NULL: the crime cannot be committed now */
+    bool demanded;     /* it must be found */
+    const char *names; /* that fit, with commas */
+} crime;
+
+static char global_bytes[256] __attribute__((aligned(64)));
+
+/* True when a live object has the address, at its start or inside. */
+static bool is_live(const shadow *model, const void *addr) {
+    for (unsigned i = 0; i < OPS_SLOTS; i++)
+        if ((uintptr_t)addr >= model->first[i] && (uintptr_t)addr <= model->last[i])
+            return true;
+    return false;
+}
+
+/* An address that is not what malloc gave. */
+static void plan_bad_free(crime *c, char *stack_bytes, char *other_heap) {
+    unsigned arg = c->step->arg;
+    size_t size = c->o->size;
+    switch (c->step->detail) {
+    case 0:
+        c->target = c->o->ghost != NULL && !is_live(&c->game->model, c->o->ghost) ? c->o->ghost : NULL;
+        c->names = "double free,invalid free,interior free,misaligned free";
+        return;
+    case 1:
+    case 7:
+        c->target =
+            c->o->at != NULL && size > 16 ? (char *)c->o->at + 16 * (1 + arg % ((size - 1) / 16)) : NULL;
+        c->names = "interior free,misaligned free";
+        return;
+    case 2:
+        c->target =
+            c->o->at != NULL && size != 0 ? (char *)c->o->at + 1 + arg % (size < 15 ? size : 15) : NULL;
+        c->names = "misaligned free,interior free";
+        return;
+    case 3:
+        c->target = stack_bytes + 16 * (arg % 8);
+        break;
+    case 4:
+        c->target = global_bytes + 16 * (arg % 8);
+        break;
+    case 5:
+        c->target = other_heap;
+        break;
+    default:
+        c->target = (char *)(uintptr_t)(8 + arg);
+        break;
+    }
+    c->names = "invalid free";
+}
+
+static void flip(volatile char *at, unsigned count, unsigned how) {
+    for (unsigned i = 0; i < count; i++)
+        at[i] ^= (char)(how | 1);
+}
+
+static void run_bad_free(void *context) {
+    crime *c = context;
+    c->game->model.heap->free(c->target);
+}
+
+static void run_bad_size(void *context) {
+    crime *c = context;
+    static const size_t off[8] = {1, (size_t)-1, 8, (size_t)-8, 16, 4096, (size_t)1 << 32, (size_t)-16};
+    c->game->model.heap->free_sized(c->o->at, c->o->size + off[c->step->detail]);
+}
+
+static void run_bad_alignment(void *context) {
+    crime *c = context;
+    size_t said = (size_t)32 << c->step->detail;
+    if (said == c->o->alignment)
+        said *= 2;
+    c->game->model.heap->free_aligned_sized(c->o->at, said, c->o->size);
+}
+
+static void run_overflow(void *context) {
+    crime *c = context;
+    flip((char *)c->o->at + c->o->size, c->step->detail + 1, c->step->arg);
+    c->game->model.heap->free(c->o->at);
+}
+
+static void run_underflow(void *context) {
+    crime *c = context;
+    flip((char *)c->o->at - (c->step->detail + 1), c->step->detail + 1, c->step->arg);
+    c->game->model.heap->free(c->o->at);
+    hak_hardened_sweep_all();
+}
+
+static void run_write_after_free(void *context) {
+    crime *c = context;
+    flip((char *)c->o->ghost + c->step->arg % c->o->ghost_size, 1, c->step->detail);
+    hak_hardened_sweep_all();
+}
+
+static void run_use_freed(void *context) {
+    crime *c = context;
+    if (c->step->detail & 1)
+        (void)c->game->model.heap->realloc(c->o->ghost, c->step->arg + 1u);
+    else
+        (void)c->game->model.heap->usable_size(c->o->ghost);
+}
+
+/* Chooses the deed of the step and what is demanded; c->target is NULL when it cannot be done now. */
+static void (*plan(crime *c, char *stack_bytes, char *other_heap))(void *) {
+    bool live = c->o->at != NULL, ghost = c->o->ghost != NULL && !is_live(&c->game->model, c->o->ghost);
+    c->demanded = true;
+    c->target = live ? (char *)c->o->at : NULL;
+    switch (c->step->code) {
+    case OPS_BAD_FREE:
+        plan_bad_free(c, stack_bytes, other_heap);
+        return run_bad_free;
+    case OPS_BAD_SIZE:
+        c->names = "size mismatch,alignment mismatch";
+        return run_bad_size;
+    case OPS_BAD_ALIGNMENT:
+        c->names = "alignment mismatch";
+        return run_bad_alignment;
+    case OPS_OVERFLOW:
+        c->names = "heap overflow,out-of-bounds access";
+        return run_overflow;
+    case OPS_UNDERFLOW:
+        c->demanded = live && !c->o->large && c->game->model.heap->capacity((char *)c->o->at - 1) != 0;
+        c->names = "heap overflow,heap underflow,write after free,out-of-bounds access,use after free";
+        return run_underflow;
+    case OPS_WRITE_AFTER_FREE:
+        c->target = ghost && c->o->ghost_size != 0 ? c->o->ghost : NULL;
+        c->demanded = c->o->ghost_size <= LARGE / 2;
+        c->names = "write after free,use after free,out-of-bounds access";
+        return run_write_after_free;
+    default:
+        c->target = ghost ? c->o->ghost : NULL;
+        c->names = "invalid realloc,invalid usable size";
+        return run_use_freed;
+    }
+}
+
+static void judge(const crime *c, const verdict *v) {
+    char name[NAME_MAX_BYTES] = "nothing", text[OPS_TEXT_MAX];
+    bool named = verdict_crime(v, name, sizeof name);
+    bool found = v->died && named && strstr(c->names, name) != NULL;
+    if (found || (!v->died && !c->demanded))
+        return;
+    ops_print_step(text, c->step);
+    fprintf(stderr, "fuzz_attack: step %u, %s, object %p of %zu bytes: found %s; expected one of: %s\n%s",
+            c->game->step, text, (void *)c->o->at, c->o->size, v->died ? name : "nothing", c->names, v->text);
+    abort();
+}
+
+/* Commits the crime, if it can be; false then: the program is over. */
+static bool commit(play *game, const ops_step *step) {
+    static verdict v;
+    char stack_bytes[256] __attribute__((aligned(64)));
+    char *other_heap = malloc(64);
+    crime c = {.step = step, .game = game, .o = &game->model.objects[step->slot]};
+    void (*deed)(void *) = plan(&c, stack_bytes, other_heap);
+    bool committed = c.target != NULL;
+    if (committed) {
+        verdict_of(deed, &c, &v);
+        judge(&c, &v);
+        FUZZ_HEAP.reset(false); /* else the sweep at the end of the process finds it once more */
+    }
+    free(other_heap);
+    return !committed;
+}
+
+static bool step_or_crime(void *context, const ops_step *step) {
+    play *game = context;
+    if (!ops_is_crime(step->code))
+        return play_step(game, step);
+    game->step++;
+    return commit(game, step);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
+    static play game;
+    FUZZ_HEAP.reset(false);
+    play_begin(&game, &FUZZ_HEAP, bytes, length);
+    while (ops_program_next(&game.program, step_or_crime, &game))
+        ;
+    play_demand(&game, "fuzz_attack");
+    return 0;
+}

@@ -1,0 +1,24 @@
+/* verdict.h: runs code that is expected to end the process, and says how it would have ended. One thread only.
+ *
+ * SIGABRT is caught and jumped out of, which leaves the allocator in the middle of a call: it must be reset before it is used
+ * again. What was written to stderr meanwhile is kept. */
+#ifndef FUZZ_VERDICT_H
+#define FUZZ_VERDICT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { VERDICT_TEXT_MAX = 4096 };
+
+typedef struct verdict {
+    bool died;
+    char text[VERDICT_TEXT_MAX]; /* what was written to stderr */
+} verdict;
+
+/* Runs the code and fills *out. */
+void verdict_of(void (*code)(void *context), void *context, verdict *out);
+
+/* The crime that the report's first line names, up to its colon, into `name`; false: there is no such line. */
+bool verdict_crime(const verdict *v, char *name, size_t room);
+
+#endif
