@@ -28,18 +28,19 @@ def totals(program, work, ops, extra, library, env):
 def self_costs(path):
     """Self cost per object and function from an uncompressed callgrind file (inclusive call lines are skipped)."""
     costs, obj, fn, skip = {}, "", "", False
-    for line in open(path):
-        if line.startswith("ob="):
-            obj = line[3:].strip()
-        elif line.startswith("fn="):
-            fn = line[3:].strip()
-        elif line.startswith("calls="):
-            skip = True
-        elif line[:1].isdigit() or line[:1] in "+-*":
-            if not skip:
-                by_fn = costs.setdefault(obj, {})
-                by_fn[fn] = by_fn.get(fn, 0) + int(line.split()[1])
-            skip = False
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("ob="):
+                obj = line[3:].strip()
+            elif line.startswith("fn="):
+                fn = line[3:].strip()
+            elif line.startswith("calls="):
+                skip = True
+            elif line[:1].isdigit() or line[:1] in "+-*":
+                if not skip:
+                    by_fn = costs.setdefault(obj, {})
+                    by_fn[fn] = by_fn.get(fn, 0) + int(line.split()[1])
+                skip = False
     return costs
 
 

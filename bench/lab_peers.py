@@ -138,4 +138,5 @@ def machine():
             break
     thp = glob.glob("/sys/kernel/mm/transparent_hugepage/enabled")
     return {"cpu": model, "cores": os.cpu_count(), "kernel": os.uname().release, "libc": first(["ldd", "--version"]),
-            "huge_pages": open(thp[0]).read().strip() if thp else "", "revision": first(["git", "rev-parse", "HEAD"])}
+            "huge_pages": open(thp[0]).read().strip() if thp else "", "revision": first(["git", "rev-parse", "HEAD"]),
+            "sources": first(["git", "rev-parse", "HEAD:allocator"])[:12] + first(["git", "rev-parse", "HEAD:hardening"])[:12]}

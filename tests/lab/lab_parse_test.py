@@ -1,0 +1,147 @@
+#!/usr/bin/env -S python3 -B
+"""lab_parse_test.py: what the laboratory reads: strace, callgrind, epoch CSV, arguments, single runs."""
+import os
+import tempfile
+import unittest
+from unittest import mock
+
+import lab_path  # noqa: F401
+import lab_count
+import lab_growth
+import lab_main
+import lab_mixed
+import lab_peers
+import lab_run
+import lab_soak
+import lab_store
+
+STRACE = """100 mmap(NULL, 8192, PROT_READ) = 0x7f0000000000
+100 getppid() = 1
+100 mmap(NULL, 8192, PROT_READ) = 0x7f0000000000
+101 madvise(0x7f0000000000, 4096, MADV_FREE <unfinished ...>
+100 munmap(0x7f0000000000, 8192) = 0
+101 <... madvise resumed>) = 0
+100 mmap(NULL, 8192, PROT_READ) = 0x7f0000000000
+100 getppid() = 1
+100 munmap(0x7f0000000000, 8192) = 0
+100 +++ exited with 0 +++
+"""
+CALLGRIND = """version: 1
+events: Ir
+ob=/lib/alloc.so
+fn=malloc
+10 7
++1 3
+calls=1 20
+12 500
+ob=/none/works
+fn=main
+5 100
+ob=/lib/alloc.so
+fn=free
+30 6
+"""
+CSV = """peer,epoch,seconds,ops_per_s,os_calls,ops,cpu_s,rss_kib,hwm_kib,minor_faults,p50_ns,p99_ns,p99.9_ns,p99.99_ns
+ours,0,1.0,50,,100,2,1024,1024,3,30,60,200,9000
+ours,1,2.0,100,,100,1,1024,1024,0,31,61,201,9001
+other,0,1.5,80,3,100,1.25,2048,2048,3,40,70,300,9500
+"""
+
+
+def run(rate, work="a", **more):
+    return dict({"work": work, "peer": "x", "ops_per_cpu_s": rate, "ops_per_wall_s": rate / 2, "cpu_s": 1.0, "wall_s": 2.0,
+                 "hwm_kib": 100, "minor_faults": 1, "phase_rss_kib": []}, **more)
+
+
+class Parsing(unittest.TestCase):
+    def test_os_calls_of_the_measured_part_are_those_between_two_getppid_calls(self):
+        self.assertEqual(lab_run.split_calls(STRACE.splitlines()), ({"mmap": 2, "madvise": 1, "munmap": 1}, 6))
+
+    def test_callgrind_self_cost_leaves_inclusive_lines_and_the_program_out(self):
+        with tempfile.NamedTemporaryFile("w+") as f:
+            f.write(CALLGRIND)
+            f.flush()
+            costs = lab_count.self_costs(f.name)
+        self.assertEqual(costs, {"/lib/alloc.so": {"malloc": 10, "free": 6}, "/none/works": {"main": 100}})
+        self.assertEqual(lab_count.outside(costs, "/none/works"), 16)
+
+    def test_an_epoch_csv_is_read_back_and_analysed(self):
+        with tempfile.NamedTemporaryFile("w+") as f:
+            f.write(CSV)
+            f.flush()
+            epochs = lab_soak.read_csv(f.name)
+        ours, other = lab_soak.analyse(epochs["ours"]), lab_soak.analyse(epochs["other"])
+        self.assertEqual((ours["epochs"], ours["rss_drift"], ours["calls_per_op"], ours["latency_ns"]["p99.99_ns"]), (2, 0.0, None, 9001))
+        self.assertEqual((other["calls_per_op"], other["rss_mib"]), (0.03, 2.0))
+        self.assertEqual(lab_soak.series_of(epochs["ours"])["rss_mib"], [(1 / 60, 1.0), (2 / 60, 1.0)])
+
+    def test_an_empty_epoch_csv_is_refused(self):
+        with tempfile.NamedTemporaryFile("w+") as f, self.assertRaisesRegex(SystemExit, "no epochs"):
+            lab_soak.read_csv(f.name)
+
+    def test_a_summary_has_the_median_by_the_clock_that_fits_the_work(self):
+        runs = [run(r) for r in (10, 30, 20)] + [run(r, "f") for r in (10, 30, 20)]
+        found = lab_run.summarise(runs, ["a", "f"])
+        self.assertEqual((found["a"]["x"]["rate"], found["f"]["x"]["rate"], found["a"]["x"]["rates"]), (20, 10, [10, 30, 20]))
+
+    def test_one_failed_run_shows_instead_of_figures(self):
+        found = lab_run.summarise([run(10), {"work": "a", "peer": "x", "error": "exit -6"}], ["a"])
+        self.assertEqual(found["a"]["x"], {"error": "exit -6", "failed": 1, "runs": 2})
+
+    def test_phases_are_medians_phase_by_phase(self):
+        found = lab_run.summary([run(1, phase_rss_kib=p) for p in ([1, 20], [3, 10], [2, 30])])
+        self.assertEqual(found["phase_rss_kib"], [2, 20])
+
+    def test_a_variable_of_the_user_wins_over_a_preset_and_others_are_scrubbed(self):
+        contestant = lab_peers.Contestant("x", "/lib/x.so", {"HAKMEM_PROFILE": "speed", "HAKMEM_SS_PREWARM": "1"})
+        with mock.patch.dict(os.environ, {"HAKMEM_PROFILE": "balanced", "LD_LIBRARY_PATH": "/tmp", "EDITOR": "ed"}):
+            env = contestant.environment()
+        self.assertEqual((env["HAKMEM_PROFILE"], env["HAKMEM_SS_PREWARM"], env["LD_PRELOAD"]), ("balanced", "1", "/lib/x.so"))
+        self.assertFalse({"LD_LIBRARY_PATH", "EDITOR"} & set(env))
+
+    def test_with_takes_a_file_and_settings(self):
+        with tempfile.NamedTemporaryFile() as f:
+            found = lab_peers.with_argument(f"other={f.name},A=1,B=x=y")
+            self.assertEqual((found.name, found.path, found.env), ("other", f.name, {"A": "1", "B": "x=y"}))
+        with self.assertRaisesRegex(SystemExit, "no such file"):
+            lab_peers.with_argument("other=/nowhere/x.so")
+
+    def test_only_the_libraries_that_are_measured_are_built(self):
+        self.assertEqual(lab_peers.libraries_of(["hakmem", "hakmem-speed"]), ["libhakmem.so"])
+        self.assertEqual(lab_peers.libraries_of(["hakmem-relaxed"]), ["libhakmem-hardened.so"])
+
+    def test_each_trace_is_replayed_and_gives_its_sizes(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with self.assertRaisesRegex(SystemExit, "tools/traces"):
+                lab_main.trace_works(folder, [])
+            open(os.path.join(folder, "perl.trace"), "w").close()
+            path = "file=" + os.path.join(folder, "perl.trace")
+            self.assertEqual(lab_main.trace_works(folder, ["scale=10"]), {"replay:perl": [path, "scale=10"], "sizes:perl": [path, "scale=10"]})
+
+    def test_growth_is_the_highest_time_over_the_first(self):
+        self.assertEqual(lab_growth.growth({"1": {"ns": 10}, "4": {"ns": 25}, "16": {"ns": 20}}), 2.5)
+        self.assertIsNone(lab_growth.growth({"1": {"ns": 10}, "4": {"error": "out of memory"}}))
+        self.assertIsNone(lab_growth.growth({"1": {"ns": 10}}))
+
+    def test_growth_reaches_from_one_mebibyte_to_eight_gibibytes_and_64_threads(self):
+        wanted = lab_growth.points(8192, 64, 100)
+        self.assertEqual([x for work, x, _ in wanted if work == "heap"], [1, 4, 16, 64, 256, 1024, 4096, 8192])
+        self.assertEqual([x for work, x, _ in wanted if work == "f"], [1, 2, 4, 8, 16, 32, 64])
+        self.assertIn(("f", 64, ["threads=64", "ops=625000"]), wanted)
+
+    def test_ten_runs_are_reported_by_build(self):
+        runs = {"FAST": {"x": [run(2e6), run(4e6)]}, "Standard": {"x": [run(1e6), run(3e6)]}}
+        found = lab_mixed.summarise(runs)
+        self.assertEqual((found["FAST"]["x"]["mean"], found["Standard"]["x"]["mean"]), (3.0, 2.0))
+        titles = [title for title, _ in lab_mixed.tables({"operations": ["1", "2", "3"], "summary": found})]
+        self.assertTrue("FAST" in titles[0] and "Standard" in titles[1] and len(titles) == 2)
+
+    def test_kept_results_have_short_figures_and_no_single_runs(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "x", "works.json")
+            lab_store.keep({"format": 1, "summary": {"a": {"rate": 123456789.123, "n": 7}}, "runs": [1, 2]}, path)
+            self.assertEqual(lab_store.load_folder(os.path.dirname(path)), {"works": {"format": 1, "summary": {"a": {"rate": 123460000.0, "n": 7}}}})
+        self.assertEqual(lab_store.load_folder("/nowhere"), {})
+
+
+unittest.main()
