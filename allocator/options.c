@@ -128,7 +128,7 @@ void hak_options_read(void) {
                                .decommit = (hak_decommit)decommit,
                                .target = (size_t)target_mb * HAK_MIB,
                                .prewarm = prewarm,
-                               .huge_from = read_huge((hak_decommit)decommit),
+                               .huge_from = read_huge(lean ? (hak_decommit)decommit : HAK_DECOMMIT_OFF),
                                .os_stats = os_stats,
                                .profile = presets[preset].name};
 }

@@ -64,13 +64,14 @@ static bool reserve(hak_region *region, hak_region_kind kind, size_t size) {
                            .kind = kind,
                            .limited = hak_os_address_limit() != SIZE_MAX,
                            .index = (unsigned)(region - hak_regions)};
-    atomic_store_explicit(&region->base, base, memory_order_relaxed);
+    /* release, and that of size below: pair with the acquires in hak_region_find */
+    atomic_store_explicit(&region->base, base, memory_order_release);
     if (!hak_policy_region_born(region, size)) {
         hak_os_unmap(base, size);
         hak_os_unmap(meta, meta_size);
         return false;
     }
-    atomic_store_explicit(&region->size, size, memory_order_relaxed);
+    atomic_store_explicit(&region->size, size, memory_order_release);
     count(&hak_region_mapped, size + meta_size);
     return true;
 }

@@ -52,9 +52,12 @@ HAK_INLINE hak_region *hak_region_find(uintptr_t addr) {
     unsigned used =
         atomic_load_explicit(&hak_regions_used, memory_order_acquire); /* pairs with region.c publish */
     for (unsigned i = 0; i < used; i++) {
+        /* An entry whose region died may get another one meanwhile (size 0, base, size): base and size belong together
+         * when size is the same after base. Pairs with the releases in region.c reserve. */
         hak_region *region = &hak_regions[i];
-        if (addr - atomic_load_explicit(&region->base, memory_order_relaxed) <
-            atomic_load_explicit(&region->size, memory_order_relaxed))
+        size_t size = atomic_load_explicit(&region->size, memory_order_acquire);
+        uintptr_t base = atomic_load_explicit(&region->base, memory_order_acquire);
+        if (addr - base < size && atomic_load_explicit(&region->size, memory_order_relaxed) == size)
             return region;
     }
     return NULL;
