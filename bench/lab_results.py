@@ -36,6 +36,10 @@ STEPS = {
     "soak": (["soak", "--minutes", "{minutes}", "--os-calls", "--variants", PROFILES, "--peers", "mimalloc2"], None),
 }
 SOAK_CONTESTANTS = 4
+# What --quick adds to the commands: a later option wins over an earlier one.
+QUICK = {"mixed": ["--rounds", "2", "2000000", "400", "1"], "budget": ["--peers", "mimalloc2"], "works": ["--quick", "--peers", "mimalloc2,limit"],
+         "instructions": ["--peers", "none"], "programs": ["--quick", "--real", "sqlite3,perl", "--peers", "mimalloc2"], "growth": ["--quick"],
+         "traces": ["--quick", "--peers", "mimalloc2"], "soak": ["--minutes", "0.1", "--ops", "5000000"]}
 
 
 def arguments():
@@ -49,17 +53,22 @@ def arguments():
     p.add_argument("--minutes", type=float, default=60, help="of the soak, for each of its four contestants")
     p.add_argument("--again", action="store_true", help="also the steps whose results are of the present sources")
     p.add_argument("--page", action="store_true", help="measure nothing; make the page and the scorecard from what is there")
+    p.add_argument("--quick", action="store_true", help="a rehearsal of a few minutes: its figures say nothing")
     p.add_argument("--plan", action="store_true", help="only show the commands")
     args = p.parse_args()
     for step in args.steps:
         if step not in STEPS:
             p.error(f"unknown step {step}; known: {', '.join(STEPS)}")
+    if args.quick and args.folder == p.get_default("folder"):
+        p.error("--quick needs a --folder of its own")
     args.out, args.folder = os.path.abspath(args.out), os.path.abspath(args.folder)
     return args
 
 
 def command_of(step, args, programs):
     words = [w.format(out=args.out, rounds=args.rounds, minutes=args.minutes) for w in STEPS[step][0]]
+    if args.quick:
+        words += QUICK.get(step, [])
     others = [f"--with={other}" for other in args.others]
     return [os.path.join(lab_peers.ROOT, "tools", words[0]), f"--programs={programs}", f"--out={args.out}",
             f"--save={os.path.join(args.folder, step + '.json')}", *others, *words[1:]]
@@ -127,13 +136,18 @@ def page(results):
     return lab_page.document("hakmem: results", [f"<p>{links}</p>", *lab_page.tables(lab_score.tables(results)), *sections(results)])
 
 
+def made_of(results):
+    """{file name: text} of what is made of the results."""
+    return {"index.html": page(results), "scorecard.md": lab_score.markdown(results)} if results else {}
+
+
 def write_page(folder):
     results = lab_store.load_folder(folder)
-    for name, text in (("index.html", page(results)), ("scorecard.md", lab_score.markdown(results))):
+    for name, text in made_of(results).items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
             f.write(text)
     size = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder))
-    print(f"{folder}: index.html, scorecard.md, {len(results)} results, {size / 1024:.0f} KiB in all")
+    print(f"{folder}: {len(results)} results, index.html and scorecard.md, {size / 1024:.0f} KiB in all")
 
 
 def main():

@@ -4,11 +4,11 @@ import os
 
 
 def rounded(value, digits=5):
-    """The same with every float cut to so many significant digits."""
+    """The same with every float cut to so many significant digits, and of errors what happened, not what was printed."""
     if isinstance(value, float):
         return float(f"{value:.{digits}g}")
     if isinstance(value, dict):
-        return {k: rounded(v, digits) for k, v in value.items()}
+        return {k: v.partition(":")[0] if k == "error" else rounded(v, digits) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [rounded(v, digits) for v in value]
     return value

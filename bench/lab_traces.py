@@ -49,6 +49,8 @@ def main():
     p = lab_cli.parser("tools/traces", "Records the allocations of real programs, for tools/bench --traces.", "none", "none")
     p.add_argument("names", nargs="*", metavar="PROGRAM", help="default: all of " + ", ".join(lab_programs.prepare(None)))
     args = p.parse_args()
+    for name in args.names:
+        lab_programs.check(name, lab_programs.prepare(None))
     programs = lab_cli.programs_of(args)
     out = os.path.join(args.out, "traces")
     os.makedirs(out, exist_ok=True)

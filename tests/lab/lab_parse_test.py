@@ -142,6 +142,7 @@ class Parsing(unittest.TestCase):
             lab_store.keep({"format": 1, "summary": {"a": {"rate": 123456789.123, "n": 7}}, "runs": [1, 2]}, path)
             self.assertEqual(lab_store.load_folder(os.path.dirname(path)), {"works": {"format": 1, "summary": {"a": {"rate": 123460000.0, "n": 7}}}})
         self.assertEqual(lab_store.load_folder("/nowhere"), {})
+        self.assertEqual(lab_store.rounded({"a": {"error": "exit -6: /tmp/x: free"}}), {"a": {"error": "exit -6"}})
 
 
 unittest.main()

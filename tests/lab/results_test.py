@@ -1,0 +1,42 @@
+#!/usr/bin/env -S python3 -B
+"""results_test.py FILE...: the kept results are small, and their page and scorecard are what tools/results --page makes of them."""
+import json
+import os
+import sys
+import unittest
+
+import lab_path  # noqa: F401
+import lab_results
+
+FILES = {os.path.basename(path): path for path in sys.argv[1:] if not path.endswith("README.md")}
+del sys.argv[1:]
+
+
+def text_of(name):
+    with open(FILES[name], encoding="utf-8") as f:
+        return f.read()
+
+
+class KeptResults(unittest.TestCase):
+    def test_the_page_and_the_scorecard_are_made_of_the_results(self):
+        results = {name[:-len(".json")]: json.loads(text_of(name)) for name in sorted(FILES) if name.endswith(".json")}
+        made = lab_results.made_of(results)
+        self.assertEqual(set(FILES), {kind + ".json" for kind in results} | set(made))
+        for name, text in made.items():
+            self.assertTrue(text == text_of(name), f"docs/results/{name} is not what the results give; run tools/results --page")
+
+    def test_every_result_is_of_a_known_kind_and_says_where_it_was_made(self):
+        for name in FILES:
+            if name.endswith(".json"):
+                results = json.loads(text_of(name))
+                self.assertEqual((results["kind"] + ".json", results["kind"] in lab_results.STEPS), (name, True))
+                self.assertTrue(results["date"] and results["machine"]["cpu"] and results["machine"]["revision"])
+
+    def test_they_are_small_and_have_no_paths_of_a_machine(self):
+        self.assertLess(sum(os.path.getsize(path) for path in FILES.values()), 512 * 1024)
+        for name in FILES:
+            for path in ("/tmp/", "/root/", "/home/", "/usr/"):
+                self.assertNotIn(path, text_of(name), name)
+
+
+unittest.main()
