@@ -209,7 +209,7 @@ void hak_os_populate(uintptr_t addr, size_t size) {
     errno = saved;
 }
 
-void hak_os_scrub(uintptr_t addr, size_t size) {
+HAK_WALKER void hak_os_scrub(uintptr_t addr, size_t size) {
     unsigned char resident[1024];
     size_t step = sizeof resident * hak_os_page;
     for (size_t done = 0; done < size; done += step) {

@@ -13,6 +13,11 @@
 
 #include <string.h>
 
+/* What a reset does depends on the program before it, which is nothing that a fuzzer should see. */
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
+#endif
+
 static void forget_locks(void) {
     hak_lock *const locks[] = {&hak_cache_lock, &hak_large_lock, &hak_superslab_lock, &hak_region_lock};
     for (unsigned i = 0; i < sizeof locks / sizeof locks[0]; i++)
@@ -49,6 +54,15 @@ static void reset_regions(bool fresh) {
     }
 }
 
+/* So that the first program after the start finds what all others find. */
+static void make_regions(void) {
+    static const size_t units[HAK_REGION_KINDS] = {HAK_SUPERSLAB, HAK_GRANULE};
+    hak_region *region;
+    for (unsigned kind = 0; kind < HAK_REGION_KINDS; kind++)
+        if (hak_region_take((hak_region_kind)kind, units[kind], &region) != 0)
+            empty_region(region);
+}
+
 static void reset_counters(void) {
     _Atomic size_t *const counters[] = {
         &hak_superslabs_live,    &hak_superslab_free_dirty, &hak_superslab_live_bytes,
@@ -67,6 +81,8 @@ void hak_test_reset(bool fresh) {
     hak_os_random_fix(1);
     hak_policy_reset();
     reset_regions(fresh);
+    if (!fresh && HAK_POLICY_REGIONS_REUSABLE)
+        make_regions();
     hak_superslab_init();
     hak_large_init();
     hak_depot_init(hak_shards);
@@ -74,3 +90,7 @@ void hak_test_reset(bool fresh) {
     hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
     reset_counters();
 }
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,3 @@
+#!/bin/bash -eu
+# The same build as on OSS-Fuzz.
+exec "$SRC/hakmem/fuzz/oss-fuzz/build.sh" "$@"
