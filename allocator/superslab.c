@@ -105,9 +105,10 @@ static hak_slab *cut(hak_superslab *superslab, unsigned granules) {
 static void occupy(hak_slab *slab) {
     hak_superslab *superslab = superslab_of(slab);
     uint32_t mask = mask_of(slab), was_dirty = superslab->dirty_mask & mask;
-    if (superslab->slabs_used++ == 0)
+    if (superslab->used_mask == 0)
         add(&hak_superslabs_live, 1);
     superslab->free_mask &= ~mask;
+    superslab->used_mask |= mask;
     superslab->dirty_mask |= mask;
     sub(&hak_superslab_free_dirty, (size_t)__builtin_popcount(was_dirty) * HAK_GRANULE);
     add(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
@@ -116,15 +117,17 @@ static void occupy(hak_slab *slab) {
 
 static void vacate(hak_slab *slab) {
     hak_superslab *superslab = superslab_of(slab);
-    superslab->free_mask |= mask_of(slab);
+    superslab->used_mask &= ~mask_of(slab);
     add(&hak_superslab_free_dirty, (size_t)slab->granules * HAK_GRANULE);
     sub(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
-    if (--superslab->slabs_used == 0)
+    if (superslab->used_mask == 0)
         sub(&hak_superslabs_live, 1);
     if (HAK_POLICY_CLASS_BOUND) /* the run stays with its class: not for the order lists */
-        superslab->free_mask &= ~mask_of(slab);
-    else
+        hak_list_push(&of_class[slab->cls], &slab->link);
+    else {
+        superslab->free_mask |= mask_of(slab);
         relist(superslab);
+    }
 }
 
 static void fill_bits(hak_slab *slab) {
@@ -173,8 +176,6 @@ void hak_superslab_give_slab(hak_slab *slab) {
         hak_tag_set(slab->start, (size_t)slab->granules * HAK_GRANULE, HAK_TAG_NONE);
     slab->state = HAK_SLAB_UNUSED;
     vacate(slab);
-    if (HAK_POLICY_CLASS_BOUND)
-        hak_list_push(&of_class[slab->cls], &slab->link);
     hak_lock_give(&hak_superslab_lock);
     size_t excess = hak_release_excess();
     if (excess != 0)
@@ -262,21 +263,62 @@ static HAK_WALKER void check_slab(const hak_superslab *superslab, const hak_slab
               "slab start");
     HAK_CHECK(slab->cls >= 1 && slab->cls <= HAK_CLASSES, "slab class");
     HAK_CHECK((size_t)slab->granules * HAK_GRANULE == hak_classes[slab->cls].slab_bytes, "slab granules");
-    HAK_CHECK((superslab->free_mask & mask_of(slab)) == 0, "slab in use has free granules");
     for (unsigned i = 0; i < slab->granules; i++)
         HAK_CHECK(hak_tag_of((void *)(slab->start + i * HAK_GRANULE)) == slab->cls, "slab tag");
 }
 
-HAK_WALKER void hak_superslab_check(void) {
-    hak_lock_take(&hak_superslab_lock);
+/* What the superslabs hold in all; to be compared with the counters. */
+typedef struct totals {
+    size_t live, live_bytes, free_dirty;
+} totals;
+
+static size_t bytes_of(uint32_t mask) {
+    return (size_t)__builtin_popcount(mask) * HAK_GRANULE;
+}
+
+static HAK_WALKER void check_one(const hak_superslab *superslab, totals *sum) {
+    uint32_t used = 0;
+    for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++) {
+        const hak_slab *slab = &superslab->slabs[i];
+        if (slab->state == HAK_SLAB_UNUSED)
+            continue;
+        check_slab(superslab, slab);
+        HAK_CHECK((used & mask_of(slab)) == 0, "slabs overlap");
+        used |= mask_of(slab);
+    }
+    HAK_CHECK(used == superslab->used_mask, "granules of slabs in use");
+    HAK_CHECK((used & superslab->free_mask) == 0, "slab in use has free granules");
+    HAK_CHECK((used & ~superslab->dirty_mask) == 0, "slab in use is not dirty");
+    HAK_CHECK(superslab->order == largest_order(superslab->free_mask), "order of superslab");
+    sum->live += used != 0;
+    sum->live_bytes += bytes_of(used);
+    sum->free_dirty += bytes_of(superslab->dirty_mask & ~used);
+}
+
+static HAK_WALKER void check_lists(void) {
     for (unsigned order = 0; order < HAK_SUPERSLAB_ORDERS; order++)
-        for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next) {
-            hak_superslab *superslab = HAK_OWNER_OF(link, hak_superslab, link);
-            HAK_CHECK(superslab->order == order && largest_order(superslab->free_mask) == order,
-                      "list of superslab");
-            for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++)
-                if (superslab->slabs[i].state != HAK_SLAB_UNUSED)
-                    check_slab(superslab, &superslab->slabs[i]);
+        for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next)
+            HAK_CHECK(HAK_OWNER_OF(link, hak_superslab, link)->order == order, "list of superslab");
+    for (unsigned cls = 0; cls < HAK_TAGS; cls++)
+        for (hak_link *link = of_class[cls].next; link != &of_class[cls]; link = link->next) {
+            const hak_slab *slab = HAK_OWNER_OF(link, hak_slab, link);
+            HAK_CHECK(slab->cls == cls && slab->state == HAK_SLAB_UNUSED, "slab in the list of its class");
+            check_slab(superslab_of(slab), slab);
         }
+}
+
+HAK_WALKER void hak_superslab_check(void) {
+    totals sum = {0, 0, 0};
+    hak_lock_take(&hak_superslab_lock);
+    for (unsigned i = 0; i < atomic_load(&hak_regions_used); i++) {
+        const hak_region *region = &hak_regions[i];
+        if (region->size != 0 && region->kind == HAK_REGION_SLABS)
+            for (size_t at = 0; at < region->used; at += HAK_SUPERSLAB)
+                check_one(hak_region_record(region, region->base + at), &sum);
+    }
+    check_lists();
+    HAK_CHECK(sum.live == hak_superslabs_live, "count of superslabs in use");
+    HAK_CHECK(sum.live_bytes == hak_superslab_live_bytes, "bytes of slabs in use");
+    HAK_CHECK(sum.free_dirty == hak_superslab_free_dirty, "bytes of free granules that may be resident");
     hak_lock_give(&hak_superslab_lock);
 }

@@ -39,12 +39,13 @@ typedef struct hak_slab {
 } hak_slab;
 
 typedef struct hak_superslab {
-    hak_link link;       /* in the list of its largest free run */
-    uintptr_t start;     /* 0: never used */
-    uint32_t free_mask;  /* granules that no slab has */
+    hak_link link;   /* in the list of its largest free run */
+    uintptr_t start; /* 0: never used */
+    uint32_t
+        free_mask; /* granules that no slab has; those of a free slab that stays with its class are not free */
+    uint32_t used_mask;  /* granules of slabs in use */
     uint32_t dirty_mask; /* granules that may have resident pages */
     uint8_t order;       /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
-    uint8_t slabs_used;  /* slabs that a depot has; free slabs that stay with their class do not count */
     hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
     uint64_t bitmaps[HAK_SUPERSLAB_GRANULES][HAK_BITMAP_WORDS] __attribute__((aligned(4096)));
 } hak_superslab;
@@ -81,7 +82,7 @@ HAK_INLINE hak_slab *hak_slab_find(uintptr_t addr, unsigned cls) {
     return &superslab->slabs[(hak_slab_start(cls, addr) >> HAK_GRANULE_SHIFT) % HAK_SUPERSLAB_GRANULES];
 }
 
-/* Dies when a superslab's lists, masks and slabs disagree. Takes the lock. For tests. */
+/* Dies when a superslab's lists, masks and slabs, or the counters, disagree. Takes the lock. For tests. */
 void hak_superslab_check(void);
 
 #endif
