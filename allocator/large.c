@@ -302,9 +302,12 @@ bool hak_large_resize(void *obj, size_t size, size_t *capacity) {
             shrink(region, span, need);
     }
     if (done) {
+        bool smaller = hak_align_up(size, hak_os_page) < span->capacity;
         sub(&hak_release_large_live, span->capacity);
         span->capacity = *capacity = hak_align_up(size, hak_os_page);
         add(&hak_release_large_live, span->capacity);
+        if (smaller)
+            release_locked();
     }
     hak_lock_give(&hak_large_lock);
     return done;
