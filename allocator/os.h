@@ -98,8 +98,9 @@ bool hak_os_secure(void);
 /* The environment, NULL before libc has set it. */
 char **hak_os_environment(void);
 
-/* Debug builds: the k-th memory call from now fails (1 is the next); 0 turns it off. Returns how many calls the
- * setting before this one has seen. */
+/* Debug builds: the k-th memory call from now fails (1 is the next), with HAK_OS_FAIL_ON added every one from there on; 0 turns
+ * it off. Returns how many calls the setting before this one has seen. */
+#define HAK_OS_FAIL_ON ((uint64_t)1 << 63)
 uint64_t hak_os_fail_at(uint64_t k);
 
 #endif

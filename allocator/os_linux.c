@@ -46,7 +46,8 @@ static bool injected_failure(void) {
     if (!HAK_DEBUG_BUILD)
         return false;
     uint64_t k = atomic_load_explicit(&fail_at, memory_order_relaxed);
-    return atomic_fetch_add_explicit(&calls_seen, 1, memory_order_relaxed) + 1 == k;
+    uint64_t seen = atomic_fetch_add_explicit(&calls_seen, 1, memory_order_relaxed) + 1;
+    return k & HAK_OS_FAIL_ON ? seen >= (k & ~HAK_OS_FAIL_ON) : seen == k;
 }
 
 uint64_t hak_os_fail_at(uint64_t k) {
