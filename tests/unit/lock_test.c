@@ -1,0 +1,91 @@
+/* lock_test.c: the mutex of lock.h and, in debug builds, its ranks. */
+#include "tests/unit/unit.h"
+
+#include "allocator/lock.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+enum { THREADS = 4, ROUNDS = 50000 };
+
+static hak_lock lock = HAK_LOCK_INIT(HAK_RANK_LARGE);
+static uint64_t guarded; /* not atomic on purpose: it has the lock, or the sum is wrong */
+
+static void *count(void *unused) {
+    (void)unused;
+    for (int i = 0; i < ROUNDS; i++) {
+        errno = i;
+        hak_lock_take(&lock);
+        guarded++;
+        hak_lock_give(&lock);
+        if (errno != i)
+            return &lock;
+    }
+    return NULL;
+}
+
+static void exclusion(void **state) {
+    (void)state;
+    pthread_t threads[THREADS];
+    guarded = 0;
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, count, NULL), 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *wrong;
+        pthread_join(threads[i], &wrong);
+        assert_null(wrong);
+    }
+    assert_int_equal(guarded, (uint64_t)THREADS * ROUNDS);
+    assert_int_equal(atomic_load(&lock.word), 0);
+}
+
+static hak_lock low = HAK_LOCK_INIT(HAK_RANK_DEPOT), peer = HAK_LOCK_INIT(HAK_RANK_DEPOT),
+                high = HAK_LOCK_INIT(HAK_RANK_REGION);
+
+static void in_order(void *unused) {
+    (void)unused;
+    hak_lock_take(&low);
+    hak_lock_take(&high);
+    hak_lock_give(&high);
+    hak_lock_give(&low);
+    hak_lock_take(&high);
+    hak_lock_give(&high);
+    hak_lock_fork_begin();
+    hak_lock_take(&low);
+    hak_lock_take(&peer);
+    hak_lock_reset(&peer);
+    hak_lock_reset(&low);
+    hak_lock_fork_end();
+    hak_lock_take(&low);
+    hak_lock_give(&low);
+}
+static void out_of_order(void *unused) {
+    (void)unused;
+    hak_lock_take(&high);
+    hak_lock_take(&low);
+}
+static void two_of_a_rank(void *unused) {
+    (void)unused;
+    hak_lock_take(&low);
+    hak_lock_take(&peer);
+}
+static void not_held(void *unused) {
+    (void)unused;
+    hak_lock_give(&low);
+}
+
+static void ranks(void **state) {
+    (void)state;
+    assert_string_equal(unit_stderr_of(in_order, NULL), "");
+    unit_expect_death(out_of_order, NULL, "assertion failed: lock taken out of rank order");
+    unit_expect_death(two_of_a_rank, NULL, "assertion failed: lock taken out of rank order");
+    unit_expect_death(not_held, NULL, "assertion failed: lock given back that is not held");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SENTENCE("only one thread at a time has the lock, and errno is kept", exclusion),
+        SENTENCE("debug builds end where locks are taken out of rank order", ranks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

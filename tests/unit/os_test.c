@@ -1,0 +1,184 @@
+/* os_test.c: what os.h promises, on the running kernel. */
+#include "tests/unit/unit.h"
+
+#include "allocator/bits.h"
+#include "allocator/os.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static void page_size(void **state) {
+    (void)state;
+    assert_int_equal(hak_os_page, sysconf(_SC_PAGESIZE));
+    assert_true(hak_os_page <= HAK_GRANULE && hak_is_pow2(hak_os_page));
+}
+
+static void reserving(void **state) {
+    (void)state;
+    for (size_t align = hak_os_page; align <= 64 * HAK_MIB; align *= 2) {
+        size_t size = 3 * align;
+        uintptr_t addr = hak_os_reserve(size, align, 0);
+        assert_true(addr != 0 && addr % align == 0);
+        assert_true(hak_os_commit(addr + align, align));
+        memset((void *)(addr + align), 1, align > HAK_MIB ? HAK_MIB : align);
+        hak_os_unmap(addr, size);
+    }
+    assert_int_equal(hak_os_reserve((size_t)1 << 60, HAK_MIB, 0), 0);
+    assert_int_equal(hak_os_reserve(SIZE_MAX - HAK_MIB + 1, HAK_MIB, 0), 0);
+}
+
+static bool all_zero(uintptr_t addr, size_t size) {
+    const char *bytes = (const char *)addr;
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
+}
+
+static void zeros(void **state) {
+    (void)state;
+    uintptr_t addr = hak_os_reserve_zeros(HAK_MIB);
+    assert_true(addr != 0 && all_zero(addr, HAK_MIB));
+    assert_false(hak_os_reserve_zeros_at(addr + hak_os_page, hak_os_page)); /* taken */
+    hak_os_unmap(addr, HAK_MIB);
+    assert_true(hak_os_reserve_zeros_at(addr, HAK_MIB));
+    assert_true(all_zero(addr, HAK_MIB));
+    assert_true(hak_os_commit(addr, hak_os_page));
+    *(char *)addr = 1;
+    hak_os_unmap(addr, HAK_MIB);
+}
+
+static void purging(void **state) {
+    (void)state;
+    uintptr_t addr = hak_os_reserve(HAK_MIB, hak_os_page, 0);
+    assert_true(hak_os_commit(addr, HAK_MIB));
+    memset((void *)addr, 0x5a, HAK_MIB);
+    assert_true(hak_os_purge(addr, HAK_MIB / 2, HAK_PURGE_NOW));
+    assert_true(all_zero(addr, HAK_MIB / 2));
+    assert_int_equal(*(char *)(addr + HAK_MIB / 2), 0x5a);
+    assert_true(hak_os_purge(addr + HAK_MIB / 2, HAK_MIB / 2, HAK_PURGE_LAZY));
+    memset((void *)addr, 0x5b, HAK_MIB); /* still committed */
+    hak_os_unmap(addr, HAK_MIB);
+}
+
+static void moving(void **state) {
+    (void)state;
+    uintptr_t addr = hak_os_reserve(2 * HAK_MIB, hak_os_page, 0), to = addr + HAK_MIB;
+    assert_true(hak_os_commit(addr, 2 * HAK_MIB));
+    memset((void *)addr, 0x5a, HAK_MIB);
+    if (!hak_os_move(addr, to, HAK_MIB)) /* a kernel before 5.7: nothing has moved */
+        memcpy((void *)to, (void *)addr, HAK_MIB);
+    else
+        assert_true(all_zero(addr, HAK_MIB));
+    for (size_t i = 0; i < HAK_MIB; i++)
+        assert_int_equal(((char *)to)[i], 0x5a);
+    memset((void *)addr, 1, HAK_MIB);
+    hak_os_unmap(addr, 2 * HAK_MIB);
+}
+
+static void populating(void **state) {
+    (void)state;
+    size_t pages = 16;
+    uintptr_t addr = hak_os_reserve(pages * hak_os_page, hak_os_page, 0);
+    assert_true(hak_os_commit(addr, pages * hak_os_page));
+    hak_os_populate(addr, pages * hak_os_page);
+    unsigned char resident[16];
+    assert_int_equal(mincore((void *)addr, pages * hak_os_page, resident), 0);
+    for (size_t i = 0; i < pages; i++)
+        assert_true(resident[i] & 1);
+    assert_true(all_zero(addr, pages * hak_os_page));
+    hak_os_unmap(addr, pages * hak_os_page);
+}
+
+/* One call of each kind, which fails when `fail`. */
+static void one_of_each(bool fail) {
+    uintptr_t addr = hak_os_reserve(HAK_MIB, hak_os_page, 0);
+    for (int call = 0; call < 6; call++) {
+        (void)hak_os_fail_at(fail ? 1 : 0);
+        errno = 77;
+        uintptr_t got = call == 0   ? hak_os_reserve(HAK_MIB, hak_os_page, 0)
+                        : call == 1 ? hak_os_reserve_zeros(HAK_MIB)
+                                    : 0;
+        bool done = call == 2   ? hak_os_commit(addr, HAK_MIB)
+                    : call == 3 ? hak_os_purge(addr, HAK_MIB, HAK_PURGE_NOW)
+                    : call == 4 ? hak_os_protect(addr, HAK_MIB)
+                    : call == 5 ? hak_os_reserve_zeros_at(addr, HAK_MIB)
+                                : got != 0;
+        assert_int_equal(errno, 77);
+        assert_int_equal(done, !fail && call != 5); /* 5: taken */
+        if (got != 0)
+            hak_os_unmap(got, HAK_MIB);
+    }
+    (void)hak_os_fail_at(0);
+    hak_os_unmap(addr, HAK_MIB);
+}
+
+static void failures(void **state) {
+    (void)state;
+    one_of_each(false);
+    one_of_each(true);
+    (void)hak_os_fail_at(3);
+    uintptr_t got[4];
+    for (int i = 0; i < 4; i++)
+        got[i] = hak_os_reserve(HAK_MIB, hak_os_page, 0);
+    assert_int_equal(hak_os_fail_at(0), 4);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(got[i] == 0, i == 2);
+        if (got[i] != 0)
+            hak_os_unmap(got[i], HAK_MIB);
+    }
+}
+
+static void counters(void **state) {
+    (void)state;
+    uint64_t mmaps = hak_os_counts.mmap, munmaps = hak_os_counts.munmap, madvises = hak_os_counts.madvise,
+             mprotects = hak_os_counts.mprotect;
+    uintptr_t addr = hak_os_reserve(HAK_MIB, hak_os_page, 0);
+    assert_true(hak_os_commit(addr, HAK_MIB));
+    assert_true(hak_os_purge(addr, HAK_MIB, HAK_PURGE_NOW));
+    hak_os_unmap(addr, HAK_MIB);
+    assert_int_equal(hak_os_counts.mmap - mmaps, 1);
+    assert_int_equal(hak_os_counts.mprotect - mprotects, 1);
+    assert_int_equal(hak_os_counts.madvise - madvises, 1);
+    assert_int_equal(hak_os_counts.munmap - munmaps, 1);
+}
+
+static void randomness(void **state) {
+    (void)state;
+    unsigned char a[64], b[64], zero[64] = {0};
+    errno = 5;
+    hak_os_random(a, sizeof a);
+    hak_os_random(b, sizeof b);
+    assert_int_equal(errno, 5);
+    assert_memory_not_equal(a, b, sizeof a);
+    assert_memory_not_equal(a, zero, sizeof a);
+}
+
+static void facts(void **state) {
+    (void)state;
+    uintptr_t landmarks[HAK_OS_LANDMARKS];
+    hak_os_landmarks(landmarks);
+    for (int i = 0; i < HAK_OS_LANDMARKS; i++)
+        assert_true(landmarks[i] != 0 && landmarks[i] >> HAK_ADDRESS_BITS == 0);
+    assert_true(hak_os_cpus() >= 1);
+    assert_false(hak_os_secure());
+    assert_non_null(hak_os_environment());
+    uint64_t before = hak_os_milliseconds();
+    usleep(30000);
+    assert_true(hak_os_milliseconds() > before);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SENTENCE("the page size is the kernel's", page_size),
+        SENTENCE("address space is reserved at every alignment, and too much of it is refused", reserving),
+        SENTENCE("reserved zeros read as zero, and are not mapped over anything", zeros),
+        SENTENCE("pages that are given back at once read as zero and may be written again", purging),
+        SENTENCE("moved pages have their contents, and the old place reads as zero", moving),
+        SENTENCE("a populated range is resident and zero", populating),
+        SENTENCE("an injected failure fails that call only, and every call keeps errno", failures),
+        SENTENCE("every call is counted by its kind", counters),
+        SENTENCE("random bytes differ from call to call", randomness),
+        SENTENCE("landmarks, processors, clock and environment are there", facts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,161 @@
+/* slab_test.c: slots of one slab, by batch, against a plain array of who has which. */
+#include "tests/unit/unit.h"
+
+#include "allocator/policy.h"
+#include "allocator/slab.h"
+
+#include <string.h>
+
+enum { SLOTS_MAX = HAK_GRANULE / HAK_MIN_ALIGN };
+
+static const unsigned classes[] = {1, 2, 3, 16, 17, 40, 56, 57, 70, 76};
+
+static void expect_slot(const hak_slab *slab, void *obj) {
+    size_t offset = (uintptr_t)obj - slab->start;
+    assert_int_equal(offset % hak_classes[slab->cls].size, 0);
+    assert_true(offset / hak_classes[slab->cls].size < slab->slots);
+}
+
+/* The slab's state belongs to its depot, which is not there. */
+static void note_state(hak_slab *slab) {
+    slab->state = slab->free == 0 ? HAK_SLAB_FULL : HAK_SLAB_PARTIAL;
+}
+
+static void all_slots_once(void **state) {
+    (void)state;
+    for (size_t c = 0; c < sizeof classes / sizeof classes[0]; c++) {
+        hak_slab *slab = hak_superslab_take_slab(classes[c], 0);
+        static void *objs[SLOTS_MAX + 64];
+        static bool seen[SLOTS_MAX];
+        memset(seen, 0, sizeof seen);
+        unsigned taken = 0;
+        for (unsigned want = 1; slab->free != 0; want = want % 60 + 7) {
+            unsigned free = slab->free, got = hak_slab_take_batch(slab, objs + taken, want);
+            assert_int_equal(got, hak_min(want, free));
+            taken += got;
+            note_state(slab);
+            hak_slab_check(slab);
+        }
+        assert_int_equal(taken, slab->slots);
+        assert_int_equal(hak_slab_take_batch(slab, objs + taken, 5), 0);
+        for (unsigned i = 0; i < taken; i++) {
+            expect_slot(slab, objs[i]);
+            size_t slot = ((uintptr_t)objs[i] - slab->start) / hak_classes[slab->cls].size;
+            assert_false(seen[slot]);
+            seen[slot] = true;
+        }
+        for (unsigned i = 0; i < taken; i++) {
+            hak_slab_give(slab, objs[i]);
+            note_state(slab);
+            if (i % 16 == 0)
+                hak_slab_check(slab);
+        }
+        assert_int_equal(slab->free, slab->slots);
+        hak_superslab_give_slab(slab);
+    }
+}
+
+static void random_walk(void **state) {
+    (void)state;
+    hak_slab *slab = hak_superslab_take_slab(4, 0);
+    static void *live[SLOTS_MAX];
+    unsigned count = 0;
+    uint64_t seed = 9;
+    for (int step = 0; step < 20000; step++) {
+        if (unit_random(&seed) % 2 == 0) {
+            count += hak_slab_take_batch(slab, live + count, (unsigned)(unit_random(&seed) % 40));
+        } else
+            for (unsigned n = (unsigned)(unit_random(&seed) % 40); n != 0 && count != 0; n--) {
+                unsigned which = (unsigned)(unit_random(&seed) % count);
+                hak_slab_give(slab, live[which]);
+                live[which] = live[--count];
+            }
+        note_state(slab);
+        assert_int_equal(slab->free + count, slab->slots);
+        hak_slab_check(slab);
+    }
+}
+
+static void lowest_first(void **state) {
+    (void)state;
+    hak_slab *slab = hak_superslab_take_slab(1, 0);
+    if (hak_policy_slot_choice(slab, 64) != 0)
+        return; /* the variant draws the place */
+    void *objs[200];
+    assert_int_equal(hak_slab_take_batch(slab, objs, 200), 200);
+    for (unsigned i = 0; i < 200; i++)
+        assert_int_equal((uintptr_t)objs[i], slab->start + i * 16);
+    hak_slab_give(slab, objs[3]);
+    hak_slab_give(slab, objs[150]);
+    void *again[2];
+    assert_int_equal(hak_slab_take_batch(slab, again, 2), 2);
+    assert_ptr_equal(again[0], objs[3]);
+    assert_ptr_equal(again[1], objs[150]);
+}
+
+typedef struct crime {
+    hak_slab *slab;
+    uintptr_t obj;
+} crime;
+
+static void commit_crime(void *arg) {
+    const crime *it = arg;
+    hak_slab_give(it->slab, (void *)it->obj);
+}
+
+static void crimes(void **state) {
+    (void)state;
+    for (size_t c = 0; c < sizeof classes / sizeof classes[0]; c++) {
+        hak_slab *slab = hak_superslab_take_slab(classes[c], 0);
+        const size_t size = hak_classes[classes[c]].size;
+        void *objs[3];
+        assert_int_equal(hak_slab_take_batch(slab, objs, 3), 3);
+        uintptr_t obj = (uintptr_t)objs[1], end = slab->start + (size_t)slab->slots * size;
+        const uintptr_t interior[] = {obj + 1, obj + 8, obj + size / 2, obj + size - 1, obj - 1};
+        for (size_t i = 0; i < sizeof interior / sizeof interior[0]; i++)
+            unit_expect_death(commit_crime, &(crime){slab, interior[i]}, "interior free: free(0x");
+        if (end + size <= slab->start + hak_classes[classes[c]].slab_bytes)
+            unit_expect_death(commit_crime, &(crime){slab, end}, "interior free: free(0x"); /* the guard */
+        hak_slab_give(slab, objs[1]);
+        unit_expect_death(commit_crime, &(crime){slab, obj}, "double free: free(0x");
+    }
+}
+
+static void walk(void *slab) {
+    hak_slab_check(slab);
+}
+
+static void corruption(void **state) {
+    (void)state;
+    hak_slab *slab = hak_superslab_take_slab(7, 0);
+    void *objs[100];
+    assert_int_equal(hak_slab_take_batch(slab, objs, 100), 100);
+    hak_slab_check(slab);
+    for (unsigned word = 0; word < slab->slots / 64; word++)
+        for (unsigned bit = 0; bit < 64; bit += 7) {
+            slab->free_bits[word] ^= (uint64_t)1 << bit;
+            unit_expect_death(walk, slab, "corrupt metadata");
+            slab->free_bits[word] ^= (uint64_t)1 << bit;
+        }
+    for (unsigned bit = 0; bit < 32; bit++) {
+        slab->free ^= (uint32_t)1 << bit;
+        unit_expect_death(walk, slab, "count of free slots");
+        slab->free ^= (uint32_t)1 << bit;
+    }
+    slab->state = HAK_SLAB_FULL;
+    unit_expect_death(walk, slab, "full slab in the list");
+    slab->state = HAK_SLAB_PARTIAL;
+    slab->first = 4;
+    unit_expect_death(walk, slab, "free slot before the first free word");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SENTENCE("every slot of a slab is taken once, and comes back", all_slots_once),
+        SENTENCE("batches taken and given at random never lose or double a slot", random_walk),
+        SENTENCE("the lowest free slots are taken first, unless the variant draws them", lowest_first),
+        SENTENCE("an interior address, the guard and a free slot are crimes, by name", crimes),
+        SENTENCE("a flipped bit of a slab's bookkeeping is found", corruption),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,72 @@
+/* stats_test.c: the counters of hakmem.h and the lines on stderr. */
+#include "tests/unit/unit.h"
+
+#include "allocator/os.h"
+#include "allocator/policy.h"
+#include "allocator/stats.h"
+#include "include/hakmem.h"
+
+#include <string.h>
+
+static void follow_use(void **state) {
+    (void)state;
+    hak_stats before, during, after;
+    hak_free(hak_malloc(5000));
+    hak_stats_read(&before);
+    void *small = hak_malloc(5000), *large = hak_malloc(10 * HAK_MIB);
+    hak_stats_read(&during);
+    assert_true(during.live_large_bytes >= before.live_large_bytes + 10 * HAK_MIB);
+    assert_true(during.live_objects >= 2);
+    assert_true(during.operations > before.operations);
+    assert_true(during.mapped_bytes >= during.committed_bytes &&
+                during.committed_bytes > during.metadata_bytes);
+    assert_true(during.committed_bytes >= during.live_slab_bytes + during.live_large_bytes);
+    assert_true(during.superslabs >= 1 && during.caches == 1);
+    hak_free(small);
+    memset(large, 1, 10 * HAK_MIB);
+    hak_free(large);
+    hak_stats_read(&after);
+    if (!HAK_POLICY_CLASS_BOUND) { /* else a quarantine may hold it */
+        assert_int_equal(after.live_large_bytes, before.live_large_bytes);
+        assert_true(after.free_dirty_bytes >= 10 * HAK_MIB);
+        assert_int_equal(hak_trim(0), 1);
+        hak_stats_read(&after);
+        assert_true(after.free_dirty_bytes == 0);
+        assert_true(after.os_madvise > before.os_madvise);
+    }
+}
+
+static void report_os(void *unused) {
+    (void)unused;
+    hak_os_counts.mmap = 3;
+    hak_os_counts.munmap = 0;
+    hak_os_counts.madvise = 2;
+    hak_os_counts.mprotect = 5;
+    hak_stats_report_os();
+}
+static void report_memory(void *unused) {
+    (void)unused;
+    hak_stats_report_memory();
+}
+
+static void lines(void **state) {
+    (void)state;
+    const char *text = unit_stderr_of(report_os, NULL);
+    assert_non_null(strstr(
+        text, "hakmem: OS statistics: mmap 3, munmap 0, madvise 2, mprotect 5, total 10, operations "));
+    assert_non_null(strstr(text, "system calls per operation "));
+    assert_int_equal(text[strlen(text) - 1], '\n');
+    text = unit_stderr_of(report_memory, NULL);
+    static const char *const parts[] = {
+        "committed: ", "in slabs: ", "in large objects: ", "free, perhaps resident: ", "metadata: "};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        assert_non_null(strstr(text, parts[i]));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SENTENCE("the counters follow what is allocated, freed and trimmed", follow_use),
+        SENTENCE("the reports have every count", lines),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,246 @@
+/* superslab_test.c: slabs cut from superslabs, given back, purged; the walker runs after every step. */
+#include "tests/unit/unit.h"
+
+#include "allocator/os.h"
+#include "allocator/policy.h"
+#include "allocator/release.h"
+#include "allocator/superslab.h"
+#include "allocator/tag.h"
+
+#include <string.h>
+
+enum { SLABS = 120, STEPS = 2500 };
+
+/* A class whose slabs have `granules`. */
+static unsigned class_with(unsigned granules) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        if (hak_classes[cls].slab_bytes == granules * (unsigned)HAK_GRANULE)
+            return cls;
+    fail_msg("no class has slabs of %u granules", granules);
+    return 0;
+}
+
+static void expect_slab(const hak_slab *slab, unsigned cls, unsigned shard) {
+    assert_non_null(slab);
+    assert_int_equal(slab->cls, cls);
+    assert_int_equal(slab->shard, shard);
+    assert_int_equal(slab->start % hak_classes[cls].slab_bytes, 0);
+    assert_int_equal(slab->slots, hak_classes[cls].slots);
+    assert_int_equal(slab->free, slab->slots);
+    for (uintptr_t at = slab->start; at < slab->start + hak_classes[cls].slab_bytes; at += HAK_GRANULE) {
+        assert_int_equal(hak_tag_of((void *)at), cls);
+        assert_ptr_equal(hak_slab_find(at + 17, cls), slab);
+    }
+}
+
+static void every_class(void **state) {
+    (void)state;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        hak_slab *slab = hak_superslab_take_slab(cls, cls % 5);
+        expect_slab(slab, cls, cls % 5);
+        memset((void *)slab->start, 0x5a, (size_t)slab->slots * hak_classes[cls].size);
+        hak_superslab_check();
+        hak_superslab_give_slab(slab);
+        hak_superslab_check();
+        assert_int_equal(hak_superslabs_live, 0);
+        assert_int_equal(hak_superslab_live_bytes, 0);
+        if (!HAK_POLICY_CLASS_BOUND)
+            assert_int_equal(hak_tag_of((void *)slab->start), HAK_TAG_NONE);
+    }
+}
+
+static void random_walk(void **state) {
+    (void)state;
+    static hak_slab *slabs[SLABS];
+    uint64_t seed = 4;
+    memset(slabs, 0, sizeof slabs);
+    for (int step = 0; step < STEPS; step++) {
+        hak_slab **slab = &slabs[unit_random(&seed) % SLABS];
+        if (*slab != NULL) {
+            hak_superslab_give_slab(*slab);
+            *slab = NULL;
+        } else {
+            unsigned cls = 1 + (unsigned)(unit_random(&seed) % HAK_CLASSES);
+            *slab = hak_superslab_take_slab(cls, 0);
+            expect_slab(*slab, cls, 0);
+        }
+        if (step % 500 == 499)
+            (void)hak_superslab_purge(step % 1000 == 999 ? 0 : HAK_MIB);
+        hak_superslab_check(); /* sees overlaps, wrong tags and wrong counters */
+    }
+    for (int i = 0; i < SLABS; i++)
+        if (slabs[i] != NULL)
+            hak_superslab_give_slab(slabs[i]);
+    hak_superslab_check();
+    assert_int_equal(hak_superslab_live_bytes, 0);
+    assert_int_equal(hak_superslabs_live, 0);
+}
+
+static void taken_again(void **state) {
+    (void)state;
+    for (unsigned granules = 1; granules <= 32; granules *= 2) {
+        unsigned cls = class_with(granules);
+        hak_slab *first = hak_superslab_take_slab(cls, 0), *second = hak_superslab_take_slab(cls, 0);
+        for (int i = 0; i < 10; i++) { /* the count of superslabs stays right over many lives */
+            hak_superslab_give_slab(first);
+            hak_superslab_give_slab(second);
+            hak_superslab_check();
+            assert_int_equal(hak_superslabs_live, 0);
+            first = hak_superslab_take_slab(cls, 0);
+            second = hak_superslab_take_slab(cls, 0);
+            hak_superslab_check();
+        }
+        hak_superslab_give_slab(first);
+        hak_superslab_give_slab(second);
+    }
+}
+
+static void dense(void **state) {
+    (void)state;
+    if (HAK_POLICY_CLASS_BOUND)
+        return; /* there, free slabs wait for their class */
+    unsigned one = class_with(1);
+    hak_slab *slabs[32];
+    for (int i = 0; i < 32; i++)
+        slabs[i] = hak_superslab_take_slab(one, 0);
+    assert_int_equal(hak_superslabs_live, 1); /* 32 granules fill one superslab */
+    for (int i = 0; i < 32; i += 2)
+        hak_superslab_give_slab(slabs[i]);
+    for (unsigned granules = 2; granules <= 32; granules *= 2) { /* no such run is free in it */
+        hak_slab *slab = hak_superslab_take_slab(class_with(granules), 0);
+        assert_int_equal(hak_superslabs_live, 2);
+        hak_superslab_give_slab(slab);
+        hak_superslab_check();
+    }
+    for (int i = 0; i < 32; i += 2)
+        assert_int_equal(hak_superslab_take_slab(one, 0)->start / HAK_SUPERSLAB,
+                         slabs[1]->start / HAK_SUPERSLAB);
+    hak_superslab_check();
+}
+
+static void purged(void **state) {
+    (void)state;
+    hak_release_init(true, HAK_DECOMMIT_OFF, 0);
+    unsigned cls = class_with(4);
+    hak_slab *slabs[16];
+    for (int i = 0; i < 16; i++) {
+        slabs[i] = hak_superslab_take_slab(cls, 0);
+        memset((void *)slabs[i]->start, 0x5a, (size_t)slabs[i]->slots * hak_classes[cls].size);
+    }
+    for (int i = 0; i < 16; i++)
+        hak_superslab_give_slab(slabs[i]);
+    assert_int_equal(hak_superslab_free_dirty, 64 * HAK_GRANULE);
+    assert_int_equal(hak_superslab_purge(64 * HAK_GRANULE), 0);
+    assert_true(hak_superslab_purge(32 * HAK_GRANULE) >= 32 * HAK_GRANULE);
+    hak_superslab_check();
+    (void)hak_superslab_purge(0);
+    hak_superslab_check();
+    assert_int_equal(hak_superslab_free_dirty, 0);
+    for (int i = 0; i < 16; i++)
+        assert_int_equal(*(char *)slabs[i]->start, 0); /* a purged page reads as zero */
+}
+
+static void refused_purge(void **state) {
+    (void)state;
+    hak_slab *slab = hak_superslab_take_slab(class_with(4), 0);
+    hak_superslab_give_slab(slab);
+    size_t dirty = hak_superslab_free_dirty;
+    (void)hak_os_fail_at(1);
+    assert_int_equal(hak_superslab_purge(0), 0);
+    (void)hak_os_fail_at(0);
+    assert_int_equal(hak_superslab_free_dirty, dirty);
+    hak_superslab_check();
+    assert_int_equal(hak_superslab_purge(0), dirty);
+}
+
+static void prewarmed(void **state) {
+    (void)state;
+    assert_true(hak_superslab_prewarm(3));
+    hak_superslab_check();
+    assert_int_equal(hak_superslab_free_dirty, 3 * HAK_SUPERSLAB);
+    assert_int_equal(hak_superslabs_live, 0);
+    uint64_t calls = hak_os_counts.mmap + hak_os_counts.mprotect;
+    hak_slab *slab = hak_superslab_take_slab(class_with(1), 0);
+    hak_superslab_check();
+    assert_int_equal(hak_superslab_free_dirty, 3 * HAK_SUPERSLAB - HAK_GRANULE);
+    if (!HAK_POLICY_CLASS_BOUND) /* else the policy may want memory of its own for a slab */
+        assert_int_equal(hak_os_counts.mmap + hak_os_counts.mprotect, calls);
+    hak_superslab_give_slab(slab);
+    assert_int_equal(hak_superslab_purge(0), 3 * HAK_SUPERSLAB);
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON);
+    assert_false(hak_superslab_prewarm(100));
+    (void)hak_os_fail_at(0);
+    hak_superslab_check();
+}
+
+static void refusals(void **state) {
+    (void)state;
+    for (uint64_t k = 1;; k++) {
+        hak_test_reset(true);
+        (void)hak_os_fail_at(k);
+        hak_slab *slab = hak_superslab_take_slab(class_with(2), 0);
+        if (hak_os_fail_at(0) < k)
+            break;
+        hak_superslab_check();
+        if (slab == NULL)
+            slab = hak_superslab_take_slab(class_with(2), 0);
+        expect_slab(slab, class_with(2), 0);
+        hak_superslab_check();
+    }
+}
+
+static void give_live(void *slab) {
+    ((hak_slab *)slab)->free--;
+    hak_superslab_give_slab(slab);
+}
+static void walk(void *unused) {
+    (void)unused;
+    hak_superslab_check();
+}
+static void take_64k(void *unused) {
+    (void)unused;
+    (void)hak_superslab_take_slab(class_with(1), 0);
+}
+
+static void corruption(void **state) {
+    (void)state;
+    hak_slab *slab = hak_superslab_take_slab(class_with(2), 0);
+    hak_superslab *superslab = (hak_superslab *)hak_align_down((uintptr_t)slab, 4096);
+    unit_expect_death(give_live, slab, "a slab with live objects was given back");
+    for (unsigned bit = 0; bit < 32;
+         bit++) { /* each bit of the masks that says something about a slab in use */
+        superslab->used_mask ^= (uint32_t)1 << bit;
+        unit_expect_death(walk, NULL, "granules of slabs in use");
+        superslab->used_mask ^= (uint32_t)1 << bit;
+    }
+    superslab->order ^= 1;
+    unit_expect_death(walk, NULL, "corrupt metadata");
+    superslab->order ^= 1;
+    slab->start += HAK_GRANULE;
+    unit_expect_death(walk, NULL, "slab start");
+    slab->start -= HAK_GRANULE;
+    hak_tag_set(slab->start, HAK_GRANULE, HAK_TAG_NONE);
+    unit_expect_death(walk, NULL, "slab tag");
+    hak_tag_set(slab->start, HAK_GRANULE, slab->cls);
+    uint32_t mask = superslab->free_mask;
+    superslab->free_mask = superslab->dirty_mask = 0; /* the list says that there is a free run */
+    unit_expect_death(take_64k, NULL, "superslab in a list of free runs has none");
+    superslab->free_mask = mask;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SENTENCE("a slab of every class is aligned, tagged, found and given back", every_class),
+        SENTENCE("slabs of random classes, taken and given back, never overlap", random_walk),
+        SENTENCE("slabs that come and go many times leave every counter right", taken_again),
+        SENTENCE(
+            "a run that is large enough is found where there is one, and a new superslab taken where not",
+            dense),
+        SENTENCE("a purge gives free pages back until so many are left", purged),
+        SENTENCE("a purge that the OS refuses changes nothing", refused_purge),
+        SENTENCE("prewarmed superslabs are resident, counted, and used first", prewarmed),
+        SENTENCE("a refusal of the OS at any step leaves everything consistent", refusals),
+        SENTENCE("a slab with live objects, or a corrupt descriptor, ends the process", corruption),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
