@@ -1,0 +1,91 @@
+/* mutex.pml: allocator/lock.h and lock.c: a mutex of one word (0 free, 1 taken, 2 taken and somebody may sleep) over a futex.
+ * Three threads of two rounds each, without the loop that spins before it sleeps. Holds: mutual exclusion; nobody sleeps for ever.
+ *
+ * Mutants: UNLOCK_STORES_ZERO_WITHOUT_WAKE, SLEEPS_AS_ONE, SLEEPS_WITHOUT_LOOKING */
+#define THREADS 3
+#define ROUNDS  2
+
+byte word = 0;
+byte inside = 0;
+bool sleeping[THREADS];
+
+/* FUTEX_WAIT: sleeps only if the word still has the value, in one step; FUTEX_WAKE: wakes one of those who sleep. */
+inline futex_wait(me, value) {
+    atomic {
+#ifdef SLEEPS_WITHOUT_LOOKING
+        sleeping[me] = true
+#else
+        if
+        :: word == value -> sleeping[me] = true
+        :: else -> skip
+        fi
+#endif
+    };
+    !sleeping[me] /* blocks until somebody wakes this thread */
+}
+
+inline futex_wake() {
+    atomic {
+        if
+        :: sleeping[0] -> sleeping[0] = false
+        :: sleeping[1] -> sleeping[1] = false
+        :: sleeping[2] -> sleeping[2] = false
+        :: else -> skip
+        fi
+    }
+}
+
+inline take(me) {
+    atomic { /* compare and exchange 0 -> 1 */
+        if
+        :: word == 0 -> word = 1; got = true
+        :: else -> got = false
+        fi
+    };
+    do
+    :: got -> break
+    :: else ->
+#ifdef SLEEPS_AS_ONE
+        atomic { old = word; word = 1 };
+#else
+        atomic { old = word; word = 2 }; /* exchange */
+#endif
+        if
+        :: old == 0 -> got = true
+#ifdef SLEEPS_AS_ONE
+        :: else -> futex_wait(me, 1)
+#else
+        :: else -> futex_wait(me, 2)
+#endif
+        fi
+    od
+}
+
+inline give() {
+    atomic { old = word; word = 0 }; /* exchange */
+#ifndef UNLOCK_STORES_ZERO_WITHOUT_WAKE
+    if
+    :: old == 2 -> futex_wake()
+    :: else -> skip
+    fi
+#endif
+}
+
+proctype thread(byte me) {
+    byte round = 0, old = 0;
+    bool got = false;
+    do
+    :: round == ROUNDS -> break
+    :: else ->
+        take(me);
+        inside++;
+        assert(inside == 1);
+        inside--;
+        give();
+        round++
+    od
+}
+
+init {
+    atomic { run thread(0); run thread(1); run thread(2) }
+}
