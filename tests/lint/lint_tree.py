@@ -13,7 +13,7 @@ SKIPPED = {".git", "third_party", "out", "__pycache__", "node_modules"}
 C_STANDARD = set("""assert ctype errno float inttypes iso646 limits math setjmp stdalign stdarg stdatomic stdbool stddef
     stdint stdio stdlib stdnoreturn string time uchar wchar""".split())
 COMPILER = {"immintrin", "x86intrin", "arm_neon", "cpuid"}
-COMMON_NAMES = {"BUILD.bazel", "README.md", "__init__.py"}
+COMMON_NAMES = {"BUILD.bazel", "README.md", "__init__.py", "build.sh"}
 
 
 def tree(root):
