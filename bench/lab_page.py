@@ -4,7 +4,7 @@ import math
 
 from lab_stats import geometric_mean
 
-COLOURS = ["#0b6e4f", "#c1272d", "#8a8a8a", "#3066be", "#e08e1d", "#7b4bb7", "#2aa7a0", "#b0588e", "#5c6b2f", "#444444"]
+COLOURS = ["#b0588e", "#5c6b2f", "#a9733d", "#d3b417", "#1f2a6b", "#94c23d"]  # for allocators that are not KNOWN
 STYLE = """body{font:15px/1.45 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:.5em 0 2em}td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}
 td:first-child,th:first-child{text-align:left}h2{margin-top:2em}svg{max-width:100%;height:auto}
@@ -15,8 +15,14 @@ def esc(text):
     return html.escape(str(text))
 
 
+# An allocator has the same colour in every plot.
+KNOWN = {"hakmem": "#0b6e4f", "hakmem-speed": "#59b48e", "hakmem-hardened": "#c1272d", "hakmem-relaxed": "#ec8f86", "glibc": "#8a8a8a",
+         "mimalloc2": "#3066be", "jemalloc": "#e08e1d", "gperftools": "#7b4bb7", "scudo": "#2aa7a0", "limit": "#444444", "mimalloc3": "#7fa8ea"}
+
+
 def colour(peers, peer):
-    return COLOURS[peers.index(peer) % len(COLOURS)]
+    others = [p for p in peers if p not in KNOWN]
+    return KNOWN.get(peer) or COLOURS[others.index(peer) % len(COLOURS)]
 
 
 def table(rows):
@@ -34,11 +40,12 @@ def text(x, y, what, anchor="start", fill="#222"):
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}">{esc(what)}</text>'
 
 
-def legend(peers, x, y, step=110):
+def legend(peers, x, y):
     parts = []
-    for i, peer in enumerate(peers):
-        parts.append(f'<rect x="{x + i * step}" y="{y - 10}" width="10" height="10" fill="{colour(peers, peer)}"/>')
-        parts.append(text(x + i * step + 14, y, peer))
+    for peer in peers:
+        parts.append(f'<rect x="{x}" y="{y - 10}" width="10" height="10" fill="{colour(peers, peer)}"/>')
+        parts.append(text(x + 14, y, peer))
+        x += 30 + 7 * len(peer)
     return parts
 
 
@@ -54,9 +61,9 @@ def bars(summary, peers, base, cap=4.0):
 
 def bars_of(summary, peers, base, cap):
     group, height, left = 14 * len(peers) + 16, 260, 40
-    width = max(left + group * WORKS_PER_PLOT + 10, 120 * len(peers))
+    width = max(left + group * WORKS_PER_PLOT + 10, left + sum(30 + 7 * len(p) for p in peers))
     scale = height / cap
-    parts = legend(peers, left, 16, width / len(peers))
+    parts = legend(peers, left, 16)
     for tick in range(int(cap) + 1):
         y = 30 + height - tick * scale
         parts.append(f'<line x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="{"#888" if tick == 1 else "#ddd"}"/>')
@@ -69,7 +76,8 @@ def bars_of(summary, peers, base, cap):
             if rate and reference:
                 parts += bar(left + g * group + 8 + 14 * i, rate / reference, cap, 30 + height, scale,
                              colour(peers, peer), f"{peer} on {work}")
-    return svg(width, height + 60, parts)
+    parts.append(text(width, 30 + height + 34, f"speed, 1 = {base}", "end"))
+    return svg(width, height + 70, parts)
 
 
 def bar(x, ratio, cap, floor, scale, fill, title):
@@ -96,11 +104,16 @@ def memory_against_speed(summary, peers, base):
     at = lambda p: (60 + p[0] / top_x * 600, 320 - p[1] / top_y * 290)
     parts = ['<line x1="60" x2="670" y1="320" y2="320" stroke="#888"/><line x1="60" x2="60" y1="20" y2="320" stroke="#888"/>',
              text(670, 340, f"speed, 1 = {base} (right is faster)", "end"), text(64, 16, f"peak memory, 1 = {base} (down is smaller)")]
-    for peer, point in points.items():
+    labels = []
+    for peer, point in sorted(points.items(), key=lambda item: item[1]):
         x, y = at(point)
+        free = y + 4
+        while any(abs(free - other) < 13 and abs(x - left) < 190 for left, other in labels):
+            free -= 13
+        labels.append((x, free))
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{colour(peers, peer)}"><title>{esc(peer)}: '
                      f'{point[0]:.2f} speed, {point[1]:.2f} memory</title></circle>')
-        parts.append(text(x + 9, y + 4, f"{peer} {point[0]:.2f} / {point[1]:.2f}"))
+        parts.append(text(x + 9, free, f"{peer} {point[0]:.2f} / {point[1]:.2f}"))
     return svg(860, 350, parts)
 
 
@@ -113,7 +126,7 @@ def lines(series, x_title, y_title, doubling=False):
         return ""
     low, high, top = min(x for x, _ in points), max(x for x, _ in points), max(y for _, y in points) * 1.1 or 1
     place = lambda x, y: (60 + (stretch(x) - low) / ((high - low) or 1) * (width - 80), 30 + height - y / top * height)
-    parts = legend(names, 60, 16, (width - 60) / len(names))
+    parts = legend(names, 60, 16)
     for i in range(5):
         y = 30 + height - height * i / 4 / 1.1
         parts.append(f'<line x1="60" x2="{width - 20}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
@@ -123,6 +136,8 @@ def lines(series, x_title, y_title, doubling=False):
     for name, line in series.items():
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(x, y) for x, y in line))
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour(names, name)}" stroke-width="1.6"/>')
+    ends = () if doubling else ((60, f"{low:.3g}", "start"), (width - 20, f"{high:.3g}", "end"))
+    parts += [text(x, height + 44, what, anchor) for x, what, anchor in ends]
     parts += [text(width - 20, height + 60, x_title, "end"), text(60, height + 60, y_title)]
     return svg(width, height + 72, parts)
 
