@@ -53,12 +53,17 @@ def trace_works(folder, common):
             for kind in lab_run.TRACE_WORKS for f in files}
 
 
+OS_CALLS_SCALE = "scale=5"  # percent: strace stops the program at each call, and some allocators make one in every operation
+
+
 def os_calls(programs, contestants, works, extra):
     out = {}
     for work in works:
         for c in contestants.values():
             if c.name != "limit" or work in lab_run.LIMIT_WORKS:
-                out.setdefault(work, {})[c.name] = lab_run.count_os_calls(lab_run.command_of(programs, work, extra), c)
+                print(f"counting the system calls of {work} on {c.name}", file=sys.stderr, flush=True)
+                command = lab_run.command_of(programs, work, extra) + [OS_CALLS_SCALE]
+                out.setdefault(work, {})[c.name] = lab_run.count_os_calls(command, c)
     return out
 
 
@@ -66,6 +71,11 @@ def os_call_rows(counts, peers):
     cell = lambda found: f"{found['calls_per_op']:.1e}" if "calls_per_op" in found else "-"
     return [["OS calls per operation"] + peers] + [[work] + [cell(by_peer.get(p, {})) for p in peers]
                                                    for work, by_peer in counts.items()]
+
+
+def os_call_tables(results):
+    found = results.get("os_calls")
+    return [("System calls in the measured part, over a twentieth of the work", os_call_rows(found, results["peers"]))] if found else []
 
 
 def measure_works(args, programs, contestants):
@@ -81,7 +91,7 @@ def measure_works(args, programs, contestants):
     tables = lab_table.all_tables(results)
     if args.os_calls:
         results["os_calls"] = os_calls(programs, contestants, works, extra)
-        tables.append(("System calls in the measured part", os_call_rows(results["os_calls"], results["peers"])))
+        tables += os_call_tables(results)
     return results, tables
 
 

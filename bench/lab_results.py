@@ -13,6 +13,7 @@ import time
 
 import lab_count
 import lab_growth
+import lab_main
 import lab_mixed
 import lab_page
 import lab_peers
@@ -115,7 +116,7 @@ def run_step(step, args, programs):
 def sections(results):
     """Parts of the page: plots and tables of each kind of results that is there."""
     makers = {
-        "works": lambda r: lab_page.comparison(r) + lab_page.tables(lab_table.all_tables(r)),
+        "works": lambda r: lab_page.comparison(r) + lab_page.tables(lab_table.all_tables(r) + lab_main.os_call_tables(r)),
         "mixed": lambda r: lab_page.tables(lab_mixed.tables(r)),
         "budget": lambda r: lab_page.tables([("System calls of random_mixed " + " ".join(r["operations"]), lab_mixed.budget_rows(r["summary"]))]),
         "instructions": lambda r: lab_page.tables([lab_count.table(r["summary"])]),

@@ -54,40 +54,45 @@ def best(results, work):
     return max(rates.items(), key=lambda item: item[1]) if rates else ("-", None)
 
 
-def at_least(results, what, target, measured):
+def at_least(what, target, measured):
     return row(what, f"at least {target:.2f}", measured, measured is not None and measured >= target)
 
 
 def speed_rows(results):
     for work, target in AHEAD.items():
         name, reference = best(results, work)
-        yield at_least(results, f"work {work}, ratio to the best Debian peer ({name})", target, quotient(rate(results, work, "hakmem"), reference))
+        ratio = quotient(rate(results, work, "hakmem"), reference)
+        yield at_least(f"work {work}, ratio to the best Debian peer ({name})", target, ratio)
     for work in AHEAD_OF_ALL:
         name, reference = best(results, work)
         ratio = quotient(rate(results, work, "hakmem"), reference)
         yield row(f"{work}, ratio to the best Debian peer ({name})", "above 1", ratio, ratio and ratio > 1)
     for work, target in OF_LIMIT.items():
-        yield at_least(results, f"work {work}, fraction of the limit allocator", target, quotient(rate(results, work, "hakmem"), rate(results, work, "limit")))
+        ratio = quotient(rate(results, work, "hakmem"), rate(results, work, "limit"))
+        yield at_least(f"work {work}, fraction of the limit allocator", target, ratio)
     for pattern in ("lifo 64 B", "mixed"):
         count = value(results, "instructions", "hakmem", pattern)
-        yield row(f"instructions of a malloc and free pair, {pattern}", f"at most {PAIR_INSTRUCTIONS}", count, count and count <= PAIR_INSTRUCTIONS, "{:.1f}")
+        yield row(f"instructions of a malloc and free pair, {pattern}", f"at most {PAIR_INSTRUCTIONS}", count,
+                  count and count <= PAIR_INSTRUCTIONS, "{:.1f}")
 
 
 def hardened_rows(results):
     for variant, targets in (("hakmem-hardened", HARDENED), ("hakmem-relaxed", RELAXED)):
         for work, target in targets.items():
-            yield at_least(results, f"{variant}, work {work}, ratio to scudo", target, quotient(rate(results, work, variant), rate(results, work, "scudo")))
+            ratio = quotient(rate(results, work, variant), rate(results, work, "scudo"))
+            yield at_least(f"{variant}, work {work}, ratio to scudo", target, ratio)
     ratios = [quotient(rate(results, w, "hakmem-hardened"), rate(results, w, "hardened_malloc")) for w in AHEAD]
     lowest = min((r for r in ratios if r), default=None)
-    yield at_least(results, "hakmem-hardened, ratio to hardened_malloc, lowest of all works", HARDENED_MALLOC, lowest)
+    yield at_least("hakmem-hardened, ratio to hardened_malloc, lowest of all works", HARDENED_MALLOC, lowest)
     mean = programs_mean(results, "hakmem-hardened", "hakmem")
-    yield row("hakmem-hardened, real programs, CPU time relative to the speed variant", f"at most {PROGRAMS_HARDENED}", mean, mean and mean <= PROGRAMS_HARDENED, "{:.3f}")
+    yield row("hakmem-hardened, real programs, CPU time relative to the speed variant", f"at most {PROGRAMS_HARDENED}", mean,
+              mean and mean <= PROGRAMS_HARDENED, "{:.3f}")
 
 
 def programs_mean(results, peer, base):
     """Geometric mean of CPU time relative to `base`; None unless both ran every program."""
-    pairs = [(by_peer.get(peer, {}).get("cpu_s"), by_peer.get(base, {}).get("cpu_s")) for by_peer in results.get("programs", {}).get("summary", {}).values()]
-    ratios = [quotient(a, b) for a, b in pairs]
+    ratios = [quotient(by_peer.get(peer, {}).get("cpu_s"), by_peer.get(base, {}).get("cpu_s"))
+              for by_peer in results.get("programs", {}).get("summary", {}).values()]
     return geometric_mean(ratios) if ratios and all(ratios) else None
 
 
@@ -95,7 +100,8 @@ def programs_rows(results):
     for peer in DEBIAN:
         mean = programs_mean(results, "hakmem", peer)
         if mean or peer != "mimalloc3":
-            yield row(f"real programs, CPU time relative to {peer}, geometric mean", "below 1", mean, mean and mean < 1, "{:.3f}")
+            yield row(f"real programs, CPU time relative to {peer}, geometric mean", "below 1", mean, mean and mean < 1,
+                      "{:.3f}")
 
 
 def memory_rows(results):
@@ -104,21 +110,31 @@ def memory_rows(results):
         ours = by_peer.get("hakmem", {})
         if lowest:
             found = ours.get("hwm_kib")
-            yield row(f"work {work}, peak RSS in MiB", f"at most {lowest / 1024:.1f}", found and found / 1024, found and found <= lowest, "{:.1f}")
-        phases = [by_peer[p]["phase_rss_kib"] for p in LEAN_PEERS if "phase_rss_kib" in by_peer.get(p, {})]
-        for i, (least, found) in enumerate(zip(map(min, zip(*phases)), ours.get("phase_rss_kib", [])) if work == "frag" else ()):
-            yield row(f"work frag, RSS in MiB after phase {i + 1}", f"at most {least / 1024:.1f}", found / 1024, found <= least, "{:.1f}")
+            yield row(f"work {work}, peak RSS in MiB", f"at most {lowest / 1024:.1f}", found and found / 1024,
+                      found and found <= lowest, "{:.1f}")
+        if work == "frag":
+            yield from phase_rows(by_peer, ours.get("phase_rss_kib", []))
+
+
+def phase_rows(by_peer, ours):
+    phases = [by_peer[p]["phase_rss_kib"] for p in LEAN_PEERS if "phase_rss_kib" in by_peer.get(p, {})]
+    for i, (least, found) in enumerate(zip(map(min, zip(*phases)), ours)):
+        yield row(f"work frag, RSS in MiB after phase {i + 1}", f"at most {least / 1024:.1f}", found / 1024, found <= least,
+                  "{:.1f}")
 
 
 def seed_rows(results):
     peer = value(results, "mixed", "Standard", "mimalloc2") or {}
     for name in ("hakmem", "hakmem-speed"):
         ours = value(results, "mixed", "Standard", name) or {}
-        yield at_least(results, f"{name}, random_mixed, mean of ten runs, ratio to mimalloc2", 1.0, quotient(ours.get("mean"), peer.get("mean")))
+        ratio = quotient(ours.get("mean"), peer.get("mean"))
+        yield at_least(f"{name}, random_mixed, mean of ten runs, ratio to mimalloc2", 1.0, ratio)
         reference, cv = peer.get("cv"), ours.get("cv") if peer else None
-        yield row(f"{name}, CV of ten runs, percent", f"at most mimalloc2's {reference or 0:.2f}", cv, cv is not None and cv <= reference)
+        yield row(f"{name}, CV of ten runs, percent", f"at most mimalloc2's {reference or 0:.2f}", cv,
+                  cv is not None and cv <= reference)
         calls = value(results, "budget", name, "own_per_op")
-        yield row(f"{name}, OS calls per operation, by its own count", f"at most {OS_CALLS:.0e}", calls, calls is not None and calls <= OS_CALLS, "{:.1e}")
+        yield row(f"{name}, OS calls per operation, by its own count", f"at most {OS_CALLS:.0e}", calls,
+                  calls is not None and calls <= OS_CALLS, "{:.1e}")
     for name in ("hakmem", "hakmem-speed", "hakmem-hardened"):
         yield from soak_rows(results, name)
 
@@ -131,7 +147,8 @@ def soak_rows(results, name):
         return
     cv, peer = found.get("cv"), value(results, "soak", "mimalloc2", "cv")
     target = f"at most {SOAK_CV[name]}" + (f", or below mimalloc2's {peer:.2f}" if peer else "")
-    yield row(f"{name}, soak, CV in percent", target, cv, cv is not None and (cv <= SOAK_CV[name] or (peer is not None and cv < peer)))
+    met = cv is not None and (cv <= SOAK_CV[name] or (peer is not None and cv < peer))
+    yield row(f"{name}, soak, CV in percent", target, cv, met)
 
 
 def growth_rows(results):
@@ -139,10 +156,13 @@ def growth_rows(results):
         for work, title in lab_growth.TITLES.items():
             by_x = value(results, "growth", work, name)
             measured = lab_growth.growth(by_x) if by_x else None
-            yield row(f"{name}, growth of time per operation: {title}", f"at most {GROWTH}", measured, measured and measured <= GROWTH)
-        shares = [f["metadata_share"] for x, f in (value(results, "growth", "heap", name) or {}).items() if float(x) >= METADATA_FROM and "metadata_share" in f]
+            yield row(f"{name}, growth of time per operation: {title}", f"at most {GROWTH}", measured,
+                      measured and measured <= GROWTH)
+        heap = value(results, "growth", "heap", name) or {}
+        shares = [f["metadata_share"] for x, f in heap.items() if float(x) >= METADATA_FROM and "metadata_share" in f]
         highest = max(shares, default=None)
-        yield row(f"{name}, metadata from {METADATA_FROM} MiB on, percent of live bytes", f"at most {METADATA[name]}", highest, highest and highest <= METADATA[name])
+        yield row(f"{name}, metadata from {METADATA_FROM} MiB on, percent of live bytes", f"at most {METADATA[name]}", highest,
+                  highest and highest <= METADATA[name])
 
 
 GROUPS = [("Speed variant", speed_rows), ("Hardened variant", hardened_rows), ("Real programs", programs_rows),
