@@ -1,9 +1,9 @@
 /* canary.h: eight bytes from the first byte after the requested size on, which only an overflow changes.
  *
- *   | requested bytes ........ | 1 0 x x x x x x | zeros to the end of the slot |
+ *   | requested bytes ........ | y 0 x x x x x x | zeros to the end of the slot |
  *
- * Keyed per process and different at each address. Its first byte is never zero, so that one NUL too many shows; its second
- * is zero, so that a string that runs on stops there and does not print the rest. The store is not aligned and
+ * Keyed per process and different at each address. Its first byte is 0x80 to 0xbf, so that one NUL, one 0xff or one letter too
+ * many always shows; its second is zero, so that a string that runs on stops there and does not print the rest. The store is not aligned and
  * costs one instruction. Large objects have one where their last page has room; else the guard begins right there. */
 #ifndef HAK_CANARY_H
 #define HAK_CANARY_H
@@ -16,7 +16,7 @@ typedef uint64_t hak_unaligned64 __attribute__((aligned(1), may_alias));
 HAK_INLINE uint64_t hak_canary_at(const void *end) {
     uint64_t mixed = ((uintptr_t)end ^ hak_hardening.canary_mask) * hak_hardening.canary_multiplier;
     mixed ^= mixed >> 29;
-    return (mixed & ~(uint64_t)0xff00) | 1;
+    return (mixed & ~(uint64_t)0xffc0) | 0x80;
 }
 
 HAK_INLINE void hak_canary_set(void *obj, size_t size) {

@@ -99,14 +99,36 @@ static void check_slot_canary(const matter *m, hak_place *place) {
         overflow(m, bad);
 }
 
-static bool judge_slot(void **obj, unsigned cls, hak_claim claim, const matter *m) {
+/* The slot before shows damage at its end. Its owner may free or resize it just now: only what is wrong three times, with
+ * the same record, is wrong. */
+static void check_neighbour(const matter *m, hak_place place) {
+    const char *neighbour = (const char *)m->addr - place.size;
+    uint32_t word = 0;
+    for (int i = 0; i < 3; i++) {
+        word = place.slot == 0 ? 0 : hak_record_load(place.record - 1);
+        if (hak_record_state(word) != HAK_SLOT_LIVE || hak_canary_intact(neighbour, hak_record_size(word)) ||
+            hak_record_load(place.record - 1) != word)
+            return;
+    }
+    matter its = *m;
+    its.addr = (uintptr_t)neighbour;
+    report(&its, HAK_CRIME_OVERFLOW, HAK_CHECK_NEIGHBOURS,
+           "bytes past the end of the object before were overwritten",
+           hak_canary_find(neighbour, hak_record_size(word)));
+}
+
+static void *judge_slot(void *obj, unsigned cls, hak_claim claim, const matter *m) {
     hak_place place;
     if (!slot_is_live(m, cls, &place))
-        return false;
+        return NULL;
     uint32_t word = hak_record_load(place.record);
     check_claim(m, claim, word, hak_record_size(word));
     check_slot_canary(m, &place);
-    return hak_hardened_retire(obj, cls, place, hak_record_size(word), claim.call);
+    if (hak_hardening.neighbours)
+        check_neighbour(m, place);
+    if (hak_hardening.zero)
+        return hak_harden_free_zeroed(obj, cls, place.record, claim.call);
+    return hak_harden_free_turn(obj, cls, place.record);
 }
 
 void hak_judge_reuse(void *obj, unsigned cls, uintptr_t caller) {
@@ -126,24 +148,8 @@ void hak_judge_reuse(void *obj, unsigned cls, uintptr_t caller) {
         report(&m, HAK_CRIME_WRITE, HAK_CHECK_WRITE, "bytes of a freed object were overwritten", bad);
 }
 
-/* Its owner may free or resize it just now: only what is wrong twice, with the same record, is wrong. */
-void hak_judge_neighbour(hak_place place, const void *obj, const char *call, uintptr_t caller) {
-    const char *neighbour = (const char *)obj - place.size;
-    matter m = {call, (uintptr_t)obj, caller, NULL};
-    for (int i = 0; i < 3; i++) {
-        uint32_t word = hak_record_load(place.record - 1);
-        if (hak_record_state(word) != HAK_SLOT_LIVE || hak_canary_intact(neighbour, hak_record_size(word)) ||
-            hak_record_load(place.record - 1) != word)
-            return;
-    }
-    uint32_t size = hak_record_size(hak_record_load(place.record - 1));
-    m.addr = (uintptr_t)neighbour;
-    report(&m, HAK_CRIME_OVERFLOW, HAK_CHECK_NEIGHBOURS,
-           "bytes past the end of the object before were overwritten", hak_canary_find(neighbour, size));
-}
-
-void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call, uintptr_t caller) {
-    matter m = {call, (uintptr_t)obj, caller, NULL};
+void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call) {
+    matter m = {call, (uintptr_t)obj, 0, NULL};
     const unsigned char *slack = (const unsigned char *)obj + size + HAK_CANARY_BYTES;
     const unsigned char *bad = hak_wipe_find(slack, room - size - HAK_CANARY_BYTES);
     if (bad != NULL)
@@ -153,11 +159,11 @@ void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call
 
 /* Sampled objects. --------------------------------------------------------------------------------------- */
 
-static bool judge_sampled(hak_claim claim, const matter *m, uintptr_t caller) {
+static void judge_sampled(hak_claim claim, const matter *m, uintptr_t caller) {
     hak_sample *sample = hak_sample_find((void *)m->addr);
     if (sample == NULL) {
         inside(m);
-        return false;
+        return;
     }
     uint32_t word = sample->word;
     if (hak_record_state(word) != HAK_SLOT_LIVE ||
@@ -165,7 +171,7 @@ static bool judge_sampled(hak_claim claim, const matter *m, uintptr_t caller) {
                                      (word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_FREED, false,
                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         not_live(m, word);
-        return false;
+        return;
     }
     check_claim(m, claim, word, sample->size);
     const void *bad = hak_sample_overflow(sample);
@@ -175,7 +181,6 @@ static bool judge_sampled(hak_claim claim, const matter *m, uintptr_t caller) {
     else if (bad != NULL)
         overflow(m, bad);
     hak_sample_give(sample, caller);
-    return false;
 }
 
 /* Large objects. ----------------------------------------------------------------------------------------- */
@@ -271,19 +276,20 @@ bool hak_judge_large_free(void *obj, size_t capacity) {
 
 /* All kinds. --------------------------------------------------------------------------------------------- */
 
-bool hak_judge_free(void **obj, unsigned tag, hak_claim claim, uintptr_t caller) {
-    if (*obj == NULL)
-        return true; /* the core's own affair */
-    matter m = {claim.call, (uintptr_t)*obj, caller, NULL};
+void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller) {
+    if (obj == NULL)
+        return NULL;
+    matter m = {claim.call, (uintptr_t)obj, caller, NULL};
+    hak_located found;
     if (tag - 1u < HAK_CLASSES)
         return judge_slot(obj, tag, claim, &m);
     if (tag == HAK_TAG_LARGE)
-        return large_live(&m, claim, true) != NULL;
-    hak_located found;
+        return large_live(&m, claim, true) != NULL ? obj : NULL;
     if (hak_sample_locate(m.addr, &found))
-        return judge_sampled(claim, &m, caller);
-    judge_untagged(&m);
-    return false;
+        judge_sampled(claim, &m, caller);
+    else
+        judge_untagged(&m);
+    return NULL;
 }
 
 void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {

@@ -6,8 +6,8 @@
 #include "hardening/ledger.h"
 
 /* The whole of hak_policy_on_free for what its quick checks leave: reports the crime; when its mode lets the process go
- * on, or there is none, ends the object's life as far as that is possible. Returns as hak_policy_on_free. */
-bool hak_judge_free(void **obj, unsigned tag, hak_claim claim, uintptr_t caller);
+ * on, or there is none, ends the object's life as far as that is possible. The object to recycle, NULL: none. */
+void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller);
 
 /* Reports unless the object is live and its bytes past the end are intact. */
 void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t caller);
@@ -18,11 +18,8 @@ size_t hak_judge_usable(const void *obj, unsigned tag, size_t capacity);
 /* A slot that was handed out is not free, or not zero. */
 void hak_judge_reuse(void *obj, unsigned cls, uintptr_t caller);
 
-/* The slot before the one that is freed shows damage at its end: looks twice, because its owner may be at work. */
-void hak_judge_neighbour(hak_place place, const void *obj, const char *call, uintptr_t caller);
-
 /* Bytes of the slot past the canary are not zero. */
-void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call, uintptr_t caller);
+void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call);
 
 /* Large objects: becomes live, was resized, is freed: true when it is to be given to hak_large_give now. */
 void hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);

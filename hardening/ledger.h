@@ -132,6 +132,12 @@ HAK_INLINE uint32_t hak_record_live(hak_origin origin) {
            origin.align_log2 << HAK_RECORD_ALIGN_SHIFT;
 }
 
+/* The record of a slot that `owner` frees, whose record is `word`. */
+HAK_INLINE uint32_t hak_record_freed(uint32_t owner, uint32_t word) {
+    return HAK_SLOT_FREED | owner << HAK_RECORD_OWNER_SHIFT |
+           (word >> HAK_RECORD_SIZE_SHIFT) << HAK_RECORD_SIZE_SHIFT;
+}
+
 /* What a record's low bits must be for the claim, and which of them count: free and realloc end objects of every
  * alignment; whoever says a size or comes from C++ and does not say an alignment means the usual one. */
 HAK_INLINE uint32_t hak_claim_mask(hak_claim claim) {

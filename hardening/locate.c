@@ -4,8 +4,13 @@
 #include "allocator/large.h"
 #include "hardening/sample.h"
 
+/* Where no slab lies, the one that ends before is meant: who copies far past the end jumps over its guard. */
 static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_located *out) {
     unsigned cls = hak_tag_of((void *)addr);
+    if (cls - 1u >= HAK_CLASSES && addr - region->base >= HAK_GRANULE) {
+        addr = hak_align_down(addr, HAK_GRANULE) - 1;
+        cls = hak_tag_of((void *)addr);
+    }
     if (cls - 1u >= HAK_CLASSES)
         return false;
     const hak_class_info *info = &hak_classes[cls];

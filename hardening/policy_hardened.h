@@ -32,6 +32,14 @@ enum {
 bool hak_harden_init(void);
 void hak_harden_seal(void);
 void hak_harden_fork_child(void);
+unsigned hak_harden_tag_slow(const void *obj);
+
+/* Parts of the two paths that are not in line; see hardened.c. */
+void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
+void *hak_harden_alloc_judged(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
+void *hak_harden_alloc_verified(void *obj, size_t size, hak_record *record, uint32_t live);
+void *hak_harden_free_zeroed(void *obj, unsigned cls, hak_record *record, const char *call);
+void *hak_harden_free_turn(void *obj, unsigned cls, hak_record *record);
 uintptr_t hak_harden_region_hint(hak_region_kind kind);
 void hak_harden_reset(void);
 
@@ -77,11 +85,10 @@ static inline void hak_policy_slab_dies(hak_slab *slab) {
     (void)slab;
 }
 
-/* Addresses that no table has are nobody's. */
-static inline unsigned hak_policy_tag(const void *obj) {
-    if (HAK_UNLIKELY((uintptr_t)obj >> HAK_ADDRESS_BITS != 0 || hak_hardening.careful_tags))
-        if ((uintptr_t)obj >> HAK_ADDRESS_BITS != 0 || hak_region_find((uintptr_t)obj) == NULL)
-            return HAK_TAG_NONE;
+/* Addresses that no table has are nobody's. The shift leaves nothing of an address that may be looked up. */
+HAK_INLINE unsigned hak_policy_tag(const void *obj) {
+    if (HAK_UNLIKELY((uintptr_t)obj >> hak_hardening.tag_shift != 0))
+        return hak_harden_tag_slow(obj);
     return hak_tag_of(obj);
 }
 
@@ -99,25 +106,22 @@ static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t cap
 /* Address of the instruction after the call of malloc; the hooks are inlined into the entry points. */
 #define HAK_CALLER ((uintptr_t)__builtin_return_address(0))
 
-static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin) {
-    hak_guarded *mine = hak_guarded_mine;
-    if (HAK_UNLIKELY(--mine->countdown == 0 || size == 0 || hak_site_is_new(HAK_CALLER))) {
-        void *sampled = hak_sample_take_slow(obj, cls, size, origin, HAK_CALLER);
-        if (sampled != NULL)
-            return sampled;
-    }
+/* No call stands in the middle of the two fast paths: whatever is not the usual leaves for a function that does it
+ * all, so that nothing has to be saved. */
+HAK_INLINE void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin) {
+    if (HAK_UNLIKELY(--*hak_site_of(hak_guarded_mine, HAK_CALLER) == 0 || size == 0))
+        return hak_harden_alloc_rare(obj, cls, size, origin, HAK_CALLER);
     hak_place place;
-    bool found = hak_ledger_find(obj, cls, &place);
+    (void)hak_ledger_find(obj, cls, &place); /* what a bin holds is a slot */
     uint32_t word = hak_record_load(place.record);
-    if (HAK_UNLIKELY(!found || (word & 1) != 0)) /* live or held */
-        hak_judge_reuse(obj, cls, HAK_CALLER);
-    if (HAK_LIKELY(word != 0) && hak_hardening.verify &&
-        HAK_UNLIKELY(
-            !hak_wipe.is_clear(obj, hak_align_up(hak_record_size(word) + HAK_CANARY_BYTES, HAK_MIN_ALIGN))))
-        hak_judge_reuse(obj, cls, HAK_CALLER);
+    if (HAK_UNLIKELY((word & 1) != 0)) /* live or held */
+        return hak_harden_alloc_judged(obj, cls, size, origin, HAK_CALLER);
+    uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
+    if (word != 0 && hak_hardening.verify)
+        return hak_harden_alloc_verified(obj, size, place.record, live);
     if (hak_hardening.canary)
         hak_canary_set(obj, size);
-    hak_record_store(place.record, hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT);
+    hak_record_store(place.record, live);
     return obj;
 }
 
@@ -148,32 +152,32 @@ HAK_INLINE bool hak_neighbour_wrong(hak_place place, const void *obj) {
            !hak_canary_intact((const char *)obj - place.size, hak_record_size(word));
 }
 
-/* The end of a live slot's life, after the checks of its claim: also called by judge.c. As hak_policy_on_free. */
-HAK_INLINE bool hak_hardened_retire(void **obj, unsigned cls, hak_place place, size_t size,
-                                    const char *call) {
-    if (hak_hardening.neighbours && HAK_UNLIKELY(hak_neighbour_wrong(place, *obj)))
-        hak_judge_neighbour(place, *obj, call, HAK_CALLER);
-    hak_record_store(place.record, HAK_SLOT_FREED | hak_guarded_mine->owner << HAK_RECORD_OWNER_SHIFT |
-                                       (uint32_t)size << HAK_RECORD_SIZE_SHIFT);
-    if (HAK_LIKELY(hak_hardening.zero)) {
-        if (hak_hardening.canary && !hak_slack_clear(*obj, size + HAK_CANARY_BYTES, place.size))
-            hak_judge_slack(*obj, size, place.size, call, HAK_CALLER);
-        hak_wipe_clear(*obj, size + HAK_CANARY_BYTES);
-    }
-    return hak_quarantine_pass(obj, cls);
-}
-
-static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim) {
+/* The object to recycle, NULL: none. */
+HAK_INLINE void *hak_free_slot(void *obj, unsigned tag, hak_claim claim) {
     hak_place place;
-    if (HAK_UNLIKELY(tag - 1u >= HAK_CLASSES || !hak_ledger_find(*obj, tag, &place)))
+    if (HAK_UNLIKELY(tag - 1u >= HAK_CLASSES || !hak_ledger_find(obj, tag, &place)))
         return hak_judge_free(obj, tag, claim, HAK_CALLER);
     uint32_t word = hak_record_load(place.record);
     size_t size = hak_record_size(word);
     if (HAK_UNLIKELY(!hak_claim_fits(claim, word) || (claim.size != HAK_CLAIM_NO_SIZE && claim.size != size)))
         return hak_judge_free(obj, tag, claim, HAK_CALLER);
-    if (hak_hardening.canary && HAK_UNLIKELY(!hak_canary_intact(*obj, size)))
+    if (hak_hardening.canary && HAK_UNLIKELY(!hak_canary_intact(obj, size)))
         return hak_judge_free(obj, tag, claim, HAK_CALLER);
-    return hak_hardened_retire(obj, tag, place, size, claim.call);
+    if (hak_hardening.neighbours && HAK_UNLIKELY(hak_neighbour_wrong(place, obj)))
+        return hak_judge_free(obj, tag, claim, HAK_CALLER);
+    if (hak_hardening.zero)
+        return hak_harden_free_zeroed(obj, tag, place.record, claim.call);
+    hak_guarded *mine = hak_guarded_mine;
+    hak_ring *ring = &mine->rings[tag];
+    if (HAK_UNLIKELY(ring->at == ring->limit))
+        return hak_harden_free_turn(obj, tag, place.record);
+    hak_record_store(place.record, hak_record_freed(mine->owner, word));
+    return hak_ring_exchange(mine, ring, obj, tag);
+}
+
+HAK_INLINE bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim) {
+    *obj = hak_free_slot(*obj, tag, claim);
+    return *obj != NULL;
 }
 
 static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call) {

@@ -11,14 +11,16 @@ enum {
      * the second-level cache: see docs/MITIGATIONS.md for how works a and b were measured. */
     THREAD_BYTES = 5504 * HAK_KIB,
     SMALL = 96,
-    LARGE_CLASS_BYTES = 256 * HAK_KIB,
+    LARGE_CLASS_BYTES = 32 * HAK_KIB,
     RING_MIN = 8,
     RING_MOST = 1 << 17,
     RING_FIRST = 64,
+    /* What other classes hold counts so many times: a thread that uses many classes keeps 2 MiB, not 5.5. */
+    OTHERS_WEIGHT = 4,
     /* All threads together. */
-    TOTAL_BYTES = 64 * HAK_MIB,
+    TOTAL_BYTES = 24 * HAK_MIB,
     /* A swap of so many bytes at most, but two places at least. */
-    SWAP_BYTES = 32 * HAK_KIB,
+    SWAP_BYTES = 16 * HAK_KIB,
     /* How much is taken from the class that holds most, when another one wants to grow: an eighth. */
     STEAL_PART = 8,
 };
@@ -52,7 +54,7 @@ static uint32_t ring_most(unsigned cls) {
 static size_t ring_slots_in_all(void) {
     size_t slots = 0;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-        slots += ring_most(cls);
+        slots += ring_most(cls) + HAK_RING_AHEAD;
     return slots;
 }
 
@@ -62,9 +64,10 @@ static void rings_init(hak_guarded *guarded) {
         hak_ring *ring = &guarded->rings[cls];
         ring->slots = slots;
         ring->most = ring_most(cls);
-        slots += ring->most;
+        slots += ring->most + HAK_RING_AHEAD;
         size_t places = hak_max(2, hak_min(SWAP_BYTES / hak_classes[cls].size, HAK_SWAP_PLACES));
-        ring->swap_mask = hak_hardening.random ? (1u << hak_log2(places)) - 1 : 0;
+        ring->deep = hak_classes[cls].size <= SMALL;
+        ring->swap_mask = (uint16_t)(hak_hardening.random ? (1u << hak_log2(places)) - 1 : 0);
     }
 }
 
@@ -93,6 +96,13 @@ void hak_quarantine_draw_slow(hak_guarded *mine) {
         hak_rng_bytes(&mine->rng, mine->swap_random + i, 64);
 }
 
+/* Every call site is new. */
+static void sites_restart(hak_guarded *guarded) {
+    for (unsigned i = 0; i < HAK_SITES; i++)
+        guarded->sites[i] = 1;
+    memset(guarded->sites_known, 0, sizeof guarded->sites_known);
+}
+
 void hak_quarantine_begin(void (*give)(void *obj, unsigned cls)) {
     hak_lock_take(&hak_hardening_lock);
     hak_guarded *guarded = waiting;
@@ -105,7 +115,7 @@ void hak_quarantine_begin(void (*give)(void *obj, unsigned cls)) {
         return; /* no memory: this thread has no quarantine */
     guarded->give = give;
     guarded->in_use = true;
-    guarded->countdown = 0; /* sample.c draws it at the first allocation */
+    sites_restart(guarded);
     hak_rng_seed(&guarded->rng);
     hak_quarantine_draw_slow(guarded);
     hak_guarded_mine = guarded;
@@ -158,7 +168,7 @@ static void state_reset(hak_guarded *state) {
     state->held = 0;
     state->sweep_at = 0;
     state->swap_next = 0;
-    state->countdown = 0;
+    sites_restart(state);
     hak_rng_seed(&state->rng);
     hak_quarantine_draw_slow(state);
 }
@@ -214,7 +224,8 @@ static bool ring_extend(hak_guarded *mine, unsigned cls) {
         more = (uint32_t)hak_max(1, SWAP_BYTES / size);
     size_t bytes = more * size;
     if (ring->limit >= RING_MIN) {
-        if (mine->held + bytes > THREAD_BYTES && !steal(mine, cls))
+        size_t own = ring->limit * size;
+        if (own + bytes + OTHERS_WEIGHT * (mine->held - own) > THREAD_BYTES && !steal(mine, cls))
             return false;
         if (atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) + bytes > TOTAL_BYTES)
             return false;
@@ -225,15 +236,15 @@ static bool ring_extend(hak_guarded *mine, unsigned cls) {
     return true;
 }
 
-bool hak_quarantine_pass_slow(void **obj, unsigned cls) {
+void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
     hak_guarded *mine = hak_guarded_mine;
     if (mine == &nobody)
-        return true; /* no quarantine: straight home */
+        return obj; /* no quarantine: straight home */
     hak_ring *ring = &mine->rings[cls];
-    if (!ring_extend(mine, cls)) {
+    if (ring->at == ring->limit && !ring_extend(mine, cls)) {
         if (ring->limit == 0)
-            return true;
+            return obj;
         ring->at = 0;
     }
-    return hak_quarantine_pass(obj, cls);
+    return hak_ring_exchange(mine, ring, obj, cls);
 }

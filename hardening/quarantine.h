@@ -12,14 +12,20 @@
 #include "hardening/ledger.h"
 #include "hardening/random.h"
 
-enum { HAK_SWAP_PLACES = 16 };
+enum {
+    HAK_SWAP_PLACES = 16,
+    HAK_SITES = 1024, /* per thread, by a hash of the return address */
+    /* A ring that does not fit into the second-level cache has its slots and records fetched so many places ahead. */
+    HAK_RING_AHEAD = 24,
+};
 
 typedef struct hak_ring {
     void **slots;   /* `most` of them */
     uint32_t at;    /* where the next object goes */
     uint32_t limit; /* how many are in use; 0: the ring has not begun, or there is none */
     uint32_t most;
-    uint32_t swap_mask; /* places of the swap in use, less one */
+    uint16_t swap_mask; /* places of the swap in use, less one */
+    uint16_t deep;      /* 1: fetch ahead */
     void *swap[HAK_SWAP_PLACES];
 } hak_ring;
 
@@ -27,8 +33,9 @@ typedef struct hak_ring {
 typedef struct hak_guarded {
     hak_ring rings[HAK_TAGS];
     hak_rng rng;
-    uint32_t owner;           /* number of this state in records; 0: the state of threads without one */
-    uint32_t countdown;       /* allocations until the next sampled one */
+    uint32_t owner;            /* number of this state in records; 0: the state of threads without one */
+    uint32_t sites[HAK_SITES]; /* allocations of each call site until one is sampled; 1 at first */
+    uint32_t sites_known[HAK_SITES / 32];
     size_t held;              /* bytes that the rings may hold as they are now */
     uintptr_t sweep_at;       /* address where the running sweep goes on */
     struct hak_guarded *next; /* all of them, in order of birth; never removed */
@@ -55,35 +62,40 @@ void hak_quarantine_end(void);
 void hak_quarantine_fork_child(void);
 void hak_quarantine_reset(void); /* debug builds: nothing is in quarantine; see hak_policy_reset */
 
-/* The ring has come round: makes it longer, or begins it again. As hak_quarantine_pass. */
-bool hak_quarantine_pass_slow(void **obj, unsigned cls);
+/* The ring has come round, or there is none: makes it longer, or begins it again. As hak_ring_exchange. */
+void *hak_quarantine_turn_slow(void *obj, unsigned cls);
 void hak_quarantine_draw_slow(hak_guarded *mine);
 
 /* The calling thread's random numbers, or those of all threads without a state. */
 uint64_t hak_random_next(void);
 
-/* Puts *obj in and takes another slot of the class out; false when none is due. */
-HAK_INLINE bool hak_quarantine_pass(void **obj, unsigned cls) {
-    hak_guarded *mine = hak_guarded_mine;
-    hak_ring *ring = &mine->rings[cls];
+/* Has the lines on the way that will be touched when the slot is handed out. Small slots: two lines are all of it. */
+HAK_INLINE void hak_ring_fetch(const char *obj, unsigned cls) {
+    hak_place place;
+    __builtin_prefetch(obj, 1);
+    __builtin_prefetch(obj + HAK_CACHELINE, 1);
+    if (obj != NULL && hak_ledger_find(obj, cls, &place))
+        __builtin_prefetch((const void *)place.record, 1);
+}
+
+/* Puts the object in and takes another slot of the class out; NULL when none is due. ring->at is below ring->limit. */
+HAK_INLINE void *hak_ring_exchange(hak_guarded *mine, hak_ring *ring, void *obj, unsigned cls) {
     uint32_t at = ring->at;
-    if (HAK_UNLIKELY(at == ring->limit))
-        return hak_quarantine_pass_slow(obj, cls);
     void **slot = &ring->slots[at];
     void *oldest = *slot;
-    *slot = *obj;
+    *slot = obj;
     ring->at = at + 1;
     if (HAK_UNLIKELY(oldest == NULL))
-        return false;
+        return NULL;
+    if (ring->deep)
+        hak_ring_fetch(slot[HAK_RING_AHEAD], cls);
     uint8_t next = mine->swap_next++;
     void **place = &ring->swap[mine->swap_random[next] & ring->swap_mask];
-    if (HAK_UNLIKELY(next == UINT8_MAX))
-        hak_quarantine_draw_slow(mine);
     void *out = *place;
     *place = oldest;
-    __builtin_prefetch(oldest, 1);
-    *obj = out;
-    return out != NULL;
+    if (HAK_UNLIKELY(next == UINT8_MAX))
+        hak_quarantine_draw_slow(mine);
+    return out;
 }
 
 #endif

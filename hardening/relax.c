@@ -66,7 +66,7 @@ static bool apply(const char *item, size_t length) {
 static void announce(void) {
     hak_line line;
     hak_line_begin(&line);
-    hak_line_text(&line, "hardening relaxed:");
+    hak_line_text(&line, "HAKMEM_HARDENING relaxes");
     bool any = false;
     for (unsigned i = 0; i < HAK_CHECKS; i++) {
         if (hak_hardening.mode[i] == HAK_MODE_ABORT)
@@ -109,7 +109,7 @@ static void read_period(void) {
             hak_options_complain("HAKMEM_SAMPLE_RATE", text,
                                  "0 (never) to 1073741824 (one allocation in so many)", "5000");
         else
-            hak_hardening.sample_period = (uint32_t)n;
+            hak_hardening.sample_period = (uint32_t)n, hak_hardening.sample_period_set = true;
     }
     if (hak_mode_of(HAK_CHECK_SAMPLE) == HAK_MODE_OFF)
         hak_hardening.sample_period = 0;

@@ -37,8 +37,10 @@ typedef struct hak_hardening_page {
     uint64_t canary_mask;
     uint64_t sample_salt;
     uint32_t sample_period; /* one allocation in about so many is sampled; 0: none */
+    bool sample_period_set; /* by HAKMEM_SAMPLE_RATE */
     bool canary, neighbours, zero, verify, quarantine, random; /* what the fast paths ask: mode is not off */
-    bool careful_tags; /* the tag table has holes: ask the regions first */
+    uint8_t
+        tag_shift; /* HAK_ADDRESS_BITS, or 0 where the tag table has holes: then the regions are asked first */
     bool guard;
     uint8_t mode[HAK_CHECKS]; /* hak_mode */
     char report_path[256];    /* HAKMEM_REPORT_PATH; "": none */

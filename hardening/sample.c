@@ -13,6 +13,9 @@ enum {
     /* Call sites whose first allocation is sampled; above that, only one in so many. A program with thousands of call sites
      * would pay 50 us for each of them. */
     SITES_SAMPLED = 256,
+    SAMPLES_PER_SECOND = 128,
+    /* A freed place rests until so many times the pool was wanted: else a spray would get it back. */
+    REST = 3,
     /* Places looked at for one that is not live. */
     TRIES = 16,
     DATA_AT = HAK_SAMPLE_PLACE / 2 - HAK_SAMPLE_MAX / 2, /* where the accessible pages begin in a place */
@@ -20,16 +23,14 @@ enum {
     LIMITED_PART = 64,
 };
 
-HAK_HIDDEN uint8_t hak_sites[HAK_SITES];
-
 static uintptr_t pool;
 static unsigned places; /* in the pool; 0: there is none */
 static hak_sample *samples;
+static uint32_t wishes; /* how many samples were wanted; the lock guards it */
+static _Atomic unsigned sites_sampled;
 static unsigned next_place; /* the one that was freed longest ago, or never used */
-static unsigned sites_sampled;
 
 void hak_sample_init(void) {
-    memset(hak_sites, 1, sizeof hak_sites); /* until there is a pool, no call site is new */
     size_t size = (size_t)PLACES * HAK_SAMPLE_PLACE;
     if (hak_os_address_limit() != SIZE_MAX)
         size = hak_align_down(hak_os_address_limit() / LIMITED_PART, HAK_SAMPLE_PLACE);
@@ -46,8 +47,6 @@ void hak_sample_init(void) {
     pool = addr;
     places = (unsigned)(size / HAK_SAMPLE_PLACE);
     next_place = (unsigned)(hak_random_next() % places);
-    if (hak_hardening.sample_period != 0)
-        memset(hak_sites, 0, sizeof hak_sites);
 }
 
 void hak_sample_fork_child(void) {
@@ -57,10 +56,15 @@ void hak_sample_fork_child(void) {
 
 /* A place that is not live; the lock is held. */
 static hak_sample *place_take(void) {
+    wishes++;
     for (unsigned i = 0; i < TRIES && i < places; i++) {
         hak_sample *sample = &samples[next_place];
+        bool rested =
+            hak_record_state(sample->word) == HAK_SLOT_FREED && wishes - sample->freed_at >= REST * places;
+        if (sample->word != HAK_SLOT_UNUSED && !rested && hak_record_state(sample->word) == HAK_SLOT_FREED)
+            return NULL; /* the others were freed later */
         next_place = (next_place + 1) % places;
-        if (hak_record_state(sample->word) != HAK_SLOT_LIVE && sample->word != HAK_SLOT_HELD)
+        if (sample->word == HAK_SLOT_UNUSED || rested)
             return sample;
     }
     return NULL;
@@ -79,9 +83,10 @@ static uintptr_t data_of(const hak_sample *sample) {
     return place_of(sample) + DATA_AT;
 }
 
-/* What fills the page around the object, so that writes that stay in it are found when the object is freed. */
+/* What fills the page around the object, so that writes that stay in it are found when the object is freed: no letter,
+ * no zero. */
 static unsigned char filler(const hak_sample *sample) {
-    return (unsigned char)(hak_canary_at((void *)data_of(sample)) >> 24 | 1);
+    return (unsigned char)((hak_canary_at((void *)data_of(sample)) >> 24 & 0x3f) | 0x80);
 }
 
 static void stack_note(uintptr_t *out, uintptr_t caller) {
@@ -129,26 +134,42 @@ static uint32_t draw_countdown(void) {
     return 1 + (uint32_t)((hak_random_next() >> 32) * (2ull * period - 1) >> 32);
 }
 
-/* True when this call site is new, and still worth a sample. */
-static bool site_counts(uintptr_t caller) {
-    uint8_t *seen = &hak_sites[(caller * 0x9e3779b97f4a7c15u ^ caller) >> 52 & (HAK_SITES - 1)];
-    if (*seen)
+/* At the default rate no more than so many a second, so that fast programs do not pay more than a hundredth of their time
+ * where a system call is slow; whoever sets the rate gets it. */
+static bool in_budget(void) {
+    static _Atomic uint64_t second_and_count;
+    if (hak_hardening.sample_period_set)
+        return true;
+    uint64_t second = hak_os_milliseconds() / 1000 << 16;
+    uint64_t was = atomic_load_explicit(&second_and_count, memory_order_relaxed);
+    uint64_t now = (was & ~(uint64_t)0xffff) == second ? was + 1 : second;
+    atomic_store_explicit(&second_and_count, now, memory_order_relaxed); /* a race costs one sample more */
+    return (now & 0xffff) < SAMPLES_PER_SECOND;
+}
+
+/* The first allocation of a call site in this thread, while there are not too many of them. */
+static bool first_of_site(void) {
+    return atomic_load_explicit(&sites_sampled, memory_order_relaxed) < SITES_SAMPLED &&
+           atomic_fetch_add_explicit(&sites_sampled, 1, memory_order_relaxed) < SITES_SAMPLED;
+}
+
+/* The countdown of a site begins with 1, and is drawn after that; 0 marks that it was drawn. */
+static bool site_is_due(hak_guarded *mine, uintptr_t caller) {
+    uint32_t *site = hak_site_of(mine, caller);
+    if (*site != 0)
+        return false; /* here because of the size */
+    uint32_t *known = &mine->sites_known[(site - mine->sites) / 32], bit = 1u << (site - mine->sites) % 32;
+    bool is_first = (*known & bit) == 0;
+    *known |= bit;
+    *site = draw_countdown();
+    if (hak_hardening.sample_period == 0)
         return false;
-    *seen = 1;
-    return __atomic_fetch_add(&sites_sampled, 1, __ATOMIC_RELAXED) < SITES_SAMPLED;
+    return is_first && hak_hardening.sample_period != 1 ? first_of_site() : in_budget();
 }
 
 void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
     hak_guarded *mine = hak_guarded_mine;
-    bool due = mine->countdown == 0 || mine->countdown > 2 * (uint64_t)hak_hardening.sample_period + 2;
-    if (due) {
-        bool first =
-            mine->countdown != 0; /* a new thread's counter went from 0 to UINT32_MAX: no sample for that */
-        mine->countdown = draw_countdown();
-        due = hak_hardening.sample_period != 0 && (!first || hak_hardening.sample_period == 1);
-    }
-    bool wanted = (size == 0 && hak_hardening.guard) ||
-                  (site_counts(caller) && hak_hardening.sample_period != 0) || due;
+    bool wanted = site_is_due(mine, caller) || (size == 0 && hak_hardening.guard);
     if (!wanted || places == 0 || mine->owner == 0 || size > HAK_SAMPLE_MAX ||
         (size_t)1 << origin.align_log2 > hak_os_page)
         return NULL;
@@ -175,6 +196,7 @@ void hak_sample_give(hak_sample *sample, uintptr_t caller) {
     size_t size = pages_of(sample->size);
     sample->freed_by = hak_os_tid();
     stack_note(sample->freed, caller);
+    sample->freed_at = wishes; /* a race makes it rest a little less */
     sample->word = (sample->word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_FREED;
     if (size == 0)
         return;
@@ -220,7 +242,6 @@ void hak_sample_reset(void) {
             (void)hak_os_protect(data_of(&samples[i]), pages_of(samples[i].size));
         samples[i].word = 0;
     }
-    next_place = sites_sampled = 0;
-    if (places != 0 && hak_hardening.sample_period != 0)
-        memset(hak_sites, 0, sizeof hak_sites);
+    next_place = wishes = 0;
+    atomic_store(&sites_sampled, 0);
 }

@@ -17,7 +17,6 @@ enum {
     HAK_SAMPLE_STACK = 12,
     HAK_SAMPLE_PLACE = 128 * HAK_KIB, /* bytes of address space for one sampled object */
     HAK_SAMPLE_MAX = 64 * HAK_KIB,    /* largest sampled object */
-    HAK_SITES = 4096,
 };
 
 typedef struct hak_sample {
@@ -25,17 +24,15 @@ typedef struct hak_sample {
     size_t size;                                               /* bytes */
     uint32_t word;                                             /* as a record, without the size */
     uint32_t made_by, freed_by;                                /* threads */
+    uint32_t freed_at;                                         /* how many samples were wanted until then */
     uintptr_t made[HAK_SAMPLE_STACK], freed[HAK_SAMPLE_STACK]; /* return addresses, 0: no more */
 } hak_sample;
-
-/* Call sites that have been seen, by a hash of the return address. Bytes that change from 0 to 1; races lose nothing. */
-extern HAK_HIDDEN uint8_t hak_sites[HAK_SITES];
 
 void hak_sample_init(void);
 void hak_sample_fork_child(void);
 void hak_sample_reset(void); /* debug builds: no place was ever used, no call site seen */
 
-/* Perhaps a sampled object instead of `obj`, which goes home then; else NULL. Also restarts the countdown. */
+/* Perhaps a sampled object instead of `obj`, which goes home then; else NULL. Restarts the countdown of the call site. */
 void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
 
 /* The sampled object that starts at `obj`, live or freed; NULL: none. */
@@ -52,8 +49,9 @@ bool hak_sample_locate(uintptr_t addr, hak_located *out);
 /* Calls `each` for every live sampled object. */
 void hak_sample_each(void (*each)(const hak_sample *sample));
 
-HAK_INLINE bool hak_site_is_new(uintptr_t caller) {
-    return hak_sites[(caller * 0x9e3779b97f4a7c15u ^ caller) >> 52 & (HAK_SITES - 1)] == 0;
+/* The countdown of a call site. */
+HAK_INLINE uint32_t *hak_site_of(hak_guarded *mine, uintptr_t caller) {
+    return &mine->sites[(caller ^ caller >> 10) % HAK_SITES];
 }
 
 #endif

@@ -24,7 +24,8 @@ static const size_t EXIT_BYTES = (size_t)128 << 20;
 typedef struct slot_view {
     const hak_record *record;
     uintptr_t start;
-    size_t size; /* bytes of the slot */
+    size_t size;        /* bytes of the slot */
+    uintptr_t from, to; /* the part that is looked at when all of it must be zero */
 } slot_view;
 
 static void report(const char *crime, hak_check check, const char *call, uintptr_t obj, const char *what,
@@ -52,7 +53,7 @@ static const unsigned char *wrong(slot_view slot, uint32_t word) {
         return live_wrong(slot, hak_record_size(word));
     case HAK_SLOT_UNUSED:
     case HAK_SLOT_FREED:
-        return hak_hardening.verify ? hak_wipe_find((void *)slot.start, slot.size) : NULL;
+        return hak_hardening.verify ? hak_wipe_find((void *)slot.from, slot.to - slot.from) : NULL;
     case HAK_SLOT_HELD:
         break;
     }
@@ -88,7 +89,8 @@ static void check_slot(slot_view slot, const char *call, bool patient) {
 }
 
 static slot_view view(const hak_record *run, uintptr_t slab, const hak_class_info *info, uint32_t slot) {
-    return (slot_view){run + slot, slab + (uintptr_t)slot * info->size, info->size};
+    uintptr_t start = slab + (uintptr_t)slot * info->size;
+    return (slot_view){run + slot, start, info->size, start, start + info->size};
 }
 
 /* The state that has the number; NULL: none. */
@@ -134,25 +136,34 @@ void hak_sweep_step(hak_guarded *mine) {
     mine->sweep_at = at;
 }
 
+/* The slots that lie in the resident page, or begin in it; live ones once, of the others what is in the page. `done`: slots
+ * below were seen. */
+static uint32_t sweep_page(const hak_record *run, uintptr_t slab, const hak_class_info *info, size_t page,
+                           uint32_t done) {
+    uint32_t slot = (uint32_t)(page / info->size);
+    for (; slot < info->slots && (size_t)slot * info->size < page + hak_os_page; slot++) {
+        uint32_t word = hak_record_load(run + slot);
+        bool live = hak_record_state(word) == HAK_SLOT_LIVE;
+        const hak_guarded *owner = hak_record_state(word) == HAK_SLOT_FREED ? owner_of(word) : NULL;
+        if ((live && slot < done) || (owner != NULL && owner->lost))
+            continue;
+        slot_view seen = view(run, slab, info, slot);
+        seen.from = hak_max(seen.from, slab + page);
+        seen.to = hak_min(seen.to, slab + page + hak_os_page);
+        check_slot(seen, "exit", true);
+    }
+    return slot;
+}
+
 /* Only what is resident: to read the rest would be to have it mapped. */
 static size_t sweep_slab(const hak_record *run, uintptr_t slab, const hak_class_info *info) {
     size_t pages = info->slab_bytes / hak_os_page, seen = 0;
-    uint32_t next = 0; /* slots before it have been looked at, with an earlier page */
+    uint32_t done = 0;
     for (size_t first = 0; first < pages; first += 64) {
         unsigned some = (unsigned)hak_min(64, pages - first);
         uint64_t resident = hak_os_resident(slab + first * hak_os_page, some);
-        for (; resident != 0; resident &= resident - 1, seen += hak_os_page) {
-            size_t from = (first + hak_lowest_bit(resident)) * hak_os_page;
-            uint32_t slot = (uint32_t)hak_max(from / info->size, next);
-            uint32_t end = (uint32_t)((from + hak_os_page - 1) / info->size + 1);
-            next = end;
-            for (; slot < end && slot < info->slots; slot++) {
-                uint32_t word = hak_record_load(run + slot);
-                const hak_guarded *owner = hak_record_state(word) == HAK_SLOT_FREED ? owner_of(word) : NULL;
-                if (owner == NULL || !owner->lost)
-                    check_slot(view(run, slab, info, slot), "exit", true);
-            }
-        }
+        for (; resident != 0; resident &= resident - 1, seen += hak_os_page)
+            done = sweep_page(run, slab, info, (first + hak_lowest_bit(resident)) * hak_os_page, done);
     }
     return seen;
 }

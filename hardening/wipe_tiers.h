@@ -2,8 +2,10 @@
  * each width that the processor may have.
  *
  * Random sizes make every loop end a mispredicted branch, which costs more than the memory (18 ns for a fixed size of
- * 512 B, 60 ns for random ones, both passes). So a tier does all its accesses always, at offsets that are clamped to the
- * end: they overlap instead of ending early. p is a multiple of 16, size a multiple of 16 and at least 16. */
+ * 512 B, 60 ns for random ones, both passes). So a tier does all its accesses always: the first and the last vector unaligned,
+ * those between aligned, and where they would pass the last one, that one again. p is a multiple of 16, size a
+ * multiple of 16 and at least 16. Measured with sizes of 16 to 1024 B in the second-level cache, AVX-512: zeroing 5 ns
+ * (a loop 7, rep stosb 16, a jump table 13, masked stores 9), the search 6 ns. */
 #ifndef WIPE_WIDTH
 #define WIPE_WIDTH      16
 #define WIPE_NAME(name) name##_any
@@ -15,13 +17,30 @@
 
 typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(1), may_alias));
 
-/* Offset of access i of a tier. */
-#define WIPE_AT(i) hak_min((size_t)(i) * WIPE_WIDTH, size - WIPE_WIDTH)
+/* Where access i of a tier goes. */
+#define WIPE_AT(i) (next + (i) * WIPE_WIDTH < last ? next + (i) * WIPE_WIDTH : last)
 
-#define WIPE_STORE(i) (*(WIPE_NAME(vec) *)(p + WIPE_AT(i)) = zero)
-#define WIPE_OR(i)    (any |= *(const WIPE_NAME(vec) *)(p + WIPE_AT(i)))
-#define WIPE_4(DO, i) DO(i), DO((i) + 1), DO((i) + 2), DO((i) + 3)
-#define WIPE_16(DO)   WIPE_4(DO, 0), WIPE_4(DO, 4), WIPE_4(DO, 8), WIPE_4(DO, 12)
+#define WIPE_STORE(i)    (*(WIPE_NAME(vec) *)WIPE_AT(i) = zero)
+#define WIPE_OR(i)       (any |= *(const WIPE_NAME(vec) *)WIPE_AT(i))
+#define WIPE_3(DO)       DO(0), DO(1), DO(2)
+#define WIPE_4(DO, i)    DO(i), DO((i) + 1), DO((i) + 2), DO((i) + 3)
+#define WIPE_3_TO_7(DO)  WIPE_4(DO, 3)
+#define WIPE_7_TO_15(DO) WIPE_4(DO, 7), WIPE_4(DO, 11)
+
+/* All tiers; `next` is aligned. */
+#define WIPE_TIERS(DO)                                                                                       \
+    do {                                                                                                     \
+        if (size <= 16 * WIPE_WIDTH) {                                                                       \
+            WIPE_3(DO);                                                                                      \
+            if (size > 4 * WIPE_WIDTH)                                                                       \
+                WIPE_3_TO_7(DO);                                                                             \
+            if (size > 8 * WIPE_WIDTH)                                                                       \
+                WIPE_7_TO_15(DO);                                                                            \
+        } else {                                                                                             \
+            for (; next < last; next += 4 * WIPE_WIDTH)                                                      \
+                WIPE_4(DO, 0);                                                                               \
+        }                                                                                                    \
+    } while (0)
 
 WIPE_TARGET static void WIPE_NAME(clear)(char *p, size_t size) {
     typedef uint64_t small __attribute__((vector_size(16), aligned(1), may_alias));
@@ -30,17 +49,9 @@ WIPE_TARGET static void WIPE_NAME(clear)(char *p, size_t size) {
         return;
     }
     const WIPE_NAME(vec) zero = {0};
-    if (size <= 4 * WIPE_WIDTH) {
-        WIPE_4(WIPE_STORE, 0);
-    } else if (size <= 16 * WIPE_WIDTH) {
-        WIPE_16(WIPE_STORE);
-    } else {
-        for (size_t at = 0; at < size - 4 * WIPE_WIDTH; at += 4 * WIPE_WIDTH)
-            for (size_t i = 0; i < 4; i++)
-                *(WIPE_NAME(vec) *)(p + at + i * WIPE_WIDTH) = zero;
-        for (size_t i = 1; i <= 4; i++)
-            *(WIPE_NAME(vec) *)(p + size - i * WIPE_WIDTH) = zero;
-    }
+    char *last = p + size - WIPE_WIDTH, *next = p + (-(uintptr_t)p & (WIPE_WIDTH - 1));
+    *(WIPE_NAME(vec) *)p = *(WIPE_NAME(vec) *)last = zero;
+    WIPE_TIERS(WIPE_STORE);
 }
 
 WIPE_TARGET static bool WIPE_NAME(is_clear)(const char *p, size_t size) {
@@ -50,34 +61,54 @@ WIPE_TARGET static bool WIPE_NAME(is_clear)(const char *p, size_t size) {
             *(const small *)p | *(const small *)(p + size / 2 / 16 * 16) | *(const small *)(p + size - 16);
         return (few[0] | few[1]) == 0;
     }
-    WIPE_NAME(vec) any = {0};
-    if (size <= 4 * WIPE_WIDTH) {
-        WIPE_4(WIPE_OR, 0);
-    } else if (size <= 16 * WIPE_WIDTH) {
-        WIPE_16(WIPE_OR);
-    } else {
-        for (size_t at = 0; at < size - 4 * WIPE_WIDTH; at += 4 * WIPE_WIDTH)
-            for (size_t i = 0; i < 4; i++)
-                any |= *(const WIPE_NAME(vec) *)(p + at + i * WIPE_WIDTH);
-        for (size_t i = 1; i <= 4; i++)
-            any |= *(const WIPE_NAME(vec) *)(p + size - i * WIPE_WIDTH);
-    }
+    const char *last = p + size - WIPE_WIDTH, *next = p + (-(uintptr_t)p & (WIPE_WIDTH - 1));
+    WIPE_NAME(vec) any = *(const WIPE_NAME(vec) *)p | *(const WIPE_NAME(vec) *)last;
+    WIPE_TIERS(WIPE_OR);
     uint64_t sum = 0;
     for (int i = 0; i < WIPE_WIDTH / 8; i++)
         sum |= any[i];
     return sum == 0;
 }
 
+/* The slot is a multiple of 16, so that up to 15 bytes are the upper part of its last 16. Few, but for aligned objects. */
+WIPE_TARGET static bool WIPE_NAME(finish)(char *p, size_t used, size_t room) {
+    typedef uint64_t word __attribute__((aligned(1), may_alias));
+    const char *end = p + room;
+    size_t slack = room - used, whole = slack & ~(size_t)15;
+    bool good;
+#ifdef WIPE_NOT_ZERO
+    if (slack < WIPE_WIDTH && room >= WIPE_WIDTH) { /* one load, whose lower bytes do not count */
+        uint64_t bits = WIPE_NOT_ZERO(end - WIPE_WIDTH);
+        good = bits >> 1 >> (WIPE_WIDTH - 1 - slack) == 0;
+    } else
+#endif
+        if (slack <= 8)
+        good = slack == 0 || *(const word *)(end - 8) >> (64 - 8 * slack) == 0;
+    else if (whole == 0)
+        good = (*(const word *)(end - 8) | *(const word *)(end - slack)) == 0;
+    else
+        good = (*(const word *)(end - slack) | *(const word *)(end - slack + 8)) == 0 &&
+               WIPE_NAME(is_clear)(end - whole, whole);
+    if (good)
+        WIPE_NAME(clear)(p, (used + 15) & ~(size_t)15);
+    return good;
+}
+
 #undef WIPE_AT
 #undef WIPE_STORE
 #undef WIPE_OR
+#undef WIPE_3
 #undef WIPE_4
-#undef WIPE_16
+#undef WIPE_3_TO_7
+#undef WIPE_7_TO_15
+#undef WIPE_TIERS
 #ifdef WIPE_DEFAULT /* the header alone: nobody uses the functions */
 static inline void *WIPE_NAME(unused)(void) {
-    return (void *)((uintptr_t)&WIPE_NAME(clear) ^ (uintptr_t)&WIPE_NAME(is_clear));
+    return (void *)&WIPE_NAME(finish);
 }
+#undef WIPE_DEFAULT
 #endif
 #undef WIPE_WIDTH
 #undef WIPE_NAME
 #undef WIPE_TARGET
+#undef WIPE_NOT_ZERO

@@ -166,6 +166,7 @@ static const misuse_case cases[] = {
     {"attack_sorted_insert", "write after free", "write-after-free", SURE, sorted_insert, 1336},
     {"attack_rest_enlarged", UNDER, "sweep", SURE, rest_enlarged, 264},
     {"attack_mapped_header_forged", "out-of-bounds access", "guard", SURE, mapped_header_forged, 40 << 20},
-    {"attack_header_transplanted", UNDER, "sweep", SURE, header_transplanted, 2000},
+    /* Where there are no headers, what lies before both objects may be the same. */
+    {"attack_header_transplanted", UNDER, "sweep", CHANCE, header_transplanted, 2000},
 };
 MISUSE_GROUP(attack_headers, "attack", cases);

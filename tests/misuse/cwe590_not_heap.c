@@ -96,8 +96,13 @@ static void far_in_the_heap(bool crime, size_t distance) {
     drop(obj);
 }
 
+/* An object that begins such a block has nothing before it: the next one is taken then. */
 static void header_of_the_heap(bool crime, size_t mask) {
     char *obj = take(64), *start = (char *)((uintptr_t)obj & ~(uintptr_t)mask);
+    for (int i = 0; i < 100 && start == obj; i++) {
+        obj = take(64);
+        start = (char *)((uintptr_t)obj & ~(uintptr_t)mask);
+    }
     if (crime && start != obj)
         drop(start);
     drop(obj);

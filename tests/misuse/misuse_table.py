@@ -23,7 +23,7 @@ SCUDO_ALL = ("dealloc_type_mismatch=1:delete_size_mismatch=1:zero_contents=1:"
 SCUDO_SAMPLED = "GWP_ASAN_Enabled=1:GWP_ASAN_SampleRate=1:GWP_ASAN_MaxSimultaneousAllocations=10000"
 # How every object of hakmem-hardened becomes a sampled one, and how none does. Used once "sample" is in.
 HAKMEM_SAMPLE_ALL = {"HAKMEM_SAMPLE_RATE": "1"}
-HAKMEM_SAMPLE_NONE = {"HAKMEM_HARDENING": "sample:off"}
+HAKMEM_SAMPLE_NONE = {"HAKMEM_SAMPLE_RATE": "0"}
 MARKS = {"detected": "yes", "silent": "-", "won": "WON", "n/a": "n/a", "wrong": "other", "broken": "broken"}
 
 
