@@ -88,7 +88,7 @@ static void trace_open(trace *trace, const char *path) {
     trace_map(trace, path);
     size_t sizes_bytes = TRACE_SLOTS_MAX * sizeof(uint64_t), freed_bytes = TRACE_SLOTS_MAX * sizeof(uint32_t);
     checker check = {.sizes = untouched(sizes_bytes), .slots.freed = untouched(freed_bytes)};
-    trace_event event;
+    trace_event event = {TRACE_END, 0, 0};
     for (const uint8_t *at = trace->first; (at = trace_get(at, trace->end, &event)) != NULL;) {
         trace->count[event.kind]++;
         if (!check_event(trace, &check, &event))
@@ -125,7 +125,7 @@ static void *replay_new(const trace_event *event) {
 /* The whole trace once, on one thread. What it leaves is freed, so that the next time begins alike. */
 static void replay_once(const trace *trace, void **objects, uint32_t *freed) {
     trace_slots slots = {freed, 0, 0};
-    trace_event event;
+    trace_event event = {TRACE_END, 0, 0};
     for (const uint8_t *at = trace->first; (at = trace_get(at, trace->end, &event)) != NULL;) {
         if (event.kind == TRACE_FREE) {
             free(objects[event.slot]);
@@ -158,7 +158,7 @@ enum { SAMPLES = 1 << 14 };
 /* Sizes of the trace's allocations in `sizes`: each with the same chance, always the same ones. 0 becomes 1. */
 static void sizes_sample(const trace *trace, uint64_t seed, uint32_t *sizes) {
     bench_rng rng = bench_rng_seed(seed);
-    trace_event event;
+    trace_event event = {TRACE_END, 0, 0};
     uint64_t seen = 0;
     for (const uint8_t *at = trace->first; (at = trace_get(at, trace->end, &event)) != NULL;) {
         if (event.kind == TRACE_FREE || event.kind == TRACE_THREAD)
