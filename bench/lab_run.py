@@ -22,6 +22,11 @@ LIMIT_WORKS = {"a", "b", "c", "d", "e", "i", "j"}  # where the limit allocator i
 ANCHOR_WORKS = ["a", "b", "c", "d", "e", "f", "g", "h", "h2", "i", "j"]
 TRACE_WORKS = ["replay", "sizes"]  # need a recorded trace
 OWN_WORKS = ["heap", *TRACE_WORKS]  # not among "all": tools/growth and tools/bench --traces run them
+UNSCALED = {"frag", "burst"}  # a fixed number of objects, not of steps
+# A contestant that is a hundred times slower than the others would take hours: it does a share of the work instead, found
+# by trying PROBE_PERCENT of it.
+SECONDS_MAX = 20
+PROBE_PERCENT = 5
 MAP_POPULATE = 0x8000
 
 
@@ -58,11 +63,35 @@ def command_of(programs, work, extra=()):
     return [os.path.join(programs, "works"), work.partition(":")[0], *settings]
 
 
+def share_of(seconds, probed=PROBE_PERCENT):
+    """How many percent of the work take at most SECONDS_MAX, when `probed` percent took `seconds`."""
+    return max(1, min(100, int(SECONDS_MAX * probed / seconds))) if seconds > 0 else 100
+
+
+def shares(programs, order, extra):
+    """{(work, contestant's name): percent of the work}: less than all for those that would take too long."""
+    found, started = {}, time.time()
+    for work, contestant in order:
+        show_progress(len(found), len(order), started, f"trying {work} on {contestant.name}")
+        run = {} if work in UNSCALED else run_once(command_of(programs, work, extra) + [f"scale={PROBE_PERCENT}"], contestant)
+        found[work, contestant.name] = share_of(run.get("wall_s", 0))
+    return found
+
+
+def run_share(programs, work, contestant, extra, percent):
+    """One run of `percent` of the work; page faults are told for all of it."""
+    run = run_once(command_of(programs, work, extra) + ([f"scale={percent}"] if percent < 100 else []), contestant)
+    if percent < 100 and "error" not in run:
+        run.update(share=percent, minor_faults=run["minor_faults"] * 100 // percent)
+    return run
+
+
 def run_rounds(programs, contestants, works, rounds, extra=(), seed=None):
     """Every work on every contestant, `rounds` times, shuffled; returns the list of runs. `extra`: settings of all works,
     or {work: settings}."""
     order = [(w, c) for w in works for c in contestants.values()]
     order = [(w, c) for w, c in order if c.name != "limit" or w.partition(":")[0] in LIMIT_WORKS]
+    percent = shares(programs, order, extra)
     shuffle, runs, started = random.Random(seed), [], time.time()
     for number in range(rounds):
         shuffle.shuffle(order)
@@ -70,7 +99,7 @@ def run_rounds(programs, contestants, works, rounds, extra=(), seed=None):
             show_progress(len(runs), rounds * len(order), started, f"round {number + 1}: {work} on {contestant.name}")
             if work in LARGE_WORKS:
                 pretouch(LARGE_WORKS[work])
-            run = run_once(command_of(programs, work, extra), contestant)
+            run = run_share(programs, work, contestant, extra, percent[work, contestant.name])
             run.update(work=work, peer=contestant.name, round=number)
             if "error" in run:
                 print(f"\n{work} on {contestant.name}: {run['error']}", file=sys.stderr)
@@ -94,6 +123,8 @@ def summary(group):
     median = lambda key: statistics.median(run[key] for run in group)
     out = {"runs": len(group), "rate": statistics.median(rates), "rates": rates, "cv": spread(rates), "cpu_s": median("cpu_s"), "wall_s": median("wall_s"),
            "hwm_kib": median("hwm_kib"), "faults": median("minor_faults")}
+    if "share" in group[0]:
+        out["share"] = group[0]["share"]
     phases = [run["phase_rss_kib"] for run in group]
     if phases[0]:
         out["phase_rss_kib"] = [statistics.median(values) for values in zip(*phases)]

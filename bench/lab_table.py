@@ -70,6 +70,13 @@ def phase_rows(summaries, peers):
     return rows if len(rows) > 1 else []
 
 
+def share_rows(summaries, peers):
+    """Who did less than the whole work, in percent; nothing when nobody did."""
+    rows = value_rows(summaries, peers, "percent of the work", lambda s: str(s.get("share", 100)))
+    cut = [row for row in rows[1:] if set(row[1:]) - {"100", "-"}]
+    return [rows[0]] + cut if cut else []
+
+
 def all_tables(results):
     """[(title, rows)] of everything that a results file has."""
     sums, peers, base = results["summary"], results["peers"], results["base"]
@@ -78,5 +85,6 @@ def all_tables(results):
               ("Speed as a fraction of the limit allocator", limit_rows(sums, shown)),
               ("Peak resident memory", memory_rows(sums, shown)),
               ("Resident memory after each phase", phase_rows(sums, shown)),
-              ("Page faults in the measured part", fault_rows(sums, shown))]
+              ("Page faults in the measured part", fault_rows(sums, shown)),
+              ("Done of the work by those who would have taken more than 20 seconds", share_rows(sums, shown))]
     return [(title, rows) for title, rows in tables if rows]

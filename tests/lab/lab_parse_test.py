@@ -14,6 +14,7 @@ import lab_peers
 import lab_run
 import lab_soak
 import lab_store
+import lab_table
 
 STRACE = """100 mmap(NULL, 8192, PROT_READ) = 0x7f0000000000
 100 getppid() = 1
@@ -87,6 +88,19 @@ class Parsing(unittest.TestCase):
     def test_one_failed_run_shows_instead_of_figures(self):
         found = lab_run.summarise([run(10), {"work": "a", "peer": "x", "error": "exit -6"}], ["a"])
         self.assertEqual(found["a"]["x"], {"error": "exit -6", "failed": 1, "runs": 2})
+
+    def test_a_slow_contestant_does_a_share_of_the_work_that_takes_at_most_20_seconds(self):
+        for seconds, percent in [(0.01, 100), (1.0, 100), (1.01, 99), (10.0, 10), (99.0, 1), (5000.0, 1), (0, 100)]:
+            self.assertEqual(lab_run.share_of(seconds), percent, seconds)
+        run_once = lambda command, _: dict(run(1), command=command, minor_faults=7)
+        with mock.patch.object(lab_run, "run_once", run_once):
+            found = lab_run.run_share("/p", "a", None, ["slots=9"], 10)
+            self.assertEqual((found["command"], found["minor_faults"]), (["/p/works", "a", "slots=9", "scale=10"], 70))
+            whole = lab_run.run_share("/p", "a", None, [], 100)
+            self.assertEqual((whole["command"], whole["minor_faults"], "share" in whole), (["/p/works", "a"], 7, False))
+        summary = {"a": {"x": lab_run.summary([dict(run(1), share=10)]), "y": lab_run.summary([run(1)])}, "b": {"y": {"rate": 1}}}
+        self.assertEqual(lab_table.share_rows(summary, ["x", "y"])[1:], [["a", "10", "100"]])
+        self.assertEqual(lab_table.share_rows({"b": summary["b"]}, ["x", "y"]), [])
 
     def test_phases_are_medians_phase_by_phase(self):
         found = lab_run.summary([run(1, phase_rss_kib=p) for p in ([1, 20], [3, 10], [2, 30])])
