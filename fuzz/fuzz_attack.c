@@ -141,7 +141,8 @@ static void (*plan(crime *c, char *stack_bytes, char *other_heap))(void *) {
         c->names = "heap overflow,out-of-bounds access";
         return run_overflow;
     case OPS_UNDERFLOW:
-        c->demanded = live && !c->o->large && c->game->model.heap->capacity((char *)c->o->at - 1) != 0;
+        if (!live || c->o->large || c->game->model.heap->capacity((char *)c->o->at - 1) == 0)
+            c->target = NULL;
         c->names = "heap overflow,heap underflow,write after free,out-of-bounds access,use after free";
         return run_underflow;
     case OPS_WRITE_AFTER_FREE:
