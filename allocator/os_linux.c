@@ -157,8 +157,6 @@ bool hak_os_freeze(uintptr_t addr, size_t size) {
 }
 
 static bool advise(uintptr_t addr, size_t size, int advice) {
-    if (injected_failure())
-        return false;
     int saved = errno;
     count(&hak_os_counts.madvise);
     bool done = madvise((void *)addr, size, advice) == 0;
@@ -167,8 +165,9 @@ static bool advise(uintptr_t addr, size_t size, int advice) {
 }
 
 bool hak_os_guard(uintptr_t addr, size_t size) {
-    return advise(addr, size, MADV_GUARD_INSTALL);
+    return !injected_failure() && advise(addr, size, MADV_GUARD_INSTALL);
 }
+/* Needs no memory, so it does not fail for want of it, and no failure is injected: as with hak_os_unmap. */
 bool hak_os_unguard(uintptr_t addr, size_t size) {
     return advise(addr, size, MADV_GUARD_REMOVE);
 }

@@ -30,7 +30,10 @@ static void unguard(uintptr_t addr, size_t size) {
     if (have_markers && hak_os_unguard(addr, size) &&
         atomic_load_explicit(&fallbacks, memory_order_relaxed) == 0)
         return;
-    if (hak_os_commit(addr, size) && atomic_load_explicit(&fallbacks, memory_order_relaxed) != 0)
+    /* Where markers work but were refused once, it is not known whether this range is one of the fallback's: its count must stay,
+     * or the one that is would not be opened. */
+    if (hak_os_commit(addr, size) && !have_markers &&
+        atomic_load_explicit(&fallbacks, memory_order_relaxed) != 0)
         atomic_fetch_sub_explicit(&fallbacks, 1, memory_order_relaxed);
 }
 
