@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { OBJECTS = 40, STEPS = 4000 };
+enum { OBJECTS = 40, STEPS = 1000 };
 
 static uint64_t seed;
 static uint64_t draw(uint64_t below) {
@@ -67,7 +67,7 @@ static void resize(object *it, size_t size) {
 }
 
 static size_t draw_size(void) {
-    return 256 * HAK_KIB + 1 + draw((uint64_t)1 << (12 + draw(11)));
+    return 256 * HAK_KIB + 1 + draw((uint64_t)1 << (12 + draw(10)));
 }
 
 static void step(object *it) {
@@ -278,7 +278,7 @@ static void refusals(void **state) {
         (void)hak_os_fail_at(k);
         for (int i = 0; i < 3; i++) {
             bool zeroed;
-            objects[i].size = (size_t)(i + 1) * 40 * HAK_MIB;
+            objects[i].size = (size_t)(i + 1) * 12 * HAK_MIB;
             objects[i].at = hak_large_take(objects[i].size, 16, &zeroed, &objects[i].capacity);
         }
         for (int i = 0; i < 3; i++)
