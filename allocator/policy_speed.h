@@ -31,9 +31,6 @@ static inline unsigned hak_policy_tag(const void *obj) {
 static inline bool hak_policy_owns(const void *obj) {
     return (void)obj, false;
 }
-static inline unsigned hak_policy_bit_choice(void) {
-    return 0;
-}
 static inline unsigned hak_policy_granule_choice(void) {
     return 0;
 }
@@ -78,8 +75,8 @@ static inline void hak_policy_check_live(const void *obj, unsigned tag, const ch
     (void)obj, (void)tag, (void)call;
 }
 /* The lowest addresses first: fewest pages touched. */
-static inline uint32_t hak_policy_slot_choice(const hak_slab *slab, uint32_t words) {
-    return slab->first < words ? slab->first : 0;
+static inline uint32_t hak_policy_slot_choice(const hak_slab *slab, uint32_t count) {
+    return slab->first < count ? slab->first : 0;
 }
 static inline void hak_policy_shuffle(void **objs, unsigned count) {
     (void)objs, (void)count;

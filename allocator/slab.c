@@ -8,16 +8,22 @@ static uint32_t words_of(const hak_slab *slab) {
     return (slab->slots + 63) / 64;
 }
 
-/* A slot drawn at random, among those of a word that is drawn first: all equally likely while the slab is full enough. */
-static void *take_random(hak_slab *slab, uint32_t words) {
-    uint32_t w = hak_policy_slot_choice(slab, words);
-    while (slab->free_bits[w] == 0)
-        w = w + 1 < words ? w + 1 : 0;
-    unsigned turn = hak_policy_bit_choice();
-    uint64_t bits = slab->free_bits[w], turned = bits >> turn | bits << (-turn & 63);
-    unsigned bit = (hak_lowest_bit(turned) + turn) % 64;
-    slab->free_bits[w] = bits & ~((uint64_t)1 << bit);
-    return (void *)(slab->start + (size_t)(w * 64 + bit) * hak_classes[slab->cls].size);
+/* How often a free slot is drawn before the next free one after the last draw is taken. With an eighth of the slots free
+ * eight draws find one with 66 %; what is left over is a small bias towards slots after runs of taken ones. */
+enum { DRAWS = 8 };
+
+/* A slot drawn at random. */
+static void *take_random(hak_slab *slab) {
+    uint32_t slot = 0;
+    bool found = false;
+    for (int i = 0; i < DRAWS && !found; i++) {
+        slot = hak_policy_slot_choice(slab, slab->slots);
+        found = slab->free_bits[slot / 64] >> (slot % 64) & 1;
+    }
+    while (!(slab->free_bits[slot / 64] >> (slot % 64) & 1))
+        slot = slot + 1 < slab->slots ? slot + 1 : 0;
+    slab->free_bits[slot / 64] &= ~((uint64_t)1 << (slot % 64));
+    return (void *)(slab->start + (size_t)slot * hak_classes[slab->cls].size);
 }
 
 unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want) {
@@ -26,7 +32,7 @@ unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want) {
     const uint32_t skip = HAK_POLICY_RANDOM_SLOTS ? 0 : hak_policy_slot_choice(slab, words);
     unsigned taken = 0;
     while (HAK_POLICY_RANDOM_SLOTS && taken < want && taken < slab->free)
-        out[taken++] = take_random(slab, words);
+        out[taken++] = take_random(slab);
     for (uint32_t i = 0; i < words && taken < want && taken < slab->free; i++) {
         uint32_t w = skip + i < words ? skip + i : skip + i - words;
         uint64_t bits = slab->free_bits[w];

@@ -188,13 +188,10 @@ static inline bool hak_policy_owns(const void *obj) {
     return hak_sample_find(obj) != NULL;
 }
 
-static inline uint32_t hak_policy_slot_choice(const hak_slab *slab, uint32_t words) {
+static inline uint32_t hak_policy_slot_choice(const hak_slab *slab, uint32_t count) {
     if (!hak_hardening.random)
-        return slab->first < words ? slab->first : 0;
-    return (uint32_t)(((hak_random_next() >> 32) * words) >> 32);
-}
-static inline unsigned hak_policy_bit_choice(void) {
-    return hak_hardening.random ? (unsigned)(hak_random_next() >> 58) : 0;
+        return slab->first * 64u < count ? slab->first * 64u : 0;
+    return (uint32_t)(((hak_random_next() >> 32) * count) >> 32);
 }
 static inline unsigned hak_policy_granule_choice(void) {
     return hak_hardening.random ? (unsigned)(hak_random_next() >> 59) : 0;

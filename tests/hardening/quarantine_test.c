@@ -1,0 +1,89 @@
+/* quarantine_test.c: how soon memory comes back, and in which order it is handed out. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "allocator/policy.h"
+#include "include/hakmem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The bound: at most 1 % of freed 64-byte slots come back within 4,096 rounds, at most 10 % within 65,536. */
+static void small_slots_rest(void **state) {
+    (void)state;
+    enum { ROUNDS = 65536, WATCHED = 64 };
+    void *watched[WATCHED];
+    for (int i = 0; i < WATCHED; i++)
+        watched[i] = hak_malloc(64);
+    for (int i = 0; i < WATCHED; i++)
+        hak_free(watched[i]);
+    unsigned early = 0, late = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        void *obj = hak_malloc(64);
+        for (int i = 0; i < WATCHED; i++)
+            if (obj == watched[i]) {
+                late++;
+                early += round < 4096;
+                watched[i] = NULL;
+            }
+        hak_free(obj);
+    }
+    assert_int_equal(early, 0);
+    assert_true(late * 10 <= WATCHED);
+}
+
+static void large_objects_rest(void **state) {
+    (void)state;
+    void *first = hak_malloc(3 << 20);
+    hak_free(first);
+    void *more[8];
+    for (int i = 0; i < 8; i++) {
+        more[i] = hak_malloc(3 << 20);
+        assert_ptr_not_equal(more[i], first);
+    }
+    for (int i = 0; i < 8; i++)
+        hak_free(more[i]);
+}
+
+/* Entropy of the distance between neighbours in time, from many of them. */
+static void check_order(size_t size) {
+    enum { COUNT = 20000, BINS = 1 << 18 /* 4 MiB: no distance inside a superslab is folded onto another */ };
+    static void *objs[COUNT];
+    static unsigned bins[BINS];
+    memset(bins, 0, sizeof bins);
+    for (int i = 0; i < COUNT; i++)
+        assert_non_null(objs[i] = hak_malloc(size));
+    for (int i = 1; i < COUNT; i++)
+        bins[((uintptr_t)objs[i] - (uintptr_t)objs[i - 1]) / 16 % BINS]++;
+    double shannon = 0, most = 0;
+    for (int i = 0; i < BINS; i++) {
+        double share = (double)bins[i] / (COUNT - 1);
+        shannon -= share > 0 ? share * log2(share) : 0;
+        most = share > most ? share : most;
+    }
+    for (int i = 0; i < COUNT; i++)
+        hak_free(objs[i]);
+    assert_true(shannon >= 8.5);
+    assert_true(-log2(most) >= 7.3);
+}
+
+static void order_is_random(void **state) {
+    (void)state;
+    check_order(64);
+    check_order(1024);
+    check_order(4096);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        {"a freed 64-byte slot does not come back soon", small_slots_rest, NULL, NULL, NULL},
+        {"a freed large object's address does not come back at once", large_objects_rest, NULL, NULL, NULL},
+        {"slots of 64 B to 4 KiB are handed out in an order of 8.5 bits", order_is_random, NULL, NULL, NULL},
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
