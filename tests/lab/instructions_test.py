@@ -10,7 +10,7 @@ import lab_count
 *_, WORKS, SPEED, HARDENED, BOUNDS = (os.path.abspath(path) for path in sys.argv)
 del sys.argv[1:]
 LIBRARIES = {"speed": SPEED, "hardened": HARDENED}
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HAKMEM_PROFILE": "balanced"}
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HAKMEM_PROFILE": "balanced", "HAKMEM_SAMPLE_RATE": "0"}
 
 
 def bounds():
