@@ -195,6 +195,7 @@
 #define hak_sample_give           HAK_NAME(sample_give)
 #define hak_sample_init           HAK_NAME(sample_init)
 #define hak_sample_locate         HAK_NAME(sample_locate)
+#define hak_sample_locate_before  HAK_NAME(sample_locate_before)
 #define hak_sample_overflow       HAK_NAME(sample_overflow)
 #define hak_sample_reset          HAK_NAME(sample_reset)
 #define hak_sample_take_slow      HAK_NAME(sample_take_slow)

@@ -4,10 +4,14 @@
 #include "allocator/large.h"
 #include "hardening/sample.h"
 
-/* Where no slab lies, the one that ends before is meant: who copies far past the end jumps over its guard. */
+/* How many granules without a slab are passed over to find the slab before: 64 MiB. */
+enum { LOOK_BACK = 1024 };
+
+/* Where no slab lies, the one that ends before is meant: who copies far past the end ends in memory that nobody has. */
 static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_located *out) {
     unsigned cls = hak_tag_of((void *)addr);
-    if (cls - 1u >= HAK_CLASSES && addr - region->base >= HAK_GRANULE) {
+    unsigned steps = LOOK_BACK;
+    for (; cls - 1u >= HAK_CLASSES && steps > 0 && addr - region->base >= HAK_GRANULE; steps--) {
         addr = hak_align_down(addr, HAK_GRANULE) - 1;
         cls = hak_tag_of((void *)addr);
     }
@@ -52,7 +56,7 @@ static bool locate_large(const hak_region *region, const hak_ledger_region *ledg
 }
 
 bool hak_locate(uintptr_t addr, hak_located *out) {
-    if (hak_sample_locate(addr, out))
+    if (hak_sample_locate_before(addr, out))
         return true;
     hak_region *region = hak_region_find(addr);
     if (region == NULL) { /* just before the first large object of a region */

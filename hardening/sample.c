@@ -217,8 +217,7 @@ const unsigned char *hak_sample_overflow(const hak_sample *sample) {
     return NULL;
 }
 
-bool hak_sample_locate(uintptr_t addr, hak_located *out) {
-    const hak_sample *sample = place_at(addr);
+static bool describe(const hak_sample *sample, hak_located *out) {
     if (sample == NULL || sample->word == 0)
         return false;
     *out = (hak_located){.where = HAK_WHERE_SAMPLED,
@@ -228,6 +227,17 @@ bool hak_sample_locate(uintptr_t addr, hak_located *out) {
                          .word = sample->word,
                          .sample = sample};
     return true;
+}
+
+bool hak_sample_locate(uintptr_t addr, hak_located *out) {
+    return describe(place_at(addr), out);
+}
+
+bool hak_sample_locate_before(uintptr_t addr, hak_located *out) {
+    const hak_sample *sample = place_at(addr);
+    while (sample != NULL && sample->word == 0 && sample > samples)
+        sample--;
+    return describe(sample, out);
 }
 
 void hak_sample_each(void (*each)(const hak_sample *sample)) {

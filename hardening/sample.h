@@ -46,6 +46,9 @@ const unsigned char *hak_sample_overflow(const hak_sample *sample);
 
 bool hak_sample_locate(uintptr_t addr, hak_located *out);
 
+/* As hak_sample_locate; for an address in a place that was never used, the last sampled object before it. */
+bool hak_sample_locate_before(uintptr_t addr, hak_located *out);
+
 /* Calls `each` for every live sampled object. */
 void hak_sample_each(void (*each)(const hak_sample *sample));
 
