@@ -73,7 +73,7 @@ uint64_t hak_random_next(void);
 HAK_INLINE void hak_ring_fetch(const char *obj, unsigned cls) {
     hak_place place;
     __builtin_prefetch(obj, 1);
-    __builtin_prefetch(obj + HAK_CACHELINE, 1);
+    __builtin_prefetch((const void *)((uintptr_t)obj + HAK_CACHELINE), 1); /* of NULL as well: harmless */
     if (obj != NULL && hak_ledger_find(obj, cls, &place))
         __builtin_prefetch((const void *)place.record, 1);
 }
