@@ -1,4 +1,4 @@
-/* surface_memory.c WHAT [MIB]: what surface_options_test.py runs. Prints resident KiB at the end. */
+/* surface_memory.c WHAT [MIB]: what surface_options_test.py and surface_kernel_test.py run. Prints resident KiB at the end. */
 #include <errno.h>
 #include <malloc.h>
 #include <spawn.h>
@@ -75,6 +75,13 @@ static void spawn(void) {
     free(malloc(100));
 }
 
+/* A double free, with the object's neighbours alive. */
+static void crime(void) {
+    char *volatile obj = malloc(100);
+    free(obj);
+    free(obj);
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     size_t mib = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
@@ -90,6 +97,8 @@ int main(int argc, char **argv) {
         limited();
     else if (strcmp(what, "spawn") == 0)
         spawn();
+    else if (strcmp(what, "crime") == 0)
+        crime();
     else
         free(malloc(100));
     if (strcmp(what, "trim") == 0)

@@ -1,0 +1,117 @@
+#!/usr/bin/env -S python3 -B
+"""Other kernels than this one, as other_kernel.c shows them to the allocator: larger pages, no /proc; raised privileges; limits."""
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import unittest
+
+OTHER_KERNEL, SURFACE, MEMORY, NEW = (os.path.realpath(sys.argv.pop(1)) for _ in range(4))
+LIBRARY, VARIANT = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"]
+PAGES = (4096, 16384, 65536)
+
+
+def run(*command, limit=None, ok=True, stdin="", **settings):
+    """Under another kernel, the allocator preloaded."""
+    settings = {name: str(value) for name, value in settings.items()}
+    env = dict(settings, PATH=os.environ["PATH"], LD_PRELOAD=f"{OTHER_KERNEL} {LIBRARY}")
+    done = subprocess.run(
+        command, env=env, input=stdin, capture_output=True, text=True, timeout=100,
+        preexec_fn=limit and (lambda: resource.setrlimit(limit[0], (limit[1], limit[1]))),
+    )
+    if ok and done.returncode:
+        raise AssertionError(f"{command} {settings}: status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def on_every_page_size(*command, **settings):
+    return [run(*command, OTHER_KERNEL_PAGE=page, **settings) for page in PAGES]
+
+
+class Pages(unittest.TestCase):
+    def test_the_whole_surface(self):
+        for done in on_every_page_size(SURFACE):
+            self.assertEqual(done.stdout.splitlines()[-1], VARIANT)
+        on_every_page_size(NEW)
+
+    def test_the_emulated_kernel_refuses_what_a_real_one_would(self):
+        """Else the tests above say nothing: an allocator that takes the pages for smaller than they are must not get far."""
+        with tempfile.TemporaryDirectory() as scratch:
+            liar = os.path.join(scratch, "liar.so")
+            source = "unsigned long getauxval(unsigned long type) { return type == 6 ? 4096 : 0; }"
+            subprocess.run(["gcc", "-shared", "-fPIC", "-o", liar, "-xc", "-"], input=source, text=True, check=True)
+            env = {"LD_PRELOAD": f"{liar} {OTHER_KERNEL} {LIBRARY}", "OTHER_KERNEL_PAGE": "65536"}
+            done = subprocess.run([SURFACE], env=env, capture_output=True)
+            self.assertNotEqual(done.returncode, 0)
+
+    def test_memory_comes_back(self):
+        for settings in ({"HAKMEM_SS_MEM_LEAN_DECOMMIT": "DONTNEED", "HAKMEM_SS_MEM_LEAN_TARGET_MB": 10}, {}):
+            what = "burst" if settings else "trim"
+            for done in on_every_page_size(MEMORY, what, "256", **settings):
+                self.assertLess(int(done.stdout.split()[-1]), 64 * 1024)
+
+    def test_prewarm_and_huge_pages(self):
+        for done in on_every_page_size(MEMORY, "burst", "64", HAKMEM_PROFILE="speed", HAKMEM_SS_HUGE="ALWAYS"):
+            self.assertEqual(done.stderr, "")
+
+    def test_real_programs(self):
+        sql = "create table t(a,b); with recursive n(i) as (select 1 union all select i+1 from n where i<20000) insert into t " \
+            "select i, hex(randomblob(i%900)) from n; create index x on t(b); select count(*), max(a) from t;"
+        for done in on_every_page_size("sqlite3", ":memory:", stdin=sql):
+            self.assertEqual(done.stdout, "20000|20000\n")
+        script = "my %h; $h{$_} = 'x' x ($_ % 3000) for 1..30000; delete $h{$_} for 1..29999; print length $h{30000};"
+        for done in on_every_page_size("perl", "-e", script):
+            self.assertEqual(done.stdout, "0")
+
+    @unittest.skipIf(VARIANT == "speed", "only the hardened variant promises to see it")
+    def test_a_crime_is_seen(self):
+        for page in PAGES:
+            done = run(MEMORY, "crime", ok=False, OTHER_KERNEL_PAGE=page)
+            self.assertEqual(done.returncode, -6)
+            self.assertIn("hakmem: double free", done.stderr)
+
+
+class NoProc(unittest.TestCase):
+    def test_the_whole_surface(self):
+        self.assertEqual(run(SURFACE, OTHER_KERNEL_NO_PROC=1).stdout.splitlines()[-1], VARIANT)
+        run(NEW, OTHER_KERNEL_NO_PROC=1)
+
+    @unittest.skipIf(VARIANT == "speed", "only the hardened variant promises to see it")
+    def test_a_report_without_maps(self):
+        done = run(MEMORY, "crime", ok=False, OTHER_KERNEL_NO_PROC=1)
+        self.assertEqual(done.returncode, -6)
+        self.assertIn("hakmem: double free", done.stderr)
+        self.assertNotIn("map:", done.stderr)
+
+
+class Privileged(unittest.TestCase):
+    SETTINGS = {
+        "HAKMEM_PROFILE": "nonsense", "HAKMEM_SS_OS_STATS": 1, "HAKMEM_SS_PREWARM": 4, "HAKMEM_SS_MEM_LEAN": "nonsense",
+        "HAKMEM_SS_MEM_LEAN_DECOMMIT": "nonsense", "HAKMEM_SS_HUGE": "nonsense", "HAKMEM_HARDENING": "free:off,all:report",
+        "HAKMEM_SAMPLE_RATE": "nonsense", "HAKMEM_REPORT_JSON": "nonsense",
+    }
+
+    def test_without_privileges_each_variable_is_heard(self):
+        self.assertGreater(len(run(MEMORY, "idle", **self.SETTINGS).stderr.splitlines()), 4)
+
+    def test_every_variable_is_ignored(self):
+        self.assertEqual(run(MEMORY, "idle", OTHER_KERNEL_SECURE=1, **self.SETTINGS).stderr, "")
+
+    @unittest.skipIf(VARIANT == "speed", "only the hardened variant has checks to relax")
+    def test_no_check_can_be_relaxed_and_no_report_redirected(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            path = os.path.join(scratch, "report")
+            done = run(MEMORY, "crime", ok=False, OTHER_KERNEL_SECURE=1, HAKMEM_HARDENING="free:off", HAKMEM_REPORT_PATH=path)
+            self.assertEqual(done.returncode, -6)
+            self.assertIn("hakmem: double free", done.stderr)
+            self.assertEqual(os.listdir(scratch), [])
+
+
+class Limits(unittest.TestCase):
+    def test_256_mib_of_private_memory(self):
+        """As a container's limit: what is reserved does not count, what is committed does."""
+        run(MEMORY, "limited", limit=(resource.RLIMIT_DATA, 256 << 20))
+
+
+unittest.main()

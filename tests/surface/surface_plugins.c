@@ -1,0 +1,63 @@
+/* surface_plugins.c PLUGIN: loads and unloads a plug-in written in C++, whose objects outlive it and whose threads end. */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROUNDS = 200 };
+
+static const char *path;
+static char *outlives[ROUNDS];
+
+#define WANT(cond)                                                                                           \
+    do {                                                                                                     \
+        if (!(cond)) {                                                                                       \
+            printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #cond);                                        \
+            exit(1);                                                                                         \
+        }                                                                                                    \
+    } while (0)
+
+typedef char *give(size_t size);
+typedef void take(char *obj);
+
+static void *symbol(void *plugin, const char *name) {
+    void *found = dlsym(plugin, name);
+    WANT(found != NULL);
+    return found;
+}
+
+static void *give_one(void *plugin) {
+    give *function;
+    *(void **)&function = symbol(plugin, "plugin_give");
+    return function(1000);
+}
+
+/* What the plug-in made is taken by another load of it. */
+static void round_trip(int i) {
+    void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    WANT(plugin != NULL);
+    void *from_thread;
+    pthread_t thread;
+    WANT(pthread_create(&thread, NULL, give_one, plugin) == 0 && pthread_join(thread, &from_thread) == 0);
+    take *function;
+    *(void **)&function = symbol(plugin, "plugin_take");
+    function(from_thread);
+    outlives[i] = give_one(plugin);
+    if (i > 0) {
+        WANT(outlives[i - 1][999] == 'p');
+        function(outlives[i - 1]);
+    }
+    WANT(dlclose(plugin) == 0);
+    WANT(outlives[i][0] == 'p');
+}
+
+int main(int argc, char **argv) {
+    WANT(argc == 2);
+    path = realpath(argv[1], NULL);
+    WANT(path != NULL);
+    for (int i = 0; i < ROUNDS; i++)
+        round_trip(i);
+    puts("done");
+    return 0;
+}
