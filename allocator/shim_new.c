@@ -1,11 +1,12 @@
 /* shim_new.c: C++'s operator new and delete, by their mangled names (Itanium C++ ABI, 5.1.5), so that libstdc++ is
  * not needed. Layer 6. Sources: C++17 [new.delete], including the loop over the new handler. */
 #include "allocator/alloc.h"
+#include "allocator/operators.h"
 #include "allocator/report.h"
 
 #include <errno.h>
 
-#define EXPORT __attribute__((visibility("default")))
+#define EXPORT __attribute__((visibility("default"), weak))
 
 /* libstdc++ and libc++ export these; NULL in a program without either. */
 typedef void (*new_handler)(void);
@@ -66,39 +67,121 @@ HAK_INLINE uint64_t log2_of(size_t align) {
     return hak_is_pow2(align) ? hak_log2(align) : NO_ALIGN - 1;
 }
 
-/* One set for new, one for new[]: `n` is what the mangled name has for it. The second parameter of the nothrow forms is
- * std::nothrow, an empty object by reference; std::align_val_t is passed as a size_t. */
-#define NEW_AND_DELETE(n, d, family)                                                                         \
+/* In the order of hak_operators; those of arrays FORMS later. */
+enum {
+    NEW,
+    NEW_NOTHROW,
+    NEW_ALIGNED,
+    NEW_ALIGNED_NOTHROW,
+    DELETE,
+    DELETE_NOTHROW,
+    DELETE_SIZED,
+    DELETE_ALIGNED,
+    DELETE_SIZED_ALIGNED,
+    DELETE_ALIGNED_NOTHROW,
+    FORMS
+};
+_Static_assert(2 * FORMS == HAK_OPERATORS, "every form, for objects and for arrays");
+
+/* What the program replaced in part, the C++ library's other forms do on top of that; it has all, or they are not asked. After
+ * the first look at a program that replaced nothing it is our own form again, which asks no more. */
+static HAK_COLD const void *form_to_call(unsigned form) {
+    return hak_operators_look() ? hak_operators[form].library : hak_operators[form].ours;
+}
+
+/* Out of line with all arguments, so that nothing has to be kept on the fast path. */
+#define BY_LIBRARY(name, type, args, ...)                                                                    \
+    static HAK_COLD type name(unsigned form, __VA_ARGS__) {                                                  \
+        return ((type(*)(__VA_ARGS__))form_to_call(form))args;                                               \
+    }
+BY_LIBRARY(new_plain, void *, (size), size_t size)
+BY_LIBRARY(new_nothrow, void *, (size, tag), size_t size, const void *tag)
+BY_LIBRARY(new_aligned, void *, (size, align), size_t size, size_t align)
+BY_LIBRARY(new_aligned_nothrow, void *, (size, align, tag), size_t size, size_t align, const void *tag)
+BY_LIBRARY(delete_plain, void, (obj), void *obj)
+BY_LIBRARY(delete_nothrow, void, (obj, tag), void *obj, const void *tag)
+BY_LIBRARY(delete_sized, void, (obj, size), void *obj, size_t size)
+BY_LIBRARY(delete_aligned, void, (obj, align), void *obj, size_t align)
+BY_LIBRARY(delete_sized_aligned, void, (obj, size, align), void *obj, size_t size, size_t align)
+BY_LIBRARY(delete_aligned_nothrow, void, (obj, align, tag), void *obj, size_t align, const void *tag)
+
+/* Costs one comparison; the four forms on which all others are built do without. */
+#define FORWARD(form, name, ...)                                                                             \
+    if (HAK_UNLIKELY(atomic_load_explicit(&hak_operators_forward, memory_order_relaxed)))                    \
+    return name(form, __VA_ARGS__)
+
+/* One set for new, one for new[]: `n` and `d` are what the mangled names have for them, `base` their first form. The second
+ * parameter of the nothrow forms is std::nothrow, an empty object by reference; std::align_val_t is passed as a size_t. Weak, because
+ * a program that is linked with this may have its own. */
+#define NEW_AND_DELETE(n, d, base, family)                                                                   \
     EXPORT void *n##m(size_t size) {                                                                         \
+        if (base != 0)                                                                                       \
+            FORWARD(base + NEW, new_plain, size);                                                            \
         return make_plain(size, family, true);                                                               \
     }                                                                                                        \
     EXPORT void *n##mRKSt9nothrow_t(size_t size, const void *tag) {                                          \
-        return (void)tag, make_plain(size, family, false);                                                   \
+        FORWARD(base + NEW_NOTHROW, new_nothrow, size, tag);                                                 \
+        return make_plain(size, family, false);                                                              \
     }                                                                                                        \
     EXPORT void *n##mSt11align_val_t(size_t size, size_t align) {                                            \
+        if (base != 0)                                                                                       \
+            FORWARD(base + NEW_ALIGNED, new_aligned, size, align);                                           \
         return make_aligned(size, align, family, true);                                                      \
     }                                                                                                        \
     EXPORT void *n##mSt11align_val_tRKSt9nothrow_t(size_t size, size_t align, const void *tag) {             \
-        return (void)tag, make_aligned(size, align, family, false);                                          \
+        FORWARD(base + NEW_ALIGNED_NOTHROW, new_aligned_nothrow, size, align, tag);                          \
+        return make_aligned(size, align, family, false);                                                     \
     }                                                                                                        \
     EXPORT void d##Pv(void *obj) {                                                                           \
+        if (base != 0)                                                                                       \
+            FORWARD(base + DELETE, delete_plain, obj);                                                       \
         end(obj, family, NO_SIZE, NO_ALIGN);                                                                 \
     }                                                                                                        \
     EXPORT void d##PvRKSt9nothrow_t(void *obj, const void *tag) {                                            \
-        (void)tag, end(obj, family, NO_SIZE, NO_ALIGN);                                                      \
+        FORWARD(base + DELETE_NOTHROW, delete_nothrow, obj, tag);                                            \
+        end(obj, family, NO_SIZE, NO_ALIGN);                                                                 \
     }                                                                                                        \
     EXPORT void d##Pvm(void *obj, size_t size) {                                                             \
+        FORWARD(base + DELETE_SIZED, delete_sized, obj, size);                                               \
         end(obj, family, hak_claim_size(size), NO_ALIGN);                                                    \
     }                                                                                                        \
     EXPORT void d##PvSt11align_val_t(void *obj, size_t align) {                                              \
+        if (base != 0)                                                                                       \
+            FORWARD(base + DELETE_ALIGNED, delete_aligned, obj, align);                                      \
         end(obj, family, NO_SIZE, log2_of(align));                                                           \
     }                                                                                                        \
     EXPORT void d##PvmSt11align_val_t(void *obj, size_t size, size_t align) {                                \
+        FORWARD(base + DELETE_SIZED_ALIGNED, delete_sized_aligned, obj, size, align);                        \
         end(obj, family, hak_claim_size(size), log2_of(align));                                              \
     }                                                                                                        \
     EXPORT void d##PvSt11align_val_tRKSt9nothrow_t(void *obj, size_t align, const void *tag) {               \
-        (void)tag, end(obj, family, NO_SIZE, log2_of(align));                                                \
+        FORWARD(base + DELETE_ALIGNED_NOTHROW, delete_aligned_nothrow, obj, align, tag);                     \
+        end(obj, family, NO_SIZE, log2_of(align));                                                           \
     }
 
-NEW_AND_DELETE(_Znw, _Zdl, HAK_FAMILY_NEW)
-NEW_AND_DELETE(_Zna, _Zda, HAK_FAMILY_NEW_ARRAY)
+NEW_AND_DELETE(_Znw, _Zdl, 0, HAK_FAMILY_NEW)
+NEW_AND_DELETE(_Zna, _Zda, FORMS, HAK_FAMILY_NEW_ARRAY)
+
+/* A second name for our definition: the first one may mean the program's. */
+#define OURS(form, name)                                                                                     \
+    extern __typeof__(name) name##_ours __attribute__((alias(#name), visibility("hidden")));
+#define ENTRY(form, name) [form] = {#name, (const void *)name##_ours, (const void *)name, NULL},
+#define SET(what, n, d, base)                                                                                \
+    what(base + NEW, n##m) what(base + NEW_NOTHROW, n##mRKSt9nothrow_t)                                      \
+        what(base + NEW_ALIGNED, n##mSt11align_val_t)                                                        \
+            what(base + NEW_ALIGNED_NOTHROW, n##mSt11align_val_tRKSt9nothrow_t) what(base + DELETE, d##Pv)   \
+                what(base + DELETE_NOTHROW, d##PvRKSt9nothrow_t) what(base + DELETE_SIZED, d##Pvm)           \
+                    what(base + DELETE_ALIGNED, d##PvSt11align_val_t)                                        \
+                        what(base + DELETE_SIZED_ALIGNED, d##PvmSt11align_val_t)                             \
+                            what(base + DELETE_ALIGNED_NOTHROW, d##PvSt11align_val_tRKSt9nothrow_t)
+
+SET(OURS, _Znw, _Zdl, 0)
+SET(OURS, _Zna, _Zda, FORMS)
+
+hak_operator hak_operators[HAK_OPERATORS] = {SET(ENTRY, _Znw, _Zdl, 0) SET(ENTRY, _Zna, _Zda, FORMS)};
+
+/* While nobody else runs, in a program that has a C++ library. */
+__attribute__((constructor(101))) static void loaded(void) {
+    if (_ZSt15get_new_handlerv != NULL)
+        (void)hak_operators_look();
+}

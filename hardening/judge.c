@@ -2,6 +2,7 @@
 #include "hardening/judge.h"
 
 #include "allocator/large.h"
+#include "allocator/operators.h"
 #include "allocator/os.h"
 #include "allocator/policy.h"
 #include "hardening/canary.h"
@@ -54,7 +55,20 @@ static void not_live(const matter *m, uint32_t word) {
         report(m, HAK_CRIME_DOUBLE_FREE, HAK_CHECK_FREE, "the object has been freed already", NULL);
 }
 
+/* Where the program brought some of C++'s operators itself, they may well call malloc, and others do not: what is claimed of
+ * an object that any of them had a part in says nothing. */
+static bool claim_means_nothing(hak_claim claim, uint32_t word) {
+    bool only_c = claim.family == HAK_FAMILY_MALLOC && (word & FAMILY_BITS) == 0;
+    return !only_c && hak_operators_replaced();
+}
+
+static bool claim_is_right(hak_claim claim, uint32_t word, size_t size) {
+    return hak_claim_fits(claim, word) && (claim.size == HAK_CLAIM_NO_SIZE || claim.size == size);
+}
+
 static void check_claim(const matter *m, hak_claim claim, uint32_t word, size_t size) {
+    if (claim_is_right(claim, word, size) || claim_means_nothing(claim, word))
+        return;
     if ((word & FAMILY_BITS) != (uint32_t)claim.family << HAK_RECORD_FAMILY_SHIFT)
         report(m, HAK_CRIME_FAMILY, HAK_CHECK_FAMILY, "made by another family of functions", NULL);
     else if (!hak_claim_fits(claim, word) &&

@@ -1,0 +1,33 @@
+/* operators.h: whether the program brought some of C++'s operators new and delete itself. Layer 1.
+ *
+ * Any of the twenty may be replaced alone ([replacement.functions]), and those that are not must work on top of those that are:
+ * operator delete(void *, size_t) has to call the program's operator delete(void *). Who finds that out asks the dynamic
+ * linker, once; in a program without replacements it costs one byte that is looked at. */
+#ifndef HAK_OPERATORS_H
+#define HAK_OPERATORS_H
+
+#include "allocator/base.h"
+
+typedef struct hak_operator {
+    const char *name;    /* mangled */
+    const void *ours;    /* our definition */
+    const void *linked;  /* what a reference to the name became when this library was linked */
+    const void *library; /* the C++ library's, if the program replaced any and the library has all */
+} hak_operator;
+
+enum { HAK_OPERATORS = 20 };
+
+/* Defined by shim_new.c; in what is built without it the address is NULL. */
+extern HAK_HIDDEN hak_operator hak_operators[HAK_OPERATORS] __attribute__((weak));
+
+/* True: nobody has looked yet, or what is not replaced must go to the C++ library's form. */
+extern HAK_HIDDEN _Atomic bool hak_operators_forward;
+
+/* True when the program replaced some, and the C++ library's forms are to be called for the rest. Looks only once; takes the
+ * lock of the dynamic linker then. */
+bool hak_operators_look(void);
+
+/* True when the program replaced some. */
+bool hak_operators_replaced(void);
+
+#endif
