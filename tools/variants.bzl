@@ -60,18 +60,21 @@ FAST_COPTS = [
     "-fdata-sections",
 ] + select({
     "//tools:gcc": ["-flto"],
-    "//conditions:default": ["-flto=thin"],
+    "//conditions:default": [
+        "-flto=thin",
+        "-ffat-lto-objects",  # GNU ar, which makes the .a, complains of each object that is bitcode only
+    ],
 })
 
 FAST_LINKOPTS = [
     "-static",
-    "-no-pie",
     "-O3",
     "-Wl,--gc-sections",
 ] + select({
     "//tools:gcc": ["-flto"],
     "//conditions:default": [
         "-flto=thin",
+        "-ffat-lto-objects",
         "-fuse-ld=lld-19",
     ],
 })
