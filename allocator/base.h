@@ -15,6 +15,20 @@
 #define HAK_NOINLINE    __attribute__((noinline))
 #define HAK_COLD        __attribute__((noinline, cold))
 #define HAK_INLINE      static inline __attribute__((always_inline, unused))
+/* Of functions that look at memory whose owner may be writing to it: what they see is a hint, believed only when the record of
+ * the slot says the same before and after. No matter for ThreadSanitizer. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1 /* as gcc calls it */
+#endif
+#endif
+#ifdef __SANITIZE_THREAD__
+#define HAK_PEEKS       __attribute__((noinline, no_sanitize("thread"), unused))
+#define HAK_PEEK_INLINE static HAK_PEEKS
+#else
+#define HAK_PEEKS
+#define HAK_PEEK_INLINE HAK_INLINE
+#endif
 /* On data that a fast path reads: it is in this very library, so no address of it has to be looked up. */
 #define HAK_HIDDEN    __attribute__((visibility("hidden")))
 #define HAK_CACHELINE 64

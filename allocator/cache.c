@@ -1,6 +1,7 @@
 /* cache.c: refill, flush, and the life of a thread's cache. See cache.h. */
 #include "allocator/cache.h"
 
+#include "allocator/large.h"
 #include "allocator/os.h"
 #include "allocator/policy.h"
 #include "allocator/tag.h"
@@ -11,6 +12,8 @@ enum {
     /* A bin begins with room for this many objects and doubles when that is too small, up to its class's bin_cap: a
      * thread that needs few objects keeps few. Measure again with peak RSS of works a and larson. */
     CAP_FIRST = 16,
+    /* Every so many refills, idle large memory is looked for: some 5 ns a refill where there is any, else one load. */
+    IDLE_PERIOD = 64,
 };
 
 /* What every bin of a static cache points at: empty, because it is NULL, and full, because top == end. */
@@ -156,6 +159,8 @@ void *hak_cache_refill_slow(unsigned cls) {
     if (got == 0)
         return NULL;
     count_moved(0, got);
+    if (++cache->refills % IDLE_PERIOD == 0)
+        hak_large_release_idle();
     hak_policy_shuffle(base + 1, got);
     cache->top[cls] = base + got;
     (void)bin_grow(cache, cls);

@@ -24,6 +24,7 @@ typedef struct hak_cache {
     void **end[HAK_TAGS];           /* the last entry that may be used for now */
     struct hak_cache *next;         /* while it waits for a new thread */
     unsigned shard;                 /* whose depots it is refilled from */
+    unsigned refills;
     void *entries[];
 } hak_cache;
 

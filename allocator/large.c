@@ -228,19 +228,31 @@ size_t hak_large_purge(size_t keep) {
     return purged;
 }
 
+static void release_idle_locked(const hak_release_bounds *bounds) {
+    now = hak_os_milliseconds();
+    if (now > bounds->idle_ms)
+        (void)purge_locked(0, now - bounds->idle_ms);
+    if (now > bounds->unused_ms)
+        (void)purge_locked(bounds->wanted, now - bounds->unused_ms);
+}
+
+void hak_large_release_idle(void) {
+    if (atomic_load_explicit(&hak_release_large_dirty, memory_order_relaxed) == 0)
+        return;
+    hak_lock_take(&hak_large_lock);
+    hak_release_bounds bounds = hak_release_large_bounds();
+    release_idle_locked(&bounds);
+    hak_lock_give(&hak_large_lock);
+}
+
 /* What the release policy wants after a free. The clock is read only now and then. */
 static void release_locked(void) {
     if (hak_release_excess() != 0)
         (void)purge_locked(0, UINT64_MAX);
     hak_release_bounds bounds = hak_release_large_bounds();
     (void)purge_locked(bounds.most, UINT64_MAX);
-    if (frees++ % CLOCK_PERIOD != 0)
-        return;
-    now = hak_os_milliseconds();
-    if (now > bounds.idle_ms)
-        (void)purge_locked(0, now - bounds.idle_ms);
-    if (now > bounds.unused_ms)
-        (void)purge_locked(bounds.wanted, now - bounds.unused_ms);
+    if (frees++ % CLOCK_PERIOD == 0)
+        release_idle_locked(&bounds);
 }
 
 /* The object's granules become free; everything but the bookkeeping of life is done. */

@@ -54,6 +54,9 @@ bool hak_large_move(void *from, void *to, size_t size);
 /* Gives the pages of free spans back, oldest first, until at most `keep` bytes may be resident. Returns bytes. */
 size_t hak_large_purge(size_t keep);
 
+/* Gives back what has been free for long (release.h). Frees do so as well: this is for programs that have stopped to free large objects. */
+void hak_large_release_idle(void);
+
 /* The start of the live large object that `addr` lies in; 0 when there is none. For reports. */
 uintptr_t hak_large_find(uintptr_t addr);
 

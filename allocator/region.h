@@ -23,7 +23,8 @@ typedef struct hak_region {
     _Atomic uintptr_t base; /* a multiple of HAK_SUPERSLAB */
     _Atomic size_t size;    /* bytes; 0: this entry of the table is not in use */
     uintptr_t records;      /* the meta area */
-    size_t used, committed; /* bytes of the body */
+    _Atomic size_t used;    /* bytes of the body; raised under the region lock */
+    size_t committed;
     size_t meta_size, meta_committed;
     unsigned unit_shift; /* log2 of the bytes of the body that a record describes */
     unsigned index;      /* in the table of regions */

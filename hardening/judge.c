@@ -115,7 +115,7 @@ static void check_slot_canary(const matter *m, hak_place *place) {
 
 /* The slot before shows damage at its end. Its owner may free or resize it just now: only what is wrong three times, with
  * the same record, is wrong. */
-static void check_neighbour(const matter *m, hak_place place) {
+HAK_PEEKS static void check_neighbour(const matter *m, hak_place place) {
     const char *neighbour = (const char *)m->addr - place.size;
     uint32_t word = 0;
     for (int i = 0; i < 3; i++) {
@@ -179,11 +179,8 @@ static void judge_sampled(hak_claim claim, const matter *m, uintptr_t caller) {
         inside(m);
         return;
     }
-    uint32_t word = sample->word;
-    if (hak_record_state(word) != HAK_SLOT_LIVE ||
-        !__atomic_compare_exchange_n(&sample->word, &word,
-                                     (word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_FREED, false,
-                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    uint32_t word;
+    if (!hak_sample_end(sample, &word)) {
         not_live(m, word);
         return;
     }

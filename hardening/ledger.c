@@ -35,7 +35,7 @@ bool hak_ledger_region_born(hak_region *region, size_t size) {
     uintptr_t heap_start = map + table + 2 * hak_os_page;
     *ledger = (hak_ledger_region){.base = region->base,
                                   .size = size,
-                                  .runs = (hak_record **)(map + hak_os_page),
+                                  .runs = (_Atomic(hak_record *) *)(map + hak_os_page),
                                   .heap = heap_start,
                                   .heap_start = heap_start,
                                   .heap_end = heap_start + heap,
@@ -103,7 +103,7 @@ static hak_record *run_take(hak_ledger_region *ledger, size_t records) {
 bool hak_ledger_slab_born(hak_slab *slab, bool *is_new) {
     hak_region *region = hak_region_find(slab->start);
     hak_ledger_region *ledger = &hak_ledger[region->index];
-    hak_record **runs = &ledger->runs[(slab->start - ledger->base) >> HAK_GRANULE_SHIFT];
+    _Atomic(hak_record *) *runs = &ledger->runs[(slab->start - ledger->base) >> HAK_GRANULE_SHIFT];
     *is_new = *runs == NULL;
     if (!*is_new)
         return true; /* the slab's class is for life, and so is its run */

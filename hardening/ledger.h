@@ -61,8 +61,8 @@ typedef struct hak_ledger_region {
     uintptr_t base;
     size_t size; /* bytes; 0: not in use */
     union {
-        hak_record **runs;       /* HAK_REGION_SLABS: per granule */
-        hak_large_record *large; /* HAK_REGION_LARGE: per granule */
+        _Atomic(hak_record *) *runs; /* HAK_REGION_SLABS: per granule */
+        hak_large_record *large;     /* HAK_REGION_LARGE: per granule */
     };
     uintptr_t heap, heap_start, heap_end, heap_committed; /* where runs are cut from */
     uintptr_t map;
@@ -106,7 +106,8 @@ HAK_INLINE bool hak_ledger_find(const void *obj, unsigned cls, hak_place *out) {
     uintptr_t offset = (uintptr_t)obj - region->base; /* the base is a multiple of every slab's size */
     uint32_t in_slab = (uint32_t)offset & (info->slab_bytes - 1);
     uint32_t slot = hak_slot_index(info, in_slab);
-    out->record = &region->runs[offset >> HAK_GRANULE_SHIFT][slot];
+    out->record =
+        atomic_load_explicit(&region->runs[offset >> HAK_GRANULE_SHIFT], memory_order_relaxed) + slot;
     out->size = info->size;
     out->slot = slot;
     return slot * info->size == in_slab;

@@ -109,7 +109,7 @@ static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t cap
 /* No call stands in the middle of the two fast paths: whatever is not the usual leaves for a function that does it
  * all, so that nothing has to be saved. */
 HAK_INLINE void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin) {
-    if (HAK_UNLIKELY(--*hak_site_of(hak_guarded_mine, HAK_CALLER) == 0 || size == 0))
+    if (HAK_UNLIKELY(hak_site_passed(hak_guarded_mine, HAK_CALLER) == 0 || size == 0))
         return hak_harden_alloc_rare(obj, cls, size, origin, HAK_CALLER);
     hak_place place;
     (void)hak_ledger_find(obj, cls, &place); /* what a bin holds is a slot */
@@ -144,7 +144,7 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
 }
 
 /* The slot before is live and its canary is not what it was; no more than a hint while its owner is at work. */
-HAK_INLINE bool hak_neighbour_wrong(hak_place place, const void *obj) {
+HAK_PEEK_INLINE bool hak_neighbour_wrong(hak_place place, const void *obj) {
     if (place.slot == 0)
         return false;
     uint32_t word = hak_record_load(place.record - 1);

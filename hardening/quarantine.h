@@ -33,8 +33,8 @@ typedef struct hak_ring {
 typedef struct hak_guarded {
     hak_ring rings[HAK_TAGS];
     hak_rng rng;
-    uint32_t owner;            /* number of this state in records; 0: the state of threads without one */
-    uint32_t sites[HAK_SITES]; /* allocations of each call site until one is sampled; 1 at first */
+    uint32_t owner; /* number of this state in records; 0: the state of threads without one */
+    _Atomic uint32_t sites[HAK_SITES]; /* allocations of each call site until one is sampled; 1 at first */
     uint32_t sites_known[HAK_SITES / 32];
     size_t held;              /* bytes that the rings may hold as they are now */
     uintptr_t sweep_at;       /* address where the running sweep goes on */

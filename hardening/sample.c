@@ -26,7 +26,7 @@ enum {
 static uintptr_t pool;
 static unsigned places; /* in the pool; 0: there is none */
 static hak_sample *samples;
-static uint32_t wishes; /* how many samples were wanted; the lock guards it */
+static _Atomic uint32_t wishes; /* how many samples were wanted; raised under the lock */
 static _Atomic unsigned sites_sampled;
 static unsigned next_place; /* the one that was freed longest ago, or never used */
 
@@ -155,7 +155,7 @@ static bool first_of_site(void) {
 
 /* The countdown of a site begins with 1, and is drawn after that; 0 marks that it was drawn. */
 static bool site_is_due(hak_guarded *mine, uintptr_t caller) {
-    uint32_t *site = hak_site_of(mine, caller);
+    _Atomic uint32_t *site = hak_site_of(mine, caller);
     if (*site != 0)
         return false; /* here because of the size */
     uint32_t *known = &mine->sites_known[(site - mine->sites) / 32], bit = 1u << (site - mine->sites) % 32;
@@ -192,12 +192,19 @@ hak_sample *hak_sample_find(const void *obj) {
     return sample != NULL && sample->obj == (uintptr_t)obj && sample->word != 0 ? sample : NULL;
 }
 
+bool hak_sample_end(hak_sample *sample, uint32_t *word) {
+    *word = sample->word;
+    if (hak_record_state(*word) != HAK_SLOT_LIVE)
+        return false;
+    sample->freed_at = wishes; /* before it is free: who looks for a place reads the state first */
+    return atomic_compare_exchange_strong(&sample->word, word,
+                                          (*word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_FREED);
+}
+
 void hak_sample_give(hak_sample *sample, uintptr_t caller) {
     size_t size = pages_of(sample->size);
     sample->freed_by = hak_os_tid();
     stack_note(sample->freed, caller);
-    sample->freed_at = wishes; /* a race makes it rest a little less */
-    sample->word = (sample->word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_FREED;
     if (size == 0)
         return;
     (void)hak_os_protect(data_of(sample), size);

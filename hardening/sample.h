@@ -22,7 +22,7 @@ enum {
 typedef struct hak_sample {
     uintptr_t obj;
     size_t size;                                               /* bytes */
-    uint32_t word;                                             /* as a record, without the size */
+    _Atomic uint32_t word;                                     /* as a record, without the size */
     uint32_t made_by, freed_by;                                /* threads */
     uint32_t freed_at;                                         /* how many samples were wanted until then */
     uintptr_t made[HAK_SAMPLE_STACK], freed[HAK_SAMPLE_STACK]; /* return addresses, 0: no more */
@@ -38,7 +38,10 @@ void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin orig
 /* The sampled object that starts at `obj`, live or freed; NULL: none. */
 hak_sample *hak_sample_find(const void *obj);
 
-/* Ends the life of the object; it was judged. */
+/* From live to freed, once: false when it was not live. `word`: as it was. */
+bool hak_sample_end(hak_sample *sample, uint32_t *word);
+
+/* Takes the bytes of an object away that was ended and judged. */
 void hak_sample_give(hak_sample *sample, uintptr_t caller);
 
 /* The first byte in the object's page after its end that is not as it was; NULL: all are. */
@@ -52,9 +55,17 @@ bool hak_sample_locate_before(uintptr_t addr, hak_located *out);
 /* Calls `each` for every live sampled object. */
 void hak_sample_each(void (*each)(const hak_sample *sample));
 
-/* The countdown of a call site. */
-HAK_INLINE uint32_t *hak_site_of(hak_guarded *mine, uintptr_t caller) {
+/* The countdown of a call site. Atomic because threads without a state of their own share one; a step may get lost there. */
+HAK_INLINE _Atomic uint32_t *hak_site_of(hak_guarded *mine, uintptr_t caller) {
     return &mine->sites[(caller ^ caller >> 10) % HAK_SITES];
+}
+
+/* One allocation of the site: how many are left until one is sampled. */
+HAK_INLINE uint32_t hak_site_passed(hak_guarded *mine, uintptr_t caller) {
+    _Atomic uint32_t *site = hak_site_of(mine, caller);
+    uint32_t left = atomic_load_explicit(site, memory_order_relaxed) - 1;
+    atomic_store_explicit(site, left, memory_order_relaxed);
+    return left;
 }
 
 #endif

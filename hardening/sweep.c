@@ -36,7 +36,7 @@ static void report(const char *crime, hak_check check, const char *call, uintptr
 }
 
 /* The first wrong byte of a live object's slot; NULL: none. */
-static const unsigned char *live_wrong(slot_view slot, size_t size) {
+HAK_PEEKS static const unsigned char *live_wrong(slot_view slot, size_t size) {
     const unsigned char *end = (const unsigned char *)slot.start + size;
     if (!hak_hardening.canary)
         return NULL;
@@ -47,7 +47,7 @@ static const unsigned char *live_wrong(slot_view slot, size_t size) {
     return hak_wipe_find(end + HAK_CANARY_BYTES, slot.size - size - HAK_CANARY_BYTES);
 }
 
-static const unsigned char *wrong(slot_view slot, uint32_t word) {
+HAK_PEEKS static const unsigned char *wrong(slot_view slot, uint32_t word) {
     switch (hak_record_state(word)) {
     case HAK_SLOT_LIVE:
         return live_wrong(slot, hak_record_size(word));

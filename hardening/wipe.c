@@ -40,7 +40,7 @@ void hak_wipe_init(void) {
 #endif
 }
 
-const unsigned char *hak_wipe_find(const void *start, size_t size) {
+HAK_PEEKS const unsigned char *hak_wipe_find(const void *start, size_t size) {
     const unsigned char *at = start, *end = at + size;
     for (; at < end && (uintptr_t)at % 16 != 0; at++)
         if (*at != 0)

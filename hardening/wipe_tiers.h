@@ -54,7 +54,7 @@ WIPE_TARGET static void WIPE_NAME(clear)(char *p, size_t size) {
     WIPE_TIERS(WIPE_STORE);
 }
 
-WIPE_TARGET static bool WIPE_NAME(is_clear)(const char *p, size_t size) {
+HAK_PEEKS WIPE_TARGET static bool WIPE_NAME(is_clear)(const char *p, size_t size) {
     typedef uint64_t small __attribute__((vector_size(16), aligned(1), may_alias));
     if (WIPE_WIDTH > 16 && size < WIPE_WIDTH) {
         small few =

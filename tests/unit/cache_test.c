@@ -4,11 +4,13 @@
 #include "allocator/cache.h"
 #include "allocator/os.h"
 #include "allocator/policy.h"
+#include "allocator/release.h"
 #include "allocator/tag.h"
 #include "include/hakmem.h"
 
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 static void check_all(void) {
     hak_cache_check();
@@ -95,6 +97,23 @@ static void after_the_last_call(void **state) {
     check_all();
 }
 
+/* On the hardened variant freed large objects are shut, so that this says nothing new there. */
+static void small_requests_alone(void **state) {
+    (void)state;
+    enum { LARGE = 100 * HAK_MIB, SMALL = 20000, SIZE = 500 };
+    static void *objs[SMALL];
+    void *large = hak_malloc(LARGE);
+    memset(large, 1, LARGE);
+    hak_free(large);
+    usleep(700 * 1000);
+    for (int i = 0; i < SMALL; i++)
+        objs[i] = hak_malloc(SIZE);
+    for (int i = 0; i < SMALL; i++)
+        hak_free(objs[i]);
+    assert_true(hak_release_large_dirty < LARGE);
+    check_all();
+}
+
 static void *without_memory(void *unused) {
     (void)unused;
     (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON); /* no cache for this thread */
@@ -149,6 +168,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SENTENCE("the object that was freed last is handed out first", last_in_first_out),
         SENTENCE("bins of every class fill, spill and empty without losing an object", every_class),
+        SENTENCE("small requests alone give back large memory that lies idle", small_requests_alone),
         SENTENCE("a thread that has ended its cache may still allocate, and its cache serves the next",
                  after_the_last_call),
         SENTENCE("a thread for whose cache there is no memory gets one later", no_memory_for_a_cache),
