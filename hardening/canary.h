@@ -15,7 +15,8 @@ typedef uint64_t hak_unaligned64 __attribute__((aligned(1), may_alias));
 /* The canary that belongs at `end`. */
 HAK_INLINE uint64_t hak_canary_at(const void *end) {
     uint64_t mixed = ((uintptr_t)end ^ hak_hardening.canary_mask) * hak_hardening.canary_multiplier;
-    mixed ^= mixed >> 29;
+    mixed = __builtin_bswap64(mixed); /* the best mixed bits are the highest */
+    __asm__("" : "+r"(mixed));        /* the constants are short behind the swap, and long before it */
     return (mixed & ~(uint64_t)0xffc0) | 0x80;
 }
 

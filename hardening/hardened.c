@@ -23,7 +23,7 @@ static const size_t SMALL_ADDRESS_SPACE = (size_t)16 << 30;
 
 bool hak_harden_init(void) {
     hak_relax_init();
-    hak_hardening.tag_shift = hak_os_address_limit() < SMALL_ADDRESS_SPACE ? 0 : HAK_ADDRESS_BITS;
+    hak_hardening.tags_sparse = hak_os_address_limit() < SMALL_ADDRESS_SPACE;
     hak_wipe_init();
     hak_canary_init();
     if (hak_hardening.guard)
@@ -36,69 +36,30 @@ bool hak_harden_init(void) {
 }
 
 unsigned hak_harden_tag_slow(const void *obj) {
-    bool no_address = (uintptr_t)obj >> HAK_ADDRESS_BITS != 0;
-    return no_address || hak_region_find((uintptr_t)obj) == NULL ? HAK_TAG_NONE : hak_tag_of(obj);
-}
-
-/* The usual end of an allocation, out of line. */
-static void *make_live(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
-    hak_place place;
-    bool found = hak_ledger_find(obj, cls, &place);
-    uint32_t word = hak_record_load(place.record);
-    if (!found || (word & 1) != 0)
-        hak_judge_reuse(obj, cls, caller);
-    uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
-    if (word != 0 && hak_hardening.verify)
-        return hak_harden_alloc_verified(obj, size, place.record, live);
-    if (hak_hardening.canary)
-        hak_canary_set(obj, size);
-    hak_record_store(place.record, live);
-    return obj;
+    if ((uintptr_t)obj >> HAK_ADDRESS_BITS != 0)
+        return HAK_TAG_NONE;
+    if (hak_hardening.tags_sparse && hak_region_find((uintptr_t)obj) == NULL)
+        return HAK_TAG_NONE;
+    return hak_tag_of(obj);
 }
 
 /* Perhaps a sampled object. */
 void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
     void *sampled = hak_sample_take_slow(obj, cls, size, origin, caller);
-    return sampled != NULL ? sampled : make_live(obj, cls, size, origin, caller);
+    return sampled != NULL ? sampled : hak_harden_alloc_slow(obj, size, origin, caller);
 }
 
-/* A slot with an owner. */
-void *hak_harden_alloc_judged(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
-    return make_live(obj, cls, size, origin, caller);
-}
-
-/* A slot that was used before: all that its last owner had must still be zero. */
-void *hak_harden_alloc_verified(void *obj, size_t size, hak_record *record, uint32_t live) {
-    size_t used = hak_record_size(hak_record_load(record)) + HAK_CANARY_BYTES;
-    if (HAK_UNLIKELY(!hak_wipe.is_clear(obj, hak_align_up(used, HAK_MIN_ALIGN))))
-        hak_judge_reuse(obj, hak_tag_of(obj), 0);
-    if (hak_hardening.canary)
-        hak_canary_set(obj, size);
-    hak_record_store(record, live);
-    return obj;
-}
-
-/* Freed first, so that another thread that frees the object too finds that out; zeroed then. */
-void *hak_harden_free_zeroed(void *obj, unsigned cls, hak_record *record, const char *call) {
-    hak_guarded *mine = hak_guarded_mine;
-    uint32_t word = hak_record_load(record);
-    size_t size = hak_record_size(word), room = hak_classes[cls].size;
-    hak_record_store(record, hak_record_freed(mine->owner, word));
-    if (HAK_UNLIKELY(!hak_wipe.finish(obj, size + HAK_CANARY_BYTES, room))) {
-        if (hak_hardening.canary)
-            hak_judge_slack(obj, size, room, call);
-        hak_wipe.clear(obj, room);
-    }
-    hak_ring *ring = &mine->rings[cls];
-    if (HAK_UNLIKELY(ring->at == ring->limit))
-        return hak_quarantine_turn_slow(obj, cls);
-    return hak_ring_exchange(mine, ring, obj, cls);
-}
-
-/* The ring has come round, or the thread has none. */
-void *hak_harden_free_turn(void *obj, unsigned cls, hak_record *record) {
-    hak_record_store(record, hak_record_freed(hak_guarded_mine->owner, hak_record_load(record)));
-    return hak_quarantine_turn_slow(obj, cls);
+/* The whole of an allocation: also of a slot that was never used, or that has an owner. */
+void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller) {
+    hak_place place;
+    bool found = hak_ledger_find(obj, &place);
+    uint32_t word = found ? hak_record_load(place.record) : HAK_SLOT_HELD;
+    if (HAK_UNLIKELY((word & 1) != 0)) /* live or held */
+        hak_judge_reuse(obj, caller);
+    uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
+    if (word != HAK_SLOT_UNUSED)
+        return hak_hardening.reuse(obj, size, place.record, live);
+    return hak_wipe_reuse_unverified(obj, size, place.record, live); /* fresh memory is not touched */
 }
 
 void hak_harden_seal(void) {

@@ -85,8 +85,8 @@ static void overflow(const matter *m, const void *bad) {
 /* Slots. ------------------------------------------------------------------------------------------------- */
 
 /* True when the slot is live and the checks leave it at that. */
-static bool slot_is_live(const matter *m, unsigned cls, hak_place *place) {
-    if (!hak_ledger_find((void *)m->addr, cls, place)) {
+static bool slot_is_live(const matter *m, hak_place *place) {
+    if (!hak_ledger_find((void *)m->addr, place)) {
         if (hak_ledger_of(m->addr) == NULL)
             not_ours(m);
         else
@@ -119,7 +119,7 @@ HAK_PEEKS static void check_neighbour(const matter *m, hak_place place) {
     const char *neighbour = (const char *)m->addr - place.size;
     uint32_t word = 0;
     for (int i = 0; i < 3; i++) {
-        word = place.slot == 0 ? 0 : hak_record_load(place.record - 1);
+        word = hak_record_load(place.record - 1);
         if (hak_record_state(word) != HAK_SLOT_LIVE || hak_canary_intact(neighbour, hak_record_size(word)) ||
             hak_record_load(place.record - 1) != word)
             return;
@@ -131,24 +131,22 @@ HAK_PEEKS static void check_neighbour(const matter *m, hak_place place) {
            hak_canary_find(neighbour, hak_record_size(word)));
 }
 
-static void *judge_slot(void *obj, unsigned cls, hak_claim claim, const matter *m) {
+static void *judge_slot(void *obj, hak_claim claim, const matter *m) {
     hak_place place;
-    if (!slot_is_live(m, cls, &place))
+    if (!slot_is_live(m, &place))
         return NULL;
     uint32_t word = hak_record_load(place.record);
     check_claim(m, claim, word, hak_record_size(word));
     check_slot_canary(m, &place);
     if (hak_hardening.neighbours)
         check_neighbour(m, place);
-    if (hak_hardening.zero)
-        return hak_harden_free_zeroed(obj, cls, place.record, claim.call);
-    return hak_harden_free_turn(obj, cls, place.record);
+    return hak_hardening.end(obj, hak_granule_find(m->addr), place.record, word, claim.call);
 }
 
-void hak_judge_reuse(void *obj, unsigned cls, uintptr_t caller) {
+void hak_judge_reuse(void *obj, uintptr_t caller) {
     hak_place place;
     matter m = {"malloc", (uintptr_t)obj, caller, NULL};
-    if (!hak_ledger_find(obj, cls, &place))
+    if (!hak_ledger_find(obj, &place))
         hak_die("corrupt metadata", "an object of a cache is no slot");
     uint32_t word = hak_record_load(place.record);
     if (hak_record_state(word) == HAK_SLOT_LIVE || hak_record_state(word) == HAK_SLOT_HELD) {
@@ -293,7 +291,7 @@ void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller)
     matter m = {claim.call, (uintptr_t)obj, caller, NULL};
     hak_located found;
     if (tag - 1u < HAK_CLASSES)
-        return judge_slot(obj, tag, claim, &m);
+        return judge_slot(obj, claim, &m);
     if (tag == HAK_TAG_LARGE)
         return large_live(&m, claim, true) != NULL ? obj : NULL;
     if (hak_sample_locate(m.addr, &found))
@@ -312,7 +310,7 @@ void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t c
     uint32_t word = 0;
     size_t size = 0;
     if (tag - 1u < HAK_CLASSES) {
-        if (!slot_is_live(&m, tag, &place))
+        if (!slot_is_live(&m, &place))
             return;
         word = hak_record_load(place.record);
         size = hak_record_size(word);
@@ -341,7 +339,7 @@ void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t c
 size_t hak_judge_usable(const void *obj, unsigned tag, size_t capacity) {
     hak_place place;
     if (tag - 1u < HAK_CLASSES)
-        return hak_ledger_find(obj, tag, &place) ? hak_record_size(hak_record_load(place.record)) : 0;
+        return hak_ledger_find(obj, &place) ? hak_record_size(hak_record_load(place.record)) : 0;
     if (tag == HAK_TAG_LARGE)
         return capacity != 0 ? hak_ledger_large((uintptr_t)obj)->size : 0;
     const hak_sample *sample = hak_sample_find(obj);

@@ -16,7 +16,7 @@ void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t c
 size_t hak_judge_usable(const void *obj, unsigned tag, size_t capacity);
 
 /* A slot that was handed out is not free, or not zero. */
-void hak_judge_reuse(void *obj, unsigned cls, uintptr_t caller);
+void hak_judge_reuse(void *obj, uintptr_t caller);
 
 /* Bytes of the slot past the canary are not zero. */
 void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call);

@@ -11,8 +11,8 @@ enum {
     HEAP_STEP_MAX = 16 * HAK_MIB,
 };
 
-/* Bytes of records that a granule of the smallest slots needs, with the one past the end. */
-static const size_t RUN_MAX = (HAK_GRANULE / HAK_MIN_ALIGN + 2) * sizeof(hak_record) + RUN_ALIGN;
+/* Bytes of records that a granule of the smallest slots needs, with those before and past its ends. */
+static const size_t RUN_MAX = (HAK_GRANULE / HAK_MIN_ALIGN + 3) * sizeof(hak_record) + RUN_ALIGN;
 
 static void count(size_t bytes) {
     atomic_fetch_add_explicit(&hak_region_committed, bytes, memory_order_relaxed);
@@ -20,7 +20,7 @@ static void count(size_t bytes) {
 }
 
 static size_t table_entry(hak_region_kind kind) {
-    return kind == HAK_REGION_SLABS ? sizeof(hak_record *) : sizeof(hak_large_record);
+    return kind == HAK_REGION_SLABS ? sizeof(hak_granule) : sizeof(hak_large_record);
 }
 
 bool hak_ledger_region_born(hak_region *region, size_t size) {
@@ -35,7 +35,7 @@ bool hak_ledger_region_born(hak_region *region, size_t size) {
     uintptr_t heap_start = map + table + 2 * hak_os_page;
     *ledger = (hak_ledger_region){.base = region->base,
                                   .size = size,
-                                  .runs = (_Atomic(hak_record *) *)(map + hak_os_page),
+                                  .granules = (hak_granule *)(map + hak_os_page),
                                   .heap = heap_start,
                                   .heap_start = heap_start,
                                   .heap_end = heap_start + heap,
@@ -51,13 +51,16 @@ bool hak_ledger_region_born(hak_region *region, size_t size) {
 bool hak_ledger_region_commit(hak_region *region, size_t end) {
     hak_ledger_region *ledger = &hak_ledger[region->index];
     size_t need = hak_align_up((end >> HAK_GRANULE_SHIFT) * table_entry(region->kind), hak_os_page);
-    if (need <= ledger->table_committed)
-        return true;
-    size_t more = need - ledger->table_committed;
-    if (!hak_os_commit((uintptr_t)ledger->runs + ledger->table_committed, more))
-        return false;
-    ledger->table_committed = need;
-    count(more);
+    if (need > ledger->table_committed) {
+        size_t more = need - ledger->table_committed;
+        if (!hak_os_commit((uintptr_t)ledger->granules + ledger->table_committed, more))
+            return false;
+        ledger->table_committed = need;
+        count(more);
+    }
+    atomic_store_explicit(&ledger->reach, end, memory_order_relaxed);
+    if (ledger->base == hak_ledger_first.base)
+        atomic_store_explicit(&hak_ledger_first.reach, end, memory_order_relaxed);
     return true;
 }
 
@@ -71,6 +74,8 @@ void hak_ledger_region_dies(hak_region *region) {
 
 void hak_ledger_reset(void) {
     hak_ledger_first.size = 0;
+    hak_ledger_first.base = 0;
+    atomic_store(&hak_ledger_first.reach, 0);
 }
 
 /* Commits the heap of runs up to `end`; false when the OS refuses. */
@@ -103,19 +108,43 @@ static hak_record *run_take(hak_ledger_region *ledger, size_t records) {
 bool hak_ledger_slab_born(hak_slab *slab, bool *is_new) {
     hak_region *region = hak_region_find(slab->start);
     hak_ledger_region *ledger = &hak_ledger[region->index];
-    _Atomic(hak_record *) *runs = &ledger->runs[(slab->start - ledger->base) >> HAK_GRANULE_SHIFT];
-    *is_new = *runs == NULL;
+    hak_granule *granules = &ledger->granules[(slab->start - ledger->base) >> HAK_GRANULE_SHIFT];
+    *is_new = granules->run == NULL;
     if (!*is_new)
         return true; /* the slab's class is for life, and so is its run */
     /* One record for each index that hak_slot_index can give: also for what is no slot because a guard lies there, and for
-     * what is rounded up because it is no multiple. */
+     * what is rounded up because it is no multiple. And one before. */
     const hak_class_info *info = &hak_classes[slab->cls];
-    hak_record *run = run_take(ledger, info->slab_bytes / info->size + 2);
+    hak_record *run = run_take(ledger, info->slab_bytes / info->size + 3);
     if (run == NULL)
         return false;
-    for (unsigned i = 0; i < slab->granules; i++)
-        runs[i] = run;
+    for (unsigned i = 0; i < slab->granules; i++) {
+        granules[i].reciprocal = info->reciprocal;
+        granules[i].size = info->size;
+        granules[i].mask = info->slab_bytes - 1;
+        granules[i].cls = slab->cls;
+        atomic_store_explicit(&granules[i].run, run + 1, memory_order_release);
+    }
     return true;
+}
+
+const hak_ledger_region *hak_ledger_of(uintptr_t addr) {
+    const hak_region *region = hak_region_find(addr);
+    return region == NULL ? NULL : &hak_ledger[region->index];
+}
+
+const hak_granule *hak_granule_find(uintptr_t addr) {
+    const hak_granule *granule = hak_granule_near(addr);
+    if (HAK_UNLIKELY(granule == NULL)) {
+        const hak_region *region = hak_region_find(addr);
+        if (region == NULL || region->kind != HAK_REGION_SLABS)
+            return NULL;
+        const hak_ledger_region *ledger = &hak_ledger[region->index];
+        if (addr - ledger->base >= atomic_load_explicit(&ledger->reach, memory_order_relaxed))
+            return NULL;
+        granule = &ledger->granules[(addr - ledger->base) >> HAK_GRANULE_SHIFT];
+    }
+    return granule->run != NULL ? granule : NULL;
 }
 
 hak_large_record *hak_ledger_large(uintptr_t addr) {

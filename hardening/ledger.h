@@ -1,13 +1,15 @@
 /* ledger.h: what is known about each slot and each large object, out of line.
  *
  *   region    | slab (class 9)      | slab (class 9) | slab of two granules (class 31) | ...
- *   table     | ptr                 | ptr            | ptr           | same ptr        |    a pointer per granule
+ *   table     | run, class, size .. | run, ..        | run, ..       | same run, ..    |    32 bytes per granule
  *   records     |    \__________________________________
- *               +--> | r r r r r r ...  4 bytes per slot | r r r ..                           one run per slab
+ *               +--> 0 | r r r r r r ...  4 bytes per slot | 0 | r r r ..                     one run per slab
  *
- * A run is made when a slab is first born and stays for good, because a slab never changes its class here. The table and
- * the runs of a region lie in a mapping of their own between pages without access. Large objects have a record of 16
- * bytes per granule; that of the first granule counts.
+ * A run is made when a slab is first born and stays for good, because a slab never changes its class here; so the table has
+ * all that a lookup needs in half a cache line (docs/decisions/009). Before each run lies a record that stays unused, so
+ * that the first slot needs no question of its own when the slot before is looked at. The table and the runs of a region
+ * lie in a mapping of their own between pages without access. Large objects have a record of 16 bytes per granule; that
+ * of the first granule counts.
  *
  *   bits   1..0    3..2     8..4         31..14
  *   live   1       family   log2(align)  requested bytes
@@ -56,17 +58,30 @@ typedef struct hak_large_record {
 } hak_large_record;
 _Static_assert(sizeof(hak_large_record) == 16, "16 bytes per granule");
 
+/* What lies in a granule of a region of slabs: zeros when no slab ever did. */
+typedef struct hak_granule {
+    _Atomic(hak_record *) run; /* of the slab's first slot; written last */
+    uint64_t reciprocal;       /* as the class has it */
+    uint32_t size;             /* bytes of a slot */
+    uint32_t mask;             /* of the byte in the slab: its bytes less one */
+    uint32_t cls;
+    uint32_t unused;
+} hak_granule;
+_Static_assert(sizeof(hak_granule) == 32, "half a cache line");
+
 /* The tables of one region; base and size are copies, so that a lookup has one cache line to read. */
 typedef struct hak_ledger_region {
     uintptr_t base;
     size_t size; /* bytes; 0: not in use */
     union {
-        _Atomic(hak_record *) *runs; /* HAK_REGION_SLABS: per granule */
-        hak_large_record *large;     /* HAK_REGION_LARGE: per granule */
+        hak_granule *granules;   /* HAK_REGION_SLABS */
+        hak_large_record *large; /* HAK_REGION_LARGE: per granule */
     };
     uintptr_t heap, heap_start, heap_end, heap_committed; /* where runs are cut from */
     uintptr_t map;
     size_t map_size, table_committed;
+    _Atomic size_t
+        reach; /* bytes from base on that have an entry in the table; grows: an old value sends the long way */
 } hak_ledger_region;
 
 /* By the region's index. [HAK_REGIONS_MAX] is a copy of the first region of slabs: the one that is asked first. */
@@ -89,28 +104,37 @@ typedef struct hak_place {
 } hak_place;
 
 /* The tables of the region that `addr` lies in; NULL when it lies in none. */
-HAK_INLINE const hak_ledger_region *hak_ledger_of(uintptr_t addr) {
+const hak_ledger_region *hak_ledger_of(uintptr_t addr);
+
+/* The entry of the granule that `addr` lies in, when that is in the region of slabs that is asked first; else NULL. */
+HAK_INLINE const hak_granule *hak_granule_near(uintptr_t addr) {
     const hak_ledger_region *first = &hak_ledger_first;
-    if (HAK_LIKELY(addr - first->base < first->size))
-        return first;
-    const hak_region *region = hak_region_find(addr);
-    return region == NULL ? NULL : &hak_ledger[region->index];
+    uintptr_t offset = addr - first->base;
+    if (HAK_UNLIKELY(offset >= atomic_load_explicit(&first->reach, memory_order_relaxed)))
+        return NULL;
+    const hak_granule *granule = &first->granules[offset >> HAK_GRANULE_SHIFT];
+    if (granule == NULL)
+        __builtin_unreachable(); /* so that callers ask once */
+    return granule;
 }
 
-/* The place of the slot that begins at `obj`, whose tag is the class `cls`; false when none begins there. */
-HAK_INLINE bool hak_ledger_find(const void *obj, unsigned cls, hak_place *out) {
-    const hak_class_info *info = &hak_classes[cls];
-    const hak_ledger_region *region = hak_ledger_of((uintptr_t)obj);
-    if (HAK_UNLIKELY(region == NULL))
-        return false;
-    uintptr_t offset = (uintptr_t)obj - region->base; /* the base is a multiple of every slab's size */
-    uint32_t in_slab = (uint32_t)offset & (info->slab_bytes - 1);
-    uint32_t slot = hak_slot_index(info, in_slab);
-    out->record =
-        atomic_load_explicit(&region->runs[offset >> HAK_GRANULE_SHIFT], memory_order_relaxed) + slot;
-    out->size = info->size;
+/* The same for all regions; NULL: not in a granule that ever was a slab's. */
+const hak_granule *hak_granule_find(uintptr_t addr);
+
+/* The place of the slot that begins at `obj`, in the granule, which a slab has; false when none begins there. */
+HAK_INLINE bool hak_granule_place(const hak_granule *granule, const void *obj, hak_place *out) {
+    uint32_t in_slab = (uint32_t)(uintptr_t)obj & granule->mask;       /* slabs are aligned to their size */
+    uint32_t slot = (uint32_t)((in_slab * granule->reciprocal) >> 40); /* hak_slot_index */
+    out->record = atomic_load_explicit(&granule->run, memory_order_relaxed) + slot;
+    out->size = granule->size;
     out->slot = slot;
-    return slot * info->size == in_slab;
+    return slot * granule->size == in_slab;
+}
+
+/* The place of the slot that begins at `obj`; false when none begins there. */
+HAK_INLINE bool hak_ledger_find(const void *obj, hak_place *out) {
+    const hak_granule *granule = hak_granule_find((uintptr_t)obj);
+    return granule != NULL && hak_granule_place(granule, obj, out);
 }
 
 /* The record of the large object whose first granule holds `addr`; NULL: not in a region of large objects. */

@@ -18,7 +18,7 @@ static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_loc
     if (cls - 1u >= HAK_CLASSES)
         return false;
     const hak_class_info *info = &hak_classes[cls];
-    hak_record *run = region->runs[(addr - region->base) >> HAK_GRANULE_SHIFT];
+    hak_record *run = region->granules[(addr - region->base) >> HAK_GRANULE_SHIFT].run;
     if (run == NULL)
         return false;
     uintptr_t slab = hak_slab_start(cls, addr);

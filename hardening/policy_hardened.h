@@ -1,10 +1,10 @@
 /* policy_hardened.h: the hardened variant: the bodies of the hooks. Included by policy.h only.
  *
- *   malloc   pop -> [sampled?] -> record says free -> still zero -> canary -> record: live
- *   free     tag -> record fits the claim -> canary -> slot before -> slack zero -> record: freed -> zero -> quarantine
+ *   malloc   pop -> [sampled?] -> record says freed      --> still zero -> canary -> record: live
+ *   free     record fits the claim -> canary -> slot before --> record: freed -> slack zero -> zero -> quarantine
  *
- * Everything on these two ways is deterministic and inline but for the two passes over the object's bytes, whose vectors
- * are chosen at start. Whatever does not pass leaves for judge.c, which finds out what is wrong. */
+ * Everything on these two ways is deterministic. What is behind the long arrows is chosen at start, by the vectors of
+ * the processor and by what is relaxed (wipe.c); what is before them is inline. Whatever does not pass leaves for judge.c, which finds out what is wrong. */
 #ifndef HAK_POLICY_HARDENED_H
 #define HAK_POLICY_HARDENED_H
 
@@ -17,6 +17,8 @@
 #include "hardening/sample.h"
 #include "hardening/sweep.h"
 #include "hardening/wipe.h"
+
+#include <string.h>
 
 #define HAK_POLICY_NAME "hardened"
 enum {
@@ -36,10 +38,7 @@ unsigned hak_harden_tag_slow(const void *obj);
 
 /* Parts of the two paths that are not in line; see hardened.c. */
 void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
-void *hak_harden_alloc_judged(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
-void *hak_harden_alloc_verified(void *obj, size_t size, hak_record *record, uint32_t live);
-void *hak_harden_free_zeroed(void *obj, unsigned cls, hak_record *record, const char *call);
-void *hak_harden_free_turn(void *obj, unsigned cls, hak_record *record);
+void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller);
 uintptr_t hak_harden_region_hint(hak_region_kind kind);
 void hak_harden_reset(void);
 
@@ -85,11 +84,10 @@ static inline void hak_policy_slab_dies(hak_slab *slab) {
     (void)slab;
 }
 
-/* Addresses that no table has are nobody's. The shift leaves nothing of an address that may be looked up. */
+/* The ledger's table knows the class of all slabs where addresses are plentiful. */
 HAK_INLINE unsigned hak_policy_tag(const void *obj) {
-    if (HAK_UNLIKELY((uintptr_t)obj >> hak_hardening.tag_shift != 0))
-        return hak_harden_tag_slow(obj);
-    return hak_tag_of(obj);
+    const hak_granule *granule = hak_granule_near((uintptr_t)obj);
+    return HAK_LIKELY(granule != NULL) ? granule->cls : hak_harden_tag_slow(obj);
 }
 
 /* Room for the canary; a large object has it only where its last page has room. */
@@ -100,6 +98,10 @@ static inline size_t hak_policy_request(size_t size) {
 }
 
 static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t capacity) {
+    const hak_granule *granule = hak_granule_near((uintptr_t)obj);
+    hak_place place;
+    if (HAK_LIKELY(granule != NULL && granule->run != NULL && hak_granule_place(granule, obj, &place)))
+        return hak_record_size(hak_record_load(place.record));
     return hak_judge_usable(obj, tag, capacity);
 }
 
@@ -107,46 +109,42 @@ static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t cap
 #define HAK_CALLER ((uintptr_t)__builtin_return_address(0))
 
 /* No call stands in the middle of the two fast paths: whatever is not the usual leaves for a function that does it
- * all, so that nothing has to be saved. */
+ * all, so that nothing has to be saved; and each ends in a jump to what is chosen at start. */
 HAK_INLINE void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin) {
     if (HAK_UNLIKELY(hak_site_passed(hak_guarded_mine, HAK_CALLER) == 0 || size == 0))
         return hak_harden_alloc_rare(obj, cls, size, origin, HAK_CALLER);
+    const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
-    (void)hak_ledger_find(obj, cls, &place); /* what a bin holds is a slot */
-    uint32_t word = hak_record_load(place.record);
-    if (HAK_UNLIKELY((word & 1) != 0)) /* live or held */
-        return hak_harden_alloc_judged(obj, cls, size, origin, HAK_CALLER);
+    if (HAK_UNLIKELY(granule == NULL))
+        return hak_harden_alloc_slow(obj, size, origin, HAK_CALLER);
+    (void)hak_granule_place(granule, obj, &place); /* what a bin holds is a slot */
+    if (HAK_UNLIKELY(hak_record_state(hak_record_load(place.record)) != HAK_SLOT_FREED))
+        return hak_harden_alloc_slow(obj, size, origin, HAK_CALLER);
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
-    if (word != 0 && hak_hardening.verify)
-        return hak_harden_alloc_verified(obj, size, place.record, live);
-    if (hak_hardening.canary)
-        hak_canary_set(obj, size);
-    hak_record_store(place.record, live);
-    return obj;
+    return hak_hardening.reuse(obj, size, place.record, live);
 }
 
 /* Sweeps look away while the end moves. */
 static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
+    (void)cls;
     hak_place place;
-    if (!hak_ledger_find(obj, cls, &place))
+    if (!hak_ledger_find(obj, &place))
         return;
     uint32_t word = hak_record_load(place.record), old = hak_record_size(word);
     hak_record_store(place.record, HAK_SLOT_HELD);
-    char *end = (char *)obj + size, *old_end = (char *)obj + old;
-    if (hak_hardening.canary)
-        for (char *at = end < old_end ? end : old_end; at < old_end + HAK_CANARY_BYTES; at++)
-            *at = 0; /* the old canary, and what is no longer the caller's */
-    if (hak_hardening.canary)
+    if (hak_hardening.canary) {
+        size_t from = hak_min(size, old); /* the old canary, and what is no longer the caller's */
+        memset((char *)obj + from, 0, old + HAK_CANARY_BYTES - from);
         hak_canary_set(obj, size);
+    }
     hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3),
                          HAK_ALIGN_LOG2}; /* as realloc makes them */
     hak_record_store(place.record, hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT);
 }
 
-/* The slot before is live and its canary is not what it was; no more than a hint while its owner is at work. */
+/* The slot before is live and its canary is not what it was; no more than a hint while its owner is at work. Before the first
+ * slot's record lies one that is unused. */
 HAK_PEEK_INLINE bool hak_neighbour_wrong(hak_place place, const void *obj) {
-    if (place.slot == 0)
-        return false;
     uint32_t word = hak_record_load(place.record - 1);
     return hak_record_state(word) == HAK_SLOT_LIVE &&
            !hak_canary_intact((const char *)obj - place.size, hak_record_size(word));
@@ -154,8 +152,9 @@ HAK_PEEK_INLINE bool hak_neighbour_wrong(hak_place place, const void *obj) {
 
 /* The object to recycle, NULL: none. */
 HAK_INLINE void *hak_free_slot(void *obj, unsigned tag, hak_claim claim) {
+    const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
-    if (HAK_UNLIKELY(tag - 1u >= HAK_CLASSES || !hak_ledger_find(obj, tag, &place)))
+    if (HAK_UNLIKELY(granule == NULL || granule->run == NULL || !hak_granule_place(granule, obj, &place)))
         return hak_judge_free(obj, tag, claim, HAK_CALLER);
     uint32_t word = hak_record_load(place.record);
     size_t size = hak_record_size(word);
@@ -165,14 +164,7 @@ HAK_INLINE void *hak_free_slot(void *obj, unsigned tag, hak_claim claim) {
         return hak_judge_free(obj, tag, claim, HAK_CALLER);
     if (hak_hardening.neighbours && HAK_UNLIKELY(hak_neighbour_wrong(place, obj)))
         return hak_judge_free(obj, tag, claim, HAK_CALLER);
-    if (hak_hardening.zero)
-        return hak_harden_free_zeroed(obj, tag, place.record, claim.call);
-    hak_guarded *mine = hak_guarded_mine;
-    hak_ring *ring = &mine->rings[tag];
-    if (HAK_UNLIKELY(ring->at == ring->limit))
-        return hak_harden_free_turn(obj, tag, place.record);
-    hak_record_store(place.record, hak_record_freed(mine->owner, word));
-    return hak_ring_exchange(mine, ring, obj, tag);
+    return hak_hardening.end(obj, granule, place.record, word, claim.call);
 }
 
 HAK_INLINE bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim) {
@@ -180,7 +172,16 @@ HAK_INLINE bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim) {
     return *obj != NULL;
 }
 
+/* What is the usual is seen here, the rest by the judge. */
 static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call) {
+    const hak_granule *granule = hak_granule_near((uintptr_t)obj);
+    hak_place place;
+    if (HAK_LIKELY(granule != NULL && granule->run != NULL && hak_granule_place(granule, obj, &place))) {
+        uint32_t word = hak_record_load(place.record);
+        if (HAK_LIKELY(hak_claim_fits(HAK_CLAIM(call, HAK_FAMILY_MALLOC), word) &&
+                       (!hak_hardening.canary || hak_canary_intact(obj, hak_record_size(word)))))
+            return;
+    }
     hak_judge_live(obj, tag, call, HAK_CALLER);
 }
 /* True when the object is the policy's own: a sampled one, which no tag describes. */
@@ -191,7 +192,7 @@ static inline bool hak_policy_owns(const void *obj) {
 static inline uint32_t hak_policy_slot_choice(const hak_slab *slab, uint32_t count) {
     if (!hak_hardening.random)
         return slab->first * 64u < count ? slab->first * 64u : 0;
-    return (uint32_t)(((hak_random_next() >> 32) * count) >> 32);
+    return hak_random_slot(count);
 }
 static inline unsigned hak_policy_granule_choice(void) {
     return hak_hardening.random ? (unsigned)(hak_random_next() >> 59) : 0;

@@ -6,11 +6,10 @@
 #include <string.h>
 
 enum {
-    /* Slots up to SMALL bytes may fill the whole quarantine with one class: 68,000 slots of 80 bytes, so that a 64-byte object
+    /* Slots up to HAK_RING_DEEP bytes may fill the whole quarantine with one class: 68,000 slots of 80 bytes, so that a 64-byte object
      * does not come back within 65,536 rounds. Larger ones are limited by class, because what circulates should stay in
      * the second-level cache: see docs/MITIGATIONS.md for how works a and b were measured. */
     THREAD_BYTES = 5504 * HAK_KIB,
-    SMALL = 96,
     LARGE_CLASS_BYTES = 32 * HAK_KIB,
     RING_MIN = 8,
     RING_MOST = 1 << 17,
@@ -47,7 +46,7 @@ uint64_t hak_random_next(void) {
 /* Most slots of a class's ring. */
 static uint32_t ring_most(unsigned cls) {
     size_t size = hak_classes[cls].size;
-    size_t bytes = size <= SMALL ? (size_t)THREAD_BYTES : (size_t)LARGE_CLASS_BYTES;
+    size_t bytes = size <= HAK_RING_DEEP ? (size_t)THREAD_BYTES : (size_t)LARGE_CLASS_BYTES;
     return (uint32_t)hak_max(RING_MIN, hak_min(bytes / size, RING_MOST));
 }
 
@@ -61,13 +60,11 @@ static size_t ring_slots_in_all(void) {
 static void rings_init(hak_guarded *guarded) {
     void **slots = (void **)(guarded + 1);
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        hak_ring *ring = &guarded->rings[cls];
-        ring->slots = slots;
-        ring->most = ring_most(cls);
-        slots += ring->most + HAK_RING_AHEAD;
         size_t places = hak_max(2, hak_min(SWAP_BYTES / hak_classes[cls].size, HAK_SWAP_PLACES));
-        ring->deep = hak_classes[cls].size <= SMALL;
-        ring->swap_mask = (uint16_t)(hak_hardening.random ? (1u << hak_log2(places)) - 1 : 0);
+        uint32_t mask = hak_hardening.random ? (1u << hak_log2(places)) - 1 : 0;
+        guarded->rings[cls] = (hak_ring){.in = slots, .stop = slots, .slots = slots, .swap_mask = mask};
+        guarded->most[cls] = ring_most(cls);
+        slots += guarded->most[cls] + HAK_RING_AHEAD;
     }
 }
 
@@ -91,9 +88,14 @@ static hak_guarded *guarded_map(void) {
     return guarded;
 }
 
-void hak_quarantine_draw_slow(hak_guarded *mine) {
+static void swap_draw(hak_guarded *mine) {
     for (size_t i = 0; i < sizeof mine->swap_random; i += 64)
         hak_rng_bytes(&mine->rng, mine->swap_random + i, 64);
+}
+
+void *hak_quarantine_draw_slow(void *out) {
+    swap_draw(hak_guarded_mine);
+    return out;
 }
 
 /* Every call site is new. */
@@ -114,10 +116,11 @@ void hak_quarantine_begin(void (*give)(void *obj, unsigned cls)) {
     if (guarded == NULL)
         return; /* no memory: this thread has no quarantine */
     guarded->give = give;
+    guarded->draws_left = 0;
     guarded->in_use = true;
     sites_restart(guarded);
     hak_rng_seed(&guarded->rng);
-    hak_quarantine_draw_slow(guarded);
+    swap_draw(guarded);
     hak_guarded_mine = guarded;
 }
 
@@ -134,47 +137,52 @@ void hak_quarantine_end(void) {
     hak_lock_give(&hak_hardening_lock);
 }
 
-static void swap_shuffle(hak_guarded *mine, hak_ring *ring) {
-    for (uint32_t i = ring->swap_mask; i > 0; i--) {
+static void swap_shuffle(hak_guarded *mine, unsigned cls) {
+    void **swap = mine->swaps[cls];
+    for (uint32_t i = mine->rings[cls].swap_mask; i > 0; i--) {
         uint32_t other = hak_rng_below(&mine->rng, i + 1);
-        void *obj = ring->swap[i];
-        ring->swap[i] = ring->swap[other];
-        ring->swap[other] = obj;
+        void *obj = swap[i];
+        swap[i] = swap[other];
+        swap[other] = obj;
     }
 }
 
 /* In the child only this thread's state is used; those of the threads that it does not have stay as they are. */
 void hak_quarantine_fork_child(void) {
     common_rng.next = 0;
+    nobody.draws_left = 0;
     hak_guarded *mine = hak_guarded_mine;
     for (hak_guarded *other = hak_guarded_all; other != NULL; other = other->next)
         other->lost |= other != mine && other->in_use;
     if (mine == &nobody)
         return;
     hak_rng_seed(&mine->rng);
-    hak_quarantine_draw_slow(mine);
+    mine->draws_left = 0;
+    swap_draw(mine);
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) /* siblings hand out different slots */
-        if (mine->rings[cls].swap_mask != 0)
-            swap_shuffle(mine, &mine->rings[cls]);
+        swap_shuffle(mine, cls);
 }
 
 static void state_reset(hak_guarded *state) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         hak_ring *ring = &state->rings[cls];
         memset(ring->slots, 0, ring->limit * sizeof(void *));
-        memset(ring->swap, 0, sizeof ring->swap);
-        ring->at = ring->limit = 0;
+        ring->in = ring->stop = ring->slots;
+        ring->limit = 0;
     }
+    memset(state->swaps, 0, sizeof state->swaps);
+    state->draws_left = 0;
     state->held = 0;
     state->sweep_at = 0;
     state->swap_next = 0;
     sites_restart(state);
     hak_rng_seed(&state->rng);
-    hak_quarantine_draw_slow(state);
+    swap_draw(state);
 }
 
 void hak_quarantine_reset(void) {
     common_rng.next = 0;
+    nobody.draws_left = 0;
     atomic_store(&hak_quarantine_held, 0);
     for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
         state_reset(state);
@@ -191,8 +199,9 @@ static void ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count) {
             mine->give(obj, cls);
     }
     ring->limit = limit;
-    if (ring->at > limit)
-        ring->at = limit;
+    ring->stop = ring->slots + limit;
+    if (ring->in > ring->stop)
+        ring->in = ring->stop;
     size_t bytes = (size_t)count * hak_classes[cls].size;
     mine->held -= bytes;
     atomic_fetch_sub_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
@@ -216,10 +225,10 @@ static bool steal(hak_guarded *mine, unsigned cls) {
 /* More places for the ring, if the class, the thread and all threads together may have them. */
 static bool ring_extend(hak_guarded *mine, unsigned cls) {
     hak_ring *ring = &mine->rings[cls];
-    if (ring->limit >= ring->most || !hak_hardening.quarantine)
+    if (ring->limit >= mine->most[cls] || !hak_hardening.quarantine)
         return false;
     size_t size = hak_classes[cls].size;
-    uint32_t more = (uint32_t)hak_min(hak_max(RING_FIRST, ring->limit), ring->most - ring->limit);
+    uint32_t more = (uint32_t)hak_min(hak_max(RING_FIRST, ring->limit), mine->most[cls] - ring->limit);
     if (more * size > SWAP_BYTES)
         more = (uint32_t)hak_max(1, SWAP_BYTES / size);
     size_t bytes = more * size;
@@ -231,6 +240,7 @@ static bool ring_extend(hak_guarded *mine, unsigned cls) {
             return false;
     }
     ring->limit += more;
+    ring->stop = ring->slots + ring->limit;
     mine->held += bytes;
     atomic_fetch_add_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
     return true;
@@ -241,10 +251,10 @@ void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
     if (mine == &nobody)
         return obj; /* no quarantine: straight home */
     hak_ring *ring = &mine->rings[cls];
-    if (ring->at == ring->limit && !ring_extend(mine, cls)) {
+    if (!ring_extend(mine, cls)) {
         if (ring->limit == 0)
             return obj;
-        ring->at = 0;
+        ring->in = ring->slots;
     }
-    return hak_ring_exchange(mine, ring, obj, cls);
+    return hak_ring_exchange(mine, obj, cls, hak_classes[cls].size);
 }

@@ -17,34 +17,38 @@ enum {
     HAK_SITES = 1024, /* per thread, by a hash of the return address */
     /* A ring that does not fit into the second-level cache has its slots and records fetched so many places ahead. */
     HAK_RING_AHEAD = 24,
+    HAK_RING_DEEP = 96, /* the largest slots with such rings, bytes */
 };
 
+/* What free needs of a class's quarantine. */
 typedef struct hak_ring {
-    void **slots;   /* `most` of them */
-    uint32_t at;    /* where the next object goes */
-    uint32_t limit; /* how many are in use; 0: the ring has not begun, or there is none */
-    uint32_t most;
-    uint16_t swap_mask; /* places of the swap in use, less one */
-    uint16_t deep;      /* 1: fetch ahead */
-    void *swap[HAK_SWAP_PLACES];
+    void **in;   /* where the next object goes, and the oldest is */
+    void **stop; /* the end of the places in use; equal to `in`: the ring has come round, or has not begun */
+    uint32_t swap_mask; /* places of the swap in use, less one */
+    uint32_t limit;     /* how many places are in use */
+    void **slots;       /* `most` of them, and HAK_RING_AHEAD that stay NULL */
 } hak_ring;
 
 /* What the hardened variant keeps per thread. */
 typedef struct hak_guarded {
-    hak_ring rings[HAK_TAGS];
-    hak_rng rng;
     uint32_t owner; /* number of this state in records; 0: the state of threads without one */
+    uint8_t swap_next;
+    bool in_use;
+    bool lost; /* its thread is not in this process: what it did last may be half done */
+    hak_ring rings[HAK_TAGS];
+    void *swaps[HAK_TAGS][HAK_SWAP_PLACES];
+    uint8_t swap_random[256];          /* consumed one by one */
     _Atomic uint32_t sites[HAK_SITES]; /* allocations of each call site until one is sampled; 1 at first */
     uint32_t sites_known[HAK_SITES / 32];
+    uint32_t most[HAK_TAGS]; /* places that a ring may have */
+    hak_rng rng;
+    uint64_t draws; /* random bits for places in slabs */
+    unsigned draws_left;
     size_t held;              /* bytes that the rings may hold as they are now */
     uintptr_t sweep_at;       /* address where the running sweep goes on */
     struct hak_guarded *next; /* all of them, in order of birth; never removed */
     struct hak_guarded *next_waiting;
     void (*give)(void *obj, unsigned cls);
-    uint8_t swap_random[256]; /* consumed one by one */
-    uint8_t swap_next;
-    bool in_use;
-    bool lost; /* its thread is not in this process: what it did last may be half done */
 } hak_guarded;
 
 /* The calling thread's. */
@@ -64,38 +68,57 @@ void hak_quarantine_reset(void); /* debug builds: nothing is in quarantine; see 
 
 /* The ring has come round, or there is none: makes it longer, or begins it again. As hak_ring_exchange. */
 void *hak_quarantine_turn_slow(void *obj, unsigned cls);
-void hak_quarantine_draw_slow(hak_guarded *mine);
+void *hak_quarantine_draw_slow(
+    void *out); /* more random numbers for the swaps; returns out, so that it can be jumped to */
 
 /* The calling thread's random numbers, or those of all threads without a state. */
 uint64_t hak_random_next(void);
 
-/* Has the lines on the way that will be touched when the slot is handed out. Small slots: two lines are all of it. */
-HAK_INLINE void hak_ring_fetch(const char *obj, unsigned cls) {
-    hak_place place;
-    __builtin_prefetch(obj, 1);
-    __builtin_prefetch((const void *)((uintptr_t)obj + HAK_CACHELINE), 1); /* of NULL as well: harmless */
-    if (obj != NULL && hak_ledger_find(obj, cls, &place))
-        __builtin_prefetch((const void *)place.record, 1);
+/* One of `count` slots, at most 4,096; biased by less than 1 in 500. Three are drawn at once. */
+HAK_INLINE uint32_t hak_random_slot(uint32_t count) {
+    enum { BITS = 21, DRAWS = 3 };
+    hak_guarded *mine = hak_guarded_mine;
+    if (mine->draws_left == 0) {
+        mine->draws = hak_random_next();
+        mine->draws_left = DRAWS;
+    }
+    mine->draws_left--;
+    uint64_t draw = mine->draws & ((1u << BITS) - 1);
+    mine->draws >>= BITS;
+    return (uint32_t)(draw * count >> BITS);
 }
 
-/* Puts the object in and takes another slot of the class out; NULL when none is due. ring->at is below ring->limit. */
-HAK_INLINE void *hak_ring_exchange(hak_guarded *mine, hak_ring *ring, void *obj, unsigned cls) {
-    uint32_t at = ring->at;
-    void **slot = &ring->slots[at];
-    void *oldest = *slot;
-    *slot = obj;
-    ring->at = at + 1;
+/* Has the lines on the way that will be touched when the slot is handed out. Small slots: two lines are all of it. */
+HAK_INLINE void hak_ring_fetch(const char *obj) {
+    const hak_granule *granule = hak_granule_near((uintptr_t)obj);
+    hak_place place;
+    if (granule == NULL)
+        return; /* an empty place */
+    __builtin_prefetch(obj, 1);
+    __builtin_prefetch(obj + HAK_CACHELINE, 1);
+    (void)hak_granule_place(granule, obj, &place);
+    __builtin_prefetch((const void *)place.record, 1);
+}
+
+/* Puts the object in and takes another slot of the class out; NULL when none is due. `size`: bytes of a slot of the class. */
+HAK_INLINE void *hak_ring_exchange(hak_guarded *mine, void *obj, unsigned cls, size_t size) {
+    hak_ring *ring = &mine->rings[cls];
+    void **in = ring->in;
+    if (HAK_UNLIKELY(in == ring->stop))
+        return hak_quarantine_turn_slow(obj, cls);
+    void *oldest = *in;
+    *in = obj;
+    ring->in = in + 1;
     if (HAK_UNLIKELY(oldest == NULL))
         return NULL;
-    if (ring->deep)
-        hak_ring_fetch(slot[HAK_RING_AHEAD], cls);
-    uint8_t next = mine->swap_next++;
-    void **place = &ring->swap[mine->swap_random[next] & ring->swap_mask];
+    if (size <= HAK_RING_DEEP)
+        hak_ring_fetch(in[HAK_RING_AHEAD]);
+    uint8_t next = mine->swap_next;
+    mine->swap_next = (uint8_t)(next + 1);
+    void **place = &mine->swaps[cls][mine->swap_random[next] & ring->swap_mask];
     void *out = *place;
     *place = oldest;
-    if (HAK_UNLIKELY(next == UINT8_MAX))
-        hak_quarantine_draw_slow(mine);
-    return out;
+    return HAK_LIKELY(next != UINT8_MAX) ? out : hak_quarantine_draw_slow(out);
 }
 
 #endif

@@ -69,8 +69,10 @@ void hak_rng_bytes(hak_rng *rng, void *out, size_t size) {
     rng->next += (uint32_t)size;
 }
 
-uint64_t hak_rng_next(hak_rng *rng) {
-    uint64_t number;
-    hak_rng_bytes(rng, &number, sizeof number);
-    return number;
+uint64_t hak_rng_next_slow(hak_rng *rng) {
+    if (rng->next == 0)
+        hak_rng_seed(rng);
+    else
+        hak_rng_refill(rng);
+    return hak_rng_next(rng);
 }

@@ -30,8 +30,18 @@ void hak_rng_refill(hak_rng *rng);
 /* Fills `out` with `size` (at most 64) bytes. */
 void hak_rng_bytes(hak_rng *rng, void *out, size_t size);
 
-/* Not seeded yet: seeds first. */
-uint64_t hak_rng_next(hak_rng *rng);
+/* Not seeded yet: seeds first. Who reads the state later does not learn the number. */
+uint64_t hak_rng_next_slow(hak_rng *rng);
+HAK_INLINE uint64_t hak_rng_next(hak_rng *rng) {
+    typedef uint64_t word __attribute__((aligned(1), may_alias));
+    if (HAK_UNLIKELY(rng->next - 1 > HAK_RNG_BATCH - sizeof(uint64_t) - 1)) /* 0, or too few left */
+        return hak_rng_next_slow(rng);
+    word *at = (word *)(rng->bytes + rng->next);
+    uint64_t number = *at;
+    *at = 0;
+    rng->next += sizeof number;
+    return number;
+}
 
 /* 0 to bound - 1; biased by less than bound / 2^32. */
 HAK_INLINE uint32_t hak_rng_below(hak_rng *rng, uint32_t bound) {

@@ -31,6 +31,8 @@ typedef enum hak_check {
 
 typedef enum hak_mode { HAK_MODE_ABORT, HAK_MODE_REPORT, HAK_MODE_OFF } hak_mode;
 
+struct hak_granule;
+
 /* What does not change after start. Written by init code only, then sealed (seal.h). */
 typedef struct hak_hardening_page {
     uint64_t canary_multiplier; /* odd */
@@ -39,12 +41,16 @@ typedef struct hak_hardening_page {
     uint32_t sample_period; /* one allocation in about so many is sampled; 0: none */
     bool sample_period_set; /* by HAKMEM_SAMPLE_RATE */
     bool canary, neighbours, zero, verify, quarantine, random; /* what the fast paths ask: mode is not off */
-    uint8_t
-        tag_shift; /* HAK_ADDRESS_BITS, or 0 where the tag table has holes: then the regions are asked first */
+    bool tags_sparse; /* the tag table has holes: the regions are asked first */
     bool guard;
     uint8_t mode[HAK_CHECKS]; /* hak_mode */
-    char report_path[256];    /* HAKMEM_REPORT_PATH; "": none */
-    bool report_json;         /* HAKMEM_REPORT_JSON=1 */
+    /* How the fast paths end, chosen at start (wipe.c) by the processor and by what is relaxed: a freed slot is made live, a slot
+     * that was judged is freed; see wipe.h. Here, because what jumps lead to must not be writable. */
+    void *(*reuse)(void *obj, size_t size, _Atomic uint32_t *record, uint32_t live);
+    void *(*end)(void *obj, const struct hak_granule *granule, _Atomic uint32_t *record, uint32_t word,
+                 const char *call);
+    char report_path[256]; /* HAKMEM_REPORT_PATH; "": none */
+    bool report_json;      /* HAKMEM_REPORT_JSON=1 */
 } hak_hardening_page;
 
 enum { HAK_SEALED_BYTES = 4096 };

@@ -29,6 +29,8 @@ static hak_sample *samples;
 static _Atomic uint32_t wishes; /* how many samples were wanted; raised under the lock */
 static _Atomic unsigned sites_sampled;
 static unsigned next_place; /* the one that was freed longest ago, or never used */
+/* Places that ever were used: at exit nobody looks at the others, whose records were never touched and take 1 MiB. */
+static _Atomic uint64_t used_places[PLACES / 64];
 
 void hak_sample_init(void) {
     size_t size = (size_t)PLACES * HAK_SAMPLE_PLACE;
@@ -105,8 +107,11 @@ static uintptr_t align(uintptr_t data, size_t size, unsigned align_log2) {
 static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller) {
     hak_lock_take(&hak_hardening_lock);
     hak_sample *sample = place_take();
-    if (sample != NULL)
+    if (sample != NULL) {
+        size_t i = (size_t)(sample - samples);
         sample->word = HAK_SLOT_HELD; /* nobody else takes it */
+        atomic_fetch_or_explicit(&used_places[i / 64], (uint64_t)1 << i % 64, memory_order_relaxed);
+    }
     hak_lock_give(&hak_hardening_lock);
     if (sample == NULL)
         return NULL;
@@ -248,9 +253,13 @@ bool hak_sample_locate_before(uintptr_t addr, hak_located *out) {
 }
 
 void hak_sample_each(void (*each)(const hak_sample *sample)) {
-    for (unsigned i = 0; i < places; i++)
-        if (hak_record_state(samples[i].word) == HAK_SLOT_LIVE)
-            each(&samples[i]);
+    for (unsigned i = 0; i < PLACES / 64; i++)
+        for (uint64_t bits = atomic_load_explicit(&used_places[i], memory_order_relaxed); bits != 0;
+             bits &= bits - 1) {
+            const hak_sample *sample = &samples[i * 64 + hak_lowest_bit(bits)];
+            if (hak_record_state(sample->word) == HAK_SLOT_LIVE)
+                each(sample);
+        }
 }
 
 void hak_sample_reset(void) {

@@ -114,7 +114,7 @@ void hak_sweep_step(hak_guarded *mine) {
         at = region->base;
     for (int i = 0; i < STEP_SLOTS; i++) {
         unsigned cls = hak_tag_of((void *)at);
-        const hak_record *run = region->runs[(at - region->base) >> HAK_GRANULE_SHIFT];
+        const hak_record *run = region->granules[(at - region->base) >> HAK_GRANULE_SHIFT].run;
         if (cls - 1u >= HAK_CLASSES || run == NULL) {
             at = hak_align_down(at, HAK_GRANULE) + HAK_GRANULE;
             break;
@@ -172,7 +172,7 @@ static void sweep_slabs(const hak_region *region, size_t *left) {
     const hak_ledger_region *ledger = &hak_ledger[region->index];
     for (uintptr_t at = region->base; at < region->base + region->used && *left != 0;) {
         unsigned cls = hak_tag_of((void *)at);
-        const hak_record *run = ledger->runs[(at - ledger->base) >> HAK_GRANULE_SHIFT];
+        const hak_record *run = ledger->granules[(at - ledger->base) >> HAK_GRANULE_SHIFT].run;
         if (cls - 1u >= HAK_CLASSES || run == NULL) {
             at += HAK_GRANULE;
             continue;
@@ -212,7 +212,7 @@ static void sweep_rings(void) {
             for (uint32_t i = 0; i < ring->limit; i++) {
                 void *obj = ring->slots[i];
                 hak_place place;
-                if (obj == NULL || !hak_ledger_find(obj, cls, &place))
+                if (obj == NULL || !hak_ledger_find(obj, &place))
                     continue;
                 uint32_t word = hak_record_load(place.record);
                 uint32_t owner = word >> HAK_RECORD_OWNER_SHIFT & (HAK_RECORD_OWNERS - 1);

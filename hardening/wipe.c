@@ -1,6 +1,10 @@
 /* wipe.c: see wipe.h. */
 #include "hardening/wipe.h"
 
+#include "hardening/canary.h"
+#include "hardening/judge.h"
+#include "hardening/quarantine.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -11,17 +15,19 @@
 #include "hardening/wipe_tiers.h"
 
 #if defined(__x86_64__)
-#define WIPE_WIDTH      32
-#define WIPE_NAME(name) name##_32
-#define WIPE_TARGET     __attribute__((target("avx2")))
+#define WIPE_WIDTH        32
+#define WIPE_NAME(name)   name##_32
+#define WIPE_TARGET       __attribute__((target("avx2")))
+#define WIPE_IS_ZERO(any) (_mm256_testz_si256((__m256i)(any), (__m256i)(any)) != 0)
 #define WIPE_NOT_ZERO(p)                                                                                     \
     (uint32_t)~_mm256_movemask_epi8(                                                                         \
         _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)(p)), _mm256_setzero_si256()))
 #include "hardening/wipe_tiers.h"
 
-#define WIPE_WIDTH      64
-#define WIPE_NAME(name) name##_64
-#define WIPE_TARGET     __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw")))
+#define WIPE_WIDTH        64
+#define WIPE_NAME(name)   name##_64
+#define WIPE_TARGET       __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw")))
+#define WIPE_IS_ZERO(any) (_mm512_test_epi64_mask((__m512i)(any), (__m512i)(any)) == 0)
 #define WIPE_NOT_ZERO(p)                                                                                     \
     _mm512_test_epi8_mask(_mm512_loadu_si512((const void *)(p)), _mm512_loadu_si512((const void *)(p)))
 #include "hardening/wipe_tiers.h"
@@ -29,14 +35,52 @@
 
 HAK_HIDDEN hak_wipe_calls hak_wipe = {clear_16, is_clear_16, finish_16};
 
+void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint32_t live) {
+    if (hak_hardening.canary)
+        hak_canary_set(obj, size);
+    hak_record_store(record, live);
+    return obj;
+}
+
+HAK_COLD void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, uint32_t live) {
+    hak_judge_reuse(obj, 0);
+    return hak_wipe_reuse_unverified(obj, size, record, live);
+}
+
+/* hak_hardening.end where nothing is zeroed. */
+static void *end_as_it_is(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,
+                          const char *call) {
+    (void)call;
+    hak_guarded *mine = hak_guarded_mine;
+    hak_record_store(record, hak_record_freed(mine->owner, word));
+    return hak_ring_exchange(mine, obj, granule->cls, granule->size);
+}
+
+HAK_COLD void *hak_wipe_end_slow(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,
+                                 const char *call) {
+    (void)record;
+    if (hak_hardening.canary)
+        hak_judge_slack(obj, hak_record_size(word), granule->size, call);
+    hak_wipe.clear(obj, granule->size);
+    return hak_ring_exchange(hak_guarded_mine, obj, granule->cls, granule->size);
+}
+
+static void choose(hak_wipe_calls calls, void *(*reuse)(void *, size_t, hak_record *, uint32_t),
+                   void *(*end)(void *, const hak_granule *, hak_record *, uint32_t, const char *)) {
+    hak_wipe = calls;
+    hak_hardening.reuse = hak_hardening.verify ? reuse : hak_wipe_reuse_unverified;
+    hak_hardening.end = hak_hardening.zero ? end : end_as_it_is;
+}
+
 void hak_wipe_init(void) {
+    choose((hak_wipe_calls){clear_16, is_clear_16, finish_16}, reuse_16, end_16);
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2"))
-        hak_wipe = (hak_wipe_calls){clear_32, is_clear_32, finish_32};
+        choose((hak_wipe_calls){clear_32, is_clear_32, finish_32}, reuse_32, end_32);
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
-        hak_wipe = (hak_wipe_calls){clear_64, is_clear_64, finish_64};
+        choose((hak_wipe_calls){clear_64, is_clear_64, finish_64}, reuse_64, end_64);
 #endif
 }
 

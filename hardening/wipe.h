@@ -1,8 +1,16 @@
-/* wipe.h: zeroing objects, and finding out whether they still are zero, with the widest vectors that the processor has. */
+/* wipe.h: zeroing objects, and finding out whether they still are zero, with the widest vectors that the processor has. The
+ * fast paths of malloc and free end here, in functions that are compiled once for each width. */
 #ifndef HAK_WIPE_H
 #define HAK_WIPE_H
 
-#include "allocator/bits.h"
+#include "hardening/ledger.h"
+
+/* Before a `return` of a call with the caller's own parameters: a jump, so that nothing is saved for what is rare. */
+#if defined(__clang__)
+#define HAK_TAIL __attribute__((musttail))
+#else
+#define HAK_TAIL
+#endif
 
 typedef struct hak_wipe_calls {
     void (*clear)(char *p, size_t size);
@@ -11,10 +19,31 @@ typedef struct hak_wipe_calls {
     bool (*finish)(char *p, size_t used, size_t room);
 } hak_wipe_calls;
 
+/* One bit for each of 16 bytes that is not zero, where vectors do not do that. */
+HAK_INLINE uint32_t hak_wipe_bits(const unsigned char *p) {
+    uint32_t bits = 0;
+    for (int i = 0; i < 16; i++)
+        bits |= (uint32_t)(p[i] != 0) << i;
+    return bits;
+}
+
 /* Chosen by hak_wipe_init; valid without it. Read-only after start. */
 extern HAK_HIDDEN hak_wipe_calls hak_wipe;
 
+/* Chooses hak_wipe, and the ends of the two fast paths:
+ *   hak_hardening.reuse  a freed slot: still zero as far as its last owner had it, canary, record `live`. Returns obj
+ *   hak_hardening.end    a slot that was judged, whose record is `word`: record: freed, slack zero, zero, quarantine. Returns
+ *                        the slot to hand out next, NULL: none is due
+ * After hak_relax_init. */
 void hak_wipe_init(void);
+
+/* hak_hardening.reuse where nothing is verified. */
+void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint32_t live);
+
+/* Their rest when not all bytes are zero that should be. */
+void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, uint32_t live);
+void *hak_wipe_end_slow(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,
+                        const char *call);
 
 /* The first byte of [start, start + size) that is not zero; NULL when all are. Any alignment. Not quick. */
 const unsigned char *hak_wipe_find(const void *start, size_t size);

@@ -14,35 +14,59 @@
 #endif
 
 #include "allocator/bits.h"
+#include "hardening/canary.h"
+#include "hardening/quarantine.h"
+#include "hardening/wipe.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(1), may_alias));
 
 /* Where access i of a tier goes. */
 #define WIPE_AT(i) (next + (i) * WIPE_WIDTH < last ? next + (i) * WIPE_WIDTH : last)
 
-#define WIPE_STORE(i)    (*(WIPE_NAME(vec) *)WIPE_AT(i) = zero)
-#define WIPE_OR(i)       (any |= *(const WIPE_NAME(vec) *)WIPE_AT(i))
-#define WIPE_3(DO)       DO(0), DO(1), DO(2)
-#define WIPE_4(DO, i)    DO(i), DO((i) + 1), DO((i) + 2), DO((i) + 3)
-#define WIPE_3_TO_7(DO)  WIPE_4(DO, 3)
-#define WIPE_7_TO_15(DO) WIPE_4(DO, 7), WIPE_4(DO, 11)
+#define WIPE_STORE_AT(at) (*(WIPE_NAME(vec) *)(at) = zero)
+#define WIPE_OR_AT(at)    (any |= *(const WIPE_NAME(vec) *)(at))
+#define WIPE_STORE(i)     WIPE_STORE_AT(WIPE_AT(i))
+#define WIPE_OR(i)        WIPE_OR_AT(WIPE_AT(i))
+#define WIPE_3(DO)        DO(0), DO(1), DO(2)
+#define WIPE_4(DO, i)     DO(i), DO((i) + 1), DO((i) + 2), DO((i) + 3)
 
-/* All tiers; `next` is aligned. */
-#define WIPE_TIERS(DO)                                                                                       \
+/* One bit per byte of the vector at p that is not zero. */
+#if defined(__SSE2__)
+#define WIPE_NOT_ZERO_16(p)                                                                                  \
+    (uint32_t)(_mm_movemask_epi8(                                                                            \
+                   _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(p)), _mm_setzero_si128())) ^             \
+               0xffff)
+#else
+#define WIPE_NOT_ZERO_16(p) hak_wipe_bits((const unsigned char *)(p)) /* wipe.h */
+#endif
+#ifndef WIPE_NOT_ZERO
+#define WIPE_NOT_ZERO(p) WIPE_NOT_ZERO_16(p)
+#endif
+#ifndef WIPE_IS_ZERO
+#define WIPE_IS_ZERO(any) (((any)[0] | (any)[1]) == 0)
+#endif
+
+/* All but the first and the last vector, of more than two; `next` is aligned. */
+#define WIPE_MIDDLE(DO)                                                                                      \
     do {                                                                                                     \
-        if (size <= 16 * WIPE_WIDTH) {                                                                       \
+        if (HAK_LIKELY(size <= 16 * WIPE_WIDTH)) {                                                           \
             WIPE_3(DO);                                                                                      \
-            if (size > 4 * WIPE_WIDTH)                                                                       \
-                WIPE_3_TO_7(DO);                                                                             \
-            if (size > 8 * WIPE_WIDTH)                                                                       \
-                WIPE_7_TO_15(DO);                                                                            \
+            if (WIPE_WIDTH == 64 || size > 4 * WIPE_WIDTH)                                                   \
+                WIPE_4(DO, 3), WIPE_4(DO, 7), WIPE_4(DO, 11);                                                \
         } else {                                                                                             \
-            for (; next < last; next += 4 * WIPE_WIDTH)                                                      \
-                WIPE_4(DO, 0);                                                                               \
+            for (; next + 4 * WIPE_WIDTH <= last; next += 4 * WIPE_WIDTH) {                                  \
+                DO##_AT(next), DO##_AT(next + WIPE_WIDTH);                                                   \
+                DO##_AT(next + 2 * WIPE_WIDTH), DO##_AT(next + 3 * WIPE_WIDTH);                              \
+            }                                                                                                \
+            WIPE_4(DO, 0);                                                                                   \
         }                                                                                                    \
     } while (0)
 
-WIPE_TARGET static void WIPE_NAME(clear)(char *p, size_t size) {
+WIPE_TARGET HAK_INLINE void WIPE_NAME(clear_inline)(char *p, size_t size) {
     typedef uint64_t small __attribute__((vector_size(16), aligned(1), may_alias));
     if (WIPE_WIDTH > 16 && size < WIPE_WIDTH) { /* 16, 32 or 48 bytes */
         *(small *)p = *(small *)(p + size / 2 / 16 * 16) = *(small *)(p + size - 16) = (small){0};
@@ -51,10 +75,11 @@ WIPE_TARGET static void WIPE_NAME(clear)(char *p, size_t size) {
     const WIPE_NAME(vec) zero = {0};
     char *last = p + size - WIPE_WIDTH, *next = p + (-(uintptr_t)p & (WIPE_WIDTH - 1));
     *(WIPE_NAME(vec) *)p = *(WIPE_NAME(vec) *)last = zero;
-    WIPE_TIERS(WIPE_STORE);
+    if (size > 2 * WIPE_WIDTH)
+        WIPE_MIDDLE(WIPE_STORE);
 }
 
-HAK_PEEKS WIPE_TARGET static bool WIPE_NAME(is_clear)(const char *p, size_t size) {
+WIPE_TARGET HAK_INLINE bool WIPE_NAME(is_clear_inline)(const char *p, size_t size) {
     typedef uint64_t small __attribute__((vector_size(16), aligned(1), may_alias));
     if (WIPE_WIDTH > 16 && size < WIPE_WIDTH) {
         small few =
@@ -63,47 +88,91 @@ HAK_PEEKS WIPE_TARGET static bool WIPE_NAME(is_clear)(const char *p, size_t size
     }
     const char *last = p + size - WIPE_WIDTH, *next = p + (-(uintptr_t)p & (WIPE_WIDTH - 1));
     WIPE_NAME(vec) any = *(const WIPE_NAME(vec) *)p | *(const WIPE_NAME(vec) *)last;
-    WIPE_TIERS(WIPE_OR);
-    uint64_t sum = 0;
-    for (int i = 0; i < WIPE_WIDTH / 8; i++)
-        sum |= any[i];
-    return sum == 0;
+    if (size > 2 * WIPE_WIDTH)
+        WIPE_MIDDLE(WIPE_OR);
+    return WIPE_IS_ZERO(any);
 }
 
-/* The slot is a multiple of 16, so that up to 15 bytes are the upper part of its last 16. Few, but for aligned objects. */
-WIPE_TARGET static bool WIPE_NAME(finish)(char *p, size_t used, size_t room) {
+WIPE_TARGET static void WIPE_NAME(clear)(char *p, size_t size) {
+    WIPE_NAME(clear_inline)(p, size);
+}
+
+HAK_PEEKS WIPE_TARGET static bool WIPE_NAME(is_clear)(const char *p, size_t size) {
+    return WIPE_NAME(is_clear_inline)(p, size);
+}
+
+/* True when the last `slack` bytes of the slot that ends at `end` are zero. The slot is a multiple of 16, so that up to 15 bytes
+ * are the upper part of its last 16. Few, but for aligned objects. */
+WIPE_TARGET HAK_INLINE bool WIPE_NAME(slack_is_clear)(const char *end, size_t slack) {
     typedef uint64_t word __attribute__((aligned(1), may_alias));
-    const char *end = p + room;
-    size_t slack = room - used, whole = slack & ~(size_t)15;
-    bool good;
-#ifdef WIPE_NOT_ZERO
-    if (slack < WIPE_WIDTH && room >= WIPE_WIDTH) { /* one load, whose lower bytes do not count */
-        uint64_t bits = WIPE_NOT_ZERO(end - WIPE_WIDTH);
-        good = bits >> 1 >> (WIPE_WIDTH - 1 - slack) == 0;
-    } else
-#endif
-        if (slack <= 8)
-        good = slack == 0 || *(const word *)(end - 8) >> (64 - 8 * slack) == 0;
-    else if (whole == 0)
-        good = (*(const word *)(end - 8) | *(const word *)(end - slack)) == 0;
+    size_t whole = slack & ~(size_t)15;
+    if (slack <= 8)
+        return slack == 0 || *(const word *)(end - 8) >> (64 - 8 * slack) == 0;
+    if (whole == 0)
+        return (*(const word *)(end - 8) | *(const word *)(end - slack)) == 0;
+    return (*(const word *)(end - slack) | *(const word *)(end - slack + 8)) == 0 &&
+           WIPE_NAME(is_clear_inline)(end - whole, whole);
+}
+
+WIPE_TARGET static bool WIPE_NAME(finish)(char *p, size_t used, size_t room) {
+    if (!WIPE_NAME(slack_is_clear)(p + room, room - used))
+        return false;
+    WIPE_NAME(clear_inline)(p, (used + 15) & ~(size_t)15);
+    return true;
+}
+
+/* hak_hardening.reuse */
+WIPE_TARGET static void *WIPE_NAME(reuse)(void *obj, size_t size, hak_record *record, uint32_t live) {
+    size_t used = hak_record_size(hak_record_load(record)) + HAK_CANARY_BYTES;
+    if (HAK_UNLIKELY(!WIPE_NAME(is_clear_inline)(obj, hak_align_up(used, HAK_MIN_ALIGN))))
+        HAK_TAIL return hak_wipe_reuse_slow(obj, size, record, live);
+    if (hak_hardening.canary)
+        hak_canary_set(obj, size);
+    hak_record_store(record, live);
+    return obj;
+}
+
+/* hak_hardening.end of a slot with much behind its object. */
+WIPE_TARGET static HAK_NOINLINE void *WIPE_NAME(end_wide)(void *obj, const hak_granule *granule,
+                                                          hak_record *record, uint32_t word,
+                                                          const char *call) {
+    if (HAK_UNLIKELY(!WIPE_NAME(finish)(obj, hak_record_size(word) + HAK_CANARY_BYTES, granule->size)))
+        HAK_TAIL return hak_wipe_end_slow(obj, granule, record, word, call);
+    return hak_ring_exchange(hak_guarded_mine, obj, granule->cls, granule->size);
+}
+
+/* hak_hardening.end; freed first, so that another thread that frees the object too finds that out; zeroed then. The slack is
+ * looked at by one load, whose lower bytes do not count. */
+WIPE_TARGET static void *WIPE_NAME(end)(void *obj, const hak_granule *granule, hak_record *record,
+                                        uint32_t word, const char *call) {
+    hak_guarded *mine = hak_guarded_mine;
+    size_t used = hak_record_size(word) + HAK_CANARY_BYTES, room = granule->size, slack = room - used;
+    const char *end = (const char *)obj + room;
+    uint64_t bits;
+    hak_record_store(record, hak_record_freed(mine->owner, word));
+    if (HAK_UNLIKELY(slack >= WIPE_WIDTH))
+        HAK_TAIL return WIPE_NAME(end_wide)(obj, granule, record, word, call);
+    if (HAK_LIKELY(room >= WIPE_WIDTH))
+        bits = WIPE_NOT_ZERO(end - WIPE_WIDTH) >> 1 >> (WIPE_WIDTH - 1 - slack);
     else
-        good = (*(const word *)(end - slack) | *(const word *)(end - slack + 8)) == 0 &&
-               WIPE_NAME(is_clear)(end - whole, whole);
-    if (good)
-        WIPE_NAME(clear)(p, (used + 15) & ~(size_t)15);
-    return good;
+        bits = WIPE_NOT_ZERO_16(end - 16) >> (16 - slack);
+    if (HAK_UNLIKELY(bits != 0))
+        HAK_TAIL return hak_wipe_end_slow(obj, granule, record, word, call);
+    WIPE_NAME(clear_inline)(obj, (used + 15) & ~(size_t)15);
+    return hak_ring_exchange(mine, obj, granule->cls, room);
 }
 
 #undef WIPE_AT
+#undef WIPE_STORE_AT
+#undef WIPE_OR_AT
 #undef WIPE_STORE
 #undef WIPE_OR
 #undef WIPE_3
 #undef WIPE_4
-#undef WIPE_3_TO_7
-#undef WIPE_7_TO_15
-#undef WIPE_TIERS
+#undef WIPE_MIDDLE
 #ifdef WIPE_DEFAULT /* the header alone: nobody uses the functions */
 static inline void *WIPE_NAME(unused)(void) {
+    (void)&WIPE_NAME(reuse), (void)&WIPE_NAME(end), (void)&WIPE_NAME(clear), (void)&WIPE_NAME(is_clear);
     return (void *)&WIPE_NAME(finish);
 }
 #undef WIPE_DEFAULT
@@ -111,4 +180,6 @@ static inline void *WIPE_NAME(unused)(void) {
 #undef WIPE_WIDTH
 #undef WIPE_NAME
 #undef WIPE_TARGET
+#undef WIPE_NOT_ZERO_16
 #undef WIPE_NOT_ZERO
+#undef WIPE_IS_ZERO
