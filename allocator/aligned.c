@@ -13,10 +13,10 @@ static size_t round_to_pow2(size_t n) {
 }
 
 /* `align` is a power of two. */
-static void *make(size_t align, size_t size) {
+static void *make(size_t align, size_t size, uintptr_t caller) {
     if (align <= HAK_MIN_ALIGN)
-        return hak_object_make(size, HAK_ORIGIN_PLAIN);
-    return hak_object_make_aligned(size, (hak_origin){HAK_FAMILY_MALLOC, hak_log2(align)});
+        return hak_object_make(size, HAK_ORIGIN_PLAIN, caller);
+    return hak_object_make_aligned(size, (hak_origin){HAK_FAMILY_MALLOC, hak_log2(align)}, caller);
 }
 
 void *hak_aligned_alloc(size_t alignment, size_t size) {
@@ -24,7 +24,7 @@ void *hak_aligned_alloc(size_t alignment, size_t size) {
         errno = EINVAL;
         return NULL;
     }
-    return make(alignment, size);
+    return make(alignment, size, HAK_CALLER);
 }
 
 void *hak_memalign(size_t alignment, size_t size) {
@@ -33,14 +33,14 @@ void *hak_memalign(size_t alignment, size_t size) {
         errno = EINVAL;
         return NULL;
     }
-    return make(alignment, size);
+    return make(alignment, size, HAK_CALLER);
 }
 
 int hak_posix_memalign(void **out, size_t alignment, size_t size) {
     if (!hak_is_pow2(alignment) || alignment % sizeof(void *) != 0)
         return EINVAL;
     int saved = errno;
-    void *obj = make(alignment, size);
+    void *obj = make(alignment, size, HAK_CALLER);
     errno = saved;
     if (obj == NULL)
         return ENOMEM;

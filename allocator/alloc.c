@@ -28,28 +28,28 @@ static void *make_large(size_t size, size_t align, hak_origin origin, bool *zero
     return obj;
 }
 
-static void *make_of_class(unsigned cls, size_t size, hak_origin origin) {
+static void *make_of_class(unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
     void *obj = hak_cache_pop(hak_cache_mine, cls);
     if (obj == NULL)
         obj = hak_cache_refill_slow(cls);
-    return obj == NULL ? no_memory() : hak_policy_on_alloc(obj, cls, size, origin);
+    return obj == NULL ? no_memory() : hak_policy_on_alloc(obj, cls, size, origin, caller);
 }
 
-HAK_NOINLINE void *hak_object_make_slow(size_t size, hak_origin origin) {
+HAK_NOINLINE void *hak_object_make_slow(size_t size, hak_origin origin, uintptr_t caller) {
     if (!hak_thread_begin())
         return no_memory();
     size_t need = hak_policy_request(size);
     if (need > HAK_SLAB_SIZE_MAX)
         return make_large(size, HAK_MIN_ALIGN, origin, NULL);
-    return make_of_class(hak_class_of(need), size, origin);
+    return make_of_class(hak_class_of(need), size, origin, caller);
 }
 
-void *hak_object_make_aligned(size_t size, hak_origin origin) {
+void *hak_object_make_aligned(size_t size, hak_origin origin, uintptr_t caller) {
     size_t align = (size_t)1 << origin.align_log2;
     if (!hak_thread_begin())
         return no_memory();
     unsigned cls = hak_class_aligned(align, hak_policy_request(size));
-    return cls != 0 ? make_of_class(cls, size, origin) : make_large(size, align, origin, NULL);
+    return cls != 0 ? make_of_class(cls, size, origin, caller) : make_large(size, align, origin, NULL);
 }
 
 HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) {
@@ -75,7 +75,7 @@ size_t hak_object_capacity(const void *obj, unsigned tag) {
 }
 
 void *hak_malloc(size_t size) {
-    return hak_object_make(size, HAK_ORIGIN_PLAIN);
+    return hak_object_make(size, HAK_ORIGIN_PLAIN, HAK_CALLER);
 }
 
 void hak_free(void *obj) {
@@ -103,6 +103,6 @@ void *hak_calloc(size_t count, size_t size) {
         return no_memory();
     if (HAK_UNLIKELY(hak_policy_request(total) > HAK_SLAB_SIZE_MAX))
         return calloc_large_slow(total);
-    void *obj = hak_object_make(total, HAK_ORIGIN_PLAIN);
+    void *obj = hak_object_make(total, HAK_ORIGIN_PLAIN, HAK_CALLER);
     return HAK_LIKELY(obj != NULL) ? memset(obj, 0, total) : NULL;
 }

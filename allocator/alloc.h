@@ -11,11 +11,12 @@
 /* An object as plain malloc makes them. */
 #define HAK_ORIGIN_PLAIN ((hak_origin){HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2})
 
-/* The rest of hak_object_make: an empty bin, a large object, the first call of a thread. NULL and ENOMEM. */
-void *hak_object_make_slow(size_t size, hak_origin origin);
+/* The rest of hak_object_make: an empty bin, a large object, the first call of a thread. NULL and ENOMEM. `caller` as everywhere:
+ * where the program asks from, which the function that asks here has to say: it may not be the last one on the stack. */
+void *hak_object_make_slow(size_t size, hak_origin origin, uintptr_t caller);
 
 /* As hak_object_make, aligned to 2^origin.align_log2 bytes. */
-void *hak_object_make_aligned(size_t size, hak_origin origin);
+void *hak_object_make_aligned(size_t size, hak_origin origin, uintptr_t caller);
 
 /* The rest of hak_object_end: a full bin, a large object, NULL, the first call of a thread; or no object of ours: dies. */
 void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim);
@@ -24,27 +25,27 @@ void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim);
 size_t hak_object_capacity(const void *obj, unsigned tag);
 
 /* Beyond the sizes that have an entry per byte in the cache. */
-HAK_INLINE void *hak_object_make_coarse(size_t size, size_t need, hak_origin origin) {
+HAK_INLINE void *hak_object_make_coarse(size_t size, size_t need, hak_origin origin, uintptr_t caller) {
     if (HAK_UNLIKELY(need > HAK_SLAB_SIZE_MAX))
-        return hak_object_make_slow(size, origin);
+        return hak_object_make_slow(size, origin, caller);
     unsigned cls = hak_class_of_coarse(need);
     void *obj = hak_cache_pop(hak_cache_mine, cls);
     if (HAK_UNLIKELY(obj == NULL))
-        return hak_object_make_slow(size, origin);
-    return hak_policy_on_alloc(obj, cls, size, origin);
+        return hak_object_make_slow(size, origin, caller);
+    return hak_policy_on_alloc(obj, cls, size, origin, caller);
 }
 
 /* A live object of at least `size` bytes; NULL and ENOMEM. */
-HAK_INLINE void *hak_object_make(size_t size, hak_origin origin) {
+HAK_INLINE void *hak_object_make(size_t size, hak_origin origin, uintptr_t caller) {
     size_t need = hak_policy_request(size);
     if (HAK_UNLIKELY(need > HAK_FINE_MAX))
-        return hak_object_make_coarse(size, need, origin);
+        return hak_object_make_coarse(size, need, origin, caller);
     hak_cache *cache = hak_cache_mine;
     unsigned cls = cache->fine[need];
     void *obj = hak_cache_pop(cache, cls);
     if (HAK_UNLIKELY(obj == NULL))
-        return hak_object_make_slow(size, origin);
-    return hak_policy_on_alloc(obj, cls, size, origin);
+        return hak_object_make_slow(size, origin, caller);
+    return hak_policy_on_alloc(obj, cls, size, origin, caller);
 }
 
 /* Ends the object's life. NULL has the tag of what is not ours, whose bin is always full. */

@@ -32,6 +32,8 @@
 /* On data that a fast path reads: it is in this very library, so no address of it has to be looked up. */
 #define HAK_HIDDEN    __attribute__((visibility("hidden")))
 #define HAK_CACHELINE 64
+/* Of the function that this is inlined into: the address of the instruction after its call. */
+#define HAK_CALLER ((uintptr_t)__builtin_return_address(0))
 
 enum {
     HAK_KIB = 1024,

@@ -44,6 +44,7 @@
 #define hak_die_at                HAK_NAME(die_at)
 #define hak_fork_init             HAK_NAME(fork_init)
 #define hak_granule_find          HAK_NAME(granule_find)
+#define hak_guard_has_markers     HAK_NAME(guard_has_markers)
 #define hak_guard_init            HAK_NAME(guard_init)
 #define hak_guard_large_freed     HAK_NAME(guard_large_freed)
 #define hak_guard_large_live      HAK_NAME(guard_large_live)

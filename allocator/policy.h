@@ -46,8 +46,9 @@ static inline size_t hak_policy_request(size_t size);
 static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t capacity);
 /* An object leaves the allocator, is live and resized in place, comes back. on_free may put another object of the
  * same class in *obj to recycle, or return false: nothing is to be recycled now. It is also called for
- * objects that are large or not ours; those it only judges. */
-static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin);
+ * objects that are large or not ours; those it only judges. `caller`: which call of the program's asks. */
+static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin,
+                                        uintptr_t caller);
 static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size);
 static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim);
 /* Dies when `obj`, not NULL, is not the start of a live object. */

@@ -62,8 +62,9 @@ static inline size_t hak_policy_request(size_t size) {
 static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t capacity) {
     return (void)obj, (void)tag, capacity;
 }
-static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin) {
-    return (void)cls, (void)size, (void)origin, obj;
+static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin,
+                                        uintptr_t caller) {
+    return (void)cls, (void)size, (void)origin, (void)caller, obj;
 }
 static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
     (void)obj, (void)cls, (void)size;

@@ -28,8 +28,8 @@ static bool resize_large(void *obj, size_t size) {
     return true;
 }
 
-static void *move(void *obj, unsigned tag, size_t old_size, size_t size) {
-    void *moved = hak_malloc(size);
+static void *move(void *obj, unsigned tag, size_t old_size, size_t size, uintptr_t caller) {
+    void *moved = hak_object_make(size, HAK_ORIGIN_PLAIN, caller);
     if (moved == NULL)
         return NULL;
     size_t common = hak_min(old_size, size);
@@ -56,7 +56,7 @@ void *hak_realloc(void *obj, size_t size) {
     bool done = false;
     if (!owned)
         done = tag == HAK_TAG_LARGE ? resize_large(obj, size) : resize_slot(obj, tag, size, capacity);
-    return done ? obj : move(obj, tag, hak_policy_usable(obj, tag, capacity), size);
+    return done ? obj : move(obj, tag, hak_policy_usable(obj, tag, capacity), size, HAK_CALLER);
 }
 
 void *hak_reallocarray(void *obj, size_t count, size_t size) {

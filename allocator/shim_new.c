@@ -13,10 +13,10 @@ typedef void (*new_handler)(void);
 extern new_handler _ZSt15get_new_handlerv(void) __attribute__((weak));      /* std::get_new_handler() */
 extern _Noreturn void _ZSt17__throw_bad_allocv(void) __attribute__((weak)); /* std::__throw_bad_alloc() */
 
-static HAK_NOINLINE void *make(size_t size, hak_origin origin) {
+static HAK_NOINLINE void *make(size_t size, hak_origin origin, uintptr_t caller) {
     if (origin.align_log2 <= HAK_ALIGN_LOG2)
-        return hak_object_make(size, origin);
-    return hak_object_make_aligned(size, origin);
+        return hak_object_make(size, origin, caller);
+    return hak_object_make_aligned(size, origin, caller);
 }
 
 /* Asks the program's new handler for memory until there is some; NULL when it has no handler (left). */
@@ -27,7 +27,7 @@ static HAK_COLD void *make_after_handler(size_t size, hak_origin origin) {
         if (handler == NULL)
             return NULL;
         handler(); /* may throw, or end the process */
-        obj = make(size, origin);
+        obj = make(size, origin, HAK_CALLER);
     }
     return obj;
 }
@@ -43,13 +43,13 @@ static HAK_COLD void *new_failed(size_t size, hak_origin origin, bool may_throw)
 
 HAK_INLINE void *make_plain(size_t size, hak_family family, bool may_throw) {
     hak_origin origin = {family, HAK_ALIGN_LOG2};
-    void *obj = hak_object_make(size, origin);
+    void *obj = hak_object_make(size, origin, HAK_CALLER);
     return HAK_LIKELY(obj != NULL) ? obj : new_failed(size, origin, may_throw);
 }
 
 HAK_INLINE void *make_aligned(size_t size, size_t align, hak_family family, bool may_throw) {
     hak_origin origin = {family, (unsigned)hak_max(hak_log2(align), HAK_ALIGN_LOG2)};
-    void *obj = make(size, origin);
+    void *obj = make(size, origin, HAK_CALLER);
     return HAK_LIKELY(obj != NULL) ? obj : new_failed(size, origin, may_throw);
 }
 

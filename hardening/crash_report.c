@@ -14,6 +14,7 @@ enum {
     HEX_BEFORE = 16, /* bytes shown around the wrong one */
     HEX_SHOWN = 48,
     STDERR = 2,
+    HAK_PATH_MOST = 4096, /* PATH_MAX */
 };
 
 /* Where a report goes. */
@@ -23,11 +24,15 @@ typedef struct outlet {
 
 static _Atomic unsigned reporter; /* the thread that reports */
 
+static void send_bytes(const outlet *to, const char *text, size_t size) {
+    hak_os_write(STDERR, text, size);
+    if (to->file >= 0)
+        hak_os_write(to->file, text, size);
+}
+
 static void send(const outlet *to, hak_line *line) {
     line->text[line->used++] = '\n';
-    hak_os_write(STDERR, line->text, line->used);
-    if (to->file >= 0)
-        hak_os_write(to->file, line->text, line->used);
+    send_bytes(to, line->text, line->used);
 }
 
 static void begin(hak_line *line, const char *word) {
@@ -127,10 +132,31 @@ static void line_thread(hak_line *line) {
     hak_line_number(line, hak_os_pid());
 }
 
+/* Some of the stack, read at once: a system call for each frame would be most of what a sampled object costs. */
+typedef struct window {
+    uintptr_t from, words[128];
+    size_t size;
+} window;
+
+/* The frame record at `frame`: the caller's frame and the return address. False: not readable. */
+static bool frame_read(window *seen, uintptr_t frame, uintptr_t record[2]) {
+    const size_t bytes = 2 * sizeof(uintptr_t);
+    if (seen->size < bytes || frame < seen->from || frame - seen->from > seen->size - bytes) {
+        seen->from = frame;
+        seen->size = hak_os_read(seen->words, frame, sizeof seen->words);
+        if (seen->size < bytes)
+            return false;
+    }
+    memcpy(record, (const char *)seen->words + (frame - seen->from), bytes);
+    return true;
+}
+
 unsigned hak_stack_walk(uintptr_t frame, uintptr_t *out, unsigned most) {
     unsigned count = 0;
+    window seen;
+    seen.size = 0;
     for (uintptr_t record[2]; count < most && frame != 0 && frame % sizeof(void *) == 0; frame = record[0]) {
-        if (hak_os_read(record, frame, sizeof record) != sizeof record || record[1] < 4096)
+        if (!frame_read(&seen, frame, record) || record[1] < 4096)
             break;
         out[count++] = record[1];
         if (record[0] <= frame ||
@@ -152,21 +178,26 @@ static bool maps_one_of(const char *text, const uintptr_t *stack, unsigned count
     return false;
 }
 
+/* Paths may be longer than a line has room for, and a path that is cut off names no file. */
+static void send_map(const outlet *to, const char *text) {
+    hak_line line;
+    begin(&line, "map");
+    send_bytes(to, line.text, line.used);
+    send_bytes(to, text, strlen(text));
+    send_bytes(to, "\n", 1);
+}
+
 /* The lines of the process's map that the stacks lead to: what tools/explain needs to name functions. */
 static void send_maps(const outlet *to, const uintptr_t *stack, unsigned count) {
     int file = hak_os_open("/proc/self/maps");
-    char text[2048];
+    char text[HAK_PATH_MOST + 128];
     size_t have = 0, more;
     while (file >= 0 && (more = hak_os_load(file, text + have, sizeof text - have)) != 0) {
         have += more;
         for (char *end; (end = memchr(text, '\n', have)) != NULL;) {
             *end = 0;
-            if (maps_one_of(text, stack, count)) {
-                hak_line line;
-                begin(&line, "map");
-                hak_line_text(&line, text);
-                send(to, &line);
-            }
+            if (maps_one_of(text, stack, count))
+                send_map(to, text);
             have -= (size_t)(end + 1 - text);
             memmove(text, end + 1, have);
         }
@@ -177,31 +208,53 @@ static void send_maps(const outlet *to, const uintptr_t *stack, unsigned count) 
         hak_os_close(file);
 }
 
-static const char *advice(const char *crime) {
+/* What to do next. What a sampled object would tell is there already when the object was one. */
+static const char *advice(const char *crime, bool sampled) {
     static const struct {
-        const char *crime, *text;
+        const char *crime, *text, *sampled;
     } table[] = {
         {HAK_CRIME_DOUBLE_FREE,
-         "two owners end one object; find who freed it first: HAKMEM_SAMPLE_RATE=1 adds both stacks"},
-        {HAK_CRIME_INVALID_FREE, "the pointer never came from malloc; look at where it was last assigned"},
+         "two owners end one object; find who freed it first: HAKMEM_SAMPLE_RATE=1 adds both stacks",
+         "two owners end one object: `freed` is the first to do so, `stack` the second"},
+        {HAK_CRIME_INVALID_FREE, "the pointer never came from malloc; look at where it was last assigned",
+         NULL},
         {HAK_CRIME_INTERIOR_FREE,
-         "the pointer was moved since malloc returned it; free the one that malloc returned"},
+         "the pointer was moved since malloc returned it; free the one that malloc returned", NULL},
         {HAK_CRIME_MISALIGNED_FREE,
-         "the pointer was moved since malloc returned it; free the one that malloc returned"},
-        {HAK_CRIME_FAMILY, "use the function that belongs to the one that made the object; "
-                           "HAKMEM_HARDENING=family:off tolerates it"},
-        {HAK_CRIME_SIZE, "the size is not what was asked for; with delete: a wrong static type; "
-                         "HAKMEM_HARDENING=size:off tolerates it"},
+         "the pointer was moved since malloc returned it; free the one that malloc returned", NULL},
+        {HAK_CRIME_REALLOC,
+         "the pointer is not that of a live object; HAKMEM_SAMPLE_RATE=1 adds who made and who freed it",
+         "the pointer is not that of a live object: see `allocated` and `freed`"},
+        {HAK_CRIME_USABLE,
+         "the pointer is not that of a live object; HAKMEM_SAMPLE_RATE=1 adds who made and who freed it",
+         "the pointer is not that of a live object: see `allocated` and `freed`"},
+        {HAK_CRIME_FAMILY,
+         "use the function that belongs to the one that made the object; "
+         "HAKMEM_HARDENING=family:off tolerates it",
+         NULL},
+        {HAK_CRIME_SIZE,
+         "the size is not what was asked for; with delete: a wrong static type; "
+         "HAKMEM_HARDENING=size:off tolerates it",
+         NULL},
         {HAK_CRIME_ALIGNMENT,
-         "use the delete with the same alignment; HAKMEM_HARDENING=alignment:off tolerates it"},
-        {HAK_CRIME_OVERFLOW, "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes"},
-        {HAK_CRIME_UNDERFLOW, "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes"},
+         "use the delete with the same alignment; HAKMEM_HARDENING=alignment:off tolerates it", NULL},
+        {HAK_CRIME_OVERFLOW, "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes",
+         "the write did not reach the guard; look at what writes to the object that `allocated` made"},
+        {HAK_CRIME_UNDERFLOW, "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes",
+         "the write did not reach the guard; look at what writes to the object that `allocated` made"},
         {HAK_CRIME_WRITE,
-         "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes, and says who freed the object"},
+         "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes, and says who freed the object",
+         NULL},
+        {HAK_CRIME_BOUNDS,
+         "`stack` begins with the very instruction; HAKMEM_SAMPLE_RATE=1 adds who made the object",
+         "`stack` begins with the very instruction, `allocated` says who made the object"},
+        {HAK_CRIME_USE,
+         "`stack` begins with the very instruction; HAKMEM_SAMPLE_RATE=1 adds who freed the object",
+         "`stack` begins with the very instruction, `freed` says who ended the object before"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (strcmp(table[i].crime, crime) == 0)
-            return table[i].text;
+            return sampled && table[i].sampled != NULL ? table[i].sampled : table[i].text;
     return "tools/explain turns this report into names of functions";
 }
 
@@ -272,6 +325,8 @@ static void send_details(const outlet *to, const hak_crime *crime) {
     hak_located found = {HAK_WHERE_NOWHERE, 0, 0, 0, 0, 0, NULL};
     hak_line line;
     if (hak_locate(crime->addr, &found)) {
+        if (crime->was_live)
+            found.word = (found.word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_LIVE;
         line_object(&line, crime, &found);
         send(to, &line);
     }
@@ -285,7 +340,7 @@ static void send_details(const outlet *to, const hak_crime *crime) {
     send(to, &line);
     send_stacks(to, crime, &found);
     begin(&line, "next");
-    hak_line_text(&line, advice(crime->name));
+    hak_line_text(&line, advice(crime->name, found.sample != NULL));
     send(to, &line);
     if (hak_hardening.report_json)
         send_json(to, crime, &found);

@@ -34,6 +34,7 @@ typedef struct hak_crime {
     uintptr_t addr; /* what was passed, or touched */
     const char *what;
     uintptr_t bad;    /* the first wrong byte; 0: none is */
+    bool was_live;    /* when the call came; its record says already what becomes of it */
     uintptr_t caller; /* return address of the call, 0: not known */
     uintptr_t frame;  /* frame pointer to walk from, 0: the reporting function's own */
 } hak_crime;

@@ -45,6 +45,10 @@ void hak_guard_init(void) {
         hak_os_unmap(page, hak_os_page);
 }
 
+bool hak_guard_has_markers(void) {
+    return have_markers;
+}
+
 void hak_guard_reset(void) {
     atomic_store(&fallbacks, 0);
     atomic_store(&spent, 0);
@@ -54,10 +58,17 @@ size_t hak_guard_slab_bytes(void) {
     return hak_hardening.guard && hak_os_page <= HAK_GRANULE / 4 ? hak_os_page : 0;
 }
 
+/* Where no slab lies before this one, the last page before it is shut as well: if a slab is born there it ends with this very
+ * page, because it cannot reach any further. */
 void hak_guard_slab(const hak_slab *slab) {
     size_t size = hak_guard_slab_bytes();
-    if (size != 0)
-        (void)guard(slab->start + (size_t)slab->granules * HAK_GRANULE - size, size);
+    if (size == 0)
+        return;
+    (void)guard(slab->start + (size_t)slab->granules * HAK_GRANULE - size, size);
+    const hak_ledger_region *region = hak_ledger_of(slab->start);
+    size_t granule = (slab->start - region->base) >> HAK_GRANULE_SHIFT;
+    if (granule != 0 && region->runs[granule - 1] == NULL)
+        (void)guard(slab->start - size, size);
 }
 
 /* The granules of the live object's span. */

@@ -1,4 +1,4 @@
-/* guard.h: memory that faults: the end of each slab, what lies between large objects, and large objects that were freed.
+/* guard.h: memory that faults: both ends of each slab, what lies between large objects, and large objects that were freed.
  *
  *   slab    | slot | slot | ... | slot |guard|      large   | object ......|guard | gap: guard |object ...
  *
@@ -15,10 +15,13 @@
 void hak_guard_init(void);
 void hak_guard_reset(void); /* debug builds: no guard was made */
 
+/* True where guards take no entry of the kernel's map: hak_os_guard and hak_os_unguard work. */
+bool hak_guard_has_markers(void);
+
 /* Bytes at the end of each slab: one page, where pages are small enough. */
 size_t hak_guard_slab_bytes(void);
 
-/* The guard of a slab that never had one. */
+/* The guards of a slab that never had any. */
 void hak_guard_slab(const hak_slab *slab);
 
 /* The live object's first `capacity` bytes become accessible, and the rest of its span does not. */

@@ -26,12 +26,11 @@ bool hak_harden_init(void) {
     hak_hardening.tags_sparse = hak_os_address_limit() < SMALL_ADDRESS_SPACE;
     hak_wipe_init();
     hak_canary_init();
-    if (hak_hardening.guard)
+    if (hak_hardening.guard || hak_hardening.sample_period != 0) {
         hak_guard_init();
-    if (hak_hardening.sample_period != 0 || hak_hardening.guard)
         hak_sample_init();
-    if (hak_hardening.guard || hak_hardening.sample_period != 0)
         hak_os_on_fault(on_fault);
+    }
     return true;
 }
 

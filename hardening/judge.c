@@ -21,6 +21,7 @@ typedef struct matter {
     const char *call;
     uintptr_t addr, caller;
     const char *not_live; /* the literal for what is no live object's start; NULL: those of free */
+    bool was_live;        /* this call has just ended it */
 } matter;
 
 static void report(const matter *m, const char *crime, hak_check check, const char *what, const void *bad) {
@@ -33,6 +34,7 @@ static void report(const matter *m, const char *crime, hak_check check, const ch
                      .addr = m->addr,
                      .what = what,
                      .bad = (uintptr_t)bad,
+                     .was_live = m->was_live,
                      .caller = m->caller});
 }
 
@@ -145,7 +147,7 @@ static void *judge_slot(void *obj, hak_claim claim, const matter *m) {
 
 void hak_judge_reuse(void *obj, uintptr_t caller) {
     hak_place place;
-    matter m = {"malloc", (uintptr_t)obj, caller, NULL};
+    matter m = {"malloc", (uintptr_t)obj, caller, NULL, false};
     if (!hak_ledger_find(obj, &place))
         hak_die("corrupt metadata", "an object of a cache is no slot");
     uint32_t word = hak_record_load(place.record);
@@ -161,7 +163,7 @@ void hak_judge_reuse(void *obj, uintptr_t caller) {
 }
 
 void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call) {
-    matter m = {call, (uintptr_t)obj, 0, NULL};
+    matter m = {call, (uintptr_t)obj, 0, NULL, true};
     const unsigned char *slack = (const unsigned char *)obj + size + HAK_CANARY_BYTES;
     const unsigned char *bad = hak_wipe_find(slack, room - size - HAK_CANARY_BYTES);
     if (bad != NULL)
@@ -171,7 +173,7 @@ void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call
 
 /* Sampled objects. --------------------------------------------------------------------------------------- */
 
-static void judge_sampled(hak_claim claim, const matter *m, uintptr_t caller) {
+static void judge_sampled(hak_claim claim, matter *m, uintptr_t caller) {
     hak_sample *sample = hak_sample_find((void *)m->addr);
     if (sample == NULL) {
         inside(m);
@@ -182,6 +184,7 @@ static void judge_sampled(hak_claim claim, const matter *m, uintptr_t caller) {
         not_live(m, word);
         return;
     }
+    m->was_live = true;
     check_claim(m, claim, word, sample->size);
     const void *bad = hak_sample_overflow(sample);
     if (bad != NULL && (uintptr_t)bad < m->addr)
@@ -221,7 +224,7 @@ static void large_mark_end(void *obj, size_t size) {
 }
 
 /* The record of the large object that starts at the address; NULL, after the report, when none starts there. */
-static hak_large_record *large_live(const matter *m, hak_claim claim, bool end_it) {
+static hak_large_record *large_live(matter *m, hak_claim claim, bool end_it) {
     if (m->addr % HAK_GRANULE != 0) {
         inside(m);
         return NULL;
@@ -235,6 +238,7 @@ static hak_large_record *large_live(const matter *m, hak_claim claim, bool end_i
         not_live(m, word);
         return NULL;
     }
+    m->was_live = true;
     check_claim(m, claim, word, record->size);
     const void *bad = hak_hardening.canary ? hak_judge_large_overflow((void *)m->addr, record->size) : NULL;
     if (bad != NULL)
@@ -288,7 +292,7 @@ bool hak_judge_large_free(void *obj, size_t capacity) {
 void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller) {
     if (obj == NULL)
         return NULL;
-    matter m = {claim.call, (uintptr_t)obj, caller, NULL};
+    matter m = {claim.call, (uintptr_t)obj, caller, NULL, false};
     hak_located found;
     if (tag - 1u < HAK_CLASSES)
         return judge_slot(obj, claim, &m);
@@ -303,7 +307,7 @@ void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller)
 
 void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
     bool resizes = call[0] == 'r';
-    matter m = {call, (uintptr_t)obj, caller, resizes ? HAK_CRIME_REALLOC : HAK_CRIME_USABLE};
+    matter m = {call, (uintptr_t)obj, caller, resizes ? HAK_CRIME_REALLOC : HAK_CRIME_USABLE, false};
     hak_claim claim = HAK_CLAIM(call, HAK_FAMILY_MALLOC);
     hak_located found;
     hak_place place;

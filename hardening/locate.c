@@ -2,13 +2,23 @@
 #include "hardening/locate.h"
 
 #include "allocator/large.h"
+#include "allocator/os.h"
 #include "hardening/sample.h"
 
 /* How many granules without a slab are passed over to find the slab before: 64 MiB. */
 enum { LOOK_BACK = 1024 };
 
-/* Where no slab lies, the one that ends before is meant: who copies far past the end ends in memory that nobody has. */
+static bool is_in_slab(uintptr_t addr) {
+    return hak_tag_of((void *)addr) - 1u < HAK_CLASSES;
+}
+
+/* Where no slab lies, the one that ends before is meant: who copies far past the end ends in memory that nobody has. But the guard
+ * before a slab is for who goes down from its first slot. */
 static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_located *out) {
+    uintptr_t next = hak_align_up(addr + 1, HAK_GRANULE);
+    if (!is_in_slab(addr) && next - addr <= hak_os_page && next - region->base < region->size &&
+        is_in_slab(next))
+        addr = next;
     unsigned cls = hak_tag_of((void *)addr);
     unsigned steps = LOOK_BACK;
     for (; cls - 1u >= HAK_CLASSES && steps > 0 && addr - region->base >= HAK_GRANULE; steps--) {

@@ -105,21 +105,19 @@ static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t cap
     return hak_judge_usable(obj, tag, capacity);
 }
 
-/* Address of the instruction after the call of malloc; the hooks are inlined into the entry points. */
-#define HAK_CALLER ((uintptr_t)__builtin_return_address(0))
-
 /* No call stands in the middle of the two fast paths: whatever is not the usual leaves for a function that does it
  * all, so that nothing has to be saved; and each ends in a jump to what is chosen at start. */
-HAK_INLINE void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin) {
-    if (HAK_UNLIKELY(hak_site_passed(hak_guarded_mine, HAK_CALLER) == 0 || size == 0))
-        return hak_harden_alloc_rare(obj, cls, size, origin, HAK_CALLER);
+HAK_INLINE void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin,
+                                     uintptr_t caller) {
+    if (HAK_UNLIKELY(hak_site_passed(hak_guarded_mine, caller) == 0 || size == 0))
+        return hak_harden_alloc_rare(obj, cls, size, origin, caller);
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
     if (HAK_UNLIKELY(granule == NULL))
-        return hak_harden_alloc_slow(obj, size, origin, HAK_CALLER);
+        return hak_harden_alloc_slow(obj, size, origin, caller);
     (void)hak_granule_place(granule, obj, &place); /* what a bin holds is a slot */
     if (HAK_UNLIKELY(hak_record_state(hak_record_load(place.record)) != HAK_SLOT_FREED))
-        return hak_harden_alloc_slow(obj, size, origin, HAK_CALLER);
+        return hak_harden_alloc_slow(obj, size, origin, caller);
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
     return hak_hardening.reuse(obj, size, place.record, live);
 }

@@ -102,7 +102,7 @@ void *hak_quarantine_draw_slow(void *out) {
 static void sites_restart(hak_guarded *guarded) {
     for (unsigned i = 0; i < HAK_SITES; i++)
         guarded->sites[i] = 1;
-    memset(guarded->sites_known, 0, sizeof guarded->sites_known);
+    memset(guarded->sites_seen, 0, sizeof guarded->sites_seen);
 }
 
 void hak_quarantine_begin(void (*give)(void *obj, unsigned cls)) {

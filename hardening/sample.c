@@ -5,6 +5,7 @@
 #include "allocator/os_process.h"
 #include "hardening/canary.h"
 #include "hardening/crash_report.h"
+#include "hardening/guard.h"
 
 #include <string.h>
 
@@ -13,6 +14,10 @@ enum {
     /* Call sites whose first allocation is sampled; above that, only one in so many. A program with thousands of call sites
      * would pay 50 us for each of them. */
     SITES_SAMPLED = 256,
+    /* And so many of the allocations that come next at a site that is not new: small programs, which have their bugs in the second
+     * or third of a few objects, have nearly all of them sampled. */
+    EARLY_SAMPLED = 64,
+    EARLY_PER_SITE = 4,
     SAMPLES_PER_SECOND = 128,
     /* A freed place rests until so many times the pool was wanted: else a spray would get it back. */
     REST = 3,
@@ -27,7 +32,7 @@ static uintptr_t pool;
 static unsigned places; /* in the pool; 0: there is none */
 static hak_sample *samples;
 static _Atomic uint32_t wishes; /* how many samples were wanted; raised under the lock */
-static _Atomic unsigned sites_sampled;
+static _Atomic unsigned sites_sampled, early_sampled;
 static unsigned next_place; /* the one that was freed longest ago, or never used */
 /* Places that ever were used: at exit nobody looks at the others, whose records were never touched and take 1 MiB. */
 static _Atomic uint64_t used_places[PLACES / 64];
@@ -104,6 +109,27 @@ static uintptr_t align(uintptr_t data, size_t size, unsigned align_log2) {
     return hak_align_down(data + pages_of(size) - size, (size_t)1 << align_log2);
 }
 
+/* Access to the object's pages. Guard markers are moved by one system call each way, and leave the map of the process alone; a
+ * change of protection splits a mapping each time. */
+static bool data_open(hak_sample *sample, size_t bytes) {
+    uintptr_t data = data_of(sample), place = place_of(sample);
+    if (!hak_guard_has_markers())
+        return hak_os_commit(data, bytes);
+    if (!sample->marked)
+        sample->marked = hak_os_guard(place, HAK_SAMPLE_PLACE) && hak_os_commit(place, HAK_SAMPLE_PLACE);
+    return sample->marked && hak_os_unguard(data, bytes);
+}
+
+/* And the end of it, contents included. */
+static void data_shut(hak_sample *sample, size_t bytes) {
+    uintptr_t data = data_of(sample);
+    if (sample->marked && hak_os_guard(data, bytes))
+        return;
+    (void)hak_os_protect(data, bytes);
+    (void)hak_os_purge(data, bytes, HAK_PURGE_NOW);
+    sample->marked = false; /* the next owner begins with the protection */
+}
+
 static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller) {
     hak_lock_take(&hak_hardening_lock);
     hak_sample *sample = place_take();
@@ -116,7 +142,7 @@ static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller)
     if (sample == NULL)
         return NULL;
     uintptr_t data = data_of(sample);
-    if (size != 0 && !hak_os_commit(data, pages_of(size))) {
+    if (size != 0 && !data_open(sample, pages_of(size))) {
         sample->word = HAK_SLOT_UNUSED;
         return NULL;
     }
@@ -152,24 +178,32 @@ static bool in_budget(void) {
     return (now & 0xffff) < SAMPLES_PER_SECOND;
 }
 
-/* The first allocation of a call site in this thread, while there are not too many of them. */
-static bool first_of_site(void) {
-    return atomic_load_explicit(&sites_sampled, memory_order_relaxed) < SITES_SAMPLED &&
-           atomic_fetch_add_explicit(&sites_sampled, 1, memory_order_relaxed) < SITES_SAMPLED;
+/* One of the `most` that may be sampled out of turn. */
+static bool take_one_of(_Atomic unsigned *taken, unsigned most) {
+    return atomic_load_explicit(taken, memory_order_relaxed) < most &&
+           atomic_fetch_add_explicit(taken, 1, memory_order_relaxed) < most;
 }
 
-/* The countdown of a site begins with 1, and is drawn after that; 0 marks that it was drawn. */
+static bool more_early(unsigned seen) {
+    return seen < EARLY_PER_SITE &&
+           atomic_load_explicit(&early_sampled, memory_order_relaxed) < EARLY_SAMPLED;
+}
+
+/* The countdown of a site begins with 1, in each thread, and stays at that for the first few allocations while there are not too many
+ * of those; then it is drawn. 0 marks that it has run out. */
 static bool site_is_due(hak_guarded *mine, uintptr_t caller) {
     _Atomic uint32_t *site = hak_site_of(mine, caller);
     if (*site != 0)
         return false; /* here because of the size */
-    uint32_t *known = &mine->sites_known[(site - mine->sites) / 32], bit = 1u << (site - mine->sites) % 32;
-    bool is_first = (*known & bit) == 0;
-    *known |= bit;
-    *site = draw_countdown();
-    if (hak_hardening.sample_period == 0)
-        return false;
-    return is_first && hak_hardening.sample_period != 1 ? first_of_site() : in_budget();
+    uint8_t *seen = &mine->sites_seen[site - mine->sites];
+    unsigned before = *seen;
+    *seen += before != UINT8_MAX;
+    *site = more_early(before + 1) ? 1 : draw_countdown();
+    if (hak_hardening.sample_period <= 1)
+        return hak_hardening.sample_period == 1;
+    if (before == 0)
+        return take_one_of(&sites_sampled, SITES_SAMPLED);
+    return (before < EARLY_PER_SITE && take_one_of(&early_sampled, EARLY_SAMPLED)) || in_budget();
 }
 
 void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
@@ -210,10 +244,8 @@ void hak_sample_give(hak_sample *sample, uintptr_t caller) {
     size_t size = pages_of(sample->size);
     sample->freed_by = hak_os_tid();
     stack_note(sample->freed, caller);
-    if (size == 0)
-        return;
-    (void)hak_os_protect(data_of(sample), size);
-    (void)hak_os_purge(data_of(sample), size, HAK_PURGE_NOW);
+    if (size != 0)
+        data_shut(sample, size);
 }
 
 const unsigned char *hak_sample_overflow(const hak_sample *sample) {
@@ -265,9 +297,10 @@ void hak_sample_each(void (*each)(const hak_sample *sample)) {
 void hak_sample_reset(void) {
     for (unsigned i = 0; i < places; i++) {
         if (samples[i].word != 0 && samples[i].size != 0)
-            (void)hak_os_protect(data_of(&samples[i]), pages_of(samples[i].size));
+            data_shut(&samples[i], pages_of(samples[i].size));
         samples[i].word = 0;
     }
     next_place = wishes = 0;
     atomic_store(&sites_sampled, 0);
+    atomic_store(&early_sampled, 0);
 }

@@ -3,7 +3,7 @@
  *   |  guard  | guard | .... object | guard |  guard  |      right-aligned: reading past the end faults
  *   |  guard  | object ....         | guard |  guard  |      left-aligned: reading before the start faults
  *
- * Sampled are the first allocation of each call site, one in HAKMEM_SAMPLE_RATE after that, and every object of no bytes,
+ * Sampled are the first allocation of each call site (of the first few sites the first four), one in HAKMEM_SAMPLE_RATE after that, and every object of no bytes,
  * which has no accessible byte at all. The pool is a mapping of its own without a tag, so that every call finds its objects in the
  * slow path; all checks of the ledger hold for them. A freed one becomes inaccessible, and its place is the last to be used
  * again. The pool is guarded by the hardening lock. */
@@ -21,10 +21,11 @@ enum {
 
 typedef struct hak_sample {
     uintptr_t obj;
-    size_t size;                                               /* bytes */
-    _Atomic uint32_t word;                                     /* as a record, without the size */
-    uint32_t made_by, freed_by;                                /* threads */
-    uint32_t freed_at;                                         /* how many samples were wanted until then */
+    size_t size;                /* bytes */
+    _Atomic uint32_t word;      /* as a record, without the size */
+    bool marked;                /* its place is readable but for guard markers */
+    uint32_t made_by, freed_by; /* threads */
+    uint32_t freed_at;          /* how many samples were wanted until then */
     uintptr_t made[HAK_SAMPLE_STACK], freed[HAK_SAMPLE_STACK]; /* return addresses, 0: no more */
 } hak_sample;
 

@@ -168,12 +168,28 @@ static size_t sweep_slab(const hak_record *run, uintptr_t slab, const hak_class_
     return seen;
 }
 
+/* A granule that no slab has had: what was written there went down from the first slot of the slab after it, or up from a slab
+ * before it. */
+static size_t sweep_gap(uintptr_t granule) {
+    size_t seen = 0;
+    uint64_t resident = hak_os_resident(granule, (unsigned)(HAK_GRANULE / hak_os_page));
+    for (; resident != 0 && hak_hardening.verify; resident &= resident - 1, seen += hak_os_page) {
+        uintptr_t page = granule + hak_lowest_bit(resident) * hak_os_page;
+        const unsigned char *bad = hak_wipe_find((void *)page, hak_os_page);
+        if (bad != NULL)
+            report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, "exit", (uintptr_t)bad,
+                   "memory between objects, not given out yet, was overwritten", bad);
+    }
+    return seen;
+}
+
 static void sweep_slabs(const hak_region *region, size_t *left) {
     const hak_ledger_region *ledger = &hak_ledger[region->index];
     for (uintptr_t at = region->base; at < region->base + region->used && *left != 0;) {
         unsigned cls = hak_tag_of((void *)at);
         const hak_record *run = ledger->granules[(at - ledger->base) >> HAK_GRANULE_SHIFT].run;
         if (cls - 1u >= HAK_CLASSES || run == NULL) {
+            *left -= hak_min(*left, sweep_gap(at));
             at += HAK_GRANULE;
             continue;
         }

@@ -1,0 +1,97 @@
+/* sample_test.c: which objects are sampled, and that what lies beside the first slot of a slab faults. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "hardening/sample.h"
+#include "include/hakmem.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void *shown(void *obj) {
+    void *volatile hidden = obj;
+    return hidden;
+}
+
+static bool is_sampled(const void *obj) {
+    return hak_sample_find(obj) != NULL;
+}
+
+/* Classes that nobody has used yet are found in the slow path; the site is the caller's all the same. */
+static void first_of_each_site(void **state) {
+    (void)state;
+    assert_true(is_sampled(shown(hak_calloc(1, 3000))));
+    assert_true(is_sampled(shown(hak_calloc(1, 1500))));
+    void *one = shown(hak_malloc(100)), *other = shown(hak_malloc(100));
+    assert_true(is_sampled(shown(hak_realloc(one, 7000))));
+    assert_true(is_sampled(shown(hak_realloc(other, 9000))));
+}
+
+static HAK_NOINLINE void *wrapper(size_t size) {
+    return shown(hak_malloc(size));
+}
+
+static void first_few_of_a_site(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        assert_true(is_sampled(wrapper(40)));
+    unsigned sampled = 0;
+    for (int i = 0; i < 1000; i++)
+        sampled += is_sampled(wrapper(40));
+    assert_in_range(sampled, 0, 8); /* 1 in 5,000 is 0.2 */
+}
+
+static int signal_of(void (*crime)(char *obj, ptrdiff_t at), char *obj, ptrdiff_t at) {
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL); /* cmocka's own */
+        crime(obj, at);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static void write_at(char *obj, ptrdiff_t at) {
+    ((volatile char *)obj)[at] = 'x';
+}
+static void read_at(char *obj, ptrdiff_t at) {
+    (void)((volatile char *)obj)[at];
+}
+
+static char *in_first_slot(size_t size) {
+    for (;;) {
+        char *obj = wrapper(size);
+        if (!is_sampled(obj) && hak_slab_start(hak_tag_of(obj), (uintptr_t)obj) == (uintptr_t)obj)
+            return obj;
+    }
+}
+
+static void before_the_first_slot(void **state) {
+    (void)state;
+    static const size_t sizes[] = {40, 500, 3000, 15000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (int tries = 0; tries < 8; tries++) {
+            char *obj = in_first_slot(sizes[i]);
+            assert_int_equal(signal_of(write_at, obj, -1), SIGSEGV);
+            assert_int_equal(signal_of(read_at, obj, -8), SIGSEGV);
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        {"the first object of each call site is sampled, whichever way it is made", first_of_each_site, NULL,
+         NULL, NULL},
+        {"the first four of a site are sampled while there are few, and then hardly any", first_few_of_a_site,
+         NULL, NULL, NULL},
+        {"what lies before the first slot of a slab faults", before_the_first_slot, NULL, NULL, NULL},
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

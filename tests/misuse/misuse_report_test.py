@@ -1,0 +1,55 @@
+#!/usr/bin/env -S python3 -B
+"""misuse_report_test.py PROGRAM LIBRARY: what a report of the hardened variant says is right for the object that it is about."""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM, LIBRARY = sys.argv[1:3]
+SAMPLED, UNSAMPLED = {"HAKMEM_SAMPLE_RATE": "1"}, {"HAKMEM_SAMPLE_RATE": "0"}
+
+
+def report(name, environment, program=PROGRAM):
+    """The report's lines, by word; "" has the first one."""
+    done = subprocess.run([program, "crime", name], capture_output=True, text=True, errors="replace",
+                          env={"LD_PRELOAD": os.path.abspath(LIBRARY), **environment})
+    lines = {}
+    for line in done.stderr.splitlines():
+        head, _, rest = line.removeprefix("hakmem:").strip().partition(": ")
+        lines.setdefault(head if line.startswith("hakmem:   ") else "", []).append(rest)
+    return lines
+
+
+class Report(unittest.TestCase):
+    def test_an_object_that_the_call_would_have_ended_is_live(self):
+        for name in ("free_aligned_sized_less_alignment", "overflow_by_one_of_24", "overflow_by_one_of_1000001"):
+            for environment in (SAMPLED, UNSAMPLED):
+                with self.subTest(name=name, environment=environment):
+                    lines = report(name, environment)
+                    if lines[""][0].startswith("read") or lines[""][0].startswith("write"):
+                        continue  # a guard saw it: nobody was about to end the object
+                    self.assertIn(", live, made by ", lines["object"][0])
+                    self.assertNotIn("freed", lines)
+
+    def test_nobody_is_told_to_sample_what_was_sampled(self):
+        for name in ("double_free_small", "overflow_by_one_of_24", "underwrite_by_1", "read_after_free_small",
+                     "write_after_free_small", "realloc_of_freed", "usable_size_of_freed"):
+            with self.subTest(name=name):
+                sampled, not_sampled = report(name, SAMPLED), report(name, UNSAMPLED)
+                self.assertNotIn("HAKMEM_SAMPLE_RATE", sampled["next"][0])
+                if not_sampled:  # a read after free is not found then
+                    self.assertIn("HAKMEM_SAMPLE_RATE=1", not_sampled["next"][0])
+
+    def test_a_long_path_is_written_in_full(self):
+        with tempfile.TemporaryDirectory() as folder:
+            deep = os.path.join(folder, *["d" * 200] * 4)
+            os.makedirs(deep)
+            program = shutil.copy(PROGRAM, os.path.join(deep, "misuse"))
+            lines = report("double_free_small", SAMPLED, program)
+            self.assertTrue(any(line.endswith(program) for line in lines["map"]), lines["map"])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
