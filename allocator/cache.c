@@ -73,18 +73,8 @@ static bool bin_grow(hak_cache *cache, unsigned cls) {
     return true;
 }
 
-/* Zeroed memory for a cache, between two pages without access. NULL when the OS refuses. */
-static hak_cache *cache_map(void) {
-    size_t size = sizeof(hak_cache) + hak_class_bin_entries * sizeof(void *);
-    size = hak_align_up(size, hak_os_page);
-    uintptr_t addr = hak_os_reserve(size + 2 * hak_os_page, hak_os_page, 0);
-    if (addr == 0)
-        return NULL;
-    if (!hak_os_commit(addr + hak_os_page, size)) {
-        hak_os_unmap(addr, size + 2 * hak_os_page);
-        return NULL;
-    }
-    return (hak_cache *)(addr + hak_os_page);
+static size_t cache_bytes(void) {
+    return hak_align_up(sizeof(hak_cache) + hak_class_bin_entries * sizeof(void *), hak_os_page);
 }
 
 /* An object comes home without a cache. */
@@ -103,7 +93,7 @@ bool hak_cache_begin(void) {
         waiting = cache->next;
     hak_lock_give(&hak_cache_lock);
     if (cache == NULL)
-        cache = cache_map();
+        cache = (hak_cache *)hak_os_map_between(cache_bytes());
     if (cache == NULL)
         return false;
     cache->shard = atomic_fetch_add_explicit(&next_shard, 1, memory_order_relaxed) % hak_shards;
@@ -184,11 +174,6 @@ void hak_cache_flush_slow(void *obj, unsigned cls) {
     (void)hak_cache_push(cache, obj, cls);
 }
 
-static void cache_unmap(hak_cache *cache) {
-    size_t size = sizeof(hak_cache) + hak_class_bin_entries * sizeof(void *);
-    hak_os_unmap((uintptr_t)cache - hak_os_page, hak_align_up(size, hak_os_page) + 2 * hak_os_page);
-}
-
 void hak_cache_reset(void) {
     if (is_static(hak_cache_mine)) { /* the thread has ended its own: it waits with the others */
         HAK_ASSERT(waiting != NULL);
@@ -197,7 +182,7 @@ void hak_cache_reset(void) {
     }
     for (hak_cache *cache = waiting, *next; cache != NULL; cache = next) {
         next = cache->next;
-        cache_unmap(cache);
+        hak_os_unmap_between((uintptr_t)cache, cache_bytes());
     }
     waiting = NULL;
     bins_init(hak_cache_mine);

@@ -46,6 +46,10 @@ bool hak_os_freeze(uintptr_t addr, size_t size);
 bool hak_os_guard(uintptr_t addr, size_t size);
 bool hak_os_unguard(uintptr_t addr, size_t size);
 
+/* Zeroed memory of `size` bytes, a multiple of the page, between two pages without access; 0 when the OS refuses. And its end. */
+uintptr_t hak_os_map_between(size_t size);
+void hak_os_unmap_between(uintptr_t addr, size_t size);
+
 /* Gives everything in the range back, address space included. */
 void hak_os_unmap(uintptr_t addr, size_t size);
 

@@ -102,6 +102,20 @@ uintptr_t hak_os_reserve(size_t size, size_t align, uintptr_t hint) {
     return aligned;
 }
 
+uintptr_t hak_os_map_between(size_t size) {
+    uintptr_t addr = hak_os_reserve(size + 2 * hak_os_page, hak_os_page, 0);
+    if (addr == 0)
+        return 0;
+    if (hak_os_commit(addr + hak_os_page, size))
+        return addr + hak_os_page;
+    hak_os_unmap(addr, size + 2 * hak_os_page);
+    return 0;
+}
+
+void hak_os_unmap_between(uintptr_t addr, size_t size) {
+    hak_os_unmap(addr - hak_os_page, size + 2 * hak_os_page);
+}
+
 uintptr_t hak_os_reserve_zeros(size_t size) {
     uintptr_t addr = map(0, size, PROT_READ);
     int saved = errno;

@@ -25,7 +25,7 @@ static inline void hak_policy_reset(void);
 static inline hak_lock *hak_policy_lock(void);
 /* Bytes at the end of each slab that get no slot. */
 static inline size_t hak_policy_slab_guard(void);
-/* Where a region should lie; 0: where the OS likes. */
+/* Where a region should lie; 0: where the OS likes. For large objects it need not be a multiple of a superslab. */
 static inline uintptr_t hak_policy_region_hint(hak_region_kind kind);
 /* A region of `size` bytes is reserved, is committed up to byte `end`, goes. False: no memory for it. */
 static inline bool hak_policy_region_born(hak_region *region, size_t size);

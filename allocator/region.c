@@ -49,7 +49,9 @@ static hak_region *entry_take(void) {
 static bool reserve(hak_region *region, hak_region_kind kind, size_t size) {
     size_t units = size >> kinds[kind].unit_shift;
     size_t meta_size = hak_align_up(units * kinds[kind].record_size, hak_os_page) + 2 * hak_os_page;
-    uintptr_t base = hak_os_reserve(size, HAK_SUPERSLAB, hak_policy_region_hint(kind));
+    uintptr_t hint = hak_policy_region_hint(kind);
+    size_t align = hint % HAK_SUPERSLAB == 0 ? HAK_SUPERSLAB : HAK_GRANULE;
+    uintptr_t base = hak_os_reserve(size, align, hint);
     if (base == 0)
         return false;
     uintptr_t meta = hak_os_reserve(meta_size, hak_os_page, 0);

@@ -20,7 +20,7 @@ typedef enum hak_region_kind {
 } hak_region_kind;
 
 typedef struct hak_region {
-    _Atomic uintptr_t base; /* a multiple of HAK_SUPERSLAB */
+    _Atomic uintptr_t base; /* a multiple of HAK_SUPERSLAB; where the policy said so, of HAK_GRANULE */
     _Atomic size_t size;    /* bytes; 0: this entry of the table is not in use */
     uintptr_t records;      /* the meta area */
     _Atomic size_t used;    /* bytes of the body; raised under the region lock */

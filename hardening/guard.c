@@ -67,7 +67,8 @@ void hak_guard_slab(const hak_slab *slab) {
     (void)guard(slab->start + (size_t)slab->granules * HAK_GRANULE - size, size);
     const hak_ledger_region *region = hak_ledger_of(slab->start);
     size_t granule = (slab->start - region->base) >> HAK_GRANULE_SHIFT;
-    if (granule != 0 && region->runs[granule - 1] == NULL)
+    if (granule != 0 &&
+        atomic_load_explicit(&region->granules[granule - 1].run, memory_order_relaxed) == NULL)
         (void)guard(slab->start - size, size);
 }
 

@@ -80,15 +80,14 @@ void hak_harden_reset(void) {
     hak_ledger_reset();
 }
 
-/* 26 random bits of 47: the alignment of superslabs takes the rest, which the random choice of granule and slot give
- * back. Where something lies already, the kernel puts the region where it likes. */
+/* 26 random bits of 47 for slabs: the alignment of superslabs takes the rest, which the random choice of granule and slot give
+ * back; 31 for large objects. Where something lies already, the kernel puts the region where it likes. */
 uintptr_t hak_harden_region_hint(hak_region_kind kind) {
-    (void)kind;
     if (!hak_hardening.random)
         return 0;
     uint64_t number;
     hak_os_random(&number, sizeof number);
     uintptr_t first = (uintptr_t)1 << HINT_FIRST_SHIFT;
     uintptr_t room = ((uintptr_t)1 << HAK_ADDRESS_BITS) - ((uintptr_t)1 << HINT_ROOM_SHIFT) - first;
-    return first + hak_align_down(number % room, HAK_SUPERSLAB);
+    return first + hak_align_down(number % room, kind == HAK_REGION_SLABS ? HAK_SUPERSLAB : HAK_GRANULE);
 }

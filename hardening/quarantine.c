@@ -70,14 +70,9 @@ static void rings_init(hak_guarded *guarded) {
 
 static hak_guarded *guarded_map(void) {
     size_t size = hak_align_up(sizeof(hak_guarded) + ring_slots_in_all() * sizeof(void *), hak_os_page);
-    uintptr_t addr = hak_os_reserve(size + 2 * hak_os_page, hak_os_page, 0);
-    if (addr == 0)
+    hak_guarded *guarded = (hak_guarded *)hak_os_map_between(size);
+    if (guarded == NULL)
         return NULL;
-    if (!hak_os_commit(addr + hak_os_page, size)) {
-        hak_os_unmap(addr, size + 2 * hak_os_page);
-        return NULL;
-    }
-    hak_guarded *guarded = (hak_guarded *)(addr + hak_os_page);
     rings_init(guarded);
     hak_lock_take(&hak_hardening_lock);
     owners = owners % (HAK_RECORD_OWNERS - 1) + 1; /* 1 to HAK_RECORD_OWNERS - 1 */

@@ -39,8 +39,8 @@ typedef struct hak_guarded {
     void *swaps[HAK_TAGS][HAK_SWAP_PLACES];
     uint8_t swap_random[256];          /* consumed one by one */
     _Atomic uint32_t sites[HAK_SITES]; /* allocations of each call site until one is sampled; 1 at first */
-    uint8_t sites_seen[HAK_SITES]; /* how often a site was due, up to 255 */
-    uint32_t most[HAK_TAGS]; /* places that a ring may have */
+    uint8_t sites_seen[HAK_SITES];     /* how often a site was due, up to 255 */
+    uint32_t most[HAK_TAGS];           /* places that a ring may have */
     hak_rng rng;
     uint64_t draws; /* random bits for places in slabs */
     unsigned draws_left;

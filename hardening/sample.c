@@ -45,12 +45,11 @@ void hak_sample_init(void) {
     if (addr == 0)
         return;
     size_t table = hak_align_up(size / HAK_SAMPLE_PLACE * sizeof(hak_sample), hak_os_page);
-    uintptr_t map = hak_os_reserve(table + 2 * hak_os_page, hak_os_page, 0);
-    if (map == 0 || !hak_os_commit(map + hak_os_page, table)) {
+    samples = (hak_sample *)hak_os_map_between(table);
+    if (samples == NULL) {
         hak_os_unmap(addr, size);
         return;
     }
-    samples = (hak_sample *)(map + hak_os_page);
     pool = addr;
     places = (unsigned)(size / HAK_SAMPLE_PLACE);
     next_place = (unsigned)(hak_random_next() % places);

@@ -21,7 +21,7 @@ static void take_and_use(void **state) {
             hak_region *region = NULL;
             size_t size = (size_t)(1 + i % 3) * HAK_SUPERSLAB;
             uintptr_t addr = hak_region_take(kind, size, &region);
-            assert_true(addr != 0 && addr % HAK_SUPERSLAB == 0);
+            assert_true(addr != 0 && addr % (kind == HAK_REGION_SLABS ? HAK_SUPERSLAB : HAK_GRANULE) == 0);
             assert_ptr_equal(hak_region_find(addr), region);
             assert_ptr_equal(hak_region_find(addr + size - 1), region);
             assert_true(region->kind == (hak_region_kind)kind && addr >= before);

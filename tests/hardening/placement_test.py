@@ -1,0 +1,79 @@
+#!/usr/bin/env -S python3 -B
+"""placement_test.py PROGRAM: where the hardened variant puts objects cannot be guessed. The library is preloaded by PROGRAM's caller.
+
+Base addresses: the bits of a draw are log2 of the spread over many processes, divided by the largest number that divides all
+distances. The order of slots: the entropy of the distance from one object to the next."""
+import collections
+import math
+import os
+import subprocess
+import sys
+import unittest
+
+PROGRAM = sys.argv[1]
+ENVIRONMENT = {"LD_PRELOAD": os.environ["HAKMEM_TEST_LIBRARY"], "HAKMEM_SAMPLE_RATE": "0"}
+PROCESSES = 64
+# Of 64 numbers that are drawn evenly the spread is 62/64 of all in the mean, and below 7/10 of it with a chance of 1e-8.
+LOSS = 0.5
+# 47 bits of address space: large objects start on 64 KiB, those of 200 KiB at multiples of 32 KiB.
+BITS = {"small": 34, "medium": 32, "large": 31}
+
+
+def run(*args):
+    return subprocess.run([PROGRAM, *map(str, args)], env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout
+
+
+def entropies(values):
+    """Shannon's and the least, in bits."""
+    counts = collections.Counter(values)
+    total = sum(counts.values())
+    shares = [count / total for count in counts.values()]
+    return -sum(share * math.log2(share) for share in shares), -math.log2(max(shares))
+
+
+class Placement(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.processes = [[[int(word) for word in line.split()] for line in run("bases").splitlines()]
+                         for _ in range(PROCESSES)]
+
+    def bits(self, values):
+        unit = math.gcd(*(value - values[0] for value in values[1:]))
+        return math.log2((max(values) - min(values)) / unit) + LOSS
+
+    def test_bases_of_small_medium_and_large_objects(self):
+        for kind, name in enumerate(BITS):
+            with self.subTest(name=name):
+                bits = self.bits([parent[kind] for parent, _ in self.processes])
+                print(f"{name}: {bits:.1f} bits", file=sys.stderr)
+                self.assertGreaterEqual(bits, BITS[name])
+
+    def test_distance_of_small_and_large_objects(self):
+        for one, other in ((0, 2), (1, 2), (0, 1)):
+            distances = [parent[other] - parent[one] for parent, _ in self.processes]
+            self.assertEqual(len(set(distances)), PROCESSES)
+
+    def test_a_child_and_its_siblings_draw_anew(self):
+        for kind in range(3):
+            steps = [child[kind] - parent[kind] for parent, child in self.processes]
+            most = collections.Counter(steps).most_common(1)[0][1]
+            self.assertLess(most, PROCESSES / 2, f"kind {kind}: the child's object lies where it is expected")
+
+    def test_order_of_slots(self):
+        for size in (64, 256, 1000, 4000):
+            with self.subTest(size=size):
+                distances = [int(line) for _ in range(24) for line in run("order", size, 4000).splitlines()]
+                shannon, least = entropies(distances)
+                print(f"{size} B: {shannon:.2f} bits, at least {least:.2f}", file=sys.stderr)
+                self.assertGreaterEqual(shannon, 8.5)
+                self.assertGreaterEqual(least, 7.3)
+
+    def test_a_freed_slot_does_not_come_back_soon(self):
+        for rounds, count, share in ((4096, 500, 0.01), (65536, 60, 0.10)):
+            back = int(run("reuse", rounds, count))
+            print(f"{back} of {count} came back within {rounds} rounds", file=sys.stderr)
+            self.assertLessEqual(back, share * count)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
