@@ -1,0 +1,116 @@
+/* fuzz_quarantine.c: the rings of one thread against a plain list of what is inside. Input: per step a class and how many objects
+ * are freed, or that the rings begin anew. Objects are numbers that look like addresses: nothing reads what lies there. */
+#include <string.h>
+
+#include "allocator/reset.h"
+#include "fuzz/bytes.h"
+#include "fuzz/engine.h"
+#include "hardening/quarantine.h"
+
+enum {
+    OBJECTS_MAX = 1 << 15,
+    STEPS_MAX = 512,
+    SPACING = 1 << 18, /* bytes: above every size */
+};
+
+/* No region lies there: regions are below. */
+static const uintptr_t FIRST = (uintptr_t)1 << 48;
+
+typedef struct waiting {
+    uint8_t cls;      /* 0: not inside */
+    uint32_t entered; /* count of its class when it came */
+} waiting;
+
+static waiting objects[OBJECTS_MAX];
+static unsigned made;
+static uint32_t entered[HAK_TAGS], inside[HAK_TAGS];
+static uint32_t
+    lap[HAK_TAGS]; /* places that the ring had when it began its round, less those taken away since */
+
+static waiting *leave(void *obj, unsigned cls) {
+    uintptr_t number = ((uintptr_t)obj - FIRST) / SPACING;
+    BYTES_RULE((uintptr_t)obj >= FIRST && number < made, "only what came in goes out");
+    BYTES_RULE(objects[number].cls == cls, "an object leaves once, and in its class");
+    objects[number].cls = 0;
+    inside[cls]--;
+    return &objects[number];
+}
+
+/* The policy's way home, when a ring is made shorter. */
+static void home(void *obj, unsigned cls) {
+    (void)leave(obj, cls);
+    lap[cls] = 0; /* the class whose ring is shorter: its round counts for nothing */
+}
+
+static void free_one(unsigned cls) {
+    hak_guarded *mine = hak_guarded_mine;
+    hak_ring *ring = &mine->rings[cls];
+    void *obj = (void *)(FIRST + (uintptr_t)made * SPACING);
+    objects[made++] = (waiting){(uint8_t)cls, entered[cls]++};
+    inside[cls]++;
+    void **at = ring->in;
+    void *out = hak_ring_exchange(mine, obj, cls, hak_classes[cls].size);
+    if (ring->in <= at) /* a new round */
+        lap[cls] = ring->limit;
+    if (out == NULL)
+        return;
+    const waiting *was = leave(out, cls);
+    BYTES_RULE(out != obj || ring->limit == 0, "an object does not come back at once while there is a ring");
+    BYTES_RULE(entered[cls] - was->entered > lap[cls] || lap[cls] == 0, "an object waits a whole round");
+}
+
+/* What the rings hold is what is inside, and is counted. */
+static void judge(void) {
+    const hak_guarded *mine = hak_guarded_mine;
+    size_t held = 0;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        const hak_ring *ring = &mine->rings[cls];
+        uint32_t count = 0;
+        BYTES_RULE(ring->in <= ring->stop && ring->stop == ring->slots + ring->limit &&
+                       ring->limit <= mine->most[cls],
+                   "a ring's bounds");
+        for (uint32_t i = 0; i < ring->limit; i++)
+            count += ring->slots[i] != NULL;
+        for (uint32_t i = 0; i < HAK_RING_AHEAD && ring->limit != mine->most[cls]; i++)
+            BYTES_RULE(ring->slots[ring->limit + i] == NULL, "nothing lies past a ring's end");
+        for (uint32_t i = 0; i < HAK_SWAP_PLACES; i++)
+            count += mine->swaps[cls][i] != NULL;
+        BYTES_RULE(count == inside[cls], "what came in and did not go out is there");
+        held += (size_t)ring->limit * hak_classes[cls].size;
+    }
+    BYTES_RULE(mine->held == held, "the bytes that the thread's rings may hold");
+    BYTES_RULE(atomic_load(&hak_quarantine_held) == held, "the bytes that all rings may hold");
+}
+
+static void begin(void) {
+    hak_test_reset(HAK_RESET_KEPT);
+    made = 0;
+    memset(entered, 0, sizeof entered);
+    memset(inside, 0, sizeof inside);
+    memset(lap, 0, sizeof lap);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc, (void)argv;
+    hak_test_reset(HAK_RESET_KEPT); /* what happens once is part of no input */
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
+    bytes_reader in = {bytes, bytes + length};
+    begin();
+    void (*give)(void *obj, unsigned cls) = hak_guarded_mine->give;
+    hak_guarded_mine->give = home;
+    for (unsigned steps = 0; bytes_left(&in) && steps < STEPS_MAX; steps++) {
+        unsigned cls = bytes_u8(&in), log2 = bytes_u8(&in);
+        unsigned count = (1u << log2 % 13) + log2 / 13;
+        if (cls == 255)
+            begin();
+        for (unsigned i = 0; i < count && made < OBJECTS_MAX; i++)
+            free_one(1 + cls % HAK_CLASSES);
+        judge();
+    }
+    begin(); /* so that nobody finds these objects */
+    hak_guarded_mine->give = give;
+    return 0;
+}
