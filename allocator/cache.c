@@ -174,7 +174,7 @@ void hak_cache_flush_slow(void *obj, unsigned cls) {
     (void)hak_cache_push(cache, obj, cls);
 }
 
-void hak_cache_reset(void) {
+HAK_UNSEEN void hak_cache_reset(void) {
     if (is_static(hak_cache_mine)) { /* the thread has ended its own: it waits with the others */
         HAK_ASSERT(waiting != NULL);
         hak_cache_mine = waiting;
@@ -191,23 +191,27 @@ void hak_cache_reset(void) {
     atomic_store(&hak_caches_live, 1);
 }
 
-static HAK_WALKER void check_bin(hak_cache *cache, unsigned cls) {
+static HAK_WALKER void check_bin(hak_cache *cache, unsigned cls, void **from) {
     void **base = base_of(cache, cls), **top = cache->top[cls], **end = cache->end[cls];
     HAK_CHECK(*base == NULL, "no NULL below a bin");
     HAK_CHECK(base <= top && top <= end && end <= base + hak_classes[cls].bin_cap, "bounds of bin");
-    for (void **at = base + 1; at <= top; at++) {
+    for (void **at = (from < base || from > top ? base : from) + 1; at <= top; at++) {
         HAK_CHECK(hak_tag_of(*at) == cls, "tag of cached object");
         hak_slab *slab = hak_slab_find((uintptr_t)*at, cls);
         HAK_CHECK(slab != NULL && slab->cls == cls, "slab of cached object");
     }
 }
 
-HAK_WALKER void hak_cache_check(void) {
+HAK_WALKER void hak_cache_check_bin(unsigned tag, void **from) {
     hak_cache *cache = hak_cache_mine;
+    if (is_static(cache) || tag == HAK_TAG_NONE || tag == HAK_TAG_LARGE)
+        HAK_CHECK(cache->top[tag] == (void **)nothing && cache->end[tag] == (void **)nothing,
+                  "static bin was changed");
+    else
+        check_bin(cache, tag, from);
+}
+
+HAK_WALKER void hak_cache_check(void) {
     for (unsigned tag = 0; tag < HAK_TAGS; tag++)
-        if (is_static(cache) || tag == HAK_TAG_NONE || tag == HAK_TAG_LARGE)
-            HAK_CHECK(cache->top[tag] == (void **)nothing && cache->end[tag] == (void **)nothing,
-                      "static bin was changed");
-        else
-            check_bin(cache, tag);
+        hak_cache_check_bin(tag, NULL);
 }

@@ -79,4 +79,7 @@ extern hak_lock hak_cache_lock;
 /* Dies when the bins of the calling thread's cache are not what they must be. For tests. */
 void hak_cache_check(void);
 
+/* As hak_cache_check, of one bin; of its objects only those above `from`, NULL: all. */
+void hak_cache_check_bin(unsigned tag, void **from);
+
 #endif

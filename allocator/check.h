@@ -12,11 +12,15 @@
  * through hak_die_at (report.h). Allocates nothing, takes no lock. */
 _Noreturn void hak_die(const char *crime, const char *what);
 
-/* Of the `*_check` walkers: a fuzzer is to look for new ways through the allocator, not through them. */
+/* Of the `*_check` walkers, which run after every step of a fuzzer: it is to look for new ways through the allocator, not through
+ * them; and what they read is memory that no sanitizer knows of. */
 #if defined(__clang__)
-#define HAK_WALKER __attribute__((no_sanitize("coverage")))
+#define HAK_WALKER __attribute__((no_sanitize("coverage", "address")))
+/* Of what does one thing in a reset between two inputs, or another, because of the input before. Not inlined, or it would count. */
+#define HAK_UNSEEN __attribute__((no_sanitize("coverage"), noinline))
 #else
 #define HAK_WALKER
+#define HAK_UNSEEN
 #endif
 
 #define HAK_STRING2(x) #x

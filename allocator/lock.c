@@ -44,14 +44,14 @@ void hak_unlock_slow(hak_lock *lock) {
 static _Thread_local uint16_t held[HAK_RANK_POLICY + 1];
 static _Thread_local bool forking;
 
-void hak_lock_rank_push(const hak_lock *lock) {
+HAK_WALKER void hak_lock_rank_push(const hak_lock *lock) {
     for (unsigned rank = lock->rank + (forking ? 1u : 0u); rank <= HAK_RANK_POLICY; rank++)
         if (held[rank] != 0)
             hak_die("assertion failed", "lock taken out of rank order");
     held[lock->rank]++;
 }
 
-void hak_lock_rank_pop(const hak_lock *lock) {
+HAK_WALKER void hak_lock_rank_pop(const hak_lock *lock) {
     if (held[lock->rank] == 0)
         hak_die("assertion failed", "lock given back that is not held");
     held[lock->rank]--;

@@ -68,10 +68,6 @@ bool hak_os_move(uintptr_t from, uintptr_t to, size_t size);
 /* Asks for huge pages in the range, where the kernel has them to give on request. Best effort. */
 void hak_os_huge(uintptr_t addr, size_t size);
 
-/* Zeroes the resident pages of committed memory: all of it then reads as zero, and no page has come or gone. Not counted: for
- * reset.h only. */
-void hak_os_scrub(uintptr_t addr, size_t size);
-
 /* Touches the range, so that no page of it faults later. Best effort. */
 void hak_os_populate(uintptr_t addr, size_t size);
 

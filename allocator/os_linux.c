@@ -6,6 +6,7 @@
 
 #include "allocator/bits.h"
 #include "allocator/check.h"
+#include "allocator/os_keep.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -75,11 +76,13 @@ static uintptr_t map(uintptr_t hint, size_t size, int protection) {
     return addr == MAP_FAILED ? 0 : (uintptr_t)addr;
 }
 
-void hak_os_unmap(uintptr_t addr, size_t size) {
+HAK_UNSEEN void hak_os_unmap(uintptr_t addr, size_t size) {
     if (size == 0)
         return;
     int saved = errno;
     count(&hak_os_counts.munmap);
+    if (HAK_DEBUG_BUILD)
+        hak_os_keep_note(addr, size, false);
     HAK_CHECK(munmap((void *)addr, size) == 0 || errno == ENOMEM, "munmap refused");
     errno = saved;
 }
@@ -140,20 +143,25 @@ bool hak_os_reserve_zeros_at(uintptr_t addr, size_t size) {
     return (uintptr_t)got == addr;
 }
 
-static bool protect(uintptr_t addr, size_t size, int protection) {
+static HAK_UNSEEN bool protect(uintptr_t addr, size_t size, int protection) {
     if (injected_failure())
         return false;
     int saved = errno;
+    bool open = (protection & PROT_WRITE) != 0;
     count(&hak_os_counts.mprotect);
+    if (HAK_DEBUG_BUILD && hak_os_keep_protect(addr, size, open))
+        return true;
     bool done = mprotect((void *)addr, size, protection) == 0;
     errno = saved;
+    if (HAK_DEBUG_BUILD && done)
+        hak_os_keep_note(addr, size, open);
     return done;
 }
 
 bool hak_os_commit(uintptr_t addr, size_t size) {
     return protect(addr, size, PROT_READ | PROT_WRITE);
 }
-bool hak_os_protect(uintptr_t addr, size_t size) {
+HAK_UNSEEN bool hak_os_protect(uintptr_t addr, size_t size) {
     return protect(addr, size, PROT_NONE);
 }
 void hak_os_seal(uintptr_t addr, size_t size) {
@@ -179,18 +187,30 @@ static bool advise(uintptr_t addr, size_t size, int advice) {
 }
 
 bool hak_os_guard(uintptr_t addr, size_t size) {
-    return !injected_failure() && advise(addr, size, MADV_GUARD_INSTALL);
+    if (injected_failure())
+        return false;
+    if (HAK_DEBUG_BUILD && hak_os_keep_guard(addr, size)) {
+        count(&hak_os_counts.madvise);
+        return true;
+    }
+    return advise(addr, size, MADV_GUARD_INSTALL);
 }
 /* Needs no memory, so it does not fail for want of it, and no failure is injected: as with hak_os_unmap. */
 bool hak_os_unguard(uintptr_t addr, size_t size) {
+    if (HAK_DEBUG_BUILD && hak_os_keep_unguard()) {
+        count(&hak_os_counts.madvise);
+        return true;
+    }
     return advise(addr, size, MADV_GUARD_REMOVE);
 }
 
-bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {
+HAK_UNSEEN bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {
     if (injected_failure())
         return false;
     int saved = errno;
     count(&hak_os_counts.madvise);
+    if (HAK_DEBUG_BUILD && hak_os_keep_purge(addr, size, how))
+        return true;
     bool done = madvise((void *)addr, size, how == HAK_PURGE_LAZY ? MADV_FREE : MADV_DONTNEED) == 0;
     errno = saved;
     return done;
@@ -221,18 +241,6 @@ void hak_os_populate(uintptr_t addr, size_t size) {
         for (size_t at = 0; at < size; at += hak_os_page)
             *(volatile char *)(addr + at) = 0; /* fresh pages: they are zero already */
     errno = saved;
-}
-
-HAK_WALKER void hak_os_scrub(uintptr_t addr, size_t size) {
-    unsigned char resident[1024];
-    size_t step = sizeof resident * hak_os_page;
-    for (size_t done = 0; done < size; done += step) {
-        size_t part = hak_min(step, size - done);
-        HAK_CHECK(mincore((void *)(addr + done), part, resident) == 0, "mincore refused");
-        for (size_t page = 0; page * hak_os_page < part; page++)
-            if (resident[page] & 1)
-                memset((void *)(addr + done + page * hak_os_page), 0, hak_os_page);
-    }
 }
 
 static uint64_t fixed_random; /* the state of hak_os_random_fix; 0: off */
@@ -297,6 +305,9 @@ unsigned hak_os_cpus(void) {
 }
 
 uint64_t hak_os_milliseconds(void) {
+    uint64_t kept;
+    if (HAK_DEBUG_BUILD && hak_os_keep_clock(&kept))
+        return kept;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;

@@ -18,9 +18,10 @@ static inline bool hak_policy_init(void);
 static inline void hak_policy_seal(void);
 /* In a forked child, single-threaded. */
 static inline void hak_policy_fork_child(void);
-/* Debug builds, for reset.h: as right after hak_policy_init, except that regions still are there; then they die. What is
+/* Debug builds, for reset.h: as right after hak_policy_init, except that regions still are there; then they die or, with `stay`,
+ * are emptied: what the policy keeps of them is as it was when they were born, and slots read as they did. What is
  * random starts from the same seed each time, nothing is in quarantine, the calling thread keeps its cache. */
-static inline void hak_policy_reset(void);
+static inline void hak_policy_reset(bool stay);
 /* The lock of the policy, for fork.c; NULL: it has none. */
 static inline hak_lock *hak_policy_lock(void);
 /* Bytes at the end of each slab that get no slot. */

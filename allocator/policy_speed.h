@@ -7,9 +7,8 @@
 
 #define HAK_POLICY_NAME "speed"
 enum {
-    HAK_POLICY_CLASS_BOUND = 0,      /* free slabs may change their class */
-    HAK_POLICY_REGIONS_REUSABLE = 1, /* reset.h may empty a region instead of giving it back */
-    HAK_POLICY_MOVES_PAGES = 1,      /* realloc may move a large object's pages instead of copying */
+    HAK_POLICY_CLASS_BOUND = 0, /* free slabs may change their class */
+    HAK_POLICY_MOVES_PAGES = 1, /* realloc may move a large object's pages instead of copying */
     HAK_POLICY_RANDOM_SLOTS = 0,
     HAK_POLICY_SLAB_SLOTS =
         0, /* no more slots in a slab than size_class.c wants, for slots up to so many bytes: */
@@ -21,7 +20,9 @@ static inline bool hak_policy_init(void) {
 }
 static inline void hak_policy_seal(void) {}
 static inline void hak_policy_fork_child(void) {}
-static inline void hak_policy_reset(void) {}
+static inline void hak_policy_reset(bool stay) {
+    (void)stay;
+}
 static inline hak_lock *hak_policy_lock(void) {
     return NULL;
 }

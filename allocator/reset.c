@@ -5,7 +5,7 @@
 #include "allocator/init.h"
 #include "allocator/large.h"
 #include "allocator/options.h"
-#include "allocator/os.h"
+#include "allocator/os_keep.h"
 #include "allocator/policy.h"
 #include "allocator/release.h"
 #include "allocator/tag.h"
@@ -29,38 +29,74 @@ static void sub(_Atomic size_t *counter, size_t bytes) {
     atomic_fetch_sub(counter, bytes);
 }
 
-/* Empties a region that stays mapped. What it has committed is committed again by the next takers, which costs a call
- * of the OS each and changes nothing. */
-static void empty_region(hak_region *region) {
+static void for_regions(void (*each)(hak_region *)) {
+    for (unsigned i = 0; i < atomic_load(&hak_regions_used); i++)
+        if (hak_regions[i].size != 0)
+            each(&hak_regions[i]);
+}
+
+static void uncount(hak_region *region) {
+    sub(&hak_region_committed, region->committed + region->meta_committed);
+    sub(&hak_region_metadata, region->meta_committed);
+}
+
+/* Empties a region that stays mapped. What it has committed is committed again by the next takers. */
+static void empty(hak_region *region) {
     size_t units = region->used >> region->unit_shift;
     memset((void *)region->records, 0, units * region->record_size);
     hak_tag_set(region->base, region->used, HAK_TAG_NONE);
-    if (region->kind == HAK_REGION_LARGE) /* slabs promise nothing of their contents */
+    if (region->kind ==
+        HAK_REGION_LARGE) /* slabs promise nothing of their contents, or the policy has seen to it */
         hak_os_scrub(region->base, region->used);
-    sub(&hak_region_committed, region->committed + region->meta_committed);
-    sub(&hak_region_metadata, region->meta_committed);
+    uncount(region);
     region->used = region->committed = region->meta_committed = 0;
 }
 
-static void reset_regions(bool fresh) {
-    unsigned used = atomic_load(&hak_regions_used);
-    for (unsigned i = 0; i < used; i++) {
-        if (hak_regions[i].size == 0)
-            continue;
-        if (fresh || !HAK_POLICY_REGIONS_REUSABLE)
-            hak_region_dies(&hak_regions[i]);
-        else
-            empty_region(&hak_regions[i]);
-    }
+/* Takes guards away, and what a crime may have left in slabs that are free. */
+static void clean(hak_region *region) {
+    (void)hak_os_unguard(region->base, region->used);
+    if (region->kind == HAK_REGION_SLABS)
+        hak_os_scrub(region->base, region->used);
 }
 
-/* So that the first program after the start finds what all others find. */
+/* So that the first program finds what all others find. */
 static void make_regions(void) {
     static const size_t units[HAK_REGION_KINDS] = {HAK_SUPERSLAB, HAK_GRANULE};
     hak_region *region;
     for (unsigned kind = 0; kind < HAK_REGION_KINDS; kind++)
-        if (hak_region_take((hak_region_kind)kind, units[kind], &region) != 0)
-            empty_region(region);
+        (void)hak_region_take((hak_region_kind)kind, units[kind], &region);
+}
+
+static hak_reset before = HAK_RESET_FRESH;
+
+static void reset_memory(hak_reset how) {
+    static const hak_keep_how keep[] = {HAK_KEEP_NOTHING, HAK_KEEP_ALL, HAK_KEEP_GUARDS};
+    if (how == HAK_RESET_FRESH || how != before) {
+        hak_policy_reset(false);
+        for_regions(hak_region_dies);
+        hak_os_keep(HAK_KEEP_NOTHING);
+        hak_os_keep(keep[how]);
+        if (how != HAK_RESET_FRESH)
+            make_regions();
+        before = how;
+    }
+    hak_os_keep(keep[how]); /* for its clock */
+    hak_os_random_fix(1);
+    if (how == HAK_RESET_FRESH)
+        return;
+    if (how == HAK_RESET_GUARDED)
+        for_regions(clean);
+    hak_policy_reset(true);
+    for_regions(empty);
+}
+
+/* One that is not the machine's, so that an input means the same everywhere; few, for the walkers look at all. */
+static unsigned shards_for(hak_reset how) {
+    enum { SHARDS = 2 };
+    static unsigned usual;
+    if (usual == 0)
+        usual = hak_shards;
+    return how == HAK_RESET_FRESH ? usual : SHARDS;
 }
 
 static void reset_counters(void) {
@@ -74,18 +110,14 @@ static void reset_counters(void) {
     hak_os_counts.mmap = hak_os_counts.munmap = hak_os_counts.madvise = hak_os_counts.mprotect = 0;
 }
 
-void hak_test_reset(bool fresh) {
+void hak_test_reset(hak_reset how) {
     (void)hak_os_fail_at(0);
     forget_locks();
     (void)hak_thread_begin(); /* the first reset may be the first call of the process */
-    hak_os_random_fix(1);
-    hak_policy_reset();
-    reset_regions(fresh);
-    if (!fresh && HAK_POLICY_REGIONS_REUSABLE)
-        make_regions();
+    reset_memory(how);
     hak_superslab_init();
     hak_large_init();
-    hak_depot_init(hak_shards);
+    hak_depot_init(shards_for(how));
     hak_cache_reset();
     hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
     reset_counters();

@@ -7,9 +7,14 @@
 
 #include "allocator/base.h"
 
-/* `fresh`: every region goes back to the OS, as in a new process. Else, where the policy allows it, regions stay mapped and
- * are emptied, which costs no page fault: an input of a fuzzer then takes microseconds. Either way, what follows
- * makes the same calls of the OS and gets the same answers as after any other reset of that kind. */
-void hak_test_reset(bool fresh);
+typedef enum hak_reset {
+    HAK_RESET_FRESH, /* every region goes back to the OS, as in a new process */
+    HAK_RESET_KEPT, /* regions stay mapped and are emptied, without a call of the OS or a page fault (os_keep.h) */
+    HAK_RESET_GUARDED, /* as kept, but guards fault, and whatever a crime has written is gone, too */
+} hak_reset;
+
+/* What follows makes the same calls of os.h and gets the same answers as after any other reset of that kind. What a reset costs
+ * depends on what was used since the one before; a change of the kind costs as much as a fresh one. */
+void hak_test_reset(hak_reset how);
 
 #endif

@@ -29,7 +29,7 @@ static char global_bytes[256] __attribute__((aligned(64)));
 
 /* True when a live object has the address, at its start or inside. */
 static bool is_live(const shadow *model, const void *addr) {
-    for (unsigned i = 0; i < OPS_SLOTS; i++)
+    for (unsigned i = 0; i < model->live; i++)
         if ((uintptr_t)addr >= model->first[i] && (uintptr_t)addr <= model->last[i])
             return true;
     return false;
@@ -169,6 +169,15 @@ static void judge(const crime *c, const verdict *v) {
     abort();
 }
 
+static bool is_clean; /* the heap, since a crime */
+
+/* Guards have to fault here. */
+static void reset(void) {
+    if (!is_clean)
+        FUZZ_HEAP.reset(FUZZ_RESET_GUARDED);
+    is_clean = true;
+}
+
 /* Commits the crime, if it can be; false then: the program is over. */
 static bool commit(play *game, const ops_step *step) {
     static verdict v;
@@ -180,7 +189,8 @@ static bool commit(play *game, const ops_step *step) {
     if (committed) {
         verdict_of(deed, &c, &v);
         judge(&c, &v);
-        FUZZ_HEAP.reset(false); /* else the sweep at the end of the process finds it once more */
+        is_clean = false;
+        reset(); /* else the sweep at the end of the process finds it once more */
     }
     free(other_heap);
     return !committed;
@@ -194,12 +204,18 @@ static bool step_or_crime(void *context, const ops_step *step) {
     return commit(game, step);
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc, (void)argv;
+    reset(); /* what happens once is part of no input */
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     static play game;
-    FUZZ_HEAP.reset(false);
+    reset();
     play_begin(&game, &FUZZ_HEAP, bytes, length);
     while (ops_program_next(&game.program, step_or_crime, &game))
-        ;
+        is_clean = false;
     play_demand(&game, "fuzz_attack");
     return 0;
 }

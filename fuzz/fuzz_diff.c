@@ -31,8 +31,8 @@ static bool step_both(void *context, const ops_step *step) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     static pair both;
-    fuzz_heap_speed.reset(false);
-    fuzz_heap_hardened.reset(false);
+    fuzz_heap_speed.reset(FUZZ_RESET_KEPT);
+    fuzz_heap_hardened.reset(FUZZ_RESET_KEPT);
     play_begin(&both.speed, &fuzz_heap_speed, bytes, length);
     play_begin(&both.hardened, &fuzz_heap_hardened, bytes, length);
     while (ops_program_next(&both.speed.program, step_both, &both))

@@ -5,7 +5,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     static play game;
-    FUZZ_HEAP.reset(true);
+    FUZZ_HEAP.reset(FUZZ_RESET_FRESH);
     play_begin(&game, &FUZZ_HEAP, bytes, length);
     game.os_fails = true;
     while (ops_program_next(&game.program, play_step, &game))

@@ -49,8 +49,7 @@ static bool exchange(play *game, const ops_step *step) {
     }
     if (!collect(&got))
         return true;
-    *o = got;
-    game->model.live++;
+    shadow_adopt(&game->model, step->slot, &got);
     return play_step(game, &(ops_step){.code = OPS_FREE, .slot = step->slot});
 }
 
@@ -84,7 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     pthread_t threads[OPS_THREADS];
     program = bytes;
     program_length = length;
-    FUZZ_HEAP.reset(false);
+    FUZZ_HEAP.reset(FUZZ_RESET_KEPT);
     for (unsigned i = 0; i < OPS_THREADS; i++)
         if (pthread_create(&threads[i], NULL, run, &games[i]) != 0)
             abort();

@@ -44,12 +44,14 @@ static void judge_slots(unsigned cls, uint32_t offset) {
     BYTES_RULE(hak_slot_index(info, offset) == offset / info->size, "the slot's index is offset / size");
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc, (void)argv;
+    hak_test_reset(HAK_RESET_KEPT); /* what happens once is part of no input */
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     bytes_reader in = {bytes, bytes + length};
-    static bool begun;
-    if (!begun)
-        hak_test_reset(false);
-    begun = true;
     while (bytes_left(&in)) {
         size_t any = bytes_u64(&in), size = any % (HAK_SLAB_SIZE_MAX + 1);
         unsigned align_log2 = bytes_u8(&in) % 48;

@@ -50,9 +50,15 @@ static void judge(void) {
     hak_slab_check(slab);
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc, (void)argv;
+    hak_test_reset(HAK_RESET_KEPT); /* what happens once is part of no input */
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     bytes_reader in = {bytes, bytes + length};
-    hak_test_reset(false);
+    hak_test_reset(HAK_RESET_KEPT);
     slab = hak_superslab_take_slab(1 + bytes_u8(&in) % HAK_CLASSES, 0);
     BYTES_RULE(slab != NULL, "a slab is to be had");
     memset(taken, 0, sizeof taken);

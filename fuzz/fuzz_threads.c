@@ -82,7 +82,7 @@ static bool schedule(void *context, const ops_step *step) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
-    FUZZ_HEAP.reset(false);
+    FUZZ_HEAP.reset(FUZZ_RESET_KEPT);
     play_begin(&game, &FUZZ_HEAP, bytes, length);
     running = 0;
     while (ops_program_next(&game.program, schedule, NULL))

@@ -15,6 +15,31 @@ static void check(void) {
     hak_large_check();
 }
 
+/* Whoever changes a bin moves its top or its end; what lies below was there before. */
+static HAK_WALKER void check_mine(void) {
+    static void **top[HAK_TAGS], **end[HAK_TAGS];
+    const hak_cache *cache = hak_cache_mine;
+    for (unsigned tag = 0; tag < HAK_TAGS; tag++)
+        if (cache->top[tag] != top[tag] || cache->end[tag] != end[tag]) {
+            void **lower = cache->top[tag] < top[tag] ? cache->top[tag] : top[tag];
+            hak_cache_check_bin(tag, lower != NULL ? lower - 1 : NULL);
+            top[tag] = cache->top[tag];
+            end[tag] = cache->end[tag];
+        }
+}
+
+_Static_assert((int)FUZZ_RESET_FRESH == HAK_RESET_FRESH && (int)FUZZ_RESET_KEPT == HAK_RESET_KEPT &&
+                   (int)FUZZ_RESET_GUARDED == HAK_RESET_GUARDED,
+               "heap_api.h has the values of reset.h");
+static void reset(unsigned how) {
+    hak_test_reset((hak_reset)how);
+}
+
+/* What happens once in a process happens before the first input, which then finds the same ways as any other. */
+__attribute__((constructor)) static void once(void) {
+    hak_test_reset(HAK_RESET_KEPT);
+}
+
 static uint64_t changes(void) {
     return atomic_load(&hak_cache_operations) + atomic_load(&hak_large_operations) +
            atomic_load(&hak_os_counts.madvise) + atomic_load(&hak_os_counts.mprotect);
@@ -49,10 +74,10 @@ const heap_api FUZZ_HEAP = {
     .trim = hak_trim,
     .stats_read = hak_stats_read,
     .check = check,
-    .check_mine = hak_cache_check,
+    .check_mine = check_mine,
     .changes = changes,
     .thread_end = hak_cache_end,
-    .reset = hak_test_reset,
+    .reset = reset,
     .fail_os_at = hak_os_fail_at,
     .set_policy = set_policy,
     .capacity = capacity,

@@ -8,6 +8,9 @@
 
 struct hak_stats;
 
+/* As hak_reset of allocator/reset.h, which is the core's. */
+enum { FUZZ_RESET_FRESH, FUZZ_RESET_KEPT, FUZZ_RESET_GUARDED };
+
 typedef struct heap_api {
     const char *name; /* the variant */
     bool hardened;
@@ -26,11 +29,12 @@ typedef struct heap_api {
     void (*stats_read)(struct hak_stats *);
 
     /* Only in debug builds of the core. */
-    void (*check)(void);       /* every walker; dies when a structure of the core is not sound */
-    void (*check_mine)(void);  /* only those of the calling thread's cache, which any call may change */
-    uint64_t (*changes)(void); /* grows whenever anything but the calling thread's cache may have changed */
-    void (*thread_end)(void);  /* what the end of the calling thread does */
-    void (*reset)(bool fresh); /* hak_test_reset */
+    void (*check)(void); /* every walker; dies when a structure of the core is not sound */
+    void (*check_mine)(
+        void); /* only bins of the calling thread's cache that have changed since the last call */
+    uint64_t (*changes)(void);   /* grows whenever anything but the calling thread's cache may have changed */
+    void (*thread_end)(void);    /* what the end of the calling thread does */
+    void (*reset)(unsigned how); /* hak_test_reset with a hak_reset: FUZZ_RESET_ */
     uint64_t (*fail_os_at)(uint64_t);                                /* hak_os_fail_at */
     void (*set_policy)(bool lean, unsigned decommit, size_t target); /* hak_release_init */
     size_t (*capacity)(const void *); /* bytes of the object's slot or pages; 0: not an object */

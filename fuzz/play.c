@@ -280,7 +280,7 @@ bool play_end(play *game) {
 }
 
 const char *play_all(play *game, const heap_api *heap, const uint8_t *bytes, size_t length) {
-    heap->reset(false);
+    heap->reset(FUZZ_RESET_KEPT);
     play_begin(game, heap, bytes, length);
     while (ops_program_next(&game->program, play_step, game))
         ;

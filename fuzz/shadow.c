@@ -11,10 +11,11 @@
 #endif
 
 enum {
-    WHOLE = 1024,          /* up to here every byte has the pattern, */
-    ENDS = 256,            /* beyond, so many at both ends */
-    SAMPLES = 8,           /* and about so many between */
-    STEP = 64 * 1024,      /* at multiples of this, or of a power of two of it */
+    BLOCK = 256,      /* bytes */
+    WHOLE = 1024,     /* up to here every byte has the pattern, beyond, the first and the last two blocks, */
+    SAMPLES = 8,      /* and about so many samples between, */
+    SAMPLE = 8,       /* of so many bytes, */
+    STEP = 64 * 1024, /* at multiples of this, or of a power of two of it */
     SCAN_ALL = 32 * 1024,  /* of a bigger object calloc's zeros are looked at in the first and last page, */
     SCAN_STEP = 16 * 1024, /* and between in a few bytes at multiples of this, where spans begin */
     PAGE = 4096,
@@ -24,23 +25,43 @@ enum {
 void shadow_init(shadow *model, const heap_api *heap) {
     memset(model, 0, sizeof *model);
     model->heap = heap;
-    memset(model->first, 0xff, sizeof model->first);
 }
 
-/* Depends on the byte's place, so that a shifted copy shows, and never is zero, so that a cleared one does. */
-static unsigned char pattern(const shadow_object *o, size_t i) {
-    return (unsigned char)(o->key + i + (i >> 8) * 31) | 1;
+/* The pattern. Depends on the byte's place, so that a shifted copy shows, and never is zero, so that a cleared one does: byte i
+ * is key + i + 31 (i / BLOCK), made odd. Block by block, it is a piece of one ramp. */
+static unsigned char ramp[2 * BLOCK];
+
+__attribute__((constructor)) static void make_ramp(void) {
+    for (unsigned i = 0; i < sizeof ramp; i++)
+        ramp[i] = (unsigned char)i | 1;
 }
 
-/* Where the pattern goes on after byte i. A function of the size only. */
-static size_t next_byte(size_t extent, size_t i) {
-    if (extent <= WHOLE || i + 1 < ENDS || i + ENDS >= extent)
-        return i + 1;
+/* What the object has from byte i, a multiple of BLOCK, on. */
+static const unsigned char *pattern(const shadow_object *o, size_t i) {
+    return ramp + (unsigned char)(o->key + i / BLOCK * 31);
+}
+
+/* Where the last block but one of a big object begins: from here on all bytes have the pattern. */
+static size_t tail(size_t extent) {
+    return ((extent - 1) / BLOCK - 1) * BLOCK;
+}
+
+/* The block with the pattern after that at byte i. Of a small object every block has it; of a big one the first and the last
+ * two, and a part of some between. A function of the size only. */
+static size_t next_block(size_t extent, size_t i) {
+    if (extent <= WHOLE || i >= tail(extent))
+        return i + BLOCK;
     size_t step = STEP;
     while (extent / step > SAMPLES)
         step *= 2;
     size_t next = (i / step + 1) * step;
-    return next + ENDS < extent ? next : extent - ENDS;
+    return next < tail(extent) ? next : tail(extent);
+}
+
+/* How many bytes of the block at byte i have the pattern. */
+static size_t part(size_t extent, size_t i) {
+    bool between = extent > WHOLE && i != 0 && i < tail(extent);
+    return between ? SAMPLE : extent - i < BLOCK ? extent - i : BLOCK;
 }
 
 void shadow_write(shadow *model, unsigned slot) {
@@ -48,16 +69,18 @@ void shadow_write(shadow *model, unsigned slot) {
     if (o->at == NULL)
         return;
     o->key = model->next_key += 37;
-    for (size_t i = 0; i < o->extent; i = next_byte(o->extent, i))
-        o->at[i] = pattern(o, i);
+    for (size_t i = 0; i < o->extent; i = next_block(o->extent, i))
+        memcpy(o->at + i, pattern(o, i), part(o->extent, i));
 }
 
 const char *shadow_verify_prefix(const shadow *model, unsigned slot, const void *at, size_t size) {
     const shadow_object *o = &model->objects[slot];
     const unsigned char *bytes = at;
-    for (size_t i = 0; i < o->extent && i < size; i = next_byte(o->extent, i))
-        if (bytes[i] != pattern(o, i))
+    for (size_t i = 0; i < o->extent && i < size; i = next_block(o->extent, i)) {
+        size_t length = part(o->extent, i);
+        if (memcmp(bytes + i, pattern(o, i), length < size - i ? length : size - i) != 0)
             return "the object's bytes have changed";
+    }
     return NULL;
 }
 
@@ -68,8 +91,8 @@ const char *shadow_verify(const shadow *model, unsigned slot) {
 
 const char *shadow_verify_all(const shadow *model) {
     const char *broken = NULL;
-    for (unsigned slot = 0; slot < OPS_SLOTS && broken == NULL; slot++)
-        broken = shadow_verify(model, slot);
+    for (unsigned i = 0; i < model->live && broken == NULL; i++)
+        broken = shadow_verify(model, model->owner[i]);
     return broken;
 }
 
@@ -93,19 +116,18 @@ static size_t promised_alignment(const shadow_object *o) {
     return align;
 }
 
-/* A new object is aligned and disjoint from all others. The loop is one that compilers make vectors of. */
+/* A new object is aligned and disjoint from all others. */
 static const char *judge_place(shadow *model, unsigned slot) {
     const shadow_object *o = &model->objects[slot];
     if ((uintptr_t)o->at % promised_alignment(o) != 0)
         return "the object is not aligned as it must be";
     uintptr_t first = (uintptr_t)o->at, last = first + (o->extent ? o->extent - 1 : 0);
-    model->first[slot] = UINTPTR_MAX;
-    model->last[slot] = 0;
+    model->first[o->entry] = UINTPTR_MAX; /* it does not overlap itself */
     unsigned overlaps = 0;
-    for (unsigned i = 0; i < OPS_SLOTS; i++)
+    for (unsigned i = 0; i < model->live; i++)
         overlaps |= (model->first[i] <= last) & (first <= model->last[i]);
-    model->first[slot] = first;
-    model->last[slot] = last;
+    model->first[o->entry] = first;
+    model->last[o->entry] = last;
     return overlaps ? "the object overlaps another live object" : NULL;
 }
 
@@ -121,9 +143,25 @@ static const char *judge_usable(const shadow *model, const shadow_object *o, siz
     return NULL;
 }
 
+/* Gives the slot's object an entry in the arrays of live ones. */
+static void enter(shadow *model, unsigned slot) {
+    shadow_object *o = &model->objects[slot];
+    o->entry = (uint8_t)model->live++;
+    model->owner[o->entry] = (uint8_t)slot;
+}
+
+void shadow_adopt(shadow *model, unsigned slot, const shadow_object *object) {
+    shadow_object *o = &model->objects[slot];
+    *o = *object;
+    enter(model, slot);
+    model->first[o->entry] = (uintptr_t)o->at;
+    model->last[o->entry] = (uintptr_t)o->at + (o->extent ? o->extent - 1 : 0);
+}
+
 const char *shadow_enter(shadow *model, unsigned slot, void *at, const ops_step *step) {
     shadow_object *o = &model->objects[slot];
-    model->live += o->at == NULL;
+    if (o->at == NULL)
+        enter(model, slot);
     o->at = at;
     o->size = step->count * step->size;
     o->alignment = step->alignment;
@@ -139,10 +177,14 @@ const char *shadow_enter(shadow *model, unsigned slot, void *at, const ops_step 
 
 void shadow_leave(shadow *model, unsigned slot) {
     shadow_object *o = &model->objects[slot];
-    model->live -= o->at != NULL;
+    if (o->at != NULL) { /* the last entry takes its place */
+        unsigned end = --model->live;
+        model->first[o->entry] = model->first[end];
+        model->last[o->entry] = model->last[end];
+        model->owner[o->entry] = model->owner[end];
+        model->objects[model->owner[end]].entry = o->entry;
+    }
     *o = (shadow_object){.ghost = o->at, .ghost_size = o->size};
-    model->first[slot] = UINTPTR_MAX;
-    model->last[slot] = 0;
 }
 
 const char *shadow_verify_usable(const shadow *model, unsigned slot) {
@@ -157,12 +199,12 @@ const char *shadow_verify_stats(const shadow *model) {
     hak_stats now;
     model->heap->stats_read(&now);
     size_t large = 0, slab = 0, counted = 0;
-    for (unsigned i = 0; i < OPS_SLOTS; i++)
-        if (model->objects[i].at != NULL) {
-            size_t capacity = model->heap->capacity(model->objects[i].at);
-            *(model->objects[i].large ? &large : &slab) += capacity;
-            counted += capacity != 0;
-        }
+    for (unsigned i = 0; i < model->live; i++) {
+        const shadow_object *o = &model->objects[model->owner[i]];
+        size_t capacity = model->heap->capacity(o->at);
+        *(o->large ? &large : &slab) += capacity;
+        counted += capacity != 0;
+    }
     if (now.live_objects < counted)
         return "statistics: fewer live objects than the program holds";
     if (now.live_large_bytes < large || (!model->heap->hardened && now.live_large_bytes != large))

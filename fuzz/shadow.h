@@ -1,6 +1,6 @@
 /* shadow.h: what a program knows of its objects, kept apart from the allocator, and the rules that an allocator must obey.
  *
- * A flat array, searched from end to end: nothing in it can be wrong in the way an allocator is. Of a small object every
+ * Flat arrays, searched from end to end: nothing in it can be wrong in the way an allocator is. Of a small object every
  * usable byte holds its pattern; of a big one both ends and a byte here and there, so that an input's time is bounded.
  * Each function that judges returns NULL, or the rule that was broken. No lock: a shadow belongs to one thread at a time. */
 #ifndef FUZZ_SHADOW_H
@@ -16,16 +16,17 @@ typedef struct shadow_object {
     size_t extent;     /* bytes that hold the pattern: all that are usable */
     unsigned char key; /* of the pattern */
     bool large;
-    void *ghost; /* the object that the slot had before, for crimes; NULL: none */
+    uint8_t entry; /* of the model's arrays of live objects */
+    void *ghost;   /* the object that the slot had before, for crimes; NULL: none */
     size_t ghost_size;
 } shadow_object;
 
 typedef struct shadow {
     const heap_api *heap;
     uint8_t next_key;
-    unsigned live;
-    uintptr_t first[OPS_SLOTS],
-        last[OPS_SLOTS]; /* each object's bytes, ends included; empty: UINTPTR_MAX and 0 */
+    unsigned live; /* objects; the arrays below have so many entries, in no order */
+    uintptr_t first[OPS_SLOTS], last[OPS_SLOTS]; /* the bytes, ends included */
+    uint8_t owner[OPS_SLOTS];                    /* the slot */
     shadow_object objects[OPS_SLOTS];
 } shadow;
 
@@ -33,6 +34,9 @@ void shadow_init(shadow *model, const heap_api *heap);
 
 /* Enters the object at `at` into the slot (the step's call has just made or resized it) and writes its pattern. */
 const char *shadow_enter(shadow *model, unsigned slot, void *at, const ops_step *step);
+
+/* Takes another model's object over, for a slot that is empty. */
+void shadow_adopt(shadow *model, unsigned slot, const shadow_object *object);
 
 /* The object has been freed. */
 void shadow_leave(shadow *model, unsigned slot);

@@ -70,14 +70,14 @@ void hak_harden_fork_child(void) {
     hak_sample_fork_child();
 }
 
-/* Debug builds. Regions die after this; what was known of them is forgotten first. */
-void hak_harden_reset(void) {
+/* Debug builds. What was known of the regions is forgotten: see hak_policy_reset. */
+void hak_harden_reset(bool stay) {
     hak_crash_report_reset();
     hak_quarantine_reset();
     hak_keep_reset();
-    hak_sample_reset();
+    hak_sample_reset(stay);
     hak_guard_reset();
-    hak_ledger_reset();
+    hak_ledger_reset(stay);
 }
 
 /* 26 random bits of 47 for slabs: the alignment of superslabs takes the rest, which the random choice of granule and slot give

@@ -3,6 +3,8 @@
 
 #include "allocator/os.h"
 
+#include <string.h>
+
 HAK_HIDDEN hak_ledger_region hak_ledger[HAK_REGIONS_MAX + 1];
 
 enum {
@@ -72,10 +74,47 @@ void hak_ledger_region_dies(hak_region *region) {
     atomic_fetch_sub_explicit(&hak_region_mapped, ledger->map_size, memory_order_relaxed);
 }
 
-void hak_ledger_reset(void) {
-    hak_ledger_first.size = 0;
-    hak_ledger_first.base = 0;
+/* Slots that have an owner, or are held back, read as zero again, as all others do. */
+static HAK_WALKER void clear_slots(const hak_record *run, uintptr_t slab, const hak_class_info *info) {
+    for (uint32_t slot = 0; slot < info->slots; slot++)
+        if ((hak_record_load(&run[slot]) & 1) != 0) /* live or held */
+            memset((void *)(slab + (uintptr_t)slot * info->size), 0, info->size);
+}
+
+static HAK_WALKER void clear_slabs(const hak_ledger_region *ledger, size_t granules) {
+    for (size_t i = 0; i < granules;) {
+        uintptr_t slab = ledger->base + (i << HAK_GRANULE_SHIFT);
+        unsigned cls = ledger->granules[i].cls;
+        if (ledger->granules[i].run == NULL) {
+            i++;
+            continue;
+        }
+        clear_slots(ledger->granules[i].run, slab, &hak_classes[cls]);
+        i += hak_classes[cls].slab_bytes >> HAK_GRANULE_SHIFT;
+    }
+}
+
+/* Nothing is known of the region, and nothing is committed for it. */
+static HAK_WALKER void empty(const hak_region *region) {
+    hak_ledger_region *ledger = &hak_ledger[region->index];
+    size_t granules = region->used >> HAK_GRANULE_SHIFT;
+    if (region->kind == HAK_REGION_SLABS)
+        clear_slabs(ledger, granules);
+    memset((void *)ledger->granules, 0, granules * table_entry(region->kind));
+    memset((void *)ledger->heap_start, 0, ledger->heap - ledger->heap_start);
+    count(-(ledger->table_committed + (ledger->heap_committed - ledger->heap_start)));
+    ledger->heap = ledger->heap_committed = ledger->heap_start;
+    ledger->table_committed = 0;
+    atomic_store(&ledger->reach, 0);
+}
+
+HAK_WALKER void hak_ledger_reset(bool stay) {
+    if (!stay)
+        hak_ledger_first.size = hak_ledger_first.base = 0;
     atomic_store(&hak_ledger_first.reach, 0);
+    for (unsigned i = 0; stay && i < atomic_load(&hak_regions_used); i++)
+        if (hak_regions[i].size != 0)
+            empty(&hak_regions[i]);
 }
 
 /* Commits the heap of runs up to `end`; false when the OS refuses. */

@@ -91,7 +91,7 @@ extern HAK_HIDDEN hak_ledger_region hak_ledger[HAK_REGIONS_MAX + 1];
 bool hak_ledger_region_born(hak_region *region, size_t size);
 bool hak_ledger_region_commit(hak_region *region, size_t end);
 void hak_ledger_region_dies(hak_region *region);
-void hak_ledger_reset(void); /* debug builds: no region is the first one */
+void hak_ledger_reset(bool stay); /* debug builds: see hak_policy_reset */
 
 /* Gives the slab its run; *is_new: it had none. False when there is no memory. */
 bool hak_ledger_slab_born(hak_slab *slab, bool *is_new);

@@ -24,8 +24,7 @@
 enum {
     HAK_POLICY_CLASS_BOUND =
         1, /* free slabs stay with their class: no address has two kinds of owners over time */
-    HAK_POLICY_REGIONS_REUSABLE = 0, /* records and guards say what was */
-    HAK_POLICY_MOVES_PAGES = 0,      /* pages are not moved out of guarded spans */
+    HAK_POLICY_MOVES_PAGES = 0, /* pages are not moved out of guarded spans */
     HAK_POLICY_RANDOM_SLOTS = 1,
     HAK_POLICY_SLAB_SLOTS = 256, /* slots to choose from, for slots up to HAK_POLICY_SLAB_SLOTS_SIZE */
     HAK_POLICY_SLAB_SLOTS_SIZE = 4608,
@@ -40,7 +39,7 @@ unsigned hak_harden_tag_slow(const void *obj);
 void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
 void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller);
 uintptr_t hak_harden_region_hint(hak_region_kind kind);
-void hak_harden_reset(void);
+void hak_harden_reset(bool stay);
 
 static inline bool hak_policy_init(void) {
     return hak_harden_init();
@@ -51,8 +50,8 @@ static inline void hak_policy_seal(void) {
 static inline void hak_policy_fork_child(void) {
     hak_harden_fork_child();
 }
-static inline void hak_policy_reset(void) {
-    hak_harden_reset();
+static inline void hak_policy_reset(bool stay) {
+    hak_harden_reset(stay);
 }
 static inline hak_lock *hak_policy_lock(void) {
     return &hak_hardening_lock;

@@ -293,8 +293,10 @@ void hak_sample_each(void (*each)(const hak_sample *sample)) {
         }
 }
 
-void hak_sample_reset(void) {
-    for (unsigned i = 0; i < places; i++) {
+/* After a reset places are used in order, so that the next one need look at no more than those. */
+HAK_UNSEEN void hak_sample_reset(bool stay) {
+    unsigned end = stay && next_place < places ? next_place : places;
+    for (unsigned i = 0; i < end; i++) {
         if (samples[i].word != 0 && samples[i].size != 0)
             data_shut(&samples[i], pages_of(samples[i].size));
         samples[i].word = 0;

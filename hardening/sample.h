@@ -31,7 +31,8 @@ typedef struct hak_sample {
 
 void hak_sample_init(void);
 void hak_sample_fork_child(void);
-void hak_sample_reset(void); /* debug builds: no place was ever used, no call site seen */
+void hak_sample_reset(
+    bool stay); /* debug builds: no place was ever used, no call site seen; see hak_policy_reset */
 
 /* Perhaps a sampled object instead of `obj`, which goes home then; else NULL. Restarts the countdown of the call site. */
 void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);

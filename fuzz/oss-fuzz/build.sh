@@ -6,6 +6,7 @@ set -euo pipefail
 cd "${HAKMEM_SOURCE:-$(dirname "$0")/../..}"
 : "${CC:=clang}" "${CXX:=clang++}" "${CFLAGS:=}" "${CXXFLAGS:=}" "${LIB_FUZZING_ENGINE:=-fsanitize=fuzzer}"
 : "${OUT:?where the targets go}"
+export AFL_LLVM_DENYLIST=${AFL_LLVM_DENYLIST:-$PWD/fuzz/afl_denylist.txt}
 work=${WORK:-$(mktemp -d)}
 mkdir -p "$OUT" "$work"
 jobs=${HAKMEM_JOBS:-$(nproc)}

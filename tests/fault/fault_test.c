@@ -238,7 +238,7 @@ static void expect_nothing_lost(void (*scenario)(void)) {
 
 /* Runs the scenario with the k-th call failing; false when it makes fewer calls. */
 static bool run_once(void (*scenario)(void), uint64_t k, uint64_t on) {
-    hak_test_reset(true);
+    hak_test_reset(HAK_RESET_FRESH);
     memset(objects, 0, sizeof objects);
     refused = 0;
     (void)hak_os_fail_at(k | on);
@@ -254,7 +254,7 @@ static void sweep(void (*scenario)(void)) {
     for (; run_once(scenario, k, 0); k++)
         assert_true(k < K_MAX);
     for (uint64_t from = 1; from <= k; from += 1 + from / 16) { /* from here on, everything fails */
-        hak_test_reset(true);
+        hak_test_reset(HAK_RESET_FRESH);
         memset(objects, 0, sizeof objects);
         refused = 0;
         (void)hak_os_fail_at(from | HAK_OS_FAIL_ON);

@@ -103,7 +103,7 @@ static const char *plain(const heap_api *heap, const uint8_t *bytes, size_t leng
 
 static const char *counted(const heap_api *heap, const uint8_t *bytes, size_t length) {
     static play game;
-    heap->reset(false);
+    heap->reset(FUZZ_RESET_KEPT);
     play_begin(&game, heap, bytes, length);
     while (ops_program_next(&game.program, play_step, &game))
         (void)play_judge(&game, &(ops_step){.code = OPS_STATS}, shadow_verify_stats(&game.model));
@@ -115,7 +115,7 @@ static const char *without_os(const heap_api *heap, const uint8_t *bytes, size_t
     static play game;
     bool fresh =
         length != 0 && bytes[1] == 0; /* now and then without any memory: that costs ten times as much */
-    heap->reset(fresh);
+    heap->reset(fresh ? FUZZ_RESET_FRESH : FUZZ_RESET_KEPT);
     play_begin(&game, heap, bytes, length);
     game.os_fails = true;
     while (ops_program_next(&game.program, play_step, &game))
@@ -140,7 +140,7 @@ static bool trace_step(void *context, const ops_step *step) {
 
 static const char *traced(const heap_api *heap, const uint8_t *bytes, size_t length, trace *t, bool noise) {
     static play game, other;
-    heap->reset(false);
+    heap->reset(FUZZ_RESET_KEPT);
     t->game = &game;
     t->count = 0;
     play_begin(&game, heap, bytes, length);

@@ -156,7 +156,7 @@ static void corruption(void **state) {
     unit_expect_death(walk, NULL, "bounds of bin");
     *top = *end - 1000;
     unit_expect_death(walk, NULL, "bounds of bin");
-    hak_test_reset(true);
+    hak_test_reset(HAK_RESET_FRESH);
     void **none = hak_cache_mine->top[HAK_TAG_NONE];
     hak_cache_mine->top[HAK_TAG_NONE] = none + 1;
     unit_expect_death(walk, NULL, "static bin was changed");

@@ -102,7 +102,7 @@ static void one_slab_kept(void **state) {
 static void refusals(void **state) {
     (void)state;
     for (uint64_t k = 1;; k++) {
-        hak_test_reset(true);
+        hak_test_reset(HAK_RESET_FRESH);
         (void)hak_os_fail_at(k);
         unsigned got = hak_depot_take_batch(0, 3, live, 10);
         bool over = hak_os_fail_at(0) < k;
@@ -113,7 +113,7 @@ static void refusals(void **state) {
             break;
         assert_true(hak_depot_take_batch(0, 3, live, 10) >= 1);
     }
-    hak_test_reset(true);
+    hak_test_reset(HAK_RESET_FRESH);
     (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON);
     assert_int_equal(hak_depot_take_batch(0, 3, live, 10), 0);
     (void)hak_os_fail_at(0);

@@ -272,7 +272,7 @@ static void moving(void **state) {
 static void refusals(void **state) {
     (void)state;
     for (uint64_t k = 1;; k++) {
-        hak_test_reset(true);
+        hak_test_reset(HAK_RESET_FRESH);
         hak_release_init(true, HAK_DECOMMIT_DONTNEED, HAK_MIB);
         object objects[3] = {0};
         (void)hak_os_fail_at(k);

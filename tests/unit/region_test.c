@@ -65,7 +65,7 @@ static void refusals(void **state) {
     (void)state;
     for (int kind = 0; kind < HAK_REGION_KINDS; kind++)
         for (uint64_t k = 1;; k++) {
-            hak_test_reset(true);
+            hak_test_reset(HAK_RESET_FRESH);
             hak_region *region = NULL;
             (void)hak_os_fail_at(k);
             uintptr_t addr = hak_region_take(kind, HAK_SUPERSLAB, &region);

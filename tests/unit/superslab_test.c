@@ -176,7 +176,7 @@ static void prewarmed(void **state) {
 static void refusals(void **state) {
     (void)state;
     for (uint64_t k = 1;; k++) {
-        hak_test_reset(true);
+        hak_test_reset(HAK_RESET_FRESH);
         (void)hak_os_fail_at(k);
         hak_slab *slab = hak_superslab_take_slab(class_with(2), 0);
         if (hak_os_fail_at(0) < k)

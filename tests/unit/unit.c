@@ -12,7 +12,7 @@ static char text[4096];
 
 int unit_fresh(void **state) {
     (void)state;
-    hak_test_reset(true);
+    hak_test_reset(HAK_RESET_FRESH);
     return 0;
 }
 

@@ -1,0 +1,134 @@
+/* os_keep.c: see os_keep.h. Not part of the products. */
+#include "allocator/os_keep.h"
+
+#include "allocator/bits.h"
+#include "allocator/check.h"
+#include "allocator/os.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+/* What is kept depends on the programs before, which is nothing that a fuzzer should see. */
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
+#endif
+
+enum {
+    RANGES = 128, /* accessible ranges that are known; what does not fit is asked of the kernel again */
+    CLOCK_START = 1000 * 1000, /* milliseconds: later than any idle time */
+    CLOCK_STEP =
+        50, /* a few looks make what is unused for half a second due, some more, what is idle for ten */
+    SMALL = 16 * 1024, /* bytes that are zeroed without a look which pages are resident: that takes as long */
+};
+
+typedef struct range {
+    uintptr_t from, to;
+} range;
+
+static hak_keep_how keeping;
+static _Atomic uint64_t clock_now;
+static range ranges[RANGES]; /* these two: lock */
+static unsigned known;
+static atomic_flag lock = ATOMIC_FLAG_INIT;
+
+static void take(void) {
+    while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire)) /* pairs with give's release */
+        ;
+}
+static void give(void) {
+    atomic_flag_clear_explicit(&lock, memory_order_release);
+}
+
+void hak_os_keep(hak_keep_how how) {
+    if (how == HAK_KEEP_NOTHING)
+        known = 0;
+    keeping = how;
+    atomic_store_explicit(&clock_now, CLOCK_START, memory_order_relaxed);
+}
+
+bool hak_os_keep_clock(uint64_t *milliseconds) {
+    *milliseconds = atomic_fetch_add_explicit(&clock_now, CLOCK_STEP, memory_order_relaxed);
+    return keeping != HAK_KEEP_NOTHING;
+}
+
+static bool is_known(uintptr_t addr, size_t size) {
+    bool found = false;
+    take();
+    for (unsigned i = 0; i < known && !found; i++)
+        found = ranges[i].from <= addr && addr + size <= ranges[i].to;
+    give();
+    return found;
+}
+
+bool hak_os_keep_protect(uintptr_t addr, size_t size, bool open) {
+    return open ? is_known(addr, size) : keeping == HAK_KEEP_ALL;
+}
+
+/* The kernel may take lazily freed pages at any time, or never: it takes the first. */
+bool hak_os_keep_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {
+    if (keeping != HAK_KEEP_ALL)
+        return false;
+    hak_os_scrub(addr, how == HAK_PURGE_LAZY ? hak_min(size, hak_os_page) : size);
+    return true;
+}
+
+bool hak_os_keep_guard(uintptr_t addr, size_t size) {
+    if (keeping != HAK_KEEP_ALL)
+        return false;
+    hak_os_scrub(addr, size);
+    return true;
+}
+bool hak_os_keep_unguard(void) {
+    return keeping == HAK_KEEP_ALL;
+}
+
+static void forget(uintptr_t addr, size_t size) {
+    for (unsigned i = 0; i < known;)
+        if (addr < ranges[i].to && ranges[i].from < addr + size)
+            ranges[i] = ranges[--known];
+        else
+            i++;
+}
+
+/* Takes a range up that touches it, or a new one. */
+static void remember(uintptr_t addr, size_t size) {
+    for (unsigned i = 0; i < known; i++)
+        if (addr <= ranges[i].to && ranges[i].from <= addr + size) {
+            ranges[i].from = hak_min(ranges[i].from, addr);
+            ranges[i].to = hak_max(ranges[i].to, addr + size);
+            return;
+        }
+    if (known < RANGES)
+        ranges[known++] = (range){addr, addr + size};
+}
+
+void hak_os_keep_note(uintptr_t addr, size_t size, bool open) {
+    if (keeping == HAK_KEEP_NOTHING)
+        return;
+    take();
+    if (open)
+        remember(addr, size);
+    else
+        forget(addr, size);
+    give();
+}
+
+void hak_os_scrub(uintptr_t addr, size_t size) {
+    unsigned char resident[1024];
+    if (size <= SMALL) {
+        memset((void *)addr, 0, size);
+        return;
+    }
+    size_t step = sizeof resident * hak_os_page;
+    for (size_t done = 0; done < size; done += step) {
+        size_t part = hak_min(step, size - done);
+        HAK_CHECK(mincore((void *)(addr + done), part, resident) == 0, "mincore refused");
+        for (size_t page = 0; page * hak_os_page < part; page++)
+            if (resident[page] & 1)
+                memset((void *)(addr + done + page * hak_os_page), 0, hak_os_page);
+    }
+}
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
