@@ -65,15 +65,23 @@ static bool locate_large(const hak_region *region, const hak_ledger_region *ledg
     }
 }
 
+/* The start of the region's first slab; of the region, when it has none yet. */
+static uintptr_t first_slab(const hak_region *region) {
+    for (size_t at = 0; at < region->used; at += HAK_GRANULE)
+        if (is_in_slab(region->base + at))
+            return region->base + at;
+    return region->base;
+}
+
 bool hak_locate(uintptr_t addr, hak_located *out) {
     if (hak_sample_locate_before(addr, out))
         return true;
     hak_region *region = hak_region_find(addr);
-    if (region == NULL) { /* just before the first large object of a region */
+    if (region == NULL) { /* just before a region: its first object is meant */
         region = hak_region_find(addr + HAK_GRANULE);
-        if (region == NULL || region->kind != HAK_REGION_LARGE)
+        if (region == NULL)
             return false;
-        return locate_large(region, &hak_ledger[region->index], region->base, out);
+        addr = region->kind == HAK_REGION_SLABS ? first_slab(region) : region->base;
     }
     const hak_ledger_region *ledger = &hak_ledger[region->index];
     if (region->kind == HAK_REGION_SLABS)

@@ -95,9 +95,10 @@ void *hak_quarantine_draw_slow(void *out) {
 
 /* Every call site is new. */
 static void sites_restart(hak_guarded *guarded) {
-    for (unsigned i = 0; i < HAK_SITES; i++)
+    for (unsigned i = 0; i < HAK_SITES; i++) {
         guarded->sites[i] = 1;
-    memset(guarded->sites_seen, 0, sizeof guarded->sites_seen);
+        guarded->sites_seen[i] = 0;
+    }
 }
 
 void hak_quarantine_begin(void (*give)(void *obj, unsigned cls)) {

@@ -39,8 +39,8 @@ typedef struct hak_guarded {
     void *swaps[HAK_TAGS][HAK_SWAP_PLACES];
     uint8_t swap_random[256];          /* consumed one by one */
     _Atomic uint32_t sites[HAK_SITES]; /* allocations of each call site until one is sampled; 1 at first */
-    uint8_t sites_seen[HAK_SITES];     /* how often a site was due, up to 255 */
-    uint32_t most[HAK_TAGS];           /* places that a ring may have */
+    _Atomic uint8_t sites_seen[HAK_SITES]; /* how often a site was due, up to 255 */
+    uint32_t most[HAK_TAGS];               /* places that a ring may have */
     hak_rng rng;
     uint64_t draws; /* random bits for places in slabs */
     unsigned draws_left;
@@ -78,6 +78,8 @@ uint64_t hak_random_next(void);
 HAK_INLINE uint32_t hak_random_slot(uint32_t count) {
     enum { BITS = 21, DRAWS = 3 };
     hak_guarded *mine = hak_guarded_mine;
+    if (HAK_UNLIKELY(mine->owner == 0)) /* shared by threads without a state of their own */
+        return (uint32_t)((hak_random_next() >> 32) * count >> 32);
     if (mine->draws_left == 0) {
         mine->draws = hak_random_next();
         mine->draws_left = DRAWS;

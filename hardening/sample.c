@@ -194,9 +194,9 @@ static bool site_is_due(hak_guarded *mine, uintptr_t caller) {
     _Atomic uint32_t *site = hak_site_of(mine, caller);
     if (*site != 0)
         return false; /* here because of the size */
-    uint8_t *seen = &mine->sites_seen[site - mine->sites];
+    _Atomic uint8_t *seen = &mine->sites_seen[site - mine->sites];
     unsigned before = *seen;
-    *seen += before != UINT8_MAX;
+    *seen = (uint8_t)(before + (before != UINT8_MAX));
     *site = more_early(before + 1) ? 1 : draw_countdown();
     if (hak_hardening.sample_period <= 1)
         return hak_hardening.sample_period == 1;
