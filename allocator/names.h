@@ -172,7 +172,6 @@
 #define hak_os_unguard            HAK_NAME(os_unguard)
 #define hak_os_unmap              HAK_NAME(os_unmap)
 #define hak_os_unmap_between      HAK_NAME(os_unmap_between)
-#define hak_os_unseal             HAK_NAME(os_unseal)
 #define hak_os_write              HAK_NAME(os_write)
 #define hak_quarantine_begin      HAK_NAME(quarantine_begin)
 #define hak_quarantine_draw_slow  HAK_NAME(quarantine_draw_slow)

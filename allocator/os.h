@@ -34,9 +34,8 @@ bool hak_os_commit(uintptr_t addr, size_t size);
 /* Takes access away; the pages keep their contents. False when the OS refuses (map count). */
 bool hak_os_protect(uintptr_t addr, size_t size);
 
-/* Makes pages read-only, and back. Best effort. */
+/* Makes pages read-only. Best effort. */
 void hak_os_seal(uintptr_t addr, size_t size);
-void hak_os_unseal(uintptr_t addr, size_t size);
 
 /* No mapping in the range may be changed or taken away any more (mseal, Linux 6.10). False where the kernel has none. */
 bool hak_os_freeze(uintptr_t addr, size_t size);

@@ -167,9 +167,6 @@ HAK_UNSEEN bool hak_os_protect(uintptr_t addr, size_t size) {
 void hak_os_seal(uintptr_t addr, size_t size) {
     (void)protect(addr, size, PROT_READ);
 }
-void hak_os_unseal(uintptr_t addr, size_t size) {
-    (void)protect(addr, size, PROT_READ | PROT_WRITE);
-}
 
 bool hak_os_freeze(uintptr_t addr, size_t size) {
     int saved = errno;
