@@ -181,6 +181,7 @@
 #define hak_quarantine_reset      HAK_NAME(quarantine_reset)
 #define hak_quarantine_turn_slow  HAK_NAME(quarantine_turn_slow)
 #define hak_random_next           HAK_NAME(random_next)
+#define hak_random_slot_slow      HAK_NAME(random_slot_slow)
 #define hak_region_committed      HAK_NAME(region_committed)
 #define hak_region_define         HAK_NAME(region_define)
 #define hak_region_dies           HAK_NAME(region_dies)

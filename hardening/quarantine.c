@@ -43,6 +43,17 @@ uint64_t hak_random_next(void) {
     return number;
 }
 
+/* A thread without a state of its own leaves nothing for the next draw: others share that state. */
+uint32_t hak_random_slot_slow(uint32_t count) {
+    hak_guarded *mine = hak_guarded_mine;
+    uint64_t number = hak_random_next();
+    if (mine != &nobody) {
+        mine->draws = number >> HAK_DRAW_BITS;
+        mine->draws_left = 64 / HAK_DRAW_BITS - 1;
+    }
+    return (uint32_t)((number & ((1u << HAK_DRAW_BITS) - 1)) * count >> HAK_DRAW_BITS);
+}
+
 /* Most slots of a class's ring. */
 static uint32_t ring_most(unsigned cls) {
     size_t size = hak_classes[cls].size;

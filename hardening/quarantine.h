@@ -14,6 +14,7 @@
 
 enum {
     HAK_SWAP_PLACES = 16,
+    HAK_DRAW_BITS = 21,
     HAK_SITES = 1024, /* per thread, by a hash of the return address */
     /* A ring that does not fit into the second-level cache has its slots and records fetched so many places ahead. */
     HAK_RING_AHEAD = 24,
@@ -75,19 +76,15 @@ void *hak_quarantine_draw_slow(
 uint64_t hak_random_next(void);
 
 /* One of `count` slots, at most 4,096; biased by less than 1 in 500. Three are drawn at once. */
+uint32_t hak_random_slot_slow(uint32_t count);
 HAK_INLINE uint32_t hak_random_slot(uint32_t count) {
-    enum { BITS = 21, DRAWS = 3 };
     hak_guarded *mine = hak_guarded_mine;
-    if (HAK_UNLIKELY(mine->owner == 0)) /* shared by threads without a state of their own */
-        return (uint32_t)((hak_random_next() >> 32) * count >> 32);
-    if (mine->draws_left == 0) {
-        mine->draws = hak_random_next();
-        mine->draws_left = DRAWS;
-    }
+    if (mine->draws_left == 0)
+        return hak_random_slot_slow(count);
+    uint64_t draw = mine->draws & ((1u << HAK_DRAW_BITS) - 1);
     mine->draws_left--;
-    uint64_t draw = mine->draws & ((1u << BITS) - 1);
-    mine->draws >>= BITS;
-    return (uint32_t)(draw * count >> BITS);
+    mine->draws >>= HAK_DRAW_BITS;
+    return (uint32_t)(draw * count >> HAK_DRAW_BITS);
 }
 
 /* Has the lines on the way that will be touched when the slot is handed out. Small slots: two lines are all of it. */

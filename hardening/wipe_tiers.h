@@ -154,8 +154,10 @@ WIPE_TARGET static void *WIPE_NAME(end)(void *obj, const hak_granule *granule, h
         HAK_TAIL return WIPE_NAME(end_wide)(obj, granule, record, word, call);
     if (HAK_LIKELY(room >= WIPE_WIDTH))
         bits = WIPE_NOT_ZERO(end - WIPE_WIDTH) >> 1 >> (WIPE_WIDTH - 1 - slack);
-    else
+    else if (HAK_LIKELY(slack <= 16))
         bits = WIPE_NOT_ZERO_16(end - 16) >> (16 - slack);
+    else /* realloc made the object smaller in its place */
+        HAK_TAIL return WIPE_NAME(end_wide)(obj, granule, record, word, call);
     if (HAK_UNLIKELY(bits != 0))
         HAK_TAIL return hak_wipe_end_slow(obj, granule, record, word, call);
     WIPE_NAME(clear_inline)(obj, (used + 15) & ~(size_t)15);
