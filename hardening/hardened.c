@@ -50,7 +50,7 @@ void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin ori
 
 /* The whole of an allocation: also of a slot that was never used, or that has an owner. */
 void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller) {
-    hak_place place;
+    hak_place place = {0}; /* gcc does not see that the judge ends the process when it is not found */
     bool found = hak_ledger_find(obj, &place);
     uint32_t word = found ? hak_record_load(place.record) : HAK_SLOT_HELD;
     if (HAK_UNLIKELY((word & 1) != 0)) /* live or held */
