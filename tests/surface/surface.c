@@ -1,5 +1,7 @@
 /* surface.c: the drop-in surface for C: every function under libc's own name, as a program calls it. Run under each variant's .so, and
  * linked with it. Prints the first line that is wrong; exit 1. */
+#include "tests/surface/want.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <malloc.h>
@@ -22,14 +24,6 @@ void *__libc_memalign(size_t alignment, size_t size);
 void *__libc_valloc(size_t size);
 void *__libc_pvalloc(size_t size);
 extern const char *hak_variant(void) __attribute__((weak));
-
-#define WANT(cond)                                                                                           \
-    do {                                                                                                     \
-        if (!(cond)) {                                                                                       \
-            printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #cond);                                        \
-            exit(1);                                                                                         \
-        }                                                                                                    \
-    } while (0)
 
 /* Hidden from the compiler, which knows what malloc returns and drops what nobody uses. */
 static void *hide(void *obj) {

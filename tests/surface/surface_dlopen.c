@@ -1,19 +1,13 @@
 /* surface_dlopen.c: a program that dlopens the allocator, with threads that were there before, closes it, and goes on with what it
  * has from it. The file to open is in HAKMEM_TEST_LIBRARY. Exit 1 with a line: something is wrong. */
+#include "tests/surface/want.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define WANT(cond)                                                                                           \
-    do {                                                                                                     \
-        if (!(cond)) {                                                                                       \
-            printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #cond);                                        \
-            exit(1);                                                                                         \
-        }                                                                                                    \
-    } while (0)
 
 enum { THREADS = 4, OBJECTS = 2000 };
 

@@ -1,4 +1,6 @@
 // surface_new.cc: all forms of C++'s new and delete. Prints the first line that is wrong; exit 1.
+#include "tests/surface/want.h"
+
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -7,14 +9,6 @@
 #include <new>
 #include <string>
 #include <vector>
-
-#define WANT(cond)                                                                                           \
-    do {                                                                                                     \
-        if (!(cond)) {                                                                                       \
-            printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #cond);                                        \
-            std::exit(1);                                                                                    \
-        }                                                                                                    \
-    } while (0)
 
 static size_t hide(size_t size) {
     volatile size_t hidden = size;

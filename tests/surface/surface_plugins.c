@@ -1,4 +1,6 @@
 /* surface_plugins.c PLUGIN: loads and unloads a plug-in written in C++, whose objects outlive it and whose threads end. */
+#include "tests/surface/want.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -9,14 +11,6 @@ enum { ROUNDS = 200 };
 
 static const char *path;
 static char *outlives[ROUNDS];
-
-#define WANT(cond)                                                                                           \
-    do {                                                                                                     \
-        if (!(cond)) {                                                                                       \
-            printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #cond);                                        \
-            exit(1);                                                                                         \
-        }                                                                                                    \
-    } while (0)
 
 typedef char *give(size_t size);
 typedef void take(char *obj);
