@@ -6,6 +6,14 @@
 
 #include <stdint.h>
 
+#define UNDER_MSAN 0
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#undef UNDER_MSAN
+#define UNDER_MSAN 1
+#endif
+#endif
+
 /* Runs this program with the argument `argument`, the k-th call of the OS failing; 0: none does. Returns the wait status. */
 int at_start_run(uint64_t k, const char *argument);
 

@@ -76,6 +76,8 @@ static int sparse(void) {
 
 static void sparse_table(void **state) {
     (void)state;
+    if (UNDER_MSAN) /* its own shadow lies where the sparse table would */
+        skip();
     unsigned found = 0;
     for (uint64_t k = 0; k <= 10;
          k++) { /* one of the first calls is for the table; what a policy asks first, varies */
