@@ -63,8 +63,7 @@ unsigned hak_class_aligned(size_t align, size_t size) {
     if (!hak_align_up_checked(hak_max(size, align), hak_min(align, HAK_SLAB_SIZE_MAX), &rounded) ||
         rounded > HAK_SLAB_SIZE_MAX || align > HAK_SLAB_SIZE_MAX)
         return 0;
-    unsigned cls = hak_class_of(rounded);
-    while (hak_classes[cls].size % align != 0) /* ends: 256 KiB is a multiple of every such alignment */
-        cls++;
-    return cls;
+    /* Its size is a multiple of the alignment, as `rounded` is: classes are a power of two apart, and where that is less than the
+     * alignment, `rounded` is itself the size of a class. */
+    return hak_class_of(rounded);
 }
