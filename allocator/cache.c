@@ -187,6 +187,7 @@ HAK_UNSEEN void hak_cache_reset(void) {
     waiting = NULL;
     bins_init(hak_cache_mine);
     hak_cache_mine->shard = 0;
+    hak_cache_mine->refills = 0;
     atomic_store(&next_shard, 1);
     atomic_store(&hak_caches_live, 1);
 }

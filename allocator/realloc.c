@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <string.h>
 
-/* True when `need` bytes fit and fill at least half of the room. */
+/* True when `need` bytes fit and do not leave too much of the room empty. */
 static bool fits_well(size_t need, size_t capacity) {
-    return need <= capacity && need >= capacity / 2;
+    return need <= capacity && need >= capacity / HAK_POLICY_FILL_PART;
 }
 
 /* A slab's object stays in its slot when that is not wasteful. */

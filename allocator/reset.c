@@ -71,6 +71,7 @@ static hak_reset before = HAK_RESET_FRESH;
 
 static void reset_memory(hak_reset how) {
     static const hak_keep_how keep[] = {HAK_KEEP_NOTHING, HAK_KEEP_ALL, HAK_KEEP_GUARDS};
+    hak_os_random_fix(1); /* for what the policy draws; again below, where nothing is drawn any more */
     if (how == HAK_RESET_FRESH || how != before) {
         hak_policy_reset(false);
         for_regions(hak_region_dies);

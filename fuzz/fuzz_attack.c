@@ -212,10 +212,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     static play game;
-    reset();
     play_begin(&game, &FUZZ_HEAP, bytes, length);
     while (ops_program_next(&game.program, step_or_crime, &game))
         is_clean = false;
     play_demand(&game, "fuzz_attack");
+    reset(); /* after its own program, so that all that is seen of it is this input's */
     return 0;
 }

@@ -3,14 +3,21 @@
 #include "fuzz/engine.h"
 #include "fuzz/play.h"
 
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc, (void)argv;
+    FUZZ_HEAP.reset(FUZZ_RESET_FRESH);
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     static play game;
-    FUZZ_HEAP.reset(FUZZ_RESET_FRESH);
     play_begin(&game, &FUZZ_HEAP, bytes, length);
     game.os_fails = true;
     while (ops_program_next(&game.program, play_step, &game))
         ;
     (void)play_end(&game);
     play_demand(&game, "fuzz_os_failure");
+    FUZZ_HEAP.reset(
+        FUZZ_RESET_FRESH); /* after its own program, so that all that is seen of it is this input's */
     return 0;
 }

@@ -81,8 +81,13 @@ static bool schedule(void *context, const ops_step *step) {
     return run_on(&workers[running], step);
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc, (void)argv;
+    FUZZ_HEAP.reset(FUZZ_RESET_KEPT); /* what happens once is part of no input */
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
-    FUZZ_HEAP.reset(FUZZ_RESET_KEPT);
     play_begin(&game, &FUZZ_HEAP, bytes, length);
     running = 0;
     while (ops_program_next(&game.program, schedule, NULL))
@@ -93,5 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     if (going)
         (void)play_end(&game);
     play_demand(&game, "fuzz_threads");
+    FUZZ_HEAP.reset(
+        FUZZ_RESET_KEPT); /* after its own program, so that all that is seen of it is this input's */
     return 0;
 }

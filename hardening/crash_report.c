@@ -167,7 +167,7 @@ unsigned hak_stack_walk(uintptr_t frame, uintptr_t *out, unsigned most) {
 }
 
 /* True when one of the addresses lies in the line's mapping, which looks like `7f00-7f80 r-xp 00001000 ... name`. */
-static bool maps_one_of(const char *text, const uintptr_t *stack, unsigned count) {
+HAK_UNSEEN static bool maps_one_of(const char *text, const uintptr_t *stack, unsigned count) {
     uintptr_t bounds[2] = {0, 0};
     for (int i = 0; i < 2; i++, text++)
         for (; (*text >= '0' && *text <= '9') || (*text >= 'a' && *text <= 'f'); text++)

@@ -79,9 +79,12 @@ static void rings_init(hak_guarded *guarded) {
     }
 }
 
+static size_t guarded_bytes(void) {
+    return hak_align_up(sizeof(hak_guarded) + ring_slots_in_all() * sizeof(void *), hak_os_page);
+}
+
 static hak_guarded *guarded_map(void) {
-    size_t size = hak_align_up(sizeof(hak_guarded) + ring_slots_in_all() * sizeof(void *), hak_os_page);
-    hak_guarded *guarded = (hak_guarded *)hak_os_map_between(size);
+    hak_guarded *guarded = (hak_guarded *)hak_os_map_between(guarded_bytes());
     if (guarded == NULL)
         return NULL;
     rings_init(guarded);
@@ -187,12 +190,34 @@ static void state_reset(hak_guarded *state) {
     swap_draw(state);
 }
 
+/* The calling thread has a state, even when it has ended its own, and there is no other. */
+static HAK_UNSEEN void only_mine(void) {
+    if (hak_guarded_mine == &nobody && waiting != NULL)
+        hak_guarded_mine = waiting;
+    hak_guarded *mine = hak_guarded_mine;
+    for (hak_guarded *state = hak_guarded_all, *next; state != NULL; state = next) {
+        next = state->next;
+        if (state != mine)
+            hak_os_unmap_between((uintptr_t)state, guarded_bytes());
+    }
+    waiting = NULL;
+    owners = 0;
+    atomic_store(&hak_guarded_all, NULL);
+    if (mine == &nobody)
+        return;
+    mine->owner = owners = 1;
+    mine->next = NULL;
+    mine->in_use = true;
+    atomic_store(&hak_guarded_all, mine);
+}
+
 void hak_quarantine_reset(void) {
     common_rng.next = 0;
     nobody.draws_left = 0;
     atomic_store(&hak_quarantine_held, 0);
-    for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
-        state_reset(state);
+    only_mine();
+    if (hak_guarded_mine != &nobody)
+        state_reset(hak_guarded_mine);
 }
 
 /* Takes the newest `count` places of a ring away and gives their objects home. */

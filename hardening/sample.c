@@ -110,7 +110,7 @@ static uintptr_t align(uintptr_t data, size_t size, unsigned align_log2) {
 
 /* Access to the object's pages. Guard markers are moved by one system call each way, and leave the map of the process alone; a
  * change of protection splits a mapping each time. */
-static bool data_open(hak_sample *sample, size_t bytes) {
+HAK_UNSEEN static bool data_open(hak_sample *sample, size_t bytes) {
     uintptr_t data = data_of(sample), place = place_of(sample);
     if (!hak_guard_has_markers())
         return hak_os_commit(data, bytes);
@@ -311,7 +311,8 @@ HAK_UNSEEN void hak_sample_reset(bool stay) {
             place_clear(&samples[i]);
         samples[i].word = 0;
     }
-    next_place = wishes = 0;
+    next_place = 0;
+    wishes = 0;
     atomic_store(&sites_sampled, 0);
     atomic_store(&early_sampled, 0);
 }
