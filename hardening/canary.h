@@ -1,10 +1,11 @@
 /* canary.h: eight bytes from the first byte after the requested size on, which only an overflow changes.
  *
- *   | requested bytes ........ | y 0 x x x x x x | zeros to the end of the slot |
+ *   | requested bytes ........ | y 0 x x x x x z | zeros to the end of the slot |
  *
  * Keyed per process and different at each address. Its first byte is 0x80 to 0xbf, so that one NUL, one 0xff or one letter too
- * many always shows; its second is zero, so that a string that runs on stops there and does not print the rest. The store is not aligned and
- * costs one instruction. Large objects have one where their last page has room; else the guard begins right there. */
+ * many always shows; its second is zero, so that a string that runs on stops there and does not print the rest; its last is
+ * 0x80 to 0xff, so that a letter or a NUL written right before the next slot always shows. The store is not aligned and costs
+ * one instruction. Large objects have one where their last page has room; else the guard begins right there. */
 #ifndef HAK_CANARY_H
 #define HAK_CANARY_H
 
@@ -15,8 +16,8 @@ typedef uint64_t hak_unaligned64 __attribute__((aligned(1), may_alias));
 /* The canary that belongs at `end`. */
 HAK_INLINE uint64_t hak_canary_at(const void *end) {
     uint64_t mixed = ((uintptr_t)end ^ hak_hardening.canary_mask) * hak_hardening.canary_multiplier;
-    mixed = __builtin_bswap64(mixed); /* the best mixed bits are the highest */
-    __asm__("" : "+r"(mixed));        /* the constants are short behind the swap, and long before it */
+    mixed = __builtin_bswap64(mixed | 0x80); /* the best mixed bits are the highest */
+    __asm__("" : "+r"(mixed));               /* the constants are short behind the swap, and long before it */
     return (mixed & ~(uint64_t)0xffc0) | 0x80;
 }
 

@@ -40,6 +40,7 @@ static void first_bytes(void **state) {
             uint64_t canary = hak_canary_at(bytes + at);
             assert_in_range(canary & 0xff, 0x80, 0xbf);
             assert_int_equal(canary >> 8 & 0xff, 0);
+            assert_in_range(canary >> 56, 0x80, 0xff);
         }
     }
 }
