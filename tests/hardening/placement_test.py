@@ -11,7 +11,8 @@ import sys
 import unittest
 
 PROGRAM = sys.argv[1]
-ENVIRONMENT = {"LD_PRELOAD": os.environ["HAKMEM_TEST_LIBRARY"], "HAKMEM_SAMPLE_RATE": "0"}
+ENVIRONMENT = {"LD_PRELOAD": os.environ["HAKMEM_TEST_LIBRARY"], "HAKMEM_SAMPLE_RATE": "0",
+               "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
 PROCESSES = 64
 # Of 64 numbers that are drawn evenly the spread is 62/64 of all in the mean, and below 7/10 of it with a chance of 1e-8.
 LOSS = 0.5

@@ -100,7 +100,9 @@ def judge(case, status, stdout, stderr, is_hakmem):
 
 
 def run_once(program, allocator, case, mode):
-    environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), **allocator.environment}
+    # LLVM_PROFILE_FILE: where tools/coverage counts.
+    environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", ""),
+                   **allocator.environment}
     try:
         done = subprocess.run([program, mode, case.name], env=environment, capture_output=True, text=True,
                               errors="replace", timeout=TIME_LIMIT, preexec_fn=no_core_file)

@@ -14,7 +14,7 @@ SAMPLED, UNSAMPLED = {"HAKMEM_SAMPLE_RATE": "1"}, {"HAKMEM_SAMPLE_RATE": "0"}
 def report(name, environment, program=PROGRAM):
     """The report's lines, by word; "" has the first one."""
     done = subprocess.run([program, "crime", name], capture_output=True, text=True, errors="replace",
-                          env={"LD_PRELOAD": os.path.abspath(LIBRARY), **environment})
+                          env={"LD_PRELOAD": os.path.abspath(LIBRARY), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", ""), **environment})
     lines = {}
     for line in done.stderr.splitlines():
         head, _, rest = line.removeprefix("hakmem:").strip().partition(": ")

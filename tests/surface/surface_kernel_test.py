@@ -15,7 +15,7 @@ PAGES = (4096, 16384, 65536)
 def run(*command, limit=None, ok=True, stdin="", **settings):
     """Under another kernel, the allocator preloaded."""
     settings = {name: str(value) for name, value in settings.items()}
-    env = dict(settings, PATH=os.environ["PATH"], LD_PRELOAD=f"{OTHER_KERNEL} {LIBRARY}")
+    env = dict(settings, PATH=os.environ["PATH"], LD_PRELOAD=f"{OTHER_KERNEL} {LIBRARY}", LLVM_PROFILE_FILE=os.environ.get("LLVM_PROFILE_FILE", ""))
     done = subprocess.run(
         command, env=env, input=stdin, capture_output=True, text=True, timeout=100,
         preexec_fn=limit and (lambda: resource.setrlimit(limit[0], (limit[1], limit[1]))),

@@ -9,7 +9,7 @@ import xml.etree.ElementTree
 
 PROGRAM = sys.argv.pop(1)
 LIBRARY = os.environ["HAKMEM_TEST_LIBRARY"]
-ENV = {"PATH": os.environ["PATH"], "LD_PRELOAD": LIBRARY}
+ENV = {"PATH": os.environ["PATH"], "LD_PRELOAD": LIBRARY, "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
 
 
 def run(*arguments, **settings):
