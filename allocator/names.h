@@ -255,7 +255,7 @@
 #define hak_wipe_reuse_slow       HAK_NAME(wipe_reuse_slow)
 #define hak_wipe_reuse_unverified HAK_NAME(wipe_reuse_unverified)
 #define hak_wipe_find             HAK_NAME(wipe_find)
-#define hak_wipe_init             HAK_NAME(wipe_init)
+#define hak_wipe_choose           HAK_NAME(wipe_choose)
 
 #endif
 

@@ -24,7 +24,7 @@ static const size_t SMALL_ADDRESS_SPACE = (size_t)16 << 30;
 bool hak_harden_init(void) {
     hak_relax_init();
     hak_hardening.tags_sparse = hak_os_address_limit() < SMALL_ADDRESS_SPACE;
-    hak_wipe_init();
+    (void)hak_wipe_choose(HAK_WIPE_WIDEST);
     hak_canary_init();
     if (hak_hardening.guard || hak_hardening.sample_period != 0) {
         hak_guard_init();

@@ -72,16 +72,24 @@ static void choose(hak_wipe_calls calls, void *(*reuse)(void *, size_t, hak_reco
     hak_hardening.end = hak_hardening.zero ? end : end_as_it_is;
 }
 
-void hak_wipe_init(void) {
+unsigned hak_wipe_choose(unsigned most) {
+    unsigned width = 16;
     choose((hak_wipe_calls){clear_16, is_clear_16, finish_16}, reuse_16, end_16);
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2"))
+    if (most >= 32 && __builtin_cpu_supports("avx2")) {
         choose((hak_wipe_calls){clear_32, is_clear_32, finish_32}, reuse_32, end_32);
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
+        width = 32;
+    }
+    if (most >= 64 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")) {
         choose((hak_wipe_calls){clear_64, is_clear_64, finish_64}, reuse_64, end_64);
+        width = 64;
+    }
+#else
+    (void)most;
 #endif
+    return width;
 }
 
 HAK_PEEKS const unsigned char *hak_wipe_find(const void *start, size_t size) {

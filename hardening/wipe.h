@@ -12,6 +12,8 @@
 #define HAK_TAIL
 #endif
 
+enum { HAK_WIPE_WIDEST = 64 };
+
 typedef struct hak_wipe_calls {
     void (*clear)(char *p, size_t size);
     bool (*is_clear)(const char *p, size_t size);
@@ -27,15 +29,16 @@ HAK_INLINE uint32_t hak_wipe_bits(const unsigned char *p) {
     return bits;
 }
 
-/* Chosen by hak_wipe_init; valid without it. Read-only after start. */
+/* Chosen by hak_wipe_choose; valid without it. Read-only after start. */
 extern HAK_HIDDEN hak_wipe_calls hak_wipe;
 
-/* Chooses hak_wipe, and the ends of the two fast paths:
+/* Chooses hak_wipe, for the widest vectors that the processor has but at most `most` bytes (16, 32 or 64), which it returns; and
+ * the ends of the two fast paths:
  *   hak_hardening.reuse  a freed slot: still zero as far as its last owner had it, canary, record `live`. Returns obj
  *   hak_hardening.end    a slot that was judged, whose record is `word`: record: freed, slack zero, zero, quarantine. Returns
  *                        the slot to hand out next, NULL: none is due
  * After hak_relax_init. */
-void hak_wipe_init(void);
+unsigned hak_wipe_choose(unsigned most);
 
 /* hak_hardening.reuse where nothing is verified. */
 void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint32_t live);

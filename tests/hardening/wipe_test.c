@@ -1,4 +1,5 @@
-/* wipe_test.c: zeroing and finding bytes, with the vectors that this processor has, against plain loops. */
+/* wipe_test.c: zeroing and finding bytes, with each width of vectors that this processor has, against plain loops; and the ends of
+ * malloc and free that are made for each. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,8 +8,14 @@
 #include <cmocka.h>
 
 #include "hardening/wipe.h"
+#include "include/hakmem.h"
 
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { MOST = 5000, EDGE = 64 };
 
@@ -21,7 +28,6 @@ static size_t next_size(size_t size) {
 
 static void clears_exactly(void **state) {
     (void)state;
-    hak_wipe_init();
     for (size_t shift = 0; shift < 64; shift += 16)
         for (size_t size = 16; size <= MOST; size = next_size(size)) {
             memset(bytes, 0xaa, sizeof bytes);
@@ -35,7 +41,6 @@ static void clears_exactly(void **state) {
 
 static void sees_every_byte(void **state) {
     (void)state;
-    hak_wipe_init();
     for (size_t shift = 0; shift < 64; shift += 16)
         for (size_t size = 16; size <= 2200; size = next_size(size)) {
             memset(bytes, 0, sizeof bytes);
@@ -52,7 +57,6 @@ static void sees_every_byte(void **state) {
 
 static void finish_checks_the_slack(void **state) {
     (void)state;
-    hak_wipe_init();
     for (size_t room = 16; room <= 640; room += 16)
         for (size_t used = 8; used <= room; used++) {
             char *slot = (char *)bytes + EDGE;
@@ -82,13 +86,111 @@ static void finds_the_first(void **state) {
         }
 }
 
-int main(void) {
+enum { KEPT = 64 };
+
+/* Objects of all sizes, shrunk in place now and then, are handed out as zeros after others had them. */
+static void objects_are_zero(void **state) {
+    (void)state;
+    static unsigned char *kept[KEPT];
+    for (size_t step = 0; step < 20000; step++) {
+        unsigned char **place = &kept[step * 7 % KEPT];
+        hak_free(*place);
+        size_t size = step * 37 % 1500;
+        *place = step % 5 == 0 ? hak_memalign(256, size) : hak_malloc(size);
+        for (size_t i = 0; i < size; i++)
+            assert_int_equal((*place)[i], 0);
+        memset(*place, 0xaa, size);
+        if (step % 3 == 0 && size > 1)
+            *place = hak_realloc(*place, size - size / 3);
+    }
+    for (size_t i = 0; i < KEPT; i++) {
+        hak_free(kept[i]);
+        kept[i] = NULL;
+    }
+}
+
+/* True when a process in which crime(size, at) happens ends by abort. */
+static bool dies(void (*crime)(size_t size, size_t at), size_t size, size_t at) {
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        signal(SIGABRT, SIG_DFL);
+        close(STDERR_FILENO);
+        crime(size, at);
+        _exit(0);
+    }
+    return waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+/* Without quarantine and random choice the slot that was freed last is handed out next. */
+static void write_freed(size_t size, size_t at) {
+    char *obj = hak_malloc(size);
+    hak_free(obj);
+    obj[at] = 1;
+    hak_free(hak_malloc(size));
+}
+
+static void write_slack(size_t size, size_t at) {
+    char *obj = hak_malloc(size);
+    obj[at] = 1;
+    hak_free(obj);
+}
+
+static void freed_bytes_count(void **state) {
+    (void)state;
+    static const size_t sizes[] = {1, 8, 24, 40, 56, 100, 248, 500, 1000, 3000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (size_t at = 0; at < sizes[i]; at += sizes[i] / 3 + 1)
+            assert_true(dies(write_freed, sizes[i], at));
+}
+
+/* `size` bytes, a canary of 8, and what is left of the slot. */
+static void slack_counts(void **state) {
+    (void)state;
+    static const struct {
+        size_t size, slot;
+    } slack[] = {{1, 16}, {7, 16}, {9, 32}, {40, 48}, {41, 64}, {57, 80}, {258, 288}, {500, 512}, {517, 576}};
+    for (size_t i = 0; i < sizeof slack / sizeof slack[0]; i++)
+        for (size_t at = slack[i].size + 8; at < slack[i].slot; at += 3)
+            assert_true(dies(write_slack, slack[i].size, at));
+    assert_false(dies(write_slack, 100, 50));
+}
+
+/* Before each group of tests. */
+static int narrow(void **state) {
+    (void)state;
+    return hak_wipe_choose(16) != 16;
+}
+static int middle(void **state) {
+    (void)state;
+    return hak_wipe_choose(32) < 16;
+}
+static int widest(void **state) {
+    (void)state;
+    return hak_wipe_choose(HAK_WIPE_WIDEST) < 16;
+}
+
+/* What is chosen stands on a page that is sealed after start, and quarantine, random choice and sampling would find crimes later: the
+ * program starts itself again, relaxed. A processor without the wider vectors tests the narrower ones twice. */
+int main(int argc, char **argv) {
+    (void)argc;
+    if (getenv("HAKMEM_HARDENING") == NULL && setenv("HAKMEM_SAMPLE_RATE", "0", 1) == 0 &&
+        setenv("HAKMEM_HARDENING", "seal:off,quarantine:off,random:off,sweep:off", 1) == 0)
+        execv("/proc/self/exe", argv);
     const struct CMUnitTest tests[] = {
         {"clearing writes zero to every byte asked for and to no other", clears_exactly, NULL, NULL, NULL},
         {"a single byte anywhere is seen, one outside is not", sees_every_byte, NULL, NULL, NULL},
         {"the end of a slot is checked before the rest is cleared", finish_checks_the_slack, NULL, NULL,
          NULL},
         {"the first byte that is not zero is found", finds_the_first, NULL, NULL, NULL},
+        {"objects are zero when they are handed out again", objects_are_zero, NULL, NULL, NULL},
+        {"a byte that is written after free is found when the slot is handed out", freed_bytes_count, NULL,
+         NULL, NULL},
+        {"a byte written behind the canary is found by free", slack_counts, NULL, NULL, NULL},
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("16 bytes", tests, narrow, NULL);
+    failed += cmocka_run_group_tests_name("32 bytes", tests, middle, NULL);
+    return failed + cmocka_run_group_tests_name("64 bytes", tests, widest, NULL);
 }

@@ -1,5 +1,7 @@
 #!/usr/bin/env -S python3 -B
 """misuse_report_test.py PROGRAM LIBRARY: what a report of the hardened variant says is right for the object that it is about."""
+import glob
+import json
 import os
 import shutil
 import subprocess
@@ -11,12 +13,16 @@ PROGRAM, LIBRARY = sys.argv[1:3]
 SAMPLED, UNSAMPLED = {"HAKMEM_SAMPLE_RATE": "1"}, {"HAKMEM_SAMPLE_RATE": "0"}
 
 
-def report(name, environment, program=PROGRAM):
-    """The report's lines, by word; "" has the first one."""
+def stderr_of(name, environment, program=PROGRAM):
     done = subprocess.run([program, "crime", name], capture_output=True, text=True, errors="replace",
                           env={"LD_PRELOAD": os.path.abspath(LIBRARY), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", ""), **environment})
+    return done.stderr
+
+
+def report(name, environment, program=PROGRAM):
+    """The report's lines, by word; "" has the first one."""
     lines = {}
-    for line in done.stderr.splitlines():
+    for line in stderr_of(name, environment, program).splitlines():
         head, _, rest = line.removeprefix("hakmem:").strip().partition(": ")
         lines.setdefault(head if line.startswith("hakmem:   ") else "", []).append(rest)
     return lines
@@ -49,6 +55,36 @@ class Report(unittest.TestCase):
             program = shutil.copy(PROGRAM, os.path.join(deep, "misuse"))
             lines = report("double_free_small", SAMPLED, program)
             self.assertTrue(any(line.endswith(program) for line in lines["map"]), lines["map"])
+
+    def test_json_says_the_same(self):
+        for name, environment in (("double_free_small", SAMPLED), ("overflow_by_one_of_24", UNSAMPLED), ("free_of_stack", UNSAMPLED)):
+            with self.subTest(name=name):
+                *text, last = stderr_of(name, {**environment, "HAKMEM_REPORT_JSON": "1"}).splitlines()
+                said = json.loads(last)
+                self.assertEqual(said["hakmem"], "crime")
+                self.assertTrue(text[0].startswith(f"hakmem: {said['crime']}: {said['call']}({said['address']:#x}): {said['what']}"), text[0])
+                process = next(line for line in text if line.startswith("hakmem:   thread: "))
+                self.assertEqual(process, f"hakmem:   thread: {said['thread']} of process {said['process']}")
+
+    def test_the_report_also_goes_to_a_file_of_the_process(self):
+        with tempfile.TemporaryDirectory() as folder:
+            said = stderr_of("double_free_small", {**UNSAMPLED, "HAKMEM_REPORT_PATH": os.path.join(folder, "report")})
+            [path] = glob.glob(os.path.join(folder, "report.*"))
+            process = next(line for line in said.splitlines() if line.startswith("hakmem:   thread: ")).split()[-1]
+            self.assertEqual(os.path.basename(path), "report." + process)
+            with open(path, encoding="utf-8") as file:
+                self.assertEqual(file.read(), said)
+            self.assertEqual(os.stat(path).st_mode & 0o077, 0)
+
+    def test_a_file_that_cannot_be_made_costs_nothing(self):
+        said = stderr_of("double_free_small", {**UNSAMPLED, "HAKMEM_REPORT_PATH": "/proc/no/such/folder"})
+        self.assertTrue(said.startswith("hakmem: double free: "), said)
+
+    def test_a_path_that_is_too_long_is_told(self):
+        first, second = stderr_of("double_free_small", {**UNSAMPLED, "HAKMEM_REPORT_PATH": "/" + "d" * 300}).splitlines()[:2]
+        self.assertIn("HAKMEM_REPORT_PATH", first)
+        self.assertIn("239", first)
+        self.assertTrue(second.startswith("hakmem: double free: "), second)
 
 
 if __name__ == "__main__":
