@@ -1,0 +1,94 @@
+/* fork_test.c: a fork waits for whoever is inside the allocator, and the child finds no lock taken. */
+#include "tests/unit/unit.h"
+
+#include "allocator/cache.h"
+#include "allocator/large.h"
+#include "allocator/policy.h"
+#include "allocator/superslab.h"
+#include "include/hakmem.h"
+
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { HELD_US = 20000, CHILD_SECONDS = 20 };
+
+static _Atomic bool held, given;
+
+/* Holds a lock for a while. */
+static void *hold(void *context) {
+    hak_lock *lock = context;
+    hak_lock_take(lock);
+    atomic_store(&held, true);
+    usleep(HELD_US);
+    atomic_store(&given, true);
+    hak_lock_give(lock);
+    return NULL;
+}
+
+/* In the child: whether the lock had been given, and is free; and everything can be had. */
+static int look(hak_lock *lock) {
+    alarm(CHILD_SECONDS); /* a deadlock ends, and is told */
+    if (!atomic_load(&given))
+        return 1;
+    if (atomic_load(&lock->word) != 0)
+        return 2;
+    hak_free(hak_malloc(100));
+    hak_free(hak_malloc(HAK_MIB));
+    return 0;
+}
+
+static void waits_for(hak_lock *lock) {
+    pthread_t holder;
+    int status = 0;
+    atomic_store(&held, false);
+    atomic_store(&given, false);
+    assert_int_equal(pthread_create(&holder, NULL, hold, lock), 0);
+    while (!atomic_load(&held))
+        usleep(100);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(look(lock));
+    assert_true(child > 0);
+    assert_true(atomic_load(&given));
+    pthread_join(holder, NULL);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    hak_free(hak_malloc(HAK_MIB)); /* the parent goes on, too */
+}
+
+static void caches(void **state) {
+    (void)state;
+    waits_for(&hak_cache_lock);
+}
+static void large(void **state) {
+    (void)state;
+    waits_for(&hak_large_lock);
+}
+static void superslabs(void **state) {
+    (void)state;
+    waits_for(&hak_superslab_lock);
+}
+static void regions(void **state) {
+    (void)state;
+    waits_for(&hak_region_lock);
+}
+static void policy(void **state) {
+    (void)state;
+    if (hak_policy_lock() == NULL) /* the speed variant has none */
+        skip();
+    waits_for(hak_policy_lock());
+}
+
+int main(void) {
+    hak_free(hak_malloc(1)); /* the handlers of fork are in place */
+    const struct CMUnitTest tests[] = {
+        SENTENCE("fork waits for who holds the lock of the caches", caches),
+        SENTENCE("fork waits for who holds the lock of large objects", large),
+        SENTENCE("fork waits for who holds the lock of superslabs", superslabs),
+        SENTENCE("fork waits for who holds the lock of regions", regions),
+        SENTENCE("fork waits for who holds the policy's lock", policy),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
