@@ -128,13 +128,15 @@ static hak_fault describe(const siginfo_t *info, const void *context) {
  * is tried again. */
 static void on_fault(int number, siginfo_t *info, void *context) {
     int saved = errno;
-    hak_fault fault = describe(info, context);
-    fault_handler(&fault);
     const struct sigaction *was = &before[number == SIGBUS];
+    hak_fault fault = describe(info, context);
+    fault.passed_on =
+        (was->sa_flags & SA_SIGINFO) != 0 || (was->sa_handler != SIG_DFL && was->sa_handler != SIG_IGN);
+    fault_handler(&fault);
     errno = saved;
     if (was->sa_flags & SA_SIGINFO)
         was->sa_sigaction(number, info, context);
-    else if (was->sa_handler != SIG_DFL && was->sa_handler != SIG_IGN)
+    else if (fault.passed_on)
         was->sa_handler(number);
     else {
         (void)sigaction(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);

@@ -31,6 +31,7 @@ typedef struct hak_fault {
     uintptr_t at;    /* the instruction; 0: not known on this machine */
     uintptr_t frame; /* the frame pointer */
     int is_write;    /* -1: not known */
+    bool passed_on;  /* the program had a handler of its own before, which is called next */
 } hak_fault;
 
 /* Has `handler` called for each such fault, and afterwards the action that was there before. Once. */

@@ -9,7 +9,7 @@
 #include "hardening/seal.h"
 
 static void on_fault(const hak_fault *fault) {
-    hak_judge_fault(fault->addr, fault->at, fault->frame, fault->is_write);
+    hak_judge_fault(fault);
 }
 
 enum {

@@ -350,7 +350,8 @@ size_t hak_judge_usable(const void *obj, unsigned tag, size_t capacity) {
     return sample != NULL && hak_record_state(sample->word) == HAK_SLOT_LIVE ? sample->size : 0;
 }
 
-void hak_judge_fault(uintptr_t addr, uintptr_t at, uintptr_t frame, int is_write) {
+void hak_judge_fault(const hak_fault *fault) {
+    uintptr_t addr = fault->addr;
     hak_located found;
     if (addr == 0 || !hak_locate(addr, &found))
         return;
@@ -363,9 +364,10 @@ void hak_judge_fault(uintptr_t addr, uintptr_t at, uintptr_t frame, int is_write
     hak_crime_report(&(hak_crime){
         .name = freed ? HAK_CRIME_USE : HAK_CRIME_BOUNDS,
         .check = found.where == HAK_WHERE_SAMPLED && found.size != 0 ? HAK_CHECK_SAMPLE : HAK_CHECK_GUARD,
-        .call = calls[is_write + 1],
+        .call = calls[fault->is_write + 1],
         .addr = addr,
         .what = what,
-        .caller = at,
-        .frame = frame});
+        .caller = fault->at,
+        .frame = fault->frame,
+        .passed_on = fault->passed_on});
 }

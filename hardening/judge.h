@@ -3,6 +3,7 @@
 #ifndef HAK_JUDGE_H
 #define HAK_JUDGE_H
 
+#include "allocator/os_process.h"
 #include "hardening/ledger.h"
 
 /* The whole of hak_policy_on_free for what its quick checks leave: reports the crime; when its mode lets the process go
@@ -30,6 +31,6 @@ bool hak_judge_large_free(void *obj, size_t capacity);
 const unsigned char *hak_judge_large_overflow(const void *obj, size_t size);
 
 /* A fault of the processor: reports it when the address is ours. */
-void hak_judge_fault(uintptr_t addr, uintptr_t at, uintptr_t frame, int is_write);
+void hak_judge_fault(const hak_fault *fault);
 
 #endif

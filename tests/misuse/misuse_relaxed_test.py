@@ -20,9 +20,9 @@ JUDGED = [case for case in CASES if case.sure == misuse.SURE and case.needs not 
 
 def run(case, mode, hardening="", limit=None):
     """(status, what it wrote to stderr without the line that tells of the relaxing)"""
-    environment = {"LD_PRELOAD": os.path.abspath(LIBRARY), "HAKMEM_SAMPLE_RATE": "0", "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
-    if hardening:
-        environment["HAKMEM_HARDENING"] = hardening
+    environment = {"LD_PRELOAD": os.path.abspath(LIBRARY), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
+    if hardening:  # and no crime is found by chance
+        environment.update(HAKMEM_HARDENING=hardening, HAKMEM_SAMPLE_RATE="0")
     command = [PROGRAM, mode, case.name]
     if limit:
         command = ["/bin/sh", "-c", f'ulimit -v {limit}; exec "$@"', "sh", *command]

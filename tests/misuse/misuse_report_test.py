@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,33 @@ class Report(unittest.TestCase):
         self.assertIn("HAKMEM_REPORT_PATH", first)
         self.assertIn("239", first)
         self.assertTrue(second.startswith("hakmem: double free: "), second)
+
+    def test_a_fault_is_passed_on(self):
+        """To the handler that was there before ours, in both of its forms; a signal that was sent has its usual end and is no crime."""
+        source = """
+            #include <signal.h>
+            #include <stdlib.h>
+            #include <unistd.h>
+            static void old(int number) { write(2, "old handler\\n", 12); _exit(number); }
+            static void new(int number, siginfo_t *info, void *context) { (void)context; if (info->si_addr) write(2, "new handler\\n", 12); _exit(number); }
+            static void first(void) {
+                struct sigaction action = {.sa_flags = FLAGS};
+                if (FLAGS) action.sa_sigaction = new; else action.sa_handler = old;
+                sigaction(SIGSEGV, &action, 0);
+            }
+            __attribute__((section(".preinit_array"), used)) static void (*const at_first)(void) = first;
+            int main(void) { volatile char *object = malloc(1 << 20); object[-1] = 1; }"""
+        with tempfile.TemporaryDirectory() as folder:
+            for flags, name in (("SA_SIGINFO", "new"), ("0", "old")):
+                program = os.path.join(folder, name)
+                subprocess.run(["gcc", "-w", f"-DFLAGS={flags}", "-o", program, "-xc", "-"], input=source, text=True, check=True)
+                said = stderr_of("", UNSAMPLED, program)
+                self.assertTrue(said.startswith("hakmem: out-of-bounds access: "), said)
+                self.assertEqual(said.splitlines()[-1], name + " handler")
+        for number in (signal.SIGSEGV, signal.SIGBUS):
+            done = subprocess.run(["/bin/sh", "-c", f"kill -{int(number)} $$"], capture_output=True, text=True,
+                                  env={"LD_PRELOAD": os.path.abspath(LIBRARY), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")})
+            self.assertEqual((done.returncode, done.stderr), (-number, ""))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
  *
  *   OTHER_KERNEL_PAGE=65536    pages are that large: addresses must be multiples of it, lengths are rounded up to it
  *   OTHER_KERNEL_NO_PROC=1     there is no /proc
+ *   OTHER_KERNEL_NO_RANDOM=1   a sandbox forbids getrandom
  *   OTHER_KERNEL_SECURE=1      the program runs with raised privileges (AT_SECURE)
  *
  * Exact where the allocator could tell: what a kernel with 64 KiB pages refuses is refused, and what it would touch beyond the
@@ -36,6 +37,13 @@ static const char *setting(const char *name) {
         if (strncmp(*entry, name, length) == 0 && (*entry)[length] == '=')
             return *entry + length + 1;
     return NULL;
+}
+
+ssize_t getrandom(void *out, size_t size, unsigned flags) {
+    if (setting("OTHER_KERNEL_NO_RANDOM") == NULL)
+        return syscall(SYS_getrandom, out, size, flags);
+    errno = EPERM;
+    return -1;
 }
 
 static size_t page(void) {

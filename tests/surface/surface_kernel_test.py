@@ -85,6 +85,17 @@ class NoProc(unittest.TestCase):
         self.assertNotIn("map:", done.stderr)
 
 
+class NoRandom(unittest.TestCase):
+    def test_the_whole_surface(self):
+        self.assertEqual(run(SURFACE, OTHER_KERNEL_NO_RANDOM=1).stdout.splitlines()[-1], VARIANT)
+
+    @unittest.skipIf(VARIANT == "speed", "only the hardened variant promises that addresses differ")
+    def test_addresses_still_differ(self):
+        script = "print \\my $x"  # its address
+        seen = {run("perl", "-e", script, OTHER_KERNEL_NO_RANDOM=1).stdout for _ in range(5)}
+        self.assertEqual(len(seen), 5)
+
+
 class Privileged(unittest.TestCase):
     SETTINGS = {
         "HAKMEM_PROFILE": "nonsense", "HAKMEM_SS_OS_STATS": 1, "HAKMEM_SS_PREWARM": 4, "HAKMEM_SS_MEM_LEAN": "nonsense",
