@@ -11,12 +11,13 @@ import tempfile
 import unittest
 
 PROGRAM, LIBRARY = sys.argv[1:3]
+ENVIRONMENT = {"LD_PRELOAD": os.path.abspath(LIBRARY), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
 SAMPLED, UNSAMPLED = {"HAKMEM_SAMPLE_RATE": "1"}, {"HAKMEM_SAMPLE_RATE": "0"}
 
 
 def stderr_of(name, environment, program=PROGRAM):
     done = subprocess.run([program, "crime", name], capture_output=True, text=True, errors="replace",
-                          env={"LD_PRELOAD": os.path.abspath(LIBRARY), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", ""), **environment})
+                          env={**ENVIRONMENT, **environment})
     return done.stderr
 
 
@@ -110,8 +111,7 @@ class Report(unittest.TestCase):
                 self.assertTrue(said.startswith("hakmem: out-of-bounds access: "), said)
                 self.assertEqual(said.splitlines()[-1], name + " handler")
         for number in (signal.SIGSEGV, signal.SIGBUS):
-            done = subprocess.run(["/bin/sh", "-c", f"kill -{int(number)} $$"], capture_output=True, text=True,
-                                  env={"LD_PRELOAD": os.path.abspath(LIBRARY), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")})
+            done = subprocess.run(["/bin/sh", "-c", f"kill -{int(number)} $$"], capture_output=True, text=True, env=ENVIRONMENT)
             self.assertEqual((done.returncode, done.stderr), (-number, ""))
 
 

@@ -38,9 +38,13 @@ static int look(hak_lock *lock) {
     return 0;
 }
 
-static void waits_for(hak_lock *lock) {
+/* *state is the lock; NULL: the variant has none. */
+static void waits(void **state) {
+    hak_lock *lock = *state;
     pthread_t holder;
     int status = 0;
+    if (lock == NULL)
+        skip();
     atomic_store(&held, false);
     atomic_store(&given, false);
     assert_int_equal(pthread_create(&holder, NULL, hold, lock), 0);
@@ -58,37 +62,14 @@ static void waits_for(hak_lock *lock) {
     hak_free(hak_malloc(HAK_MIB)); /* the parent goes on, too */
 }
 
-static void caches(void **state) {
-    (void)state;
-    waits_for(&hak_cache_lock);
-}
-static void large(void **state) {
-    (void)state;
-    waits_for(&hak_large_lock);
-}
-static void superslabs(void **state) {
-    (void)state;
-    waits_for(&hak_superslab_lock);
-}
-static void regions(void **state) {
-    (void)state;
-    waits_for(&hak_region_lock);
-}
-static void policy(void **state) {
-    (void)state;
-    if (hak_policy_lock() == NULL) /* the speed variant has none */
-        skip();
-    waits_for(hak_policy_lock());
-}
-
 int main(void) {
     hak_free(hak_malloc(1)); /* the handlers of fork are in place */
     const struct CMUnitTest tests[] = {
-        SENTENCE("fork waits for who holds the lock of the caches", caches),
-        SENTENCE("fork waits for who holds the lock of large objects", large),
-        SENTENCE("fork waits for who holds the lock of superslabs", superslabs),
-        SENTENCE("fork waits for who holds the lock of regions", regions),
-        SENTENCE("fork waits for who holds the policy's lock", policy),
+        {"fork waits for who holds the lock of the caches", waits, unit_fresh, NULL, &hak_cache_lock},
+        {"fork waits for who holds the lock of large objects", waits, unit_fresh, NULL, &hak_large_lock},
+        {"fork waits for who holds the lock of superslabs", waits, unit_fresh, NULL, &hak_superslab_lock},
+        {"fork waits for who holds the lock of regions", waits, unit_fresh, NULL, &hak_region_lock},
+        {"fork waits for who holds the policy's lock", waits, unit_fresh, NULL, hak_policy_lock()},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
