@@ -41,6 +41,8 @@ static const row rows[] = {
     {{DECOMMIT "OFF"}, true, OFF, 10, 0, NULL},
     {{DECOMMIT "FREE"}, true, LAZY, 10, 0, NULL},
     {{DECOMMIT "DONTNEED", TARGET "5"}, true, NOW, 5, 0, NULL},
+    {{SAFE, DECOMMIT "FREE"}, true, LAZY, 10, WARM, NULL}, /* it opens the gate */
+    {{SAFE, DECOMMIT "OFF"}, false, OFF, 10, WARM, NULL},
     {{DECOMMIT "DONTNEED", TARGET "0"}, true, NOW, 0, 0, NULL},
     {{TARGET "1048576"}, true, OFF, 1048576, 0, NULL},
     {{DECOMMIT "DONTNEED", LEAN "0"},
