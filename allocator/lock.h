@@ -1,11 +1,20 @@
 /* lock.h: a mutex in four bytes, over a futex. Layer 0.
  *
  * Not recursive. Async-signal-unsafe. fork.c takes every lock in rank order before a fork; a new lock
- * joins there in the same change. Uncontended cost: one compare-and-swap and one exchange. */
+ * joins there in the same change. Uncontended cost: one compare-and-swap and one exchange; plain loads and stores while the process has
+ * one thread, because an atomic exchange waits for every store before it, and those of the program may miss all caches. */
 #ifndef HAK_LOCK_H
 #define HAK_LOCK_H
 
 #include "allocator/base.h"
+
+#if defined(__has_include) && __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+#pragma weak __libc_single_threaded
+#define HAK_ALONE() (&__libc_single_threaded != NULL && __libc_single_threaded != 0)
+#else
+#define HAK_ALONE() false
+#endif
 
 /* In the order in which a thread may take them; two of one rank only by fork.c. */
 typedef enum hak_rank {
@@ -44,6 +53,10 @@ HAK_INLINE void hak_lock_take(hak_lock *lock) {
     if (HAK_DEBUG_BUILD)
         hak_lock_rank_push(lock);
     uint32_t expected = 0;
+    if (HAK_ALONE() && HAK_LIKELY(atomic_load_explicit(&lock->word, memory_order_relaxed) == 0)) {
+        atomic_store_explicit(&lock->word, 1, memory_order_relaxed);
+        return;
+    }
     /* acquire: pairs with the release in hak_lock_give. */
     if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
                                                  memory_order_relaxed))
@@ -53,8 +66,21 @@ HAK_INLINE void hak_lock_take(hak_lock *lock) {
 HAK_INLINE void hak_lock_give(hak_lock *lock) {
     if (HAK_DEBUG_BUILD)
         hak_lock_rank_pop(lock);
+    if (HAK_ALONE()) {
+        atomic_store_explicit(&lock->word, 0, memory_order_relaxed); /* nobody waits */
+        return;
+    }
     if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
         hak_unlock_slow(lock);
+}
+
+/* Counters that are changed under a lock only, and read by anybody: whole words, but nothing has to be exchanged. */
+HAK_INLINE void hak_counter_add(_Atomic size_t *counter, size_t n) {
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+HAK_INLINE void hak_counter_sub(_Atomic size_t *counter, size_t n) {
+    hak_counter_add(counter, (size_t)0 - n);
 }
 
 /* In a forked child only: whoever held it is gone. */

@@ -17,13 +17,6 @@ static hak_link of_class[HAK_TAGS];
 
 static const uint32_t ALL_FREE = 0xffffffffu;
 
-static void add(_Atomic size_t *counter, size_t n) {
-    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-static void sub(_Atomic size_t *counter, size_t n) {
-    atomic_fetch_sub_explicit(counter, n, memory_order_relaxed);
-}
-
 void hak_superslab_init(void) {
     hak_region_define(HAK_REGION_SLABS, HAK_SUPERSLAB_SHIFT, sizeof(hak_superslab));
     for (int i = 0; i < HAK_SUPERSLAB_ORDERS; i++)
@@ -106,22 +99,22 @@ static void occupy(hak_slab *slab) {
     hak_superslab *superslab = superslab_of(slab);
     uint32_t mask = mask_of(slab), was_dirty = superslab->dirty_mask & mask;
     if (superslab->used_mask == 0)
-        add(&hak_superslabs_live, 1);
+        hak_counter_add(&hak_superslabs_live, 1);
     superslab->free_mask &= ~mask;
     superslab->used_mask |= mask;
     superslab->dirty_mask |= mask;
-    sub(&hak_superslab_free_dirty, (size_t)__builtin_popcount(was_dirty) * HAK_GRANULE);
-    add(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
+    hak_counter_sub(&hak_superslab_free_dirty, (size_t)__builtin_popcount(was_dirty) * HAK_GRANULE);
+    hak_counter_add(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
     relist(superslab);
 }
 
 static void vacate(hak_slab *slab) {
     hak_superslab *superslab = superslab_of(slab);
     superslab->used_mask &= ~mask_of(slab);
-    add(&hak_superslab_free_dirty, (size_t)slab->granules * HAK_GRANULE);
-    sub(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
+    hak_counter_add(&hak_superslab_free_dirty, (size_t)slab->granules * HAK_GRANULE);
+    hak_counter_sub(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
     if (superslab->used_mask == 0)
-        sub(&hak_superslabs_live, 1);
+        hak_counter_sub(&hak_superslabs_live, 1);
     if (HAK_POLICY_CLASS_BOUND) /* the run stays with its class: not for the order lists */
         hak_list_push(&of_class[slab->cls], &slab->link);
     else {
@@ -192,7 +185,7 @@ bool hak_superslab_prewarm(unsigned count) {
         if (superslab == NULL)
             break;
         superslab->dirty_mask = ALL_FREE;
-        add(&hak_superslab_free_dirty, HAK_SUPERSLAB);
+        hak_counter_add(&hak_superslab_free_dirty, HAK_SUPERSLAB);
         if (superslab->start != end) {
             if (start != end)
                 hak_os_populate(start, end - start);
@@ -220,7 +213,7 @@ static size_t purge_one(hak_superslab *superslab) {
         if (!hak_release_range(superslab->start + (size_t)first * HAK_GRANULE, bytes))
             continue;
         superslab->dirty_mask &= ~run;
-        sub(&hak_superslab_free_dirty, bytes);
+        hak_counter_sub(&hak_superslab_free_dirty, bytes);
         purged += bytes;
     }
     return purged;
@@ -239,7 +232,7 @@ static size_t purge_of_class(unsigned cls, size_t keep) {
         if ((superslab->dirty_mask & mask) == 0 || !hak_release_range(slab->start, bytes))
             continue;
         superslab->dirty_mask &= ~mask;
-        sub(&hak_superslab_free_dirty, bytes);
+        hak_counter_sub(&hak_superslab_free_dirty, bytes);
         purged += bytes;
     }
     return purged;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <unistd.h>
 
 enum { THREADS = 4, ROUNDS = 50000 };
 
@@ -36,6 +37,17 @@ static void exclusion(void **state) {
         assert_null(wrong);
     }
     assert_int_equal(guarded, (uint64_t)THREADS * ROUNDS);
+    assert_false(HAK_ALONE());
+    assert_int_equal(atomic_load(&lock.word), 0);
+}
+
+/* The first test: later ones start threads. */
+static void alone(void **state) {
+    (void)state;
+    assert_true(HAK_ALONE());
+    hak_lock_take(&lock);
+    assert_int_equal(atomic_load(&lock.word), 1);
+    hak_lock_give(&lock);
     assert_int_equal(atomic_load(&lock.word), 0);
 }
 
@@ -83,7 +95,9 @@ static void ranks(void **state) {
 }
 
 int main(void) {
+    alarm(30); /* who waits for a lock that nobody gives back, waits for ever */
     const struct CMUnitTest tests[] = {
+        SENTENCE("with one thread a lock is taken and given back without an exchange", alone),
         SENTENCE("only one thread at a time has the lock, and errno is kept", exclusion),
         SENTENCE("debug builds end where locks are taken out of rank order", ranks),
     };
