@@ -21,11 +21,15 @@ static HAK_COLD void *no_memory(void) {
 static void *make_large(size_t size, size_t align, hak_origin origin, bool *zeroed) {
     size_t capacity;
     size_t need = hak_max(1, hak_policy_request(size)); /* 0 bytes at a huge alignment are an object, too */
-    void *obj = size <= PTRDIFF_MAX ? hak_large_take(need, align, zeroed, &capacity) : NULL;
+    void *obj = hak_policy_large_again(need, align, &capacity);
+    if (obj == NULL && size <= PTRDIFF_MAX)
+        obj = hak_large_take(need, align, zeroed, &capacity);
     if (obj == NULL)
         return no_memory();
-    hak_policy_on_large_alloc(obj, size, capacity, origin);
-    return obj;
+    if (HAK_LIKELY(hak_policy_on_large_alloc(obj, size, capacity, origin)))
+        return obj;
+    (void)hak_large_give(obj);
+    return no_memory();
 }
 
 static void *make_of_class(unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {

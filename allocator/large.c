@@ -23,13 +23,6 @@ enum {
 static unsigned moves, frees;
 static uint64_t now; /* milliseconds, as of the last look at the clock */
 
-static void add(_Atomic size_t *counter, size_t n) {
-    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-static void sub(_Atomic size_t *counter, size_t n) {
-    atomic_fetch_sub_explicit(counter, n, memory_order_relaxed);
-}
-
 void hak_large_init(void) {
     hak_region_define(HAK_REGION_LARGE, HAK_GRANULE_SHIFT, sizeof(hak_span));
     hak_span_index_init();
@@ -62,7 +55,7 @@ static void list_free(hak_span *span, uint32_t granules, uint32_t dirty, bool ze
     hak_span_index_add(span);
     if (dirty != 0) {
         hak_list_push_back(&by_age, &span->age);
-        add(&hak_release_large_dirty, bytes(dirty));
+        hak_counter_add(&hak_release_large_dirty, bytes(dirty));
     }
 }
 
@@ -71,7 +64,7 @@ static void unlist_free(hak_span *span) {
     hak_span_index_remove(span);
     if (span->dirty != 0) {
         hak_list_remove(&span->age);
-        sub(&hak_release_large_dirty, bytes(span->dirty));
+        hak_counter_sub(&hak_release_large_dirty, bytes(span->dirty));
     }
     describe(span, span->granules, HAK_SPAN_NONE);
 }
@@ -170,9 +163,9 @@ void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity) 
         span->capacity = hak_align_up(size, hak_os_page);
         uintptr_t start = start_of(hak_span_region(span), span);
         hak_tag_set(start, HAK_GRANULE, HAK_TAG_LARGE);
-        add(&hak_release_large_live, span->capacity);
-        add(&hak_large_count, 1);
-        add(&hak_large_operations, 1);
+        hak_counter_add(&hak_release_large_live, span->capacity);
+        hak_counter_add(&hak_large_count, 1);
+        hak_counter_add(&hak_large_operations, 1);
         *capacity = span->capacity;
         if (zeroed != NULL)
             *zeroed = span->zeroed;
@@ -196,11 +189,22 @@ size_t hak_large_capacity(const void *obj) {
     return span == NULL ? 0 : span->capacity;
 }
 
+void hak_large_again(void *obj, size_t size, size_t *capacity) {
+    hak_lock_take(&hak_large_lock);
+    hak_span *span = live_span(obj);
+    HAK_CHECK(span != NULL && size <= bytes(span->granules), "span of a kept object");
+    *capacity = hak_align_up(size, hak_os_page);
+    hak_counter_add(&hak_release_large_live, *capacity - span->capacity);
+    hak_counter_add(&hak_large_operations, 2);
+    span->capacity = *capacity;
+    hak_lock_give(&hak_large_lock);
+}
+
 /* Gives one free span's pages back; false when the OS refuses. It is no longer in the list by age then. */
 static bool purge_span(hak_span *span) {
     uintptr_t start = start_of(hak_span_region(span), span);
     hak_list_remove(&span->age);
-    sub(&hak_release_large_dirty, bytes(span->dirty));
+    hak_counter_sub(&hak_release_large_dirty, bytes(span->dirty));
     span->dirty = 0;
     if (!hak_release_range(start, bytes(span->granules)))
         return false;
@@ -272,9 +276,9 @@ bool hak_large_give(void *obj) {
     hak_span *span = live_span(obj);
     if (span != NULL) {
         hak_tag_set((uintptr_t)obj, HAK_GRANULE, HAK_TAG_NONE);
-        sub(&hak_release_large_live, span->capacity);
-        sub(&hak_large_count, 1);
-        add(&hak_large_operations, 1);
+        hak_counter_sub(&hak_release_large_live, span->capacity);
+        hak_counter_sub(&hak_large_count, 1);
+        hak_counter_add(&hak_large_operations, 1);
         free_locked(hak_span_region(span), span);
     }
     hak_lock_give(&hak_large_lock);
@@ -315,9 +319,9 @@ bool hak_large_resize(void *obj, size_t size, size_t *capacity) {
     }
     if (done) {
         bool smaller = hak_align_up(size, hak_os_page) < span->capacity;
-        sub(&hak_release_large_live, span->capacity);
+        hak_counter_sub(&hak_release_large_live, span->capacity);
         span->capacity = *capacity = hak_align_up(size, hak_os_page);
-        add(&hak_release_large_live, span->capacity);
+        hak_counter_add(&hak_release_large_live, span->capacity);
         if (smaller)
             release_locked();
     }

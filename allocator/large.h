@@ -39,6 +39,10 @@ void hak_large_init(void);
  * it reads as zero. *capacity: the bytes that are usable. */
 void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity);
 
+/* A live object that its owner has freed, but that was kept back, goes to a new owner with its span as it is: `size` bytes, which must
+ * fit. *capacity: as hak_large_take. */
+void hak_large_again(void *obj, size_t size, size_t *capacity);
+
 /* Bytes usable of the live large object at `obj`; 0 when `obj` is no live large object. */
 size_t hak_large_capacity(const void *obj);
 

@@ -68,10 +68,13 @@ static inline void hak_policy_shuffle(void **objs, unsigned count);
 
 /* Bytes of address space, whole granules, to keep between a large object and the next. */
 static inline size_t hak_policy_large_gap(size_t size);
-/* A large object of `size` bytes with `capacity` committed ones becomes live, is resized, is freed (judged first); then it
- * is given back when the hook says so, else the policy does that later. */
-static inline void hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
-static inline void hak_policy_on_large_resize(void *obj, size_t size, size_t capacity);
+/* An object of the policy's own keeping that will do for `size` bytes at a multiple of `align`, with *capacity as hak_large_take has it;
+ * NULL: none. */
+static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity);
+/* A large object of `size` bytes with `capacity` committed ones becomes live, is resized: false when the OS refuses; is freed
+ * (judged first): then it is given back when the hook says so, else the policy does that later. */
+static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
+static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity);
 static inline bool hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim);
 
 /* Threads. ----------------------------------------------------------------------------------------------- */

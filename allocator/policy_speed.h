@@ -88,11 +88,14 @@ static inline void hak_policy_shuffle(void **objs, unsigned count) {
 static inline size_t hak_policy_large_gap(size_t size) {
     return (void)size, 0;
 }
-static inline void hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
-    (void)obj, (void)size, (void)capacity, (void)origin;
+static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity) {
+    return (void)size, (void)align, (void)capacity, NULL;
 }
-static inline void hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
-    (void)obj, (void)size, (void)capacity;
+static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
+    return (void)obj, (void)size, (void)capacity, (void)origin, true;
+}
+static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
+    return (void)obj, (void)size, (void)capacity, true;
 }
 static inline bool hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim) {
     return (void)obj, (void)capacity, (void)claim, true;

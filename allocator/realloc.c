@@ -24,8 +24,7 @@ static bool resize_large(void *obj, size_t size) {
     size_t need = hak_policy_request(size), capacity;
     if (need <= HAK_SLAB_SIZE_MAX || size > PTRDIFF_MAX || !hak_large_resize(obj, need, &capacity))
         return false;
-    hak_policy_on_large_resize(obj, size, capacity);
-    return true;
+    return hak_policy_on_large_resize(obj, size, capacity);
 }
 
 static void *move(void *obj, unsigned tag, size_t old_size, size_t size, uintptr_t caller) {

@@ -25,16 +25,18 @@ static bool guard(uintptr_t addr, size_t size) {
     return hak_os_purge(addr, size, HAK_PURGE_NOW) && hak_os_protect(addr, size);
 }
 
-/* Opens what either method has shut. */
-static void unguard(uintptr_t addr, size_t size) {
+/* Opens what either method has shut; false when the OS refuses. */
+static bool unguard(uintptr_t addr, size_t size) {
     if (have_markers && hak_os_unguard(addr, size) &&
         atomic_load_explicit(&fallbacks, memory_order_relaxed) == 0)
-        return;
+        return true;
+    if (!hak_os_commit(addr, size))
+        return false;
     /* Where markers work but were refused once, it is not known whether this range is one of the fallback's: its count must stay,
      * or the one that is would not be opened. */
-    if (hak_os_commit(addr, size) && !have_markers &&
-        atomic_load_explicit(&fallbacks, memory_order_relaxed) != 0)
+    if (!have_markers && atomic_load_explicit(&fallbacks, memory_order_relaxed) != 0)
         atomic_fetch_sub_explicit(&fallbacks, 1, memory_order_relaxed);
+    return true;
 }
 
 /* A page is tried, because a kernel says what it can only when it is asked. */
@@ -72,6 +74,20 @@ void hak_guard_slab(const hak_slab *slab) {
         (void)guard(slab->start - size, size);
 }
 
+/* Leaky bucket: `spent` runs ahead of the clock by the tokens that were taken. */
+static bool token_take(void) {
+    uint64_t now = hak_os_milliseconds(), was = atomic_load_explicit(&spent, memory_order_relaxed);
+    uint64_t from = was + TOKENS_MAX < now ? now - TOKENS_MAX : was;
+    if (from >= now)
+        return false;
+    atomic_store_explicit(&spent, from + 1, memory_order_relaxed); /* a race gives one token twice */
+    return true;
+}
+
+bool hak_guard_at_leisure(void) {
+    return atomic_load_explicit(&spent, memory_order_relaxed) < hak_os_milliseconds();
+}
+
 /* The granules of the live object's span. */
 static size_t granules_of(const void *obj) {
     hak_region *region = hak_region_find((uintptr_t)obj);
@@ -86,10 +102,25 @@ static uint8_t to_shut(size_t i, size_t capacity) {
     return (uint8_t)((HAK_GRANULE - open) / hak_os_page);
 }
 
+/* Bytes from the start of the object to the guard that fills the rest of its span; 0 when there is none. `from`: a granule before
+ * that guard. */
+static size_t open_bytes(const hak_large_record *record, size_t from, size_t granules) {
+    size_t i = from;
+    while (i < granules && record[i].shut == 0)
+        i++;
+    if (i == granules)
+        return 0;
+    size_t open = ((i + 1) << HAK_GRANULE_SHIFT) - record[i].shut * hak_os_page;
+    while (++i < granules)
+        if (record[i].shut != HAK_GRANULE / hak_os_page)
+            return 0;
+    return open;
+}
+
 /* Two calls at most: open everything from the first to the last granule that has too much shut, then shut the end. */
-void hak_guard_large_live(void *obj, size_t capacity) {
+bool hak_guard_large_live(void *obj, size_t capacity) {
     if (!hak_hardening.guard)
-        return;
+        return true;
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
     size_t granules = granules_of(obj), used = (capacity + HAK_GRANULE - 1) >> HAK_GRANULE_SHIFT;
     size_t first = granules, end = 0;
@@ -98,25 +129,24 @@ void hak_guard_large_live(void *obj, size_t capacity) {
             first = hak_min(first, i);
             end = i + 1;
         }
-    if (end != 0)
-        unguard((uintptr_t)obj + (first << HAK_GRANULE_SHIFT),
-                hak_min(end << HAK_GRANULE_SHIFT, capacity) - (first << HAK_GRANULE_SHIFT));
-    bool shut = true;
-    for (size_t i = used - 1; i < granules; i++)
-        shut = shut && record[i].shut == to_shut(i, capacity);
+    if (end != 0 && !unguard((uintptr_t)obj + (first << HAK_GRANULE_SHIFT),
+                             hak_min(end << HAK_GRANULE_SHIFT, capacity) - (first << HAK_GRANULE_SHIFT)))
+        return false;
+    for (size_t i = 0; i < used - 1; i++)
+        record[i].shut = 0;
+    record[used - 1].shut = (uint8_t)hak_min(record[used - 1].shut, to_shut(used - 1, capacity));
+    size_t open = open_bytes(record, used - 1, granules);
+    if (hak_guard_near(capacity, open) && (open - capacity) / hak_os_page <= UINT16_MAX &&
+        !hak_guard_at_leisure()) {
+        record->slack = (uint16_t)((open - capacity) / hak_os_page);
+        return true;
+    }
+    record->slack = 0;
+    bool shut = open == capacity;
     if (!shut && (granules << HAK_GRANULE_SHIFT) > capacity)
         shut = guard((uintptr_t)obj + capacity, (granules << HAK_GRANULE_SHIFT) - capacity);
-    for (size_t i = 0; i < granules; i++)
-        record[i].shut = shut || i < used - 1 ? to_shut(i, capacity) : record[i].shut;
-}
-
-/* Leaky bucket: `spent` runs ahead of the clock by the tokens that were taken. */
-static bool token_take(void) {
-    uint64_t now = hak_os_milliseconds(), was = atomic_load_explicit(&spent, memory_order_relaxed);
-    uint64_t from = was + TOKENS_MAX < now ? now - TOKENS_MAX : was;
-    if (from >= now)
-        return false;
-    atomic_store_explicit(&spent, from + 1, memory_order_relaxed); /* a race gives one token twice */
+    for (size_t i = used - 1; shut && i < granules; i++)
+        record[i].shut = to_shut(i, capacity);
     return true;
 }
 
@@ -129,5 +159,6 @@ bool hak_guard_large_freed(void *obj) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
     for (size_t i = 0; i < granules; i++)
         record[i].shut = HAK_GRANULE / hak_os_page;
+    record->slack = 0;
     return true;
 }

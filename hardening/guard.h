@@ -6,7 +6,8 @@
  * mappings: only until a fifth of the usual vm.max_map_count is used up. A guarded page loses its contents and its
  * memory. Taking pages that are in use away costs a flush of the processors' translation buffers (2 to 60 us), so freed
  * large objects are guarded at once as long as that takes no more than a twentieth of the time; else they
- * stay as they are until they are reused, in quarantine. */
+ * stay as they are until they are reused, in quarantine. At such times the guard behind a live object may stay where it lies, too,
+ * up to a quarter of the object away; then its canary has room in any case. */
 #ifndef HAK_GUARD_H
 #define HAK_GUARD_H
 
@@ -24,8 +25,17 @@ size_t hak_guard_slab_bytes(void);
 /* The guards of a slab that never had any. */
 void hak_guard_slab(const hak_slab *slab);
 
-/* The live object's first `capacity` bytes become accessible, and the rest of its span does not. */
-void hak_guard_large_live(void *obj, size_t capacity);
+/* The live object's first `capacity` bytes become accessible, and the rest of its span does not, but for the record's slack. False
+ * when the OS refuses the former; nothing has changed. */
+bool hak_guard_large_live(void *obj, size_t capacity);
+
+/* True when there is time to guard large objects exactly; takes none of it. */
+bool hak_guard_at_leisure(void);
+
+/* A guard `open` bytes from the start of an object is near enough to one of `capacity` bytes, while there is no time. */
+static inline bool hak_guard_near(size_t capacity, size_t open) {
+    return capacity <= open && open - capacity <= capacity / 4;
+}
 
 /* The object that was freed becomes inaccessible; false: not now. */
 bool hak_guard_large_freed(void *obj);

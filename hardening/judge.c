@@ -197,14 +197,16 @@ static void judge_sampled(hak_claim claim, matter *m, uintptr_t caller) {
 
 /* Large objects. ----------------------------------------------------------------------------------------- */
 
-/* Where the canary is cut off, and where the last page ends. */
-static size_t large_end(size_t size) {
-    return hak_align_up(size, hak_os_page);
+/* Bytes behind the object that are ours: to the end of its last page, and where no guard follows there as many as the canary
+ * needs. */
+static size_t large_room(const hak_large_record *record) {
+    size_t room = hak_align_up(record->size, hak_os_page) - record->size;
+    return record->slack != 0 ? hak_max(room, HAK_CANARY_BYTES) : room;
 }
 
-const unsigned char *hak_judge_large_overflow(const void *obj, size_t size) {
-    const unsigned char *end = (const unsigned char *)obj + size;
-    size_t room = large_end(size) - size;
+const unsigned char *hak_judge_large_overflow(const void *obj, const hak_large_record *record) {
+    const unsigned char *end = (const unsigned char *)obj + record->size;
+    size_t room = large_room(record);
     uint64_t right = hak_canary_at(end);
     for (size_t i = 0; i < hak_min(room, HAK_CANARY_BYTES); i++)
         if (end[i] != (unsigned char)(right >> (8 * i)))
@@ -215,9 +217,9 @@ const unsigned char *hak_judge_large_overflow(const void *obj, size_t size) {
 }
 
 /* The canary, and zeros to the end of the page. */
-static void large_mark_end(void *obj, size_t size) {
-    unsigned char *end = (unsigned char *)obj + size;
-    size_t room = large_end(size) - size;
+static void large_mark_end(void *obj, const hak_large_record *record) {
+    unsigned char *end = (unsigned char *)obj + record->size;
+    size_t room = large_room(record);
     uint64_t right = hak_canary_at(end);
     for (size_t i = 0; i < room && hak_hardening.canary; i++)
         end[i] = i < HAK_CANARY_BYTES ? (unsigned char)(right >> (8 * i)) : 0;
@@ -240,7 +242,7 @@ static hak_large_record *large_live(matter *m, hak_claim claim, bool end_it) {
     }
     m->was_live = true;
     check_claim(m, claim, word, record->size);
-    const void *bad = hak_hardening.canary ? hak_judge_large_overflow((void *)m->addr, record->size) : NULL;
+    const void *bad = hak_hardening.canary ? hak_judge_large_overflow((void *)m->addr, record) : NULL;
     if (bad != NULL)
         overflow(m, bad);
     return record;
@@ -260,31 +262,40 @@ static void judge_untagged(const matter *m) {
         not_ours(m);
 }
 
-void hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
+bool hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
+    if (!hak_guard_large_live(obj, capacity))
+        return false;
     for (size_t i = 1; i < (capacity >> HAK_GRANULE_SHIFT); i++)
         record[i].word = 0; /* of objects that began there before */
-    hak_guard_large_live(obj, capacity);
     record->size = size;
-    large_mark_end(obj, size);
+    large_mark_end(obj, record);
     __atomic_store_n(&record->word, hak_record_live(origin), __ATOMIC_RELAXED);
+    return true;
 }
 
-void hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
+/* Sweeps look away meanwhile. */
+bool hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
-    for (size_t i = 1; i < (capacity >> HAK_GRANULE_SHIFT); i++)
-        record[i].word = 0;
-    hak_origin origin = {(hak_family)(record->word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2};
-    __atomic_store_n(&record->word, HAK_SLOT_HELD, __ATOMIC_RELAXED); /* sweeps look away */
-    hak_guard_large_live(obj, capacity);
-    record->size = size;
-    large_mark_end(obj, size);
-    __atomic_store_n(&record->word, hak_record_live(origin), __ATOMIC_RELAXED);
+    uint32_t word = record->word;
+    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2};
+    __atomic_store_n(&record->word, HAK_SLOT_HELD, __ATOMIC_RELAXED);
+    bool done = hak_guard_large_live(obj, capacity);
+    if (done) {
+        for (size_t i = 1; i < (capacity >> HAK_GRANULE_SHIFT); i++)
+            record[i].word = 0;
+        record->size = size;
+        large_mark_end(obj, record);
+        word = hak_record_live(origin);
+    }
+    __atomic_store_n(&record->word, word, __ATOMIC_RELAXED);
+    return done;
 }
 
 bool hak_judge_large_free(void *obj, size_t capacity) {
     bool guarded = hak_guard_large_freed(obj);
-    return !hak_keep_take(obj, capacity, guarded);
+    size_t slack = hak_ledger_large((uintptr_t)obj)->slack * hak_os_page;
+    return !hak_keep_take(obj, capacity + slack, guarded);
 }
 
 /* All kinds. --------------------------------------------------------------------------------------------- */

@@ -22,13 +22,14 @@ void hak_judge_reuse(void *obj, uintptr_t caller);
 /* Bytes of the slot past the canary are not zero. */
 void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call);
 
-/* Large objects: becomes live, was resized, is freed: true when it is to be given to hak_large_give now. */
-void hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
-void hak_judge_large_resize(void *obj, size_t size, size_t capacity);
+/* Large objects: becomes live, was resized: false when the OS refuses its memory, nothing has changed then; is freed: true when it
+ * is to be given to hak_large_give now. */
+bool hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
+bool hak_judge_large_resize(void *obj, size_t size, size_t capacity);
 bool hak_judge_large_free(void *obj, size_t capacity);
 
 /* The first byte past the end of a large object that is not as it was; NULL: all are. */
-const unsigned char *hak_judge_large_overflow(const void *obj, size_t size);
+const unsigned char *hak_judge_large_overflow(const void *obj, const hak_large_record *record);
 
 /* A fault of the processor: reports it when the address is ours. */
 void hak_judge_fault(const hak_fault *fault);

@@ -2,17 +2,20 @@
 #include "hardening/keep.h"
 
 #include "allocator/large.h"
+#include "allocator/os.h"
+#include "hardening/guard.h"
 
 enum {
     KEPT_MOST = 64,
     KEPT_LEAST = 2, /* of any size, when they are guarded */
-    KEPT_BYTES = 64 * HAK_MIB,
-    KEPT_RESIDENT = 32 * HAK_MIB,
+    KEPT_BYTES = 128 * HAK_MIB,
+    KEPT_RESIDENT = 64 * HAK_MIB,
+    KEPT_RESTING = 4, /* the newest, which do not go to a new owner */
 };
 
 typedef struct kept {
     void *obj;
-    size_t capacity;
+    size_t capacity; /* bytes that are accessible when it is not guarded */
     bool guarded;
 } kept;
 
@@ -55,6 +58,31 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
             return true;
         (void)hak_large_give(oldest);
     }
+}
+
+/* The oldest that has a near enough guard for `need` bytes; the oldest of all takes its place. */
+static void *leave_near(size_t need) {
+    for (unsigned i = 0; i + KEPT_RESTING < count; i++) {
+        kept *found = &ring[(first + i) % KEPT_MOST];
+        if (found->guarded || !hak_guard_near(need, found->capacity))
+            continue;
+        kept again = *found;
+        *found = ring[first];
+        ring[first] = again;
+        return leave();
+    }
+    return NULL;
+}
+
+void *hak_keep_again(size_t size, size_t *capacity) {
+    if (!hak_hardening.guard || hak_guard_at_leisure())
+        return NULL;
+    hak_lock_take(&hak_hardening_lock);
+    void *obj = leave_near(hak_align_up(size, hak_os_page));
+    hak_lock_give(&hak_hardening_lock);
+    if (obj != NULL)
+        hak_large_again(obj, size, capacity);
+    return obj;
 }
 
 void hak_keep_reset(void) {

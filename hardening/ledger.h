@@ -53,8 +53,8 @@ typedef struct hak_large_record {
     uint64_t size; /* bytes asked for */
     uint32_t word; /* as a record, without the size */
     uint8_t shut;  /* OS pages at the end of this granule that are guarded */
-    uint8_t kept;  /* in the quarantine of large objects */
-    uint16_t unused;
+    uint8_t unused;
+    uint16_t slack; /* OS pages between the object's last one and its guard: guard.h */
 } hak_large_record;
 _Static_assert(sizeof(hak_large_record) == 16, "16 bytes per granule");
 

@@ -12,6 +12,7 @@
 #include "hardening/canary.h"
 #include "hardening/guard.h"
 #include "hardening/judge.h"
+#include "hardening/keep.h"
 #include "hardening/ledger.h"
 #include "hardening/quarantine.h"
 #include "hardening/sample.h"
@@ -208,11 +209,14 @@ static inline size_t hak_policy_large_gap(size_t size) {
         return 0;
     return (1 + (hak_hardening.random ? hak_random_next() >> 62 : 0)) << HAK_GRANULE_SHIFT;
 }
-static inline void hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
-    hak_judge_large_alloc(obj, size, capacity, origin);
+static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity) {
+    return align <= HAK_GRANULE ? hak_keep_again(size, capacity) : NULL;
 }
-static inline void hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
-    hak_judge_large_resize(obj, size, capacity);
+static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
+    return hak_judge_large_alloc(obj, size, capacity, origin);
+}
+static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
+    return hak_judge_large_resize(obj, size, capacity);
 }
 static inline bool hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim) {
     (void)claim;

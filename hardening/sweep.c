@@ -208,10 +208,10 @@ static void sweep_large(const hak_region *region) {
             hak_tag_of((void *)obj) != HAK_TAG_LARGE)
             continue;
         uint32_t word = record->word;
-        const unsigned char *bad = hak_judge_large_overflow((void *)obj, record->size);
+        const unsigned char *bad = hak_judge_large_overflow((void *)obj, record);
         for (int look = 0; bad != NULL && look < LOOKS && record->word == word; look++) {
             hak_os_sleep(LOOK_PAUSE_MS);
-            bad = record->word == word ? hak_judge_large_overflow((void *)obj, record->size) : NULL;
+            bad = record->word == word ? hak_judge_large_overflow((void *)obj, record) : NULL;
         }
         if (bad != NULL)
             report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, "exit", obj,

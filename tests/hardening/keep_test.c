@@ -3,11 +3,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "allocator/large.h"
+#include "allocator/os.h"
 #include "allocator/policy.h"
+#include "hardening/guard.h"
+#include "hardening/judge.h"
 #include "hardening/keep.h"
 #include "include/hakmem.h"
 
@@ -48,7 +52,7 @@ static void by_number(void **state) {
 }
 static void by_bytes(void **state) {
     (void)state;
-    expect_kept(100, 8 * HAK_MIB, true, 8);
+    expect_kept(100, 8 * HAK_MIB, true, 16);
 }
 static void two_of_any_size(void **state) {
     (void)state;
@@ -56,15 +60,79 @@ static void two_of_any_size(void **state) {
 }
 static void by_resident_bytes(void **state) {
     (void)state;
-    expect_kept(100, 4 * HAK_MIB, false, 8);
+    expect_kept(100, 4 * HAK_MIB, false, 16);
 }
 
 static void too_large(void **state) {
     (void)state;
     size_t capacity;
-    void *obj = hak_large_take(17 * HAK_MIB, HAK_MIN_ALIGN, NULL, &capacity);
+    void *obj = hak_large_take(33 * HAK_MIB, HAK_MIN_ALIGN, NULL, &capacity);
     assert_false(hak_keep_take(obj, capacity, false));
     assert_true(hak_keep_take(obj, capacity, true));
+}
+
+/* Uses up the time for guards: the next millisecond has some again. */
+static void hurry(void) {
+    while (hak_guard_at_leisure())
+        hak_free(hak_malloc(300 * HAK_KIB));
+}
+
+static const hak_large_record *record_of(const void *obj) {
+    return hak_ledger_large((uintptr_t)obj);
+}
+
+/* An object of `size` bytes in the place of one of 1 MiB, whose guard has stayed where it was. */
+static char *reused(size_t size) {
+    for (int tries = 0; tries < 1000; tries++) {
+        void *place = hak_malloc(HAK_MIB), *others[8];
+        for (int i = 0; i < 8; i++)
+            others[i] = hak_malloc(300 * HAK_KIB);
+        hurry();
+        hak_free(place);
+        for (int i = 0; i < 8; i++)
+            hak_free(others[i]);
+        char *obj = hak_malloc(size);
+        if (obj == place && record_of(obj)->slack != 0)
+            return obj;
+        hak_free(obj);
+    }
+    fail_msg("never, in 1,000 tries");
+    return NULL;
+}
+
+static void in_a_hurry(void **state) {
+    (void)state;
+    const size_t size = HAK_MIB - 100 * HAK_KIB;
+    char *obj = reused(size);
+    assert_int_equal(hak_large_capacity(obj), size);
+    assert_int_equal(record_of(obj)->slack * hak_os_page, 100 * HAK_KIB);
+    assert_int_equal(record_of(obj)->size, size);
+    hak_large_check();
+    memset(obj, 1, size);
+    assert_null(hak_judge_large_overflow(obj, record_of(obj)));
+    obj[size] ^= 1;
+    assert_ptr_equal(hak_judge_large_overflow(obj, record_of(obj)), obj + size);
+    obj[size] ^= 1;
+    hak_free(obj);
+}
+
+static void not_too_far(void **state) {
+    (void)state;
+    assert_true(hak_guard_near(HAK_MIB, HAK_MIB));
+    assert_true(hak_guard_near(HAK_MIB, HAK_MIB + HAK_MIB / 4));
+    assert_false(hak_guard_near(HAK_MIB, HAK_MIB + HAK_MIB / 4 + 1));
+    assert_false(hak_guard_near(HAK_MIB, HAK_MIB - 1));
+}
+
+/* With time again, the guard comes back to the object's end when it is resized in its place. */
+static void at_leisure(void **state) {
+    (void)state;
+    char *obj = reused(HAK_MIB - 100 * HAK_KIB);
+    while (!hak_guard_at_leisure())
+        hak_os_sleep(1);
+    assert_ptr_equal(hak_realloc(obj, HAK_MIB - 200 * HAK_KIB), obj);
+    assert_int_equal(record_of(obj)->slack, 0);
+    hak_free(obj);
 }
 
 #define SENTENCE(text, function) {text, function, none, NULL, NULL}
@@ -72,10 +140,15 @@ static void too_large(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         SENTENCE("64 objects are kept, the oldest leaves first", by_number),
-        SENTENCE("64 MiB of addresses are kept", by_bytes),
+        SENTENCE("128 MiB of addresses are kept", by_bytes),
         SENTENCE("two guarded objects are kept, however large they are", two_of_any_size),
-        SENTENCE("32 MiB are kept of objects that no guard could take", by_resident_bytes),
-        SENTENCE("an object of more than 16 MiB is kept only if it is guarded", too_large),
+        SENTENCE("64 MiB are kept of objects that no guard could take", by_resident_bytes),
+        SENTENCE("an object of more than 32 MiB is kept only if it is guarded", too_large),
+        SENTENCE(
+            "without time for guards an object goes on with the guard behind it, and its canary has room",
+            in_a_hurry),
+        SENTENCE("a guard is near that is no more than a quarter of the object away", not_too_far),
+        SENTENCE("with time again the guard moves to the end of an object that is resized", at_leisure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
