@@ -25,7 +25,7 @@ OWN_WORKS = ["heap", *TRACE_WORKS]  # not among "all": tools/growth and tools/be
 UNSCALED = {"frag", "burst"}  # a fixed number of objects, not of steps
 # A contestant that is a hundred times slower than the others would take hours: it does a share of the work instead, found
 # by trying PROBE_PERCENT of it.
-SECONDS_MAX = 20
+SECONDS_MAX = 10
 PROBE_PERCENT = 5
 MAP_POPULATE = 0x8000
 
