@@ -339,18 +339,6 @@ bool hak_large_move(void *from, void *to, size_t size) {
     return allowed && hak_os_move((uintptr_t)from, (uintptr_t)to, hak_align_up(size, hak_os_page));
 }
 
-uintptr_t hak_large_find(uintptr_t addr) {
-    hak_region *region = hak_region_find(addr);
-    if (region == NULL || region->kind != HAK_REGION_LARGE || addr - region->base >= region->used)
-        return 0;
-    for (uintptr_t at = hak_align_down(addr, HAK_GRANULE); at >= region->base; at -= HAK_GRANULE)
-        if (hak_tag_of((void *)at) == HAK_TAG_LARGE) {
-            const hak_span *span = hak_region_record(region, at);
-            return addr - at < span->capacity ? at : 0;
-        }
-    return 0;
-}
-
 static HAK_WALKER void check_region(hak_region *region) {
     hak_span *span = (hak_span *)region->records;
     hak_span *end = span + (region->used >> HAK_GRANULE_SHIFT);

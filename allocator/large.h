@@ -61,9 +61,6 @@ size_t hak_large_purge(size_t keep);
 /* Gives back what has been free for long (release.h). Frees do so as well: this is for programs that have stopped to free large objects. */
 void hak_large_release_idle(void);
 
-/* The start of the live large object that `addr` lies in; 0 when there is none. For reports. */
-uintptr_t hak_large_find(uintptr_t addr);
-
 /* Dies when lists, lengths or tags disagree. Takes the lock. For tests. */
 void hak_large_check(void);
 

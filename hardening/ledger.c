@@ -2,6 +2,7 @@
 #include "hardening/ledger.h"
 
 #include "allocator/os.h"
+#include "hardening/seal.h"
 
 #include <string.h>
 
@@ -59,6 +60,10 @@ bool hak_ledger_region_commit(hak_region *region, size_t end) {
             return false;
         ledger->table_committed = need;
         count(more);
+        if (!region->limited) { /* else the region may go */
+            hak_seal_metadata((uintptr_t)ledger->granules, need);
+            hak_seal_metadata(region->records, region->meta_committed);
+        }
     }
     atomic_store_explicit(&ledger->reach, end, memory_order_relaxed);
     if (ledger->base == hak_ledger_first.base)
@@ -128,6 +133,8 @@ static bool commit_heap(hak_ledger_region *ledger, uintptr_t end) {
         return false;
     count(to - ledger->heap_committed);
     ledger->heap_committed = to;
+    if (!hak_regions[ledger - hak_ledger].limited)
+        hak_seal_metadata(ledger->heap_start, to - ledger->heap_start);
     return true;
 }
 

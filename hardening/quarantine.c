@@ -2,6 +2,7 @@
 #include "hardening/quarantine.h"
 
 #include "allocator/os.h"
+#include "hardening/seal.h"
 
 #include <string.h>
 
@@ -87,6 +88,7 @@ static hak_guarded *guarded_map(void) {
     hak_guarded *guarded = (hak_guarded *)hak_os_map_between(guarded_bytes());
     if (guarded == NULL)
         return NULL;
+    hak_seal_metadata((uintptr_t)guarded, guarded_bytes());
     rings_init(guarded);
     hak_lock_take(&hak_hardening_lock);
     owners = owners % (HAK_RECORD_OWNERS - 1) + 1; /* 1 to HAK_RECORD_OWNERS - 1 */

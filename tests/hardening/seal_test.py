@@ -1,0 +1,50 @@
+#!/usr/bin/env -S python3 -B
+"""seal_test.py: the mappings of metadata are there for good. The library is preloaded by PROGRAM's caller."""
+import os
+import platform
+import subprocess
+import sys
+import unittest
+
+# Run in the process that is looked at: says of each anonymous mapping that is sealed whether it can be unmapped.
+LOOK = r"""
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+start = None
+for line in open("/proc/self/smaps"):
+    words = line.split()
+    if "-" in words[0] and not words[0].endswith(":"):
+        start, end = (int(part, 16) for part in words[0].split("-"))
+        anonymous, access = len(words) == 5, words[1]
+    elif words[0] == "VmFlags:" and "sl" in words and anonymous:
+        refused = libc.munmap(start, end - start) == -1 and ctypes.get_errno() == errno.EPERM
+        print(access, refused)
+"""
+
+
+def sealed(**environment):
+    """(access, refused) of each sealed anonymous mapping."""
+    done = subprocess.run([sys.executable, "-c", LOOK], check=True, capture_output=True, text=True,
+                          env=dict(os.environ, LD_PRELOAD=os.environ["HAKMEM_TEST_LIBRARY"], PYTHONMALLOC="malloc", **environment))
+    return [tuple(line.split()) for line in done.stdout.splitlines()]
+
+
+def has_mseal():
+    return tuple(int(part) for part in platform.release().split(".")[:2]) >= (6, 10)
+
+
+class Seal(unittest.TestCase):
+    @unittest.skipUnless(has_mseal(), "mseal: Linux 6.10")
+    def test_metadata_cannot_be_unmapped(self):
+        found = sealed()
+        # records of slabs, of spans, of slots; the table of granules, that of large objects; the state of the thread
+        self.assertGreaterEqual(len([access for access, _ in found if access.startswith("rw")]), 4)
+        self.assertEqual({refused for _, refused in found}, {"True"})
+
+    def test_the_check_can_be_switched_off(self):
+        self.assertEqual(sealed(HAKMEM_HARDENING="seal:off"), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
