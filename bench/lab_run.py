@@ -1,4 +1,5 @@
-"""lab_run: runs works on contestants, interleaved: each round runs every pair once, in a new random order.
+"""lab_run: runs works on contestants, interleaved: each round runs every pair once (of short works: three times), in a new
+random order.
 
 Memory is touched before each large work, because a virtual machine may pay far more for the first touch of memory
 that it gave back to its host than any allocator costs. Results are plain dictionaries, ready for JSON.
@@ -27,6 +28,10 @@ UNSCALED = {"frag", "burst"}  # a fixed number of objects, not of steps
 # by trying PROBE_PERCENT of it.
 SECONDS_MAX = 10
 PROBE_PERCENT = 5
+# Short works need more rounds on a noisy machine, and can have them: where no contestant takes longer than QUICK_SECONDS,
+# every round runs the work QUICK_TIMES.
+QUICK_SECONDS = 3
+QUICK_TIMES = 3
 MAP_POPULATE = 0x8000
 
 
@@ -69,13 +74,16 @@ def share_of(seconds, probed=PROBE_PERCENT):
 
 
 def shares(programs, order, extra):
-    """{(work, contestant's name): percent of the work}: less than all for those that would take too long."""
-    found, started = {}, time.time()
+    """({(work, contestant's name): percent of the work}, the quick works): less than all for those that would take too long."""
+    found, slow, started = {}, set(), time.time()
     for work, contestant in order:
         show_progress(len(found), len(order), started, f"trying {work} on {contestant.name}")
         run = {} if work in UNSCALED else run_once(command_of(programs, work, extra) + [f"scale={PROBE_PERCENT}"], contestant)
-        found[work, contestant.name] = share_of(run.get("wall_s", 0))
-    return found
+        seconds = run.get("wall_s", 0)
+        found[work, contestant.name] = share_of(seconds)
+        if seconds * 100 / PROBE_PERCENT > QUICK_SECONDS:
+            slow.add(work)
+    return found, {work for work, _ in order} - slow
 
 
 def run_share(programs, work, contestant, extra, percent):
@@ -91,7 +99,8 @@ def run_rounds(programs, contestants, works, rounds, extra=(), seed=None):
     or {work: settings}."""
     order = [(w, c) for w in works for c in contestants.values()]
     order = [(w, c) for w, c in order if c.name != "limit" or w.partition(":")[0] in LIMIT_WORKS]
-    percent = shares(programs, order, extra)
+    percent, quick = shares(programs, order, extra)
+    order += [pair for pair in order if pair[0] in quick] * (QUICK_TIMES - 1)
     shuffle, runs, started = random.Random(seed), [], time.time()
     for number in range(rounds):
         shuffle.shuffle(order)
