@@ -18,6 +18,9 @@ PROCESSES = 64
 LOSS = 0.5
 # 47 bits of address space: large objects start on 64 KiB, those of 200 KiB at multiples of 32 KiB.
 BITS = {"small": 34, "medium": 32, "large": 31}
+# Small and medium objects begin in one region: two of their distances are equal with a chance of 2^-15 (counted in 2,000 processes), so
+# among 64 some are in one run of 16, and more than four are less often than once in 1e8.
+SMALL_MEDIUM_EQUAL = 4
 
 
 def run(*args):
@@ -50,9 +53,9 @@ class Placement(unittest.TestCase):
                 self.assertGreaterEqual(bits, BITS[name])
 
     def test_distance_of_small_and_large_objects(self):
-        for one, other in ((0, 2), (1, 2), (0, 1)):
+        for one, other, equal in ((0, 2, 0), (1, 2, 0), (0, 1, SMALL_MEDIUM_EQUAL)):
             distances = [parent[other] - parent[one] for parent, _ in self.processes]
-            self.assertEqual(len(set(distances)), PROCESSES)
+            self.assertGreaterEqual(len(set(distances)), PROCESSES - equal, (one, other))
 
     def test_a_child_and_its_siblings_draw_anew(self):
         for kind in range(3):
