@@ -77,6 +77,12 @@ static const row rows[] = {
     {{TARGET "10MB"}, true, OFF, 10, 0, "TARGET_MB=10MB: not understood"},
     {{TARGET "1048577"}, true, OFF, 10, 0, "TARGET_MB=1048577: not understood"},
     {{TARGET "99999999999999999999999999"}, true, OFF, 10, 0, "not understood; accepted: 0 to 1048576"},
+    {{TARGET "18446744073709551621"},
+     true,
+     OFF,
+     10,
+     0,
+     "not understood; accepted: 0 to 1048576"}, /* 2^64 + 5 */
     {{TARGET " 5"}, true, OFF, 10, 0, "not understood; accepted: 0 to 1048576"},
     {{PREWARM "65"}, true, OFF, 10, 0, "accepted: 0 to 64"},
     {{"HAKMEM_SS_OS_STATS=on"},
