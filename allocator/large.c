@@ -25,6 +25,7 @@ static uint64_t now; /* milliseconds, as of the last look at the clock */
 
 void hak_large_init(void) {
     hak_region_define(HAK_REGION_LARGE, HAK_GRANULE_SHIFT, sizeof(hak_span));
+    hak_region_define(HAK_REGION_ALIGNED, HAK_GRANULE_SHIFT, sizeof(hak_span));
     hak_span_index_init();
     hak_list_init(&by_age);
     moves = frees = 0;
@@ -47,8 +48,9 @@ static void describe(hak_span *span, uint32_t granules, hak_span_state state) {
 }
 
 /* Makes a span free and puts it into the lists. */
-static void list_free(hak_span *span, uint32_t granules, uint32_t dirty, bool zeroed) {
+static void list_free(hak_region_kind kind, hak_span *span, uint32_t granules, uint32_t dirty, bool zeroed) {
     describe(span, granules, HAK_SPAN_FREE);
+    span->kind = (uint8_t)kind;
     span->dirty = dirty;
     span->zeroed = zeroed;
     span->freed_at = now;
@@ -108,7 +110,7 @@ static hak_span *release_run(hak_region *region, hak_span *span, uint32_t granul
         dirty += after->dirty;
         zeroed = zeroed && after->zeroed;
     }
-    list_free(span, granules, dirty, zeroed);
+    list_free(region->kind, span, granules, dirty, zeroed);
     return span;
 }
 
@@ -118,19 +120,20 @@ static hak_span *carve(hak_span *span, uint32_t skip, uint32_t need) {
     uint32_t total = span->granules, rest = total - skip - need;
     uint32_t dirty = span->dirty;
     bool zeroed = span->zeroed;
+    hak_region_kind kind = (hak_region_kind)span->kind;
     if (skip != 0)
-        list_free(span, skip, min32(dirty, skip), zeroed);
+        list_free(kind, span, skip, min32(dirty, skip), zeroed);
     if (rest != 0)
-        list_free(span + skip + need, rest, min32(dirty_after(dirty, skip + need), rest), zeroed);
+        list_free(kind, span + skip + need, rest, min32(dirty_after(dirty, skip + need), rest), zeroed);
     span += skip;
     span->zeroed = zeroed;
     return span;
 }
 
 /* Takes more of the region's unused part, merged with the free span before it; NULL when the OS refuses. */
-static hak_span *grow(uint32_t granules) {
+static hak_span *grow(hak_region_kind kind, uint32_t granules) {
     hak_region *region;
-    uintptr_t addr = hak_region_take(HAK_REGION_LARGE, bytes(granules), &region);
+    uintptr_t addr = hak_region_take(kind, bytes(granules), &region);
     if (addr == 0)
         return NULL;
     return release_run(region, hak_region_record(region, addr), granules, 0, true);
@@ -139,9 +142,10 @@ static hak_span *grow(uint32_t granules) {
 /* A span of `need` granules at a multiple of `align`, not yet live. */
 static hak_span *take_span(uint32_t need, size_t align) {
     uint32_t slack = align > HAK_GRANULE ? (uint32_t)(align >> HAK_GRANULE_SHIFT) - 1 : 0;
-    hak_span *span = hak_span_index_find(need + slack);
+    hak_region_kind kind = hak_policy_large_kind(align);
+    hak_span *span = hak_span_index_find(kind, need + slack);
     if (span == NULL)
-        span = grow(need + slack);
+        span = grow(kind, need + slack);
     if (span == NULL)
         return NULL;
     hak_region *region = hak_span_region(span);
@@ -178,7 +182,7 @@ void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity) 
 /* The live span that begins at `obj`; NULL when there is none. */
 static hak_span *live_span(const void *obj) {
     hak_region *region = hak_region_find((uintptr_t)obj);
-    if (region == NULL || region->kind != HAK_REGION_LARGE || (uintptr_t)obj % HAK_GRANULE != 0 ||
+    if (region == NULL || !hak_region_is_large(region) || !hak_region_unit_begins(region, (uintptr_t)obj) ||
         hak_tag_of(obj) != HAK_TAG_LARGE)
         return NULL;
     return hak_region_record(region, (uintptr_t)obj);
@@ -189,14 +193,20 @@ size_t hak_large_capacity(const void *obj) {
     return span == NULL ? 0 : span->capacity;
 }
 
+/* The live span's object gets another size. Returns its capacity. */
+static size_t set_capacity(hak_span *span, size_t size) {
+    size_t capacity = hak_align_up(size, hak_os_page);
+    hak_counter_add(&hak_release_large_live, capacity - span->capacity);
+    span->capacity = capacity;
+    return capacity;
+}
+
 void hak_large_again(void *obj, size_t size, size_t *capacity) {
     hak_lock_take(&hak_large_lock);
     hak_span *span = live_span(obj);
     HAK_CHECK(span != NULL && size <= bytes(span->granules), "span of a kept object");
-    *capacity = hak_align_up(size, hak_os_page);
-    hak_counter_add(&hak_release_large_live, *capacity - span->capacity);
+    *capacity = set_capacity(span, size);
     hak_counter_add(&hak_large_operations, 2);
-    span->capacity = *capacity;
     hak_lock_give(&hak_large_lock);
 }
 
@@ -318,11 +328,9 @@ bool hak_large_resize(void *obj, size_t size, size_t *capacity) {
             shrink(region, span, need);
     }
     if (done) {
-        bool smaller = hak_align_up(size, hak_os_page) < span->capacity;
-        hak_counter_sub(&hak_release_large_live, span->capacity);
-        span->capacity = *capacity = hak_align_up(size, hak_os_page);
-        hak_counter_add(&hak_release_large_live, span->capacity);
-        if (smaller)
+        size_t before = span->capacity;
+        *capacity = set_capacity(span, size);
+        if (*capacity < before)
             release_locked();
     }
     hak_lock_give(&hak_large_lock);
@@ -360,7 +368,7 @@ HAK_WALKER void hak_large_check(void) {
     hak_lock_take(&hak_large_lock);
     unsigned used = atomic_load(&hak_regions_used);
     for (unsigned i = 0; i < used; i++)
-        if (hak_regions[i].size != 0 && hak_regions[i].kind == HAK_REGION_LARGE)
+        if (hak_regions[i].size != 0 && hak_region_is_large(&hak_regions[i]))
             check_region(&hak_regions[i]);
     hak_span_index_check();
     hak_lock_give(&hak_large_lock);

@@ -23,6 +23,7 @@ typedef struct hak_span {
     uint64_t freed_at; /* free: milliseconds */
     uint32_t granules; /* in the first and in the last record */
     uint32_t dirty;    /* free: granules that may be resident, at most `granules` */
+    uint8_t kind;      /* free: hak_region_kind */
     uint8_t state;     /* hak_span_state, in the first and in the last record */
     uint8_t zeroed;    /* free: all of it reads as zero */
 } hak_span;

@@ -26,8 +26,11 @@ static inline void hak_policy_reset(bool stay);
 static inline hak_lock *hak_policy_lock(void);
 /* Bytes at the end of each slab that get no slot. */
 static inline size_t hak_policy_slab_guard(void);
-/* Where a region should lie; 0: where the OS likes. For large objects it need not be a multiple of a superslab. */
+/* Where a region should lie; 0: where the OS likes. A multiple of a superslab, of a page (HAK_REGION_LARGE), of a
+ * granule (HAK_REGION_ALIGNED). */
 static inline uintptr_t hak_policy_region_hint(hak_region_kind kind);
+/* Which kind of region large objects at multiples of `align` are for. */
+static inline hak_region_kind hak_policy_large_kind(size_t align);
 /* A region of `size` bytes is reserved, is committed up to byte `end`, goes. False: no memory for it. */
 static inline bool hak_policy_region_born(hak_region *region, size_t size);
 static inline bool hak_policy_region_commit(hak_region *region, size_t end);

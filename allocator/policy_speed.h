@@ -42,6 +42,9 @@ static inline size_t hak_policy_slab_guard(void) {
 static inline uintptr_t hak_policy_region_hint(hak_region_kind kind) {
     return (void)kind, 0;
 }
+static inline hak_region_kind hak_policy_large_kind(size_t align) {
+    return (void)align, HAK_REGION_LARGE;
+}
 static inline bool hak_policy_region_born(hak_region *region, size_t size) {
     return (void)region, (void)size, true;
 }

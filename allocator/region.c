@@ -12,7 +12,7 @@ size_t hak_region_huge_from = SIZE_MAX;
 _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metadata;
 
 /* What a region of each kind reserves where address space is plentiful. */
-static const size_t PLENTY[HAK_REGION_KINDS] = {(size_t)256 << 30, (size_t)1 << 40};
+static const size_t PLENTY[HAK_REGION_KINDS] = {(size_t)256 << 30, (size_t)1 << 40, (size_t)1 << 40};
 
 enum {
     /* Commit at least this much at once, and at most that: steps double with the region in between. */
@@ -45,13 +45,19 @@ static hak_region *entry_take(void) {
     return used < HAK_REGIONS_MAX ? &hak_regions[used] : NULL;
 }
 
+/* Huge pages fit into a region that begins at a multiple of a superslab; a hint that is none is for the sake of chance. */
+static size_t base_align(hak_region_kind kind, uintptr_t hint) {
+    if (hint % HAK_SUPERSLAB == 0)
+        return HAK_SUPERSLAB;
+    return kind == HAK_REGION_LARGE ? hak_os_page : HAK_GRANULE;
+}
+
 /* Reserves body and meta area; false when the address space does not have them. */
 static bool reserve(hak_region *region, hak_region_kind kind, size_t size) {
     size_t units = size >> kinds[kind].unit_shift;
     size_t meta_size = hak_align_up(units * kinds[kind].record_size, hak_os_page) + 2 * hak_os_page;
     uintptr_t hint = hak_policy_region_hint(kind);
-    size_t align = hint % HAK_SUPERSLAB == 0 ? HAK_SUPERSLAB : HAK_GRANULE;
-    uintptr_t base = hak_os_reserve(size, align, hint);
+    uintptr_t base = hak_os_reserve(size, base_align(kind, hint), hint);
     if (base == 0)
         return false;
     uintptr_t meta = hak_os_reserve(meta_size, hak_os_page, 0);

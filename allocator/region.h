@@ -16,14 +16,17 @@
 typedef enum hak_region_kind {
     HAK_REGION_SLABS, /* unit: a superslab; record: hak_superslab */
     HAK_REGION_LARGE, /* unit: a granule; record: hak_span */
+    /* The same, for large objects that begin at a multiple of more than a page, where the policy puts the others at any page. */
+    HAK_REGION_ALIGNED,
     HAK_REGION_KINDS
 } hak_region_kind;
 
 typedef struct hak_region {
-    _Atomic uintptr_t base; /* a multiple of HAK_SUPERSLAB; where the policy said so, of HAK_GRANULE */
-    _Atomic size_t size;    /* bytes; 0: this entry of the table is not in use */
-    uintptr_t records;      /* the meta area */
-    _Atomic size_t used;    /* bytes of the body; raised under the region lock */
+    _Atomic uintptr_t
+        base; /* HAK_REGION_SLABS: a multiple of HAK_SUPERSLAB; else perhaps only of a page, or of HAK_GRANULE */
+    _Atomic size_t size; /* bytes; 0: this entry of the table is not in use */
+    uintptr_t records;   /* the meta area */
+    _Atomic size_t used; /* bytes of the body; raised under the region lock */
     size_t committed;
     size_t meta_size, meta_committed;
     unsigned unit_shift; /* log2 of the bytes of the body that a record describes */
@@ -62,6 +65,16 @@ HAK_INLINE hak_region *hak_region_find(uintptr_t addr) {
             return region;
     }
     return NULL;
+}
+
+/* Large objects, of either kind. */
+HAK_INLINE bool hak_region_is_large(const hak_region *region) {
+    return region->kind != HAK_REGION_SLABS;
+}
+
+/* True when one of the region's units begins at `addr`, which lies in it. */
+HAK_INLINE bool hak_region_unit_begins(const hak_region *region, uintptr_t addr) {
+    return ((addr - region->base) & (((uintptr_t)1 << region->unit_shift) - 1)) == 0;
 }
 
 HAK_INLINE void *hak_region_record(const hak_region *region, uintptr_t addr) {

@@ -45,8 +45,8 @@ static void empty(hak_region *region) {
     size_t units = region->used >> region->unit_shift;
     memset((void *)region->records, 0, units * region->record_size);
     hak_tag_set(region->base, region->used, HAK_TAG_NONE);
-    if (region->kind ==
-        HAK_REGION_LARGE) /* slabs promise nothing of their contents, or the policy has seen to it */
+    if (hak_region_is_large(
+            region)) /* slabs promise nothing of their contents, or the policy has seen to it */
         hak_os_scrub(region->base, region->used);
     uncount(region);
     region->used = region->committed = region->meta_committed = 0;
@@ -61,7 +61,7 @@ static void clean(hak_region *region) {
 
 /* So that the first program finds what all others find. */
 static void make_regions(void) {
-    static const size_t units[HAK_REGION_KINDS] = {HAK_SUPERSLAB, HAK_GRANULE};
+    static const size_t units[HAK_REGION_KINDS] = {HAK_SUPERSLAB, HAK_GRANULE, HAK_GRANULE};
     hak_region *region;
     for (unsigned kind = 0; kind < HAK_REGION_KINDS; kind++)
         (void)hak_region_take((hak_region_kind)kind, units[kind], &region);

@@ -10,14 +10,22 @@ enum {
     LOOK = 8,
 };
 
-static hak_link lists[LISTS];
-static uint64_t not_empty[WORDS];
+/* One per kind of region; that of slabs stays empty. */
+typedef struct hak_span_index {
+    hak_link lists[LISTS];
+    uint64_t not_empty[WORDS];
+} hak_span_index;
+
+static hak_span_index indexes[HAK_REGION_KINDS];
 
 void hak_span_index_init(void) {
-    for (unsigned i = 0; i < LISTS; i++)
-        hak_list_init(&lists[i]);
-    for (unsigned i = 0; i < WORDS; i++)
-        not_empty[i] = 0;
+    for (unsigned kind = 0; kind < HAK_REGION_KINDS; kind++) {
+        hak_span_index *index = &indexes[kind];
+        for (unsigned i = 0; i < LISTS; i++)
+            hak_list_init(&index->lists[i]);
+        for (unsigned i = 0; i < WORDS; i++)
+            index->not_empty[i] = 0;
+    }
 }
 
 /* Lengths below SUBS have a list each; above, the three bits after the highest choose one. */
@@ -28,25 +36,30 @@ static unsigned list_of(uint32_t granules) {
     return (log - SUB_BITS + 1) * SUBS + ((granules >> (log - SUB_BITS)) & (SUBS - 1));
 }
 
+static hak_span_index *index_of(const hak_span *span) {
+    return &indexes[span->kind];
+}
+
 void hak_span_index_add(hak_span *span) {
+    hak_span_index *index = index_of(span);
     unsigned list = list_of(span->granules);
-    hak_list_push(&lists[list], &span->link);
-    not_empty[list / 64] |= (uint64_t)1 << (list % 64);
+    hak_list_push(&index->lists[list], &span->link);
+    index->not_empty[list / 64] |= (uint64_t)1 << (list % 64);
 }
 
 void hak_span_index_remove(hak_span *span) {
     unsigned list = list_of(span->granules);
     hak_list_remove(&span->link);
-    if (hak_list_empty(&lists[list]))
-        not_empty[list / 64] &= ~((uint64_t)1 << (list % 64));
+    hak_span_index *index = index_of(span);
+    if (hak_list_empty(&index->lists[list]))
+        index->not_empty[list / 64] &= ~((uint64_t)1 << (list % 64));
 }
 
 /* The shortest of the first few spans of a list that are long enough. */
-static hak_span *best_of(unsigned list, uint32_t granules) {
+static hak_span *best_of(const hak_link *list, uint32_t granules) {
     hak_span *best = NULL;
     unsigned looked = 0;
-    for (hak_link *link = lists[list].next; link != &lists[list] && looked < LOOK;
-         link = link->next, looked++) {
+    for (hak_link *link = list->next; link != list && looked < LOOK; link = link->next, looked++) {
         hak_span *span = HAK_OWNER_OF(link, hak_span, link);
         if (span->granules >= granules && (best == NULL || span->granules < best->granules))
             best = span;
@@ -55,9 +68,9 @@ static hak_span *best_of(unsigned list, uint32_t granules) {
 }
 
 /* The first list from `list` on that is not empty; LISTS when all are. */
-static unsigned next_list(unsigned list) {
+static unsigned next_list(const hak_span_index *index, unsigned list) {
     for (unsigned word = list / 64; word < WORDS; word++) {
-        uint64_t bits = not_empty[word];
+        uint64_t bits = index->not_empty[word];
         if (word == list / 64)
             bits &= UINT64_MAX << (list % 64);
         if (bits != 0)
@@ -66,33 +79,40 @@ static unsigned next_list(unsigned list) {
     return LISTS;
 }
 
-hak_span *hak_span_index_find(uint32_t granules) {
+hak_span *hak_span_index_find(hak_region_kind kind, uint32_t granules) {
+    const hak_span_index *index = &indexes[kind];
     unsigned list = list_of(granules);
-    hak_span *span = best_of(list, granules);
+    hak_span *span = best_of(&index->lists[list], granules);
     if (span != NULL)
         return span;
-    list = next_list(list + 1); /* every span from here on is long enough */
-    return list < LISTS ? best_of(list, granules) : NULL;
+    list = next_list(index, list + 1); /* every span from here on is long enough */
+    return list < LISTS ? best_of(&index->lists[list], granules) : NULL;
 }
 
 hak_region *hak_span_region(const hak_span *span) {
     for (unsigned i = 0;; i++) {
         HAK_CHECK(i < hak_regions_used, "span without a region");
         hak_region *region = &hak_regions[i];
-        if (region->size != 0 && region->kind == HAK_REGION_LARGE &&
+        if (region->size != 0 && hak_region_is_large(region) &&
             (uintptr_t)span - region->records < region->meta_committed)
             return region;
     }
 }
 
-HAK_WALKER void hak_span_index_check(void) {
+static HAK_WALKER void check_index(const hak_span_index *index) {
     for (unsigned list = 0; list < LISTS; list++) {
-        HAK_CHECK(hak_list_empty(&lists[list]) == !(not_empty[list / 64] >> (list % 64) & 1),
+        HAK_CHECK(hak_list_empty(&index->lists[list]) == !(index->not_empty[list / 64] >> (list % 64) & 1),
                   "bitmap of lists");
-        for (hak_link *link = lists[list].next; link != &lists[list]; link = link->next) {
+        for (hak_link *link = index->lists[list].next; link != &index->lists[list]; link = link->next) {
             const hak_span *span = HAK_OWNER_OF(link, hak_span, link);
-            HAK_CHECK(span->state == HAK_SPAN_FREE && list_of(span->granules) == list,
+            HAK_CHECK(span->state == HAK_SPAN_FREE && list_of(span->granules) == list &&
+                          index_of(span) == index,
                       "span in the wrong list");
         }
     }
+}
+
+HAK_WALKER void hak_span_index_check(void) {
+    for (unsigned kind = 0; kind < HAK_REGION_KINDS; kind++)
+        check_index(&indexes[kind]);
 }

@@ -81,7 +81,7 @@ void hak_harden_reset(bool stay) {
 }
 
 /* 26 random bits of 47 for slabs: the alignment of superslabs takes the rest, which the random choice of granule and slot give
- * back; 31 for large objects. Where something lies already, the kernel puts the region where it likes. */
+ * back; 35 for large objects, which begin at any page. Where something lies already, the kernel puts the region where it likes. */
 uintptr_t hak_harden_region_hint(hak_region_kind kind) {
     if (!hak_hardening.random)
         return 0;
@@ -89,5 +89,10 @@ uintptr_t hak_harden_region_hint(hak_region_kind kind) {
     hak_os_random(&number, sizeof number);
     uintptr_t first = (uintptr_t)1 << HINT_FIRST_SHIFT;
     uintptr_t room = ((uintptr_t)1 << HAK_ADDRESS_BITS) - ((uintptr_t)1 << HINT_ROOM_SHIFT) - first;
-    return first + hak_align_down(number % room, kind == HAK_REGION_SLABS ? HAK_SUPERSLAB : HAK_GRANULE);
+    const size_t unit[HAK_REGION_KINDS] = {HAK_SUPERSLAB, hak_os_page, HAK_GRANULE};
+    return first + hak_align_down(number % room, unit[kind]);
+}
+
+hak_region_kind hak_harden_large_kind(size_t align) {
+    return align <= hak_os_page ? HAK_REGION_LARGE : HAK_REGION_ALIGNED;
 }

@@ -225,10 +225,24 @@ static void large_mark_end(void *obj, const hak_large_record *record) {
         end[i] = i < HAK_CANARY_BYTES ? (unsigned char)(right >> (8 * i)) : 0;
 }
 
+/* Nothing that is live begins there: outside of all regions, or inside a large object, or of its gap. */
+static void judge_stray(const matter *m) {
+    hak_large_record *record = hak_ledger_large(m->addr);
+    hak_located found;
+    if (record == NULL)
+        not_ours(m);
+    else if (record->word != 0 && hak_ledger_large_begins(m->addr))
+        not_live(m, record->word);
+    else if (hak_locate(m->addr, &found) && m->addr - found.obj < found.size)
+        inside(m);
+    else
+        not_ours(m);
+}
+
 /* The record of the large object that starts at the address; NULL, after the report, when none starts there. */
 static hak_large_record *large_live(matter *m, hak_claim claim, bool end_it) {
-    if (m->addr % HAK_GRANULE != 0) {
-        inside(m);
+    if (!hak_ledger_large_begins(m->addr)) {
+        judge_stray(m);
         return NULL;
     }
     hak_large_record *record = hak_ledger_large(m->addr);
@@ -246,20 +260,6 @@ static hak_large_record *large_live(matter *m, hak_claim claim, bool end_it) {
     if (bad != NULL)
         overflow(m, bad);
     return record;
-}
-
-/* No tag: outside of all regions, or of the large objects' first granules. */
-static void judge_untagged(const matter *m) {
-    hak_large_record *record = hak_ledger_large(m->addr);
-    hak_located found;
-    if (record == NULL)
-        not_ours(m);
-    else if (record->word != 0 && m->addr % HAK_GRANULE == 0)
-        not_live(m, record->word);
-    else if (hak_locate(m->addr, &found) && m->addr - found.obj < found.size)
-        inside(m);
-    else
-        not_ours(m);
 }
 
 bool hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
@@ -312,7 +312,7 @@ void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller)
     if (hak_sample_locate(m.addr, &found))
         judge_sampled(claim, &m, caller);
     else
-        judge_untagged(&m);
+        judge_stray(&m);
     return NULL;
 }
 
@@ -332,8 +332,9 @@ void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t c
         check_slot_canary(&m, &place);
     } else if (tag == HAK_TAG_LARGE) {
         hak_large_record *record = hak_ledger_large(m.addr);
-        claim.family =
-            record != NULL && m.addr % HAK_GRANULE == 0 ? record->word >> HAK_RECORD_FAMILY_SHIFT & 3 : 0;
+        claim.family = record != NULL && hak_ledger_large_begins(m.addr)
+                           ? record->word >> HAK_RECORD_FAMILY_SHIFT & 3
+                           : 0;
         record = large_live(&m, claim, false);
         word = record != NULL ? record->word : 0;
     } else if (hak_sample_locate(m.addr, &found)) {
@@ -344,7 +345,7 @@ void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t c
             not_live(&m, sample->word);
         word = sample != NULL ? sample->word : 0;
     } else {
-        judge_untagged(&m);
+        judge_stray(&m);
     }
     claim.family = HAK_FAMILY_MALLOC;
     if (resizes && hak_record_state(word) == HAK_SLOT_LIVE)

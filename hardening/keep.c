@@ -60,11 +60,11 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
     }
 }
 
-/* The oldest that has a near enough guard for `need` bytes; the oldest of all takes its place. */
-static void *leave_near(size_t need) {
+/* The oldest at a multiple of `align` that has a near enough guard for `need` bytes; the oldest of all takes its place. */
+static void *leave_near(size_t need, size_t align) {
     for (unsigned i = 0; i + KEPT_RESTING < count; i++) {
         kept *found = &ring[(first + i) % KEPT_MOST];
-        if (found->guarded || !hak_guard_near(need, found->capacity))
+        if (found->guarded || (uintptr_t)found->obj % align != 0 || !hak_guard_near(need, found->capacity))
             continue;
         kept again = *found;
         *found = ring[first];
@@ -74,11 +74,11 @@ static void *leave_near(size_t need) {
     return NULL;
 }
 
-void *hak_keep_again(size_t size, size_t *capacity) {
+void *hak_keep_again(size_t size, size_t align, size_t *capacity) {
     if (!hak_hardening.guard || hak_guard_at_leisure())
         return NULL;
     hak_lock_take(&hak_hardening_lock);
-    void *obj = leave_near(hak_align_up(size, hak_os_page));
+    void *obj = leave_near(hak_align_up(size, hak_os_page), align);
     hak_lock_give(&hak_hardening_lock);
     if (obj != NULL)
         hak_large_again(obj, size, capacity);

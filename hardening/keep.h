@@ -13,8 +13,8 @@
 bool hak_keep_take(void *obj, size_t capacity, bool guarded);
 
 /* While there is no time for guards: an object that is still accessible goes to a new owner with its span and its guard as they are.
- * `size` bytes; *capacity as hak_large_take. NULL: none will do. */
-void *hak_keep_again(size_t size, size_t *capacity);
+ * `size` bytes at a multiple of `align`; *capacity as hak_large_take. NULL: none will do. */
+void *hak_keep_again(size_t size, size_t align, size_t *capacity);
 
 /* Debug builds: nothing is kept. */
 void hak_keep_reset(void);

@@ -22,6 +22,12 @@ static void count(size_t bytes) {
     atomic_fetch_add_explicit(&hak_region_metadata, bytes, memory_order_relaxed);
 }
 
+/* A limited region may go, and what is sealed may not. */
+static void seal(const hak_region *region, uintptr_t addr, size_t size) {
+    if (!region->limited)
+        hak_seal_metadata(addr, size);
+}
+
 static size_t table_entry(hak_region_kind kind) {
     return kind == HAK_REGION_SLABS ? sizeof(hak_granule) : sizeof(hak_large_record);
 }
@@ -60,10 +66,8 @@ bool hak_ledger_region_commit(hak_region *region, size_t end) {
             return false;
         ledger->table_committed = need;
         count(more);
-        if (!region->limited) { /* else the region may go */
-            hak_seal_metadata((uintptr_t)ledger->granules, need);
-            hak_seal_metadata(region->records, region->meta_committed);
-        }
+        seal(region, (uintptr_t)ledger->granules, need);
+        seal(region, region->records, region->meta_committed);
     }
     atomic_store_explicit(&ledger->reach, end, memory_order_relaxed);
     if (ledger->base == hak_ledger_first.base)
@@ -133,8 +137,7 @@ static bool commit_heap(hak_ledger_region *ledger, uintptr_t end) {
         return false;
     count(to - ledger->heap_committed);
     ledger->heap_committed = to;
-    if (!hak_regions[ledger - hak_ledger].limited)
-        hak_seal_metadata(ledger->heap_start, to - ledger->heap_start);
+    seal(&hak_regions[ledger - hak_ledger], ledger->heap_start, to - ledger->heap_start);
     return true;
 }
 
@@ -195,7 +198,12 @@ const hak_granule *hak_granule_find(uintptr_t addr) {
 
 hak_large_record *hak_ledger_large(uintptr_t addr) {
     hak_region *region = hak_region_find(addr);
-    if (region == NULL || region->kind != HAK_REGION_LARGE || addr - region->base >= region->used)
+    if (region == NULL || !hak_region_is_large(region) || addr - region->base >= region->used)
         return NULL;
     return &hak_ledger[region->index].large[(addr - region->base) >> HAK_GRANULE_SHIFT];
+}
+
+bool hak_ledger_large_begins(uintptr_t addr) {
+    const hak_region *region = hak_region_find(addr);
+    return region != NULL && hak_region_is_large(region) && hak_region_unit_begins(region, addr);
 }

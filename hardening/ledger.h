@@ -139,6 +139,8 @@ HAK_INLINE bool hak_ledger_find(const void *obj, hak_place *out) {
 
 /* The record of the large object whose first granule holds `addr`; NULL: not in a region of large objects. */
 hak_large_record *hak_ledger_large(uintptr_t addr);
+/* True when a large object may begin at `addr`. */
+bool hak_ledger_large_begins(uintptr_t addr);
 
 HAK_INLINE uint32_t hak_record_load(const hak_record *record) {
     return atomic_load_explicit(record, memory_order_relaxed);

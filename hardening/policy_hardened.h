@@ -43,6 +43,7 @@ unsigned hak_harden_tag_slow(const void *obj);
 void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
 void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller);
 uintptr_t hak_harden_region_hint(hak_region_kind kind);
+hak_region_kind hak_harden_large_kind(size_t align);
 void hak_harden_reset(bool stay);
 
 static inline bool hak_policy_init(void) {
@@ -65,6 +66,9 @@ static inline size_t hak_policy_slab_guard(void) {
 }
 static inline uintptr_t hak_policy_region_hint(hak_region_kind kind) {
     return hak_harden_region_hint(kind);
+}
+static inline hak_region_kind hak_policy_large_kind(size_t align) {
+    return hak_harden_large_kind(align);
 }
 static inline bool hak_policy_region_born(hak_region *region, size_t size) {
     return hak_ledger_region_born(region, size);
@@ -210,7 +214,7 @@ static inline size_t hak_policy_large_gap(size_t size) {
     return (1 + (hak_hardening.random ? hak_random_next() >> 62 : 0)) << HAK_GRANULE_SHIFT;
 }
 static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity) {
-    return align <= HAK_GRANULE ? hak_keep_again(size, capacity) : NULL;
+    return hak_keep_again(size, align, capacity);
 }
 static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
     return hak_judge_large_alloc(obj, size, capacity, origin);

@@ -124,6 +124,21 @@ static void not_too_far(void **state) {
     assert_false(hak_guard_near(HAK_MIB, HAK_MIB - 1));
 }
 
+static void aligned(void **state) {
+    (void)state;
+    for (int tries = 0; tries < 100; tries++) {
+        hurry();
+        void *objs[8];
+        for (int i = 0; i < 8; i++)
+            objs[i] = hak_malloc(HAK_MIB);
+        for (int i = 0; i < 8; i++)
+            hak_free(objs[i]);
+        void *obj = hak_aligned_alloc(HAK_MIB, HAK_MIB);
+        assert_int_equal((uintptr_t)obj % HAK_MIB, 0);
+        hak_free(obj);
+    }
+}
+
 /* With time again, the guard comes back to the object's end when it is resized in its place. */
 static void at_leisure(void **state) {
     (void)state;
@@ -148,6 +163,7 @@ int main(void) {
             "without time for guards an object goes on with the guard behind it, and its canary has room",
             in_a_hurry),
         SENTENCE("a guard is near that is no more than a quarter of the object away", not_too_far),
+        SENTENCE("an object goes on only for an alignment that it has", aligned),
         SENTENCE("with time again the guard moves to the end of an object that is resized", at_leisure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,8 +16,8 @@ ENVIRONMENT = {"LD_PRELOAD": os.environ["HAKMEM_TEST_LIBRARY"], "HAKMEM_SAMPLE_R
 PROCESSES = 64
 # Of 64 numbers that are drawn evenly the spread is 62/64 of all in the mean, and below 7/10 of it with a chance of 1e-8.
 LOSS = 0.5
-# 47 bits of address space: large objects start on 64 KiB, those of 200 KiB at multiples of 32 KiB.
-BITS = {"small": 34, "medium": 32, "large": 31}
+# 47 bits of address space: large objects start on any page, those of 200 KiB at multiples of 32 KiB.
+BITS = {"small": 34, "medium": 32, "large": 34}
 # Small and medium objects begin in one region: two of their distances are equal with a chance of 2^-15 (counted in 2,000 processes), so
 # among 64 some are in one run of 16, and more than four are less often than once in 1e8.
 SMALL_MEDIUM_EQUAL = 4

@@ -145,7 +145,8 @@ static void not_live(void **state) {
     take(&it, HAK_MIB, 16);
     unsigned char *at = it.at;
     static int in_data;
-    void *const wrong[] = {at + 1, at + 16, at + HAK_GRANULE, at - HAK_GRANULE, &in_data, (void *)8};
+    void *const wrong[] = {at + 1,    at + 16,   at + HAK_GRANULE, at - HAK_GRANULE,
+                           at + 4096, at - 4096, &in_data,         (void *)8};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         size_t capacity;
         assert_int_equal(hak_large_capacity(wrong[i]), 0);

@@ -6,7 +6,10 @@
 #include "allocator/superslab.h"
 #include "allocator/tag.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool all_zero(uintptr_t addr, size_t size) {
     const char *bytes = (const char *)addr;
@@ -15,13 +18,14 @@ static bool all_zero(uintptr_t addr, size_t size) {
 
 static void take_and_use(void **state) {
     (void)state;
+    const size_t units[HAK_REGION_KINDS] = {HAK_SUPERSLAB, hak_os_page, HAK_GRANULE};
     for (int kind = 0; kind < HAK_REGION_KINDS; kind++) {
         uintptr_t before = 0;
         for (int i = 0; i < 40; i++) {
             hak_region *region = NULL;
             size_t size = (size_t)(1 + i % 3) * HAK_SUPERSLAB;
             uintptr_t addr = hak_region_take(kind, size, &region);
-            assert_true(addr != 0 && addr % (kind == HAK_REGION_SLABS ? HAK_SUPERSLAB : HAK_GRANULE) == 0);
+            assert_true(addr != 0 && addr % units[kind] == 0);
             assert_ptr_equal(hak_region_find(addr), region);
             assert_ptr_equal(hak_region_find(addr + size - 1), region);
             assert_true(region->kind == (hak_region_kind)kind && addr >= before);
@@ -60,6 +64,15 @@ static void guarded_records(void **state) {
     assert_ptr_equal(hak_region_record(region, third + HAK_GRANULE - 1), record + 4);
 }
 
+/* Bytes of address space that the process has. */
+static size_t address_space(void) {
+    char text[64] = {0};
+    int fd = open("/proc/self/statm", O_RDONLY);
+    assert_true(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
+    close(fd);
+    return strtoul(text, NULL, 10) * hak_os_page;
+}
+
 /* Each call of the OS that a take makes fails once: nothing has changed then, and the next take is served. */
 static void refusals(void **state) {
     (void)state;
@@ -67,12 +80,14 @@ static void refusals(void **state) {
         for (uint64_t k = 1;; k++) {
             hak_test_reset(HAK_RESET_FRESH);
             hak_region *region = NULL;
+            size_t space = address_space() - hak_region_mapped;
             (void)hak_os_fail_at(k);
             uintptr_t addr = hak_region_take(kind, HAK_SUPERSLAB, &region);
             if (hak_os_fail_at(0) < k)
                 break;
             if (addr == 0)
                 addr = hak_region_take(kind, HAK_SUPERSLAB, &region);
+            assert_true(address_space() - hak_region_mapped < space + 1024 * (size_t)HAK_MIB);
             assert_true(addr != 0);
             memset((void *)addr, 1, HAK_SUPERSLAB);
             assert_int_equal(region->used, HAK_SUPERSLAB);
@@ -121,7 +136,7 @@ int main(void) {
         SENTENCE("what is taken is aligned, committed, zero and found, and so is its record", take_and_use),
         SENTENCE("no region is found at an address that is not ours", find_nothing),
         SENTENCE("records lie one after the other, one per unit", guarded_records),
-        SENTENCE("a refusal of the OS at any step changes nothing", refusals),
+        SENTENCE("a refusal of the OS at any step changes nothing, and keeps no address space", refusals),
         SENTENCE("what the address space does not have is refused", too_much),
         SENTENCE("a region that dies takes its part of every counter with it", accounting),
         SENTENCE("system calls grow with the logarithm of the heap", few_calls),
