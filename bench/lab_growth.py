@@ -5,7 +5,6 @@ Heap: work "heap", which is work a wandering over the heap; the limit allocator 
 Threads: works f and g, the same number of operations in all, in CPU time per operation. Metadata is what
 hak_stats_read says when the heap is full, as a share of the bytes that are live.
 """
-import os
 import statistics
 import sys
 import time

@@ -145,6 +145,26 @@ def check_format(root):
         yield done.stderr
 
 
+def is_python(root, path):
+    if path.endswith(".py"):
+        return True
+    with open(os.path.join(root, path), "rb") as text:
+        return re.match(rb"#!.*\bpython3\b", text.read(80)) is not None
+
+
+def check_python(root):
+    """pylint finds no error: names, arguments and attributes that do not exist, what is imported or set and never used."""
+    files = [path for path in tree(root) if is_python(root, path)]
+    folders = sorted({os.path.dirname(path) for path in files})
+    wanted = "E,unused-import,unused-variable,unused-argument,unreachable,cell-var-from-loop,pointless-statement"
+    command = ["/usr/bin/python3", "-m", "pylint", "--score=n", "--persistent=n", "--jobs=2", "--disable=all", "--enable=" + wanted, "--disable=import-error", *files]
+    done = subprocess.run(command, cwd=root, text=True, capture_output=True, env={**os.environ, "PYTHONPATH": ":".join(folders)})
+    if done.stderr:
+        yield done.stderr
+    # lab_path is imported for what that does: it puts bench/ where modules are looked for.
+    yield from (line for line in done.stdout.splitlines() if line[:1] != "*" and "Unused import lab_path" not in line)
+
+
 def check_options(root):
     """README.md and the man page name every environment variable that the sources read, and no other."""
     read_there = set()
@@ -159,7 +179,7 @@ def check_options(root):
 
 
 CHECKS = {"variant_if": check_variant_if, "includes": check_includes, "headers": check_headers, "names": check_names,
-          "format": check_format, "options": check_options}
+          "format": check_format, "options": check_options, "python": check_python}
 
 
 def main():

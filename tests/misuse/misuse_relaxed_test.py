@@ -30,10 +30,10 @@ def run(case, mode, hardening="", limit=None):
     return done.returncode, re.sub(r"^hakmem: HAKMEM_HARDENING relaxes .*\n", "", done.stderr, count=1)
 
 
-def on_all(cases, *arguments):
+def on_all(cases, mode, *arguments):
     misuse.no_core_files()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        return list(zip(cases, pool.map(lambda case: run(case, *arguments), cases)))
+        return list(zip(cases, pool.map(lambda case: run(case, mode, *arguments), cases)))
 
 
 class Relaxed(unittest.TestCase):
