@@ -104,7 +104,7 @@ uint64_t hak_os_resident(uintptr_t addr, unsigned pages) {
     return bits;
 }
 
-static void (*fault_handler)(const hak_fault *fault);
+static bool (*fault_handler)(const hak_fault *fault);
 static struct sigaction before[2]; /* of SIGSEGV and SIGBUS */
 
 static hak_fault describe(const siginfo_t *info, const void *context) {
@@ -124,28 +124,25 @@ static hak_fault describe(const siginfo_t *info, const void *context) {
     return fault;
 }
 
-/* Our part, then what the program had installed before; without that, the default action when the instruction
- * is tried again. */
+/* Our part, then what the program had installed before; without that, the default action. */
 static void on_fault(int number, siginfo_t *info, void *context) {
     int saved = errno;
     const struct sigaction *was = &before[number == SIGBUS];
     hak_fault fault = describe(info, context);
-    fault.passed_on =
-        (was->sa_flags & SA_SIGINFO) != 0 || (was->sa_handler != SIG_DFL && was->sa_handler != SIG_IGN);
-    fault_handler(&fault);
+    bool ends = fault_handler(&fault);
     errno = saved;
     if (was->sa_flags & SA_SIGINFO)
         was->sa_sigaction(number, info, context);
-    else if (fault.passed_on)
+    else if (was->sa_handler != SIG_DFL && was->sa_handler != SIG_IGN)
         was->sa_handler(number);
     else {
         (void)sigaction(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
-        if (info->si_code <= 0) /* sent by kill: no instruction will be tried again */
+        if (ends || info->si_code <= 0) /* <= 0: sent by kill, no instruction will be tried again */
             (void)raise(number);
     }
 }
 
-void hak_os_on_fault(void (*handler)(const hak_fault *fault)) {
+void hak_os_on_fault(bool (*handler)(const hak_fault *fault)) {
     int saved = errno;
     fault_handler = handler;
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};

@@ -31,11 +31,11 @@ typedef struct hak_fault {
     uintptr_t at;    /* the instruction; 0: not known on this machine */
     uintptr_t frame; /* the frame pointer */
     int is_write;    /* -1: not known */
-    bool passed_on;  /* the program had a handler of its own before, which is called next */
 } hak_fault;
 
-/* Has `handler` called for each such fault, and afterwards the action that was there before. Once. */
-void hak_os_on_fault(void (*handler)(const hak_fault *fault));
+/* Has `handler` called for each such fault, and afterwards the action that was there before. Where that is the default, the
+ * instruction is tried again; `handler` says true when the process shall end even if it would succeed now. Once. */
+void hak_os_on_fault(bool (*handler)(const hak_fault *fault));
 
 /* The default action for SIGABRT, whatever the program made of it, and then abort(): for when its handler came back. */
 _Noreturn void hak_os_abort(void);

@@ -373,8 +373,8 @@ void hak_crime_report(const hak_crime *crime) {
     if (to.file >= 0)
         hak_os_close(to.file);
     /* The handler that a fuzzer had before ours would end its run: fuzz/verdict.c waits for the abort. */
-    bool passed_on = crime->passed_on && !HAK_DEBUG_BUILD;
-    if (hak_mode_of(crime->check) != HAK_MODE_REPORT && !passed_on)
+    bool ends_here = !crime->is_fault || HAK_DEBUG_BUILD;
+    if (hak_mode_of(crime->check) != HAK_MODE_REPORT && ends_here)
         hak_os_abort();
     atomic_store(&reporter, 0);
     errno = saved;

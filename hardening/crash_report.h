@@ -37,10 +37,10 @@ typedef struct hak_crime {
     bool was_live;    /* when the call came; its record says already what becomes of it */
     uintptr_t caller; /* return address of the call, 0: not known */
     uintptr_t frame;  /* frame pointer to walk from, 0: the reporting function's own */
-    bool passed_on;   /* a handler of the program's decides what becomes of the process */
+    bool is_fault;    /* the action of the signal says what becomes of the process */
 } hak_crime;
 
-/* Ends the process, unless the check's mode is `report` or the crime is passed on. */
+/* Ends the process, unless the check's mode is `report` or the crime is a fault. */
 void hak_crime_report(const hak_crime *crime);
 
 /* Debug builds: nobody is reporting; for a test that has jumped out of the end of a report. */

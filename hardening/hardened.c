@@ -7,9 +7,10 @@
 #include "hardening/judge.h"
 #include "hardening/keep.h"
 #include "hardening/seal.h"
+#include "hardening/sweep.h"
 
-static void on_fault(const hak_fault *fault) {
-    hak_judge_fault(fault);
+static bool on_fault(const hak_fault *fault) {
+    return hak_judge_fault(fault);
 }
 
 enum {
@@ -45,7 +46,10 @@ unsigned hak_harden_tag_slow(const void *obj) {
 /* Perhaps a sampled object. */
 void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
     void *sampled = hak_sample_take_slow(obj, cls, size, origin, caller);
-    return sampled != NULL ? sampled : hak_harden_alloc_slow(obj, size, origin, caller);
+    if (sampled == NULL)
+        return hak_harden_alloc_slow(obj, size, origin, caller);
+    hak_sweep_sample(hak_guarded_mine);
+    return sampled;
 }
 
 /* The whole of an allocation: also of a slot that was never used, or that has an owner. */

@@ -186,7 +186,7 @@ static void judge_sampled(hak_claim claim, matter *m, uintptr_t caller) {
     }
     m->was_live = true;
     check_claim(m, claim, word, sample->size);
-    const void *bad = hak_sample_overflow(sample);
+    const void *bad = hak_sample_overflow(sample, HAK_SAMPLE_MAX);
     if (bad != NULL && (uintptr_t)bad < m->addr)
         report(m, HAK_CRIME_UNDERFLOW, HAK_CHECK_CANARY,
                "bytes before the start of the object were overwritten", bad);
@@ -362,24 +362,26 @@ size_t hak_judge_usable(const void *obj, unsigned tag, size_t capacity) {
     return sample != NULL && hak_record_state(sample->word) == HAK_SLOT_LIVE ? sample->size : 0;
 }
 
-void hak_judge_fault(const hak_fault *fault) {
+bool hak_judge_fault(const hak_fault *fault) {
     uintptr_t addr = fault->addr;
     hak_located found;
     if (addr == 0 || !hak_locate(addr, &found))
-        return;
+        return false;
     static const char *const calls[] = {"access", "read", "write"};
     bool freed = hak_record_state(found.word) == HAK_SLOT_FREED && addr - found.obj < found.room;
     const char *what = freed              ? "of an object that has been freed"
                        : found.size == 0  ? "of an object of 0 bytes"
                        : addr < found.obj ? "before the start of the object"
                                           : "past the end of the object";
-    hak_crime_report(&(hak_crime){
-        .name = freed ? HAK_CRIME_USE : HAK_CRIME_BOUNDS,
-        .check = found.where == HAK_WHERE_SAMPLED && found.size != 0 ? HAK_CHECK_SAMPLE : HAK_CHECK_GUARD,
-        .call = calls[fault->is_write + 1],
-        .addr = addr,
-        .what = what,
-        .caller = fault->at,
-        .frame = fault->frame,
-        .passed_on = fault->passed_on});
+    hak_check check =
+        found.where == HAK_WHERE_SAMPLED && found.size != 0 ? HAK_CHECK_SAMPLE : HAK_CHECK_GUARD;
+    hak_crime_report(&(hak_crime){.name = freed ? HAK_CRIME_USE : HAK_CRIME_BOUNDS,
+                                  .check = check,
+                                  .call = calls[fault->is_write + 1],
+                                  .addr = addr,
+                                  .what = what,
+                                  .caller = fault->at,
+                                  .frame = fault->frame,
+                                  .is_fault = true});
+    return hak_mode_of(check) != HAK_MODE_REPORT;
 }

@@ -31,7 +31,7 @@ bool hak_judge_large_free(void *obj, size_t capacity);
 /* The first byte past the end of a large object that is not as it was; NULL: all are. */
 const unsigned char *hak_judge_large_overflow(const void *obj, const hak_large_record *record);
 
-/* A fault of the processor: reports it when the address is ours. */
-void hak_judge_fault(const hak_fault *fault);
+/* A fault of the processor: reports it when the address is ours. Whether the process has to end. */
+bool hak_judge_fault(const hak_fault *fault);
 
 #endif

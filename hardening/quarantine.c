@@ -186,6 +186,7 @@ static void state_reset(hak_guarded *state) {
     state->draws_left = 0;
     state->held = 0;
     state->sweep_at = 0;
+    state->sweep_turn = state->sweep_sample = 0;
     state->swap_next = 0;
     sites_restart(state);
     hak_rng_seed(&state->rng);

@@ -47,6 +47,8 @@ typedef struct hak_guarded {
     unsigned draws_left;
     size_t held;              /* bytes that the rings may hold as they are now */
     uintptr_t sweep_at;       /* address where the running sweep goes on */
+    unsigned sweep_turn;      /* steps of it */
+    unsigned sweep_sample;    /* and where it goes on among sampled objects */
     struct hak_guarded *next; /* all of them, in order of birth; never removed */
     struct hak_guarded *next_waiting;
     void (*give)(void *obj, unsigned cls);

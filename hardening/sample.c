@@ -148,6 +148,7 @@ static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller)
     sample->obj = align(data, size, origin.align_log2);
     sample->size = size;
     sample->made_by = hak_os_tid();
+    sample->told = false;
     stack_note(sample->made, caller);
     memset(sample->freed, 0, sizeof sample->freed);
     memset((char *)data, filler(sample), sample->obj - data);
@@ -243,21 +244,33 @@ void hak_sample_give(hak_sample *sample, uintptr_t caller) {
     size_t size = pages_of(sample->size);
     sample->freed_by = hak_os_tid();
     stack_note(sample->freed, caller);
-    if (size != 0)
-        data_shut(sample, size);
+    if (size == 0)
+        return;
+    /* Whoever looks at its bytes holds the lock and has seen it live: behind the lock nobody does any more. */
+    hak_lock_take(&hak_hardening_lock);
+    hak_lock_give(&hak_hardening_lock);
+    data_shut(sample, size);
 }
 
-const unsigned char *hak_sample_overflow(const hak_sample *sample) {
-    const unsigned char *end = (const unsigned char *)data_of(sample) + pages_of(sample->size);
+const unsigned char *hak_sample_overflow(const hak_sample *sample, size_t reach) {
+    uintptr_t data = data_of(sample), end = data + pages_of(sample->size);
+    uintptr_t after = sample->obj + sample->size, before = sample->obj - hak_min(reach, sample->obj - data);
     unsigned char right = filler(sample);
-    for (const unsigned char *at = (const unsigned char *)sample->obj + sample->size; at < end; at++)
-        if (*at != right)
-            return at;
-    for (const unsigned char *at = (const unsigned char *)data_of(sample);
-         at < (const unsigned char *)sample->obj; at++)
-        if (*at != right)
-            return at;
+    for (uintptr_t at = after; at < after + hak_min(reach, end - after); at++)
+        if (*(const unsigned char *)at != right)
+            return (const unsigned char *)at;
+    for (uintptr_t at = before; at < sample->obj; at++)
+        if (*(const unsigned char *)at != right)
+            return (const unsigned char *)at;
     return NULL;
+}
+
+const unsigned char *hak_sample_look(const hak_sample *sample, size_t reach) {
+    hak_lock_take(&hak_hardening_lock);
+    bool live = hak_record_state(sample->word) == HAK_SLOT_LIVE;
+    const unsigned char *bad = live ? hak_sample_overflow(sample, reach) : NULL;
+    hak_lock_give(&hak_hardening_lock);
+    return bad;
 }
 
 static bool describe(const hak_sample *sample, hak_located *out) {
@@ -281,6 +294,18 @@ bool hak_sample_locate_before(uintptr_t addr, hak_located *out) {
     while (sample != NULL && sample->word == 0 && sample > samples)
         sample--;
     return describe(sample, out);
+}
+
+hak_sample *hak_sample_next(unsigned *at) {
+    unsigned place = *at % PLACES;
+    uint64_t used = atomic_load_explicit(&used_places[place / 64], memory_order_relaxed) >> place % 64;
+    if (used == 0) {
+        *at = hak_align_down(place, 64) + 64;
+        return NULL;
+    }
+    place += hak_lowest_bit(used);
+    *at = place + 1;
+    return hak_record_state(samples[place].word) == HAK_SLOT_LIVE ? &samples[place] : NULL;
 }
 
 void hak_sample_each(void (*each)(const hak_sample *sample)) {

@@ -21,11 +21,12 @@ enum {
 
 typedef struct hak_sample {
     uintptr_t obj;
-    size_t size;                /* bytes */
-    _Atomic uint32_t word;      /* as a record, without the size */
-    bool marked;                /* its place is readable but for guard markers */
-    uint32_t made_by, freed_by; /* threads */
-    uint32_t freed_at;          /* how many samples were wanted until then */
+    size_t size;           /* bytes */
+    _Atomic uint32_t word; /* as a record, without the size */
+    bool marked;           /* its place is readable but for guard markers */
+    _Atomic bool told;     /* the running sweep has reported it: once is enough where the program goes on */
+    uint32_t made_by, freed_by;                                /* threads */
+    uint32_t freed_at;                                         /* how many samples were wanted until then */
     uintptr_t made[HAK_SAMPLE_STACK], freed[HAK_SAMPLE_STACK]; /* return addresses, 0: no more */
 } hak_sample;
 
@@ -46,13 +47,21 @@ bool hak_sample_end(hak_sample *sample, uint32_t *word);
 /* Takes the bytes of an object away that was ended and judged. */
 void hak_sample_give(hak_sample *sample, uintptr_t caller);
 
-/* The first byte in the object's page after its end that is not as it was; NULL: all are. */
-const unsigned char *hak_sample_overflow(const hak_sample *sample);
+/* The first byte in the object's pages, at most `reach` from it, that is not as it was: those after it first; NULL: all are. The
+ * caller has ended the object, or looks through hak_sample_look. */
+const unsigned char *hak_sample_overflow(const hak_sample *sample, size_t reach);
+
+/* The same for an object that another thread may free meanwhile: NULL, too, if it is not live. */
+const unsigned char *hak_sample_look(const hak_sample *sample, size_t reach);
 
 bool hak_sample_locate(uintptr_t addr, hak_located *out);
 
 /* As hak_sample_locate; for an address in a place that was never used, the last sampled object before it. */
 bool hak_sample_locate_before(uintptr_t addr, hak_located *out);
+
+/* The live sampled object whose turn it is, when one after the other is looked at; NULL: none in this part of the pool. `at`: 0 at
+ * first, kept by the caller. */
+hak_sample *hak_sample_next(unsigned *at);
 
 /* Calls `each` for every live sampled object. */
 void hak_sample_each(void (*each)(const hak_sample *sample));

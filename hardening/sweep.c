@@ -13,6 +13,9 @@
 enum {
     /* Slots looked at per refill: a refill of 8 to 32 objects costs some 300 ns. */
     STEP_SLOTS = 8,
+    /* One step in so many looks at a sampled object instead, this many bytes before and after it. */
+    SAMPLE_TURN = 8,
+    SAMPLE_REACH = 64,
     LOOKS = 3,
     LOOK_PAUSE_MS = 1,
 };
@@ -102,11 +105,30 @@ static const hak_guarded *owner_of(uint32_t word) {
     return guarded;
 }
 
+static bool check_sample(const hak_sample *sample, size_t reach, const char *call) {
+    const unsigned char *bad = hak_sample_look(sample, reach);
+    if (bad != NULL)
+        report((uintptr_t)bad < sample->obj ? HAK_CRIME_UNDERFLOW : HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call,
+               sample->obj, "bytes around the object were overwritten", bad);
+    return bad != NULL;
+}
+
+void hak_sweep_sample(hak_guarded *mine) {
+    hak_sample *sample =
+        hak_mode_of(HAK_CHECK_SWEEP) != HAK_MODE_OFF ? hak_sample_next(&mine->sweep_sample) : NULL;
+    if (sample != NULL && !sample->told)
+        sample->told = check_sample(sample, SAMPLE_REACH, "sweep");
+}
+
 /* Steps over what is no slab. The region is the one that is asked first: the only one where addresses are plentiful. */
 void hak_sweep_step(hak_guarded *mine) {
     const hak_ledger_region *region = &hak_ledger_first;
     if (region->size == 0 || mine->owner == 0 || hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF)
         return;
+    if (mine->sweep_turn++ % SAMPLE_TURN == 0) {
+        hak_sweep_sample(mine);
+        return;
+    }
     uintptr_t at = mine->sweep_at;
     size_t used =
         hak_regions[0].base == region->base ? hak_regions[0].used : hak_region_find(region->base)->used;
@@ -240,11 +262,8 @@ static void sweep_rings(void) {
         }
 }
 
-static void check_sample(const hak_sample *sample) {
-    const unsigned char *bad = hak_sample_overflow(sample);
-    if (bad != NULL && hak_record_state(sample->word) == HAK_SLOT_LIVE)
-        report((uintptr_t)bad < sample->obj ? HAK_CRIME_UNDERFLOW : HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP,
-               "exit", sample->obj, "bytes around the object were overwritten", bad);
+static void check_whole_sample(const hak_sample *sample) {
+    (void)check_sample(sample, HAK_SAMPLE_MAX, "exit");
 }
 
 void hak_sweep_all(void) {
@@ -253,7 +272,7 @@ void hak_sweep_all(void) {
     size_t left = EXIT_BYTES;
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire);
     sweep_rings();
-    hak_sample_each(check_sample);
+    hak_sample_each(check_whole_sample);
     for (unsigned i = 0; i < used; i++) {
         if (hak_regions[i].size == 0)
             continue;

@@ -44,12 +44,13 @@ static void by_neighbours(bool crime, size_t size) {
     _exit(0);
 }
 
-/* _exit, and no neighbour is freed: only the sweep can find it. */
-static void by_the_sweep(bool crime, size_t size) {
+/* _exit, and no neighbour is freed: only the sweep can find it. Of 8 objects from one call site the first are sampled. */
+static void by_the_sweep(bool crime, size_t which) {
     static void *others[1000];
-    kept[0] = take(size);
+    const size_t size = 72;
+    take_many(kept, 8, size);
     if (crime)
-        put(kept[0], (ptrdiff_t)size, 0x41);
+        put(kept[which], (ptrdiff_t)size, 0x41);
     for (size_t round = 0; round < 300; round++) {
         take_many(others, 1000, 16 + round % 7 * 90);
         drop_many(others, 1000);
@@ -101,7 +102,8 @@ static const misuse_case cases[] = {
     FOUND("overflow_never_freed_large", never_freed_large, 1000001),
     FOUND("overflow_never_freed_exit_by_a_thread", exit_by_a_thread, 0),
     {"overflow_found_by_neighbours", "heap overflow", "sweep", CHANCE, by_neighbours, 72},
-    {"overflow_found_by_the_sweep", "heap overflow", "sweep", CHANCE, by_the_sweep, 72},
+    FOUND("overflow_found_by_the_sweep", by_the_sweep, 7),
+    FOUND("overflow_found_by_the_sweep_sampled", by_the_sweep, 0),
     {"overflow_page_past_large", "out-of-bounds access", "guard", SURE, page_past_large, 1 << 20},
     {"overflow_stream_past_large", "out-of-bounds access", "guard", SURE, stream_past_large, 1 << 20},
     {"overflow_stream_past_small", "out-of-bounds access|heap overflow", "canary", SURE, stream_past_small,

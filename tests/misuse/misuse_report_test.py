@@ -89,7 +89,7 @@ class Report(unittest.TestCase):
         self.assertTrue(second.startswith("hakmem: double free: "), second)
 
     def test_a_fault_is_passed_on(self):
-        """To the handler that was there before ours, in both of its forms; a signal that was sent has its usual end and is no crime."""
+        """To the handler that was there before ours, in both of its forms, or to the default action; a signal that was sent has its usual end and is no crime."""
         source = """
             #include <signal.h>
             #include <stdlib.h>
@@ -110,6 +110,8 @@ class Report(unittest.TestCase):
                 said = stderr_of("", UNSAMPLED, program)
                 self.assertTrue(said.startswith("hakmem: out-of-bounds access: "), said)
                 self.assertEqual(said.splitlines()[-1], name + " handler")
+        done = subprocess.run([PROGRAM, "crime", "overflow_page_past_large"], env={**ENVIRONMENT, **UNSAMPLED}, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr.startswith("hakmem: out-of-bounds access: ")), (-signal.SIGSEGV, True), done)
         for number in (signal.SIGSEGV, signal.SIGBUS):
             done = subprocess.run(["/bin/sh", "-c", f"kill -{int(number)} $$"], capture_output=True, text=True, env=ENVIRONMENT)
             self.assertEqual((done.returncode, done.stderr), (-number, ""))
