@@ -66,6 +66,28 @@ static void read_at(char *obj, ptrdiff_t at) {
     (void)((volatile char *)obj)[at];
 }
 
+/* And goes on for long enough that the running sweep has looked at everything. */
+static void write_and_go_on(char *obj, ptrdiff_t at) {
+    static void *others[1000];
+    signal(SIGABRT, SIG_DFL);
+    write_at(obj, at);
+    for (size_t round = 0; round < 300; round++) {
+        for (size_t i = 0; i < 1000; i++)
+            others[i] = hak_malloc(64 + round % 7 * 90);
+        for (size_t i = 0; i < 1000; i++)
+            hak_free(others[i]);
+    }
+}
+
+static void swept(void **state) {
+    (void)state;
+    char *obj = shown(hak_malloc(40));
+    assert_true(is_sampled(obj));
+    assert_int_equal(signal_of(write_and_go_on, obj, 39), 0);
+    assert_int_equal(signal_of(write_and_go_on, obj, 40), SIGABRT);
+    hak_free(obj);
+}
+
 static char *in_first_slot(size_t size) {
     for (;;) {
         char *obj = wrapper(size);
@@ -91,6 +113,8 @@ int main(void) {
          NULL, NULL},
         {"the first four of a site are sampled while there are few, and then hardly any", first_few_of_a_site,
          NULL, NULL, NULL},
+        {"the running sweep sees what was written beside a sampled object that nobody frees", swept, NULL,
+         NULL, NULL},
         {"what lies before the first slot of a slab faults", before_the_first_slot, NULL, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
