@@ -63,6 +63,17 @@ HAK_INLINE void hak_lock_take(hak_lock *lock) {
         hak_lock_slow(lock);
 }
 
+/* For who may have interrupted the holder, or can do without: false, and nothing is taken, when somebody else has it. */
+HAK_INLINE bool hak_lock_try(hak_lock *lock) {
+    uint32_t expected = 0;
+    if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
+                                                 memory_order_relaxed))
+        return false;
+    if (HAK_DEBUG_BUILD)
+        hak_lock_rank_push(lock);
+    return true;
+}
+
 HAK_INLINE void hak_lock_give(hak_lock *lock) {
     if (HAK_DEBUG_BUILD)
         hak_lock_rank_pop(lock);

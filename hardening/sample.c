@@ -265,12 +265,14 @@ const unsigned char *hak_sample_overflow(const hak_sample *sample, size_t reach)
     return NULL;
 }
 
-const unsigned char *hak_sample_look(const hak_sample *sample, size_t reach) {
-    hak_lock_take(&hak_hardening_lock);
-    bool live = hak_record_state(sample->word) == HAK_SLOT_LIVE;
-    const unsigned char *bad = live ? hak_sample_overflow(sample, reach) : NULL;
+bool hak_sample_look(const hak_sample *sample, size_t reach, const unsigned char **bad) {
+    *bad = NULL;
+    if (!hak_lock_try(&hak_hardening_lock))
+        return false;
+    if (hak_record_state(sample->word) == HAK_SLOT_LIVE)
+        *bad = hak_sample_overflow(sample, reach);
     hak_lock_give(&hak_hardening_lock);
-    return bad;
+    return true;
 }
 
 static bool describe(const hak_sample *sample, hak_located *out) {

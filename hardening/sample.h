@@ -51,8 +51,9 @@ void hak_sample_give(hak_sample *sample, uintptr_t caller);
  * caller has ended the object, or looks through hak_sample_look. */
 const unsigned char *hak_sample_overflow(const hak_sample *sample, size_t reach);
 
-/* The same for an object that another thread may free meanwhile: NULL, too, if it is not live. */
-const unsigned char *hak_sample_look(const hak_sample *sample, size_t reach);
+/* The same for an object that another thread may free meanwhile: NULL, too, if it is not live. False when it cannot be told just now:
+ * the lock is not waited for, because a process may exit in a signal handler that has interrupted its holder. */
+bool hak_sample_look(const hak_sample *sample, size_t reach, const unsigned char **bad);
 
 bool hak_sample_locate(uintptr_t addr, hak_located *out);
 

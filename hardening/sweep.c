@@ -105,8 +105,10 @@ static const hak_guarded *owner_of(uint32_t word) {
     return guarded;
 }
 
-static bool check_sample(const hak_sample *sample, size_t reach, const char *call) {
-    const unsigned char *bad = hak_sample_look(sample, reach);
+static bool check_sample(const hak_sample *sample, size_t reach, const char *call, bool patient) {
+    const unsigned char *bad;
+    for (int i = 0; !hak_sample_look(sample, reach, &bad) && patient && i < LOOKS; i++)
+        hak_os_sleep(LOOK_PAUSE_MS);
     if (bad != NULL)
         report((uintptr_t)bad < sample->obj ? HAK_CRIME_UNDERFLOW : HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call,
                sample->obj, "bytes around the object were overwritten", bad);
@@ -117,7 +119,7 @@ void hak_sweep_sample(hak_guarded *mine) {
     hak_sample *sample =
         hak_mode_of(HAK_CHECK_SWEEP) != HAK_MODE_OFF ? hak_sample_next(&mine->sweep_sample) : NULL;
     if (sample != NULL && !sample->told)
-        sample->told = check_sample(sample, SAMPLE_REACH, "sweep");
+        sample->told = check_sample(sample, SAMPLE_REACH, "sweep", false);
 }
 
 /* Steps over what is no slab. The region is the one that is asked first: the only one where addresses are plentiful. */
@@ -263,7 +265,7 @@ static void sweep_rings(void) {
 }
 
 static void check_whole_sample(const hak_sample *sample) {
-    (void)check_sample(sample, HAK_SAMPLE_MAX, "exit");
+    (void)check_sample(sample, HAK_SAMPLE_MAX, "exit", true);
 }
 
 void hak_sweep_all(void) {

@@ -1,7 +1,7 @@
 /* sweep.h: looking at objects that nobody frees: a few at each refill of a bin, and all of them when the process exits.
  *
  * Live objects must have their canary and zeros after it, freed ones must be zero (slots that other threads have freed
- * only at exit, because those threads may be zeroing them just now). Stops no thread, and takes a lock for sampled objects only: what looks
+ * only at exit, because those threads may be zeroing them just now). Stops no thread and waits for no lock: what looks
  * wrong is looked at again, and is a crime only when its record has not changed meanwhile. */
 #ifndef HAK_SWEEP_H
 #define HAK_SWEEP_H

@@ -16,7 +16,8 @@ static void *count(void *unused) {
     (void)unused;
     for (int i = 0; i < ROUNDS; i++) {
         errno = i;
-        hak_lock_take(&lock);
+        if (i % 2 == 0 || !hak_lock_try(&lock))
+            hak_lock_take(&lock);
         guarded++;
         hak_lock_give(&lock);
         if (errno != i)
@@ -47,8 +48,12 @@ static void alone(void **state) {
     assert_true(HAK_ALONE());
     hak_lock_take(&lock);
     assert_int_equal(atomic_load(&lock.word), 1);
+    assert_false(hak_lock_try(&lock));
     hak_lock_give(&lock);
     assert_int_equal(atomic_load(&lock.word), 0);
+    assert_true(hak_lock_try(&lock));
+    assert_int_equal(atomic_load(&lock.word), 1);
+    hak_lock_give(&lock);
 }
 
 static hak_lock low = HAK_LOCK_INIT(HAK_RANK_DEPOT), peer = HAK_LOCK_INIT(HAK_RANK_DEPOT),
