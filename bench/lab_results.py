@@ -25,6 +25,7 @@ import lab_table
 
 OURS = "hakmem,hakmem-hardened"
 PROFILES = "hakmem,hakmem-speed,hakmem-hardened"
+SOAK_CONTESTANTS, SOAK_JOBS = 4, min(2, os.cpu_count())
 # name: (command; {out}: the folder of raw results, {rounds}, {minutes}; minutes that it takes on two cores)
 STEPS = {
     "mixed": (["run_mixed_10_cleanenv", "--variants", PROFILES, "--peers", "all"], 3),
@@ -34,9 +35,8 @@ STEPS = {
     "programs": (["bench", "--real", "--rounds", "{rounds}", "--variants", OURS, "--peers", "all"], 20),
     "growth": (["growth", "--variants", OURS, "--peers", "glibc,mimalloc2,limit"], 20),
     "traces": (["bench", "--traces", "{out}/traces", "--rounds", "{rounds}", "--variants", OURS, "--peers", "all"], 25),
-    "soak": (["soak", "--minutes", "{minutes}", "--os-calls", "--variants", PROFILES, "--peers", "mimalloc2"], None),
+    "soak": (["soak", "--minutes", "{minutes}", "--jobs", str(SOAK_JOBS), "--os-calls", "--variants", PROFILES, "--peers", "mimalloc2"], None),
 }
-SOAK_CONTESTANTS = 4
 # What --quick adds to the commands: a later option wins over an earlier one.
 QUICK = {"mixed": ["--rounds", "2", "2000000", "400", "1"], "budget": ["--peers", "mimalloc2"], "works": ["--quick", "--peers", "mimalloc2,limit"],
          "instructions": ["--peers", "none"], "programs": ["--quick", "--real", "sqlite3,perl", "--peers", "mimalloc2"], "growth": ["--quick"],
@@ -76,7 +76,7 @@ def command_of(step, args, programs):
 
 
 def minutes_of(step, args):
-    return STEPS[step][1] or args.minutes * SOAK_CONTESTANTS
+    return STEPS[step][1] or args.minutes * SOAK_CONTESTANTS / SOAK_JOBS
 
 
 def is_done(step, args):

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""lab_soak: the command line of tools/soak. Long-running processes take turns, epoch by epoch; each is sampled into CSV.
+"""lab_soak: the command line of tools/soak. Long-running processes take turns, epoch by epoch, one or --jobs at a time; each is
+sampled into CSV.
 
 The analysis: RSS drift in percent, CV of epoch throughput, p50/p1/p0.1 of epoch throughput (the tail proxy) and p50 to
 p99.99 of sampled latency. The first tenth of the epochs is warm-up and is left out of drift and CV.
 """
+import concurrent.futures
 import csv
 import os
 import re
@@ -57,17 +59,24 @@ class Runner:
         self.process.wait()
 
 
-def soak(contestants, command, minutes, csv_path, with_os_calls):
-    """Epochs in turn until every contestant has had `minutes`; {name: [epoch values]}."""
+def turns(runners, number, jobs):
+    """Everyone's next epoch, `jobs` at a time. Who begins changes from turn to turn, so that all run beside all others."""
+    begin = number % len(runners)
+    order = runners[begin:] + runners[:begin]
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        yield from zip(order, pool.map(lambda runner: runner.epoch(), order))
+
+
+def soak(contestants, command, minutes, csv_path, with_os_calls, jobs=1):
+    """Epochs in turn until the contestants have had `minutes` each; {name: [epoch values]}."""
     runners = [Runner(c, command, with_os_calls) for c in contestants.values()]
     epochs, started = {r.name: [] for r in runners}, time.time()
-    end = started + 60 * minutes * len(runners)
+    end = started + 60 * minutes * len(runners) / jobs
     with open(csv_path, "w", newline="") as f:
         out = csv.DictWriter(f, ["peer", "epoch", "seconds", "ops_per_s", "os_calls"] + FIELDS)
         out.writeheader()
         while time.time() < end:
-            for runner in runners:
-                values = runner.epoch()
+            for runner, values in turns(runners, len(epochs[runners[0].name]), jobs):
                 values.update(peer=runner.name, epoch=len(epochs[runner.name]), seconds=round(time.time() - started, 2))
                 epochs[runner.name].append(values)
                 out.writerow(values)
@@ -127,7 +136,8 @@ def rows_of(analysis):
 
 
 def tables(results):
-    return [(f"Soak, {results['minutes']:g} minutes each, epochs in turn", rows_of(results["summary"]))]
+    at_a_time = f", {results['jobs']} at a time" if results.get("jobs", 1) > 1 else ""
+    return [(f"Soak, {results['minutes']:g} minutes each, epochs in turn{at_a_time}", rows_of(results["summary"]))]
 
 
 def plots(results):
@@ -140,15 +150,18 @@ def plots(results):
 
 def arguments():
     p = lab_cli.parser("tools/soak", "Long runs of hakmem and peers, taking turns.", "hakmem,hakmem-speed,hakmem-hardened", "mimalloc2")
-    p.add_argument("--minutes", type=float, default=1, help="of each contestant")
+    p.add_argument("--minutes", type=float, default=1, help="of each contestant, on average: all run as many epochs")
+    p.add_argument("--jobs", type=int, default=1, help="contestants that run at a time; at most one per processor of an idle machine")
     p.add_argument("--ops", type=int, default=50_000_000, help="operations of an epoch")
     p.add_argument("--working-set", type=int, default=400)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--os-calls", action="store_true", help="count system calls with strace --seccomp-bpf")
-    p.add_argument("--analyse", metavar="CSV", help="only analyse the epochs of an earlier soak")
+    p.add_argument("--analyse", metavar="CSV", help="only analyse the epochs of an earlier soak, which had so many --jobs")
     args = p.parse_args()
     if args.minutes <= 0:
         p.error("--minutes must be above 0")
+    if not 1 <= args.jobs <= os.cpu_count():
+        p.error(f"--jobs must be from 1 to {os.cpu_count()}")
     return args
 
 
@@ -157,7 +170,7 @@ def run(args):
     os.makedirs(args.out, exist_ok=True)
     path = os.path.join(args.out, "soak-" + time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + ".csv")
     command = [os.path.join(programs, "soak"), str(args.ops), str(args.working_set), str(args.seed)]
-    epochs = soak(lab_cli.contestants(args, programs), command, args.minutes, path, args.os_calls)
+    epochs = soak(lab_cli.contestants(args, programs), command, args.minutes, path, args.os_calls, args.jobs)
     print("epochs:", path)
     return epochs, args.minutes
 
@@ -166,10 +179,10 @@ def main():
     args = arguments()
     if args.analyse:
         epochs = read_csv(args.analyse)
-        minutes = max(e["seconds"] for es in epochs.values() for e in es) / 60 / len(epochs)
+        minutes = max(e["seconds"] for es in epochs.values() for e in es) * args.jobs / 60 / len(epochs)
     else:
         epochs, minutes = run(args)
-    results = lab_cli.head("soak", epochs, minutes=round(minutes, 2), summary={n: analyse(es) for n, es in epochs.items()},
+    results = lab_cli.head("soak", epochs, minutes=round(minutes, 2), jobs=args.jobs, summary={n: analyse(es) for n, es in epochs.items()},
                            series={n: series_of(es) for n, es in epochs.items()})
     lab_cli.write(results, args, "hakmem soak", tables(results), plots(results))
 

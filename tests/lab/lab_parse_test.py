@@ -2,6 +2,7 @@
 """lab_parse_test.py: what the laboratory reads: strace, callgrind, epoch CSV, arguments, single runs."""
 import os
 import tempfile
+import threading
 import unittest
 from unittest import mock
 
@@ -75,6 +76,26 @@ class Parsing(unittest.TestCase):
         self.assertEqual((ours["epochs"], ours["rss_drift"], ours["calls_per_op"], ours["latency_ns"]["p99.99_ns"]), (2, 0.0, None, 9001))
         self.assertEqual((other["calls_per_op"], other["rss_mib"]), (0.03, 2.0))
         self.assertEqual(lab_soak.series_of(epochs["ours"])["rss_mib"], [(1 / 60, 1.0), (2 / 60, 1.0)])
+
+    def test_a_turn_of_a_soak_is_an_epoch_of_everyone_so_many_at_a_time(self):
+        class Fake:
+            running = most = 0
+            lock, met = threading.Lock(), threading.Barrier(2, timeout=30)
+
+            def epoch(self):
+                with Fake.lock:
+                    Fake.running += 1
+                    Fake.most = max(Fake.most, Fake.running)
+                Fake.met.wait()  # only two that run at the same time get past it
+                with Fake.lock:
+                    Fake.running -= 1
+                return self
+
+        fakes = [Fake() for _ in range(4)]
+        seen = [list(lab_soak.turns(fakes, number, 2)) for number in range(5)]
+        self.assertEqual([turn[0][0] for turn in seen], [*fakes, fakes[0]])
+        self.assertTrue(all(who is values for turn in seen for who, values in turn))
+        self.assertEqual(([len({id(who) for who, _ in turn}) for turn in seen], Fake.most), ([4] * 5, 2))
 
     def test_an_empty_epoch_csv_is_refused(self):
         with tempfile.NamedTemporaryFile("w+") as f, self.assertRaisesRegex(SystemExit, "no epochs"):

@@ -32,6 +32,7 @@ class Usage(unittest.TestCase):
             (("bench", "--programs", "/none", "--peers", "glibc", "--real", "emacs"), 1, "unknown program emacs; known: python3"),
             (("run_mixed_10_cleanenv", "100"), 2, "expected OPS WORKING_SET SEED"),
             (("soak", "--minutes", "0"), 2, "--minutes must be above 0"),
+            (("soak", "--jobs", "0"), 2, "--jobs must be from 1 to "),
             (("results", "everything"), 2, "unknown step everything; known: mixed,"),
             (("results", "--quick"), 2, "--quick needs a --folder of its own"),
             (("traces", "--programs", "/none", "--out", "/none/x", "emacs"), 1, "unknown program emacs; known: python3"),
