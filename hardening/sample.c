@@ -167,8 +167,8 @@ static uint32_t draw_countdown(void) {
 
 /* At the default rate no more than so many a second, so that fast programs do not pay more than a hundredth of their time
  * where a system call is slow; whoever sets the rate gets it. */
+static _Atomic uint64_t second_and_count;
 static bool in_budget(void) {
-    static _Atomic uint64_t second_and_count;
     if (hak_hardening.sample_period_set)
         return true;
     uint64_t second = hak_os_milliseconds() / 1000 << 16;
@@ -330,16 +330,22 @@ HAK_UNSEEN static void place_clear(hak_sample *sample) {
 
 /* After a reset places are used in order, so that the next one need look at no more than those. */
 HAK_UNSEEN void hak_sample_reset(bool stay) {
+    static uint64_t ever_used[PLACES / 64]; /* since the last reset that did not stay */
+    for (unsigned i = 0; i < PLACES / 64; i++)
+        ever_used[i] |= atomic_exchange(&used_places[i], 0);
     unsigned end = stay && next_place < places ? next_place : places;
     for (unsigned i = 0; i < end; i++) {
         if (samples[i].word != 0 && samples[i].size != 0)
             data_shut(&samples[i], pages_of(samples[i].size));
-        if (!stay && (used_places[i / 64] >> i % 64 & 1) != 0)
+        if (!stay && (ever_used[i / 64] >> i % 64 & 1) != 0)
             place_clear(&samples[i]);
         samples[i].word = 0;
     }
+    if (!stay)
+        memset(ever_used, 0, sizeof ever_used);
     next_place = 0;
     wishes = 0;
     atomic_store(&sites_sampled, 0);
     atomic_store(&early_sampled, 0);
+    atomic_store(&second_and_count, 0);
 }
