@@ -142,8 +142,11 @@ def _shared_object(name, srcs, defines, tls_model, version_script):
         visibility = ["//visibility:public"],
     )
 
-def hak_products(srcs, variant_srcs, version_script):
-    """Per variant: <product>, lib<product>.a, lib<product>.so and lib<product>-dlopen.so."""
+def hak_products(srcs, preload_srcs, variant_srcs, version_script):
+    """Per variant: <product>, lib<product>.a, lib<product>.so and lib<product>-dlopen.so.
+
+    preload_srcs: only for the .so that programs are linked with or that is preloaded.
+    """
     for variant, defines in VARIANTS.items():
         product = PRODUCTS[variant]
         all_srcs = srcs + variant_srcs[variant]
@@ -187,7 +190,7 @@ def hak_products(srcs, variant_srcs, version_script):
             target_compatible_with = NOT_INSTRUMENTED,
             visibility = ["//visibility:public"],
         )
-        _shared_object("lib%s.so" % product, all_srcs, defines, "initial-exec", version_script)
+        _shared_object("lib%s.so" % product, all_srcs + preload_srcs, defines, "initial-exec", version_script)
         _shared_object("lib%s-dlopen.so" % product, all_srcs, defines, "global-dynamic", version_script)
 
 def _variants(only, why):

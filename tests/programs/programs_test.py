@@ -160,6 +160,15 @@ def node():
         require('zlib').gzip(text, (e, z) => require('zlib').gunzip(z, (e, u) => console.log(u.toString() == text)));""", want="true")
 
 
+def php():
+    """Its extensions are opened with RTLD_DEEPBIND, and what they allocate outside of requests is malloc's."""
+    run("php", "-r", """$t = []; for ($i = 0; $i < 20000; $i++) { $t[] = iconv('UTF-8', 'UTF-16LE', str_repeat(chr(97 + $i % 26), $i % 300)); if ($i % 3) unset($t[$i >> 1]); }
+        $words = count(token_get_all('<?php ' . str_repeat('$a = [1, "two", f(3)]; ', 2000)));
+        $d = new DateTime('2024-02-29'); $f = new SplFixedArray(5000); foreach (range(0, 4999) as $i) $f[$i] = md5("$i");
+        echo ctype_xdigit($f[77]) ? 'hex' : 'no', ' ', extension_loaded('pdo') ? 'pdo' : 'no', ' ', $words, ' ', $d->modify('+1 year')->format('Y-m-d'), "\\n";""",
+        want="hex pdo 36001 2025-03-01")
+
+
 def java():
     write("Work.java", """import java.util.*;
         public class Work { public static void main(String[] a) throws Exception { Map<String, List<Integer>> m = new HashMap<>();
@@ -182,5 +191,5 @@ def cmake():
     run("build/work", want="771")
 
 
-PROGRAMS = {f.__name__: f for f in (python3, sqlite3, redis, gcc, clang, git, perl, bash, nginx, node, java, cmake)}
+PROGRAMS = {f.__name__: f for f in (python3, sqlite3, redis, gcc, clang, git, perl, bash, nginx, node, php, java, cmake)}
 PROGRAMS[sys.argv[1]]()
