@@ -4,6 +4,8 @@
 #endif
 #include "allocator/operators.h"
 
+#include "allocator/module.h"
+
 #include <dlfcn.h>
 
 _Atomic bool hak_operators_forward = true;
@@ -56,4 +58,12 @@ bool hak_operators_replaced(void) {
 
 bool hak_operators_look(void) {
     return hak_operators_replaced() && atomic_load_explicit(&hak_operators_forward, memory_order_acquire);
+}
+
+bool hak_operators_elsewhere(void) {
+    static _Atomic bool found; /* stays: objects outlive the module that made them */
+    if (!atomic_load_explicit(&found, memory_order_relaxed) &&
+        (hak_module_defines("_Znwm") || hak_module_defines("_Znam")))
+        atomic_store_explicit(&found, true, memory_order_relaxed);
+    return atomic_load_explicit(&found, memory_order_relaxed);
 }

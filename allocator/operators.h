@@ -30,4 +30,9 @@ bool hak_operators_look(void);
 /* True when the program replaced some. */
 bool hak_operators_replaced(void);
 
+/* True when another module has an operator new of its own, as one that was linked with a C++ library of its own: what that makes
+ * by malloc may end in our operator delete, for the module's own calls stay in it (-Bsymbolic) and those of others come here.
+ * Looks at all modules as long as there is none: only when something else is wrong already. */
+bool hak_operators_elsewhere(void);
+
 #endif

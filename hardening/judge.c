@@ -57,11 +57,13 @@ static void not_live(const matter *m, uint32_t word) {
         report(m, HAK_CRIME_DOUBLE_FREE, HAK_CHECK_FREE, "the object has been freed already", NULL);
 }
 
-/* Where the program brought some of C++'s operators itself, they may well call malloc, and others do not: what is claimed of
- * an object that any of them had a part in says nothing. */
+/* Where the program or one of its libraries brought some of C++'s operators itself, they may well call malloc, and others do not:
+ * what is claimed of an object that any of them had a part in says nothing. */
 static bool claim_means_nothing(hak_claim claim, uint32_t word) {
-    bool only_c = claim.family == HAK_FAMILY_MALLOC && (word & FAMILY_BITS) == 0;
-    return !only_c && hak_operators_replaced();
+    bool ends_in_c = claim.family == HAK_FAMILY_MALLOC, made_in_c = (word & FAMILY_BITS) == 0;
+    if (ends_in_c && made_in_c)
+        return false;
+    return hak_operators_replaced() || (ends_in_c != made_in_c && hak_operators_elsewhere());
 }
 
 static bool claim_is_right(hak_claim claim, uint32_t word, size_t size) {
