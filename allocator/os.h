@@ -79,6 +79,17 @@ void hak_os_random_fix(uint64_t seed);
 /* Bytes of address space this process may still get, SIZE_MAX when unlimited (RLIMIT_AS). */
 size_t hak_os_address_limit(void);
 
+/* A filter of system calls (seccomp) may end the process for one that is rare. Each level has what those before it have; it only rises.
+ * What malloc and free go on to ask for: mmap, munmap, mremap, mprotect, madvise, futex, getrandom, getpid, gettid,
+ * rt_sigprocmask, clock_nanosleep. */
+typedef enum hak_filter {
+    HAK_FILTER_NONE,
+    HAK_FILTER_INHERITED, /* was there when the process began: mincore and mseal are left */
+    HAK_FILTER_OWN,       /* the process has begun to make one: prlimit64 and openat are left, too */
+} hak_filter;
+extern HAK_HIDDEN _Atomic uint8_t hak_os_filter;
+void hak_os_filter_raise(hak_filter level);
+
 enum { HAK_OS_LANDMARKS = 4 };
 
 /* An address in each part of the address space that a program's pointers come from: the executable, this library,

@@ -169,6 +169,8 @@ void hak_os_seal(uintptr_t addr, size_t size) {
 }
 
 bool hak_os_freeze(uintptr_t addr, size_t size) {
+    if (hak_os_filter != HAK_FILTER_NONE)
+        return false;
     int saved = errno;
     bool done = syscall(SYS_mseal, addr, size, 0) == 0;
     errno = saved;
@@ -277,12 +279,22 @@ void hak_os_random(void *out, size_t size) {
     mix(&state, out, size);
 }
 
+_Atomic uint8_t hak_os_filter = HAK_FILTER_NONE;
+
+void hak_os_filter_raise(hak_filter level) {
+    if (hak_os_filter < level)
+        hak_os_filter = (uint8_t)level;
+}
+
 size_t hak_os_address_limit(void) {
+    static _Atomic size_t last = SIZE_MAX;
     struct rlimit limit;
+    if (hak_os_filter == HAK_FILTER_OWN)
+        return last;
     int saved = errno;
     bool known = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
     errno = saved;
-    return known ? (size_t)limit.rlim_cur : SIZE_MAX;
+    return last = known ? (size_t)limit.rlim_cur : SIZE_MAX;
 }
 
 void hak_os_landmarks(uintptr_t out[HAK_OS_LANDMARKS]) {

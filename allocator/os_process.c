@@ -4,15 +4,16 @@
 #endif
 #include "allocator/os_process.h"
 
+#include "allocator/bits.h"
 #include "allocator/os.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -24,17 +25,27 @@ unsigned hak_os_tid(void) {
     return (unsigned)syscall(SYS_gettid);
 }
 
-size_t hak_os_read(void *out, uintptr_t from, size_t size) {
+/* Whether the page can be read: the kernel fetches the set of signals before it sees that it does not know what to do with it. Every
+ * sandbox allows this call, and not process_vm_readv. Source of the idea: abseil's address_is_readable.cc. */
+static bool is_readable(uintptr_t addr) {
+    enum { NOTHING = -1, SET_BYTES = 8 };
+    uintptr_t set = hak_align_down(addr, SET_BYTES);
+    if (set == 0)
+        return false; /* no set at all would be fine with the kernel */
+    return syscall(SYS_rt_sigprocmask, NOTHING, set, NULL, SET_BYTES) == 0 || errno != EFAULT;
+}
+
+/* By hand: what is read may be what a sanitizer knows to be no object. */
+__attribute__((no_sanitize("address"))) HAK_PEEKS size_t hak_os_read(void *out, uintptr_t from, size_t size) {
+    enum { PAGE = 4096 };
     int saved = errno;
     size_t done = 0;
-    while (done < size) { /* page by page: a call with a part that cannot be read may read nothing */
-        size_t part = 4096 - (from + done) % 4096;
-        part = part < size - done ? part : size - done;
-        struct iovec local = {(char *)out + done, part}, remote = {(void *)(from + done), part};
-        ssize_t got = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
-        if (got <= 0)
+    for (bool readable = false; done < size; done++) {
+        if (done == 0 || (from + done) % PAGE == 0)
+            readable = is_readable(from + done);
+        if (!readable)
             break;
-        done += (size_t)got;
+        ((unsigned char *)out)[done] = ((const volatile unsigned char *)from)[done];
     }
     errno = saved;
     return done;
@@ -82,6 +93,20 @@ void hak_os_close(int file) {
     int saved = errno;
     (void)close(file);
     errno = saved;
+}
+
+void hak_os_filter_look(void) {
+    static const char key[] = "\nSeccomp:\t", filtered = '2';
+    char text[4096];
+    int file = hak_os_open("/proc/self/status");
+    if (file < 0)
+        return;
+    size_t got = hak_os_load(file, text, sizeof text - 1);
+    hak_os_close(file);
+    text[got] = 0;
+    const char *found = strstr(text, key);
+    if (found != NULL && found[sizeof key - 1] == filtered)
+        hak_os_filter_raise(HAK_FILTER_INHERITED);
 }
 
 void hak_os_sleep(unsigned milliseconds) {

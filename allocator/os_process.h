@@ -9,7 +9,8 @@
 unsigned hak_os_pid(void);
 unsigned hak_os_tid(void);
 
-/* Copies `size` bytes from `from`; returns how many could be read, from the front. Never faults. */
+/* Copies `size` bytes from `from`; returns how many could be read, from the front. Does not fault, unless the memory goes
+ * while it is read. */
 size_t hak_os_read(void *out, uintptr_t from, size_t size);
 
 /* A new file that only this user may read, -1 when it cannot be: to append to. Or an existing one to read. */
@@ -21,6 +22,9 @@ void hak_os_write(int file, const char *text, size_t size);
 void hak_os_close(int file);
 
 void hak_os_sleep(unsigned milliseconds);
+
+/* Raises hak_os_filter when the process began with a filter. Opens a file, as the dynamic linker just did. */
+void hak_os_filter_look(void);
 
 /* Bit i of the answer, for up to 64 pages from `addr` on: the page is resident. All ones where the OS does not say. */
 uint64_t hak_os_resident(uintptr_t addr, unsigned pages);

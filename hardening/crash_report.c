@@ -1,6 +1,7 @@
 /* crash_report.c: see crash_report.h. */
 #include "hardening/crash_report.h"
 
+#include "allocator/os.h"
 #include "allocator/os_process.h"
 #include "allocator/report.h"
 #include "hardening/locate.h"
@@ -189,7 +190,7 @@ static void send_map(const outlet *to, const char *text) {
 
 /* The lines of the process's map that the stacks lead to: what tools/explain needs to name functions. */
 static void send_maps(const outlet *to, const uintptr_t *stack, unsigned count) {
-    int file = hak_os_open("/proc/self/maps");
+    int file = hak_os_filter == HAK_FILTER_OWN ? -1 : hak_os_open("/proc/self/maps");
     char text[HAK_PATH_MOST + 128];
     size_t have = 0, more;
     while (file >= 0 && (more = hak_os_load(file, text + have, sizeof text - have)) != 0) {
@@ -288,7 +289,7 @@ static void send_json(const outlet *to, const hak_crime *crime, const hak_locate
 
 /* HAKMEM_REPORT_PATH.<process id> */
 static int open_copy(void) {
-    if (hak_hardening.report_path[0] == 0)
+    if (hak_hardening.report_path[0] == 0 || hak_os_filter == HAK_FILTER_OWN)
         return -1;
     hak_line line = {.used = 0};
     hak_line_text(&line, hak_hardening.report_path);

@@ -23,6 +23,7 @@ enum {
 static const size_t SMALL_ADDRESS_SPACE = (size_t)16 << 30;
 
 bool hak_harden_init(void) {
+    hak_os_filter_look();
     hak_relax_init();
     hak_hardening.tags_sparse = hak_os_address_limit() < SMALL_ADDRESS_SPACE;
     (void)hak_wipe_choose(HAK_WIPE_WIDEST);

@@ -192,10 +192,26 @@ static size_t sweep_slab(const hak_record *run, uintptr_t slab, const hak_class_
     return seen;
 }
 
+/* Where the OS may not be asked what is resident: what the program has or had. */
+static size_t sweep_used(const hak_record *run, uintptr_t slab, const hak_class_info *info) {
+    size_t seen = 0;
+    for (uint32_t slot = 0; slot < info->slots; slot++) {
+        uint32_t word = hak_record_load(run + slot);
+        const hak_guarded *owner = hak_record_state(word) == HAK_SLOT_FREED ? owner_of(word) : NULL;
+        if (hak_record_state(word) != HAK_SLOT_LIVE && (owner == NULL || owner->lost))
+            continue;
+        check_slot(view(run, slab, info, slot), "exit", true);
+        seen += info->size;
+    }
+    return seen;
+}
+
 /* A granule that no slab has had: what was written there went down from the first slot of the slab after it, or up from a slab
  * before it. */
 static size_t sweep_gap(uintptr_t granule) {
     size_t seen = 0;
+    if (hak_os_filter != HAK_FILTER_NONE)
+        return 0;
     uint64_t resident = hak_os_resident(granule, (unsigned)(HAK_GRANULE / hak_os_page));
     for (; resident != 0 && hak_hardening.verify; resident &= resident - 1, seen += hak_os_page) {
         uintptr_t page = granule + hak_lowest_bit(resident) * hak_os_page;
@@ -217,7 +233,9 @@ static void sweep_slabs(const hak_region *region, size_t *left) {
             at += HAK_GRANULE;
             continue;
         }
-        *left -= hak_min(*left, sweep_slab(run, at, &hak_classes[cls]));
+        size_t seen = hak_os_filter == HAK_FILTER_NONE ? sweep_slab(run, at, &hak_classes[cls])
+                                                       : sweep_used(run, at, &hak_classes[cls]);
+        *left -= hak_min(*left, seen);
         at += hak_classes[cls].slab_bytes;
     }
 }

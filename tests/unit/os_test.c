@@ -3,6 +3,7 @@
 
 #include "allocator/bits.h"
 #include "allocator/os.h"
+#include "allocator/os_process.h"
 
 #include <errno.h>
 #include <string.h>
@@ -153,6 +154,37 @@ static void randomness(void **state) {
     assert_memory_not_equal(a, zero, sizeof a);
 }
 
+/* What can be read is, up to the first byte that cannot; nothing faults, and errno stays. */
+static void reading(void **state) {
+    (void)state;
+    uintptr_t pages = hak_os_reserve(2 * hak_os_page, hak_os_page, 0);
+    assert_true(hak_os_commit(pages, hak_os_page));
+    memset((void *)pages, 'x', hak_os_page);
+    char out[64] = {0};
+    errno = 77;
+    assert_int_equal(hak_os_read(out, pages + hak_os_page - 10, sizeof out), 10);
+    assert_true(out[9] == 'x' && out[10] == 0);
+    assert_int_equal(hak_os_read(out, pages + 1, sizeof out), sizeof out);
+    assert_int_equal(hak_os_read(out, pages + hak_os_page, sizeof out), 0);
+    assert_int_equal(hak_os_read(out, 0, sizeof out), 0);
+    assert_int_equal(errno, 77);
+    hak_os_unmap(pages, 2 * hak_os_page);
+}
+
+/* A filter only becomes stricter; this process has none, or was begun with one. */
+static void filtering(void **state) {
+    (void)state;
+    hak_filter before = hak_os_filter;
+    hak_os_filter_look();
+    hak_filter found = hak_os_filter;
+    assert_in_range(found, before, HAK_FILTER_INHERITED);
+    hak_os_filter_raise(HAK_FILTER_OWN);
+    hak_os_filter_raise(HAK_FILTER_INHERITED);
+    assert_int_equal(hak_os_filter, HAK_FILTER_OWN);
+    assert_false(hak_os_freeze((uintptr_t)&before, sizeof before));
+    hak_os_filter = (uint8_t)found;
+}
+
 static void facts(void **state) {
     (void)state;
     uintptr_t landmarks[HAK_OS_LANDMARKS];
@@ -178,6 +210,9 @@ int main(void) {
         SENTENCE("an injected failure fails that call only, and every call keeps errno", failures),
         SENTENCE("every call is counted by its kind", counters),
         SENTENCE("random bytes differ from call to call", randomness),
+        SENTENCE("what can be read is read, up to the first byte that cannot", reading),
+        SENTENCE("a filter of system calls only becomes stricter, and what is rare is then not asked for",
+                 filtering),
         SENTENCE("landmarks, processors, clock and environment are there", facts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,108 @@
+/* surface_filter.c: a process that filters its own system calls, as OpenSSH's does before anybody has logged in, is not killed for one that
+ * the allocator makes: neither while it allocates, nor when it exits. And what it does wrong is still found. */
+#include "tests/surface/want.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* All that malloc and free may do (allocator/os.h), and what it takes to end. */
+static const int needed[] = {
+    SYS_mmap,   SYS_munmap, SYS_mremap, SYS_mprotect,       SYS_madvise,         SYS_futex, SYS_getrandom,
+    SYS_getpid, SYS_gettid, SYS_write,  SYS_rt_sigprocmask, SYS_clock_nanosleep, SYS_exit,  SYS_exit_group,
+};
+/* Of what is rare, that which a filter need not allow that a process begins with: systemd's @system-service does not. */
+enum { SYS_MSEAL = 462 };
+static const int rare[] = {SYS_mincore, SYS_MSEAL, SYS_process_vm_readv};
+enum {
+    NEEDED = sizeof needed / sizeof needed[0],
+    RARE = sizeof rare / sizeof rare[0],
+    MOST = 2 + 2 * NEEDED
+};
+
+/* From here on `listed` calls get that verdict, all others the other. */
+static void filter_calls(const int *listed, int count, unsigned verdict, unsigned other) {
+    struct sock_filter code[MOST];
+    unsigned short used = 0;
+    code[used++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    for (int i = 0; i < count; i++) {
+        code[used++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)listed[i], 0, 1);
+        code[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, verdict);
+    }
+    code[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, other);
+    struct sock_fprog program = {used, code};
+    WANT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    WANT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
+/* Every class, large objects that move, and the first objects of call sites, which are sampled. */
+static void work(void) {
+    static char *objects[2000];
+    for (size_t i = 0; i < 2000; i++) {
+        objects[i] = malloc(i * i % 300000);
+        WANT(objects[i] != NULL);
+        memset(objects[i], 'x', i * i % 300000);
+    }
+    char *one = calloc(10, 1 << 20), *two = strdup("text"), *three = aligned_alloc(4096, 8192),
+         *four = malloc(1 << 20);
+    WANT(one != NULL && two != NULL && three != NULL && four != NULL && one[5 << 20] == 0);
+    one = realloc(one, 40 << 20);
+    four = realloc(four, 100);
+    WANT(one != NULL && four != NULL);
+    free(one), free(two), free(three), free(four);
+    for (size_t i = 0; i < 2000; i += 1 + i % 3)
+        free(objects[i]);
+}
+
+static void overflow(void) {
+    char *volatile obj = malloc(24);
+    memset(obj, 'x', 25);
+    free(obj);
+}
+
+static void work_filtered(void) {
+    filter_calls(needed, NEEDED, SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS);
+    work();
+}
+static void overflow_filtered(void) {
+    filter_calls(needed, NEEDED, SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS);
+    overflow();
+}
+static void work_in_another_program(void) {
+    filter_calls(rare, RARE, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW);
+    execl("/proc/self/exe", "surface_filter", "work", NULL);
+}
+
+/* How a child ends that does `what` and then exits, with all that happens there. */
+static int status_after(void (*what)(void)) {
+    pid_t child = fork();
+    WANT(child >= 0);
+    if (child == 0) {
+        what();
+        exit(0);
+    }
+    int status;
+    WANT(waitpid(child, &status, 0) == child);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "work") == 0) {
+        work();
+        return 0;
+    }
+    WANT(status_after(work_filtered) == 0);
+    WANT(status_after(work_in_another_program) == 0);
+    bool hardened = strcmp(getenv("HAKMEM_TEST_VARIANT"), "hardened") == 0;
+    WANT(!hardened || WIFSIGNALED(status_after(overflow_filtered)));
+    puts("done");
+    return 0;
+}
