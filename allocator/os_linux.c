@@ -294,7 +294,9 @@ size_t hak_os_address_limit(void) {
     int saved = errno;
     bool known = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
     errno = saved;
-    return last = known ? (size_t)limit.rlim_cur : SIZE_MAX;
+    size_t now = known ? (size_t)limit.rlim_cur : SIZE_MAX;
+    last = now;
+    return now;
 }
 
 void hak_os_landmarks(uintptr_t out[HAK_OS_LANDMARKS]) {
