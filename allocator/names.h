@@ -173,6 +173,7 @@
 #define hak_os_reserve_zeros      HAK_NAME(os_reserve_zeros)
 #define hak_os_reserve_zeros_at   HAK_NAME(os_reserve_zeros_at)
 #define hak_os_resident           HAK_NAME(os_resident)
+#define hak_os_resident_known     HAK_NAME(os_resident_known)
 #define hak_os_scrub              HAK_NAME(os_scrub)
 #define hak_os_seal               HAK_NAME(os_seal)
 #define hak_os_secure             HAK_NAME(os_secure)

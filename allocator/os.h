@@ -84,8 +84,8 @@ size_t hak_os_address_limit(void);
  * rt_sigprocmask, clock_nanosleep. */
 typedef enum hak_filter {
     HAK_FILTER_NONE,
-    HAK_FILTER_INHERITED, /* was there when the process began: mincore and mseal are left */
-    HAK_FILTER_OWN,       /* the process has begun to make one: prlimit64 and openat are left, too */
+    HAK_FILTER_INHERITED, /* was there when the process began: mincore and mseal are left; what the dynamic linker did is allowed */
+    HAK_FILTER_OWN, /* the process has begun to make one: prlimit64 and files are left, too */
 } hak_filter;
 extern HAK_HIDDEN _Atomic uint8_t hak_os_filter;
 void hak_os_filter_raise(hak_filter level);

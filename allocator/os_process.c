@@ -116,15 +116,39 @@ void hak_os_sleep(unsigned milliseconds) {
     errno = saved;
 }
 
+static int page_map = -1;    /* a file, of a process that must not call mincore */
+enum { RESIDENT_MOST = 64 }; /* pages in one answer */
+
+static uint64_t resident_by_mincore(uintptr_t addr, unsigned pages) {
+    unsigned char in[RESIDENT_MOST];
+    if (mincore((void *)addr, pages * hak_os_page, in) != 0)
+        return UINT64_MAX;
+    uint64_t bits = 0;
+    for (unsigned i = 0; i < pages; i++)
+        bits |= (uint64_t)(in[i] & 1) << i;
+    return bits;
+}
+
+/* The calls are those by which the dynamic linker has loaded us. Source: proc(5), /proc/pid/pagemap. */
+static uint64_t resident_by_map(uintptr_t addr, unsigned pages) {
+    uint64_t entries[RESIDENT_MOST], bits = 0;
+    ssize_t bytes = (ssize_t)(pages * sizeof entries[0]);
+    if (pread(page_map, entries, (size_t)bytes, (off_t)(addr / hak_os_page * sizeof entries[0])) != bytes)
+        return UINT64_MAX;
+    for (unsigned i = 0; i < pages; i++)
+        bits |= (entries[i] >> 63) << i;
+    return bits;
+}
+
+bool hak_os_resident_known(void) {
+    if (hak_os_filter == HAK_FILTER_INHERITED && page_map < 0)
+        page_map = hak_os_open("/proc/self/pagemap");
+    return hak_os_filter == HAK_FILTER_NONE || (hak_os_filter == HAK_FILTER_INHERITED && page_map >= 0);
+}
+
 uint64_t hak_os_resident(uintptr_t addr, unsigned pages) {
-    unsigned char in[64];
     int saved = errno;
-    uint64_t bits = UINT64_MAX;
-    if (mincore((void *)addr, pages * hak_os_page, in) == 0) {
-        bits = 0;
-        for (unsigned i = 0; i < pages; i++)
-            bits |= (uint64_t)(in[i] & 1) << i;
-    }
+    uint64_t bits = page_map >= 0 ? resident_by_map(addr, pages) : resident_by_mincore(addr, pages);
     errno = saved;
     return bits;
 }

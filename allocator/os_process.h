@@ -26,6 +26,8 @@ void hak_os_sleep(unsigned milliseconds);
 /* Raises hak_os_filter when the process began with a filter. Opens a file, as the dynamic linker just did. */
 void hak_os_filter_look(void);
 
+/* Whether the OS may be asked what is resident; may open a file, which stays open: at exit only. */
+bool hak_os_resident_known(void);
 /* Bit i of the answer, for up to 64 pages from `addr` on: the page is resident. All ones where the OS does not say. */
 uint64_t hak_os_resident(uintptr_t addr, unsigned pages);
 

@@ -210,8 +210,6 @@ static size_t sweep_used(const hak_record *run, uintptr_t slab, const hak_class_
  * before it. */
 static size_t sweep_gap(uintptr_t granule) {
     size_t seen = 0;
-    if (hak_os_filter != HAK_FILTER_NONE)
-        return 0;
     uint64_t resident = hak_os_resident(granule, (unsigned)(HAK_GRANULE / hak_os_page));
     for (; resident != 0 && hak_hardening.verify; resident &= resident - 1, seen += hak_os_page) {
         uintptr_t page = granule + hak_lowest_bit(resident) * hak_os_page;
@@ -225,18 +223,18 @@ static size_t sweep_gap(uintptr_t granule) {
 
 static void sweep_slabs(const hak_region *region, size_t *left) {
     const hak_ledger_region *ledger = &hak_ledger[region->index];
+    bool known = hak_os_resident_known();
     for (uintptr_t at = region->base; at < region->base + region->used && *left != 0;) {
         unsigned cls = hak_tag_of((void *)at);
         const hak_record *run = ledger->granules[(at - ledger->base) >> HAK_GRANULE_SHIFT].run;
         if (cls - 1u >= HAK_CLASSES || run == NULL) {
-            *left -= hak_min(*left, sweep_gap(at));
+            *left -= known ? hak_min(*left, sweep_gap(at)) : 0;
             at += HAK_GRANULE;
             continue;
         }
-        size_t seen = hak_os_filter == HAK_FILTER_NONE ? sweep_slab(run, at, &hak_classes[cls])
-                                                       : sweep_used(run, at, &hak_classes[cls]);
-        *left -= hak_min(*left, seen);
-        at += hak_classes[cls].slab_bytes;
+        const hak_class_info *info = &hak_classes[cls];
+        *left -= hak_min(*left, known ? sweep_slab(run, at, info) : sweep_used(run, at, info));
+        at += info->slab_bytes;
     }
 }
 
