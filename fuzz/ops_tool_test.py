@@ -17,7 +17,7 @@ def check_text(tool, path):
     text = run(tool, "disassemble", path)
     whole = len(program) - len(program) % 4
     assert run(tool, "assemble", data=text) == program[:whole], f"{path}: text and bytes differ"
-    assert run(tool, "print", path), f"{path}: no steps"
+    assert whole == 0 or run(tool, "print", path), f"{path}: no steps"
 
 
 def check_c(tool, library, path, scratch):
