@@ -20,7 +20,7 @@ static HAK_COLD void *no_memory(void) {
 
 static void *make_large(size_t size, size_t align, hak_origin origin, bool *zeroed) {
     size_t capacity;
-    size_t need = hak_max(1, hak_policy_request(size)); /* 0 bytes at a huge alignment are an object, too */
+    size_t need = hak_max(1, size); /* 0 bytes at a huge alignment are an object, too */
     void *obj = hak_policy_large_again(need, align, &capacity);
     if (obj == NULL)
         obj = hak_large_take(need, align, zeroed, &capacity);

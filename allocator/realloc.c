@@ -21,8 +21,9 @@ static bool resize_slot(void *obj, unsigned tag, size_t size, size_t capacity) {
 
 /* A large object stays where it is when it remains large and its span can be made longer or shorter. */
 static bool resize_large(void *obj, size_t size) {
-    size_t need = hak_policy_request(size), capacity;
-    if (need <= HAK_SLAB_SIZE_MAX || size > PTRDIFF_MAX || !hak_large_resize(obj, need, &capacity))
+    size_t capacity;
+    if (hak_policy_request(size) <= HAK_SLAB_SIZE_MAX || size > PTRDIFF_MAX ||
+        !hak_large_resize(obj, size, &capacity))
         return false;
     return hak_policy_on_large_resize(obj, size, capacity);
 }

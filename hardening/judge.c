@@ -235,7 +235,7 @@ static void judge_stray(const matter *m) {
         not_ours(m);
     else if (record->word != 0 && hak_ledger_large_begins(m->addr))
         not_live(m, record->word);
-    else if (hak_locate(m->addr, &found) && m->addr - found.obj < found.size)
+    else if (hak_locate(m->addr, &found) && m->addr - found.obj < found.room)
         inside(m);
     else
         not_ours(m);
