@@ -59,12 +59,11 @@ class Runner:
         self.process.wait()
 
 
-def turns(runners, number, jobs):
-    """Everyone's next epoch, `jobs` at a time. Who begins changes from turn to turn, so that all run beside all others."""
+def turns(pool, runners, number):
+    """Everyone's next epoch, as many at a time as the pool has threads. Who begins changes from turn to turn, so that all run beside all others."""
     begin = number % len(runners)
     order = runners[begin:] + runners[:begin]
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        yield from zip(order, pool.map(lambda runner: runner.epoch(), order))
+    return zip(order, pool.map(lambda runner: runner.epoch(), order))
 
 
 def soak(contestants, command, minutes, csv_path, with_os_calls, jobs=1):
@@ -72,11 +71,11 @@ def soak(contestants, command, minutes, csv_path, with_os_calls, jobs=1):
     runners = [Runner(c, command, with_os_calls) for c in contestants.values()]
     epochs, started = {r.name: [] for r in runners}, time.time()
     end = started + 60 * minutes * len(runners) / jobs
-    with open(csv_path, "w", newline="") as f:
+    with open(csv_path, "w", newline="") as f, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         out = csv.DictWriter(f, ["peer", "epoch", "seconds", "ops_per_s", "os_calls"] + FIELDS)
         out.writeheader()
         while time.time() < end:
-            for runner, values in turns(runners, len(epochs[runners[0].name]), jobs):
+            for runner, values in turns(pool, runners, len(epochs[runners[0].name])):
                 values.update(peer=runner.name, epoch=len(epochs[runner.name]), seconds=round(time.time() - started, 2))
                 epochs[runner.name].append(values)
                 out.writerow(values)

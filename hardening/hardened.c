@@ -9,10 +9,6 @@
 #include "hardening/seal.h"
 #include "hardening/sweep.h"
 
-static bool on_fault(const hak_fault *fault) {
-    return hak_judge_fault(fault);
-}
-
 enum {
     /* Below, and this close to the top of the address space, no region is wanted. */
     HINT_FIRST_SHIFT = 33,
@@ -31,7 +27,7 @@ bool hak_harden_init(void) {
     if (hak_hardening.guard || hak_hardening.sample_period != 0) {
         hak_guard_init();
         hak_sample_init();
-        hak_os_on_fault(on_fault);
+        hak_os_on_fault(hak_judge_fault);
     }
     return true;
 }

@@ -199,10 +199,9 @@ static void judge_sampled(hak_claim claim, matter *m, uintptr_t caller) {
 
 /* Large objects. ----------------------------------------------------------------------------------------- */
 
-/* Bytes behind the object that are ours: to the end of its last page, of which an object of no bytes has one, too; and where no
- * guard follows there as many as the canary needs. */
+/* Bytes behind the object that are ours: to the end of its last page, and where no guard follows there as many as the canary needs. */
 static size_t large_room(const hak_large_record *record) {
-    size_t room = hak_align_up(hak_max(record->size, 1), hak_os_page) - record->size;
+    size_t room = hak_ledger_large_pages(record) - record->size;
     return record->slack != 0 ? hak_max(room, HAK_CANARY_BYTES) : room;
 }
 

@@ -23,6 +23,7 @@
 #define HAK_LEDGER_H
 
 #include "allocator/claim.h"
+#include "allocator/os.h"
 #include "allocator/superslab.h"
 #include "allocator/tag.h"
 #include "hardening/relax.h"
@@ -141,6 +142,10 @@ HAK_INLINE bool hak_ledger_find(const void *obj, hak_place *out) {
 hak_large_record *hak_ledger_large(uintptr_t addr);
 /* True when a large object may begin at `addr`. */
 bool hak_ledger_large_begins(uintptr_t addr);
+/* Bytes to the end of its last page; an object of no bytes has one, too. */
+HAK_INLINE size_t hak_ledger_large_pages(const hak_large_record *record) {
+    return hak_align_up(hak_max(record->size, 1), hak_os_page);
+}
 
 HAK_INLINE uint32_t hak_record_load(const hak_record *record) {
     return atomic_load_explicit(record, memory_order_relaxed);

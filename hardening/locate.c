@@ -56,7 +56,7 @@ static bool locate_large(const hak_region *region, const hak_ledger_region *ledg
             *out = (hak_located){.where = HAK_WHERE_LARGE,
                                  .obj = region->base + (i << HAK_GRANULE_SHIFT),
                                  .size = record->size,
-                                 .room = hak_align_up(hak_max(record->size, 1), hak_os_page),
+                                 .room = hak_ledger_large_pages(record),
                                  .word = record->word};
             return true;
         }

@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
 """lab_parse_test.py: what the laboratory reads: strace, callgrind, epoch CSV, arguments, single runs."""
+import concurrent.futures
 import os
 import tempfile
 import threading
@@ -92,7 +93,8 @@ class Parsing(unittest.TestCase):
                 return self
 
         fakes = [Fake() for _ in range(4)]
-        seen = [list(lab_soak.turns(fakes, number, 2)) for number in range(5)]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            seen = [list(lab_soak.turns(pool, fakes, number)) for number in range(5)]
         self.assertEqual([turn[0][0] for turn in seen], [*fakes, fakes[0]])
         self.assertTrue(all(who is values for turn in seen for who, values in turn))
         self.assertEqual(([len({id(who) for who, _ in turn}) for turn in seen], Fake.most), ([4] * 5, 2))
