@@ -143,7 +143,7 @@ bool hak_guard_large_live(void *obj, size_t capacity) {
     }
     record->slack = 0;
     bool shut = open == capacity;
-    if (!shut && (granules << HAK_GRANULE_SHIFT) > capacity)
+    if (!shut) /* a gap follows each object */
         shut = guard((uintptr_t)obj + capacity, (granules << HAK_GRANULE_SHIFT) - capacity);
     for (size_t i = used - 1; shut && i < granules; i++)
         record[i].shut = to_shut(i, capacity);

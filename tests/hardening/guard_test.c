@@ -1,0 +1,96 @@
+/* guard_test.c: where the guard of a large object lies, and what happens when the OS will not open a guarded range again. Markers
+ * of the kernel can always be taken away, so that is about guards that are mappings without access. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "allocator/large.h"
+#include "allocator/os.h"
+#include "allocator/policy.h"
+#include "hardening/guard.h"
+#include "include/hakmem.h"
+
+enum { SIZE = 300 * HAK_KIB, FREED = 200 };
+
+/* Before each: the kernel has no markers, because the third memory call of the trial fails. */
+static int without_markers(void **state) {
+    (void)state;
+    hak_free(hak_malloc(1));
+    (void)hak_os_fail_at(3);
+    hak_guard_init();
+    (void)hak_os_fail_at(0);
+    assert_false(hak_guard_has_markers());
+    return 0;
+}
+
+/* malloc or realloc to `size` bytes while the OS refuses everything. */
+static void *refused(void *obj, size_t size) {
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON);
+    errno = 0;
+    void *got = hak_realloc(obj, size);
+    assert_true(hak_os_fail_at(0) > 0); /* it was asked */
+    if (got == NULL)
+        assert_int_equal(errno, ENOMEM);
+    hak_large_check();
+    return got;
+}
+
+/* More than the quarantine keeps: places that were shut when their objects were freed are free again. */
+static void a_new_object(void **state) {
+    (void)state;
+    for (int i = 0; i < FREED; i++)
+        hak_free(hak_malloc(SIZE));
+    size_t live = atomic_load(&hak_large_count);
+    assert_null(refused(NULL, SIZE));
+    assert_int_equal(atomic_load(&hak_large_count), live);
+    char *obj = hak_malloc(SIZE);
+    assert_non_null(obj);
+    memset(obj, 1, SIZE);
+    hak_free(obj);
+}
+
+/* It grows into what was shut behind it when it was made shorter. */
+static void an_object_that_grows(void **state) {
+    (void)state;
+    char *obj = hak_malloc(2 * SIZE);
+    memset(obj, 7, SIZE);
+    assert_ptr_equal(hak_realloc(obj, SIZE), obj);
+    assert_null(refused(obj, SIZE + 4 * hak_os_page));
+    assert_int_equal(hak_usable_size(obj), SIZE);
+    for (size_t i = 0; i < SIZE; i++)
+        assert_int_equal(obj[i], 7);
+    char *grown = hak_realloc(obj, SIZE + 4 * hak_os_page);
+    assert_non_null(grown);
+    memset(grown, 8, SIZE + 4 * hak_os_page);
+    hak_free(grown);
+}
+
+/* The largest request that a slab serves when it asks for a canary has none here: its last page ends with it. */
+static void at_the_last_page(void **state) {
+    (void)state;
+    char *made = hak_malloc(HAK_SLAB_SIZE_MAX), *aligned = hak_aligned_alloc(HAK_MIB, 16 * hak_os_page);
+    char *shorter = hak_realloc(hak_malloc(2 * HAK_SLAB_SIZE_MAX), HAK_SLAB_SIZE_MAX);
+    assert_int_equal(hak_large_capacity(made), HAK_SLAB_SIZE_MAX);
+    assert_int_equal(hak_large_capacity(aligned), 16 * hak_os_page);
+    assert_int_equal(hak_large_capacity(shorter), HAK_SLAB_SIZE_MAX);
+    hak_free(made);
+    hak_free(aligned);
+    hak_free(shorter);
+}
+
+#define SENTENCE(text, function) {text, function, without_markers, NULL, NULL}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SENTENCE("no open page lies behind the last one of a large object, however it was made",
+                 at_the_last_page),
+        SENTENCE("a new object in a place that the OS will not open is no memory", a_new_object),
+        SENTENCE("an object that the OS will not let grow stays as it was", an_object_that_grows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
