@@ -42,6 +42,27 @@ static void exclusion(void **state) {
     assert_int_equal(atomic_load(&lock.word), 0);
 }
 
+static void *take_and_give(void *unused) {
+    (void)unused;
+    hak_lock_take(&lock);
+    hak_lock_give(&lock);
+    return NULL;
+}
+
+/* The word is 2 just before the other thread sleeps; a while later it does. */
+static void wakes(void **state) {
+    (void)state;
+    pthread_t sleeper;
+    hak_lock_take(&lock);
+    assert_int_equal(pthread_create(&sleeper, NULL, take_and_give, NULL), 0);
+    while (atomic_load(&lock.word) != 2)
+        usleep(1000);
+    usleep(50000);
+    hak_lock_give(&lock);
+    pthread_join(sleeper, NULL);
+    assert_int_equal(atomic_load(&lock.word), 0);
+}
+
 /* The first test: later ones start threads. */
 static void alone(void **state) {
     (void)state;
@@ -104,6 +125,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SENTENCE("with one thread a lock is taken and given back without an exchange", alone),
         SENTENCE("only one thread at a time has the lock, and errno is kept", exclusion),
+        SENTENCE("a thread that sleeps for the lock is woken", wakes),
         SENTENCE("debug builds end where locks are taken out of rank order", ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
