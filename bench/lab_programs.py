@@ -15,6 +15,8 @@ import time
 import lab_run
 from lab_stats import spread
 
+TOUCHED_MIB = 256  # before each, as for large works
+
 PYTHON = """
 import json, random, re, collections
 r = random.Random(1)
@@ -136,6 +138,7 @@ def run_rounds(contestants, names, rounds, folder):
     for number in range(rounds):
         for name, contestant in random.sample(order, len(order)):
             lab_run.show_progress(len(runs), rounds * len(order), started, f"round {number + 1}: {name} on {contestant.name}")
+            lab_run.pretouch(TOUCHED_MIB)
             run = run_program(name, programs[name][2], programs[name][3], contestant, folder)
             run.update(work=name, peer=contestant.name, round=number)
             if "error" in run:
