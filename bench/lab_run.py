@@ -4,6 +4,7 @@ random order.
 Memory is touched before each large work, because a virtual machine may pay far more for the first touch of memory
 that it gave back to its host than any allocator costs. Results are plain dictionaries, ready for JSON.
 """
+import contextlib
 import json
 import mmap
 import os
@@ -41,7 +42,8 @@ def pretouch(mib):
     for huge in (False, True):
         with mmap.mmap(-1, mib << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as area:
             if huge:
-                area.madvise(mmap.MADV_HUGEPAGE)
+                with contextlib.suppress(OSError):  # a kernel without them
+                    area.madvise(mmap.MADV_HUGEPAGE)
             area.madvise(MADV_POPULATE_WRITE)
 
 
