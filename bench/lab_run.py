@@ -7,6 +7,7 @@ that it gave back to its host than any allocator costs. Results are plain dictio
 import contextlib
 import json
 import mmap
+import multiprocessing
 import os
 import random
 import re
@@ -36,15 +37,24 @@ QUICK_TIMES = 3
 MADV_POPULATE_WRITE = 23
 
 
-def pretouch(mib):
-    """Makes the machine have `mib` MiB of ready memory, by touching and giving back as much: in pages, and in huge pages, which the kernel
-    takes from elsewhere. A contestant that asks for huge pages would else pay for memory that the others' pages do not come from."""
+def touch(mib):
     for huge in (False, True):
         with mmap.mmap(-1, mib << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as area:
             if huge:
                 with contextlib.suppress(OSError):  # a kernel without them
                     area.madvise(mmap.MADV_HUGEPAGE)
             area.madvise(MADV_POPULATE_WRITE)
+
+
+def pretouch(mib):
+    """Makes the machine have `mib` MiB of ready memory, by touching and giving back as much: in pages, and in huge pages, which the kernel
+    takes from elsewhere. A contestant that asks for huge pages would else pay for memory that the others' pages do not come from.
+    In a process of its own: a program starts with the peak RSS of the process that starts it."""
+    process = multiprocessing.get_context("fork").Process(target=touch, args=(mib,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"bench: {mib} MiB of memory could not be touched, which large works need first")
 
 
 def run_once(command, contestant):

@@ -2,6 +2,7 @@
 """lab_parse_test.py: what the laboratory reads: strace, callgrind, epoch CSV, arguments, single runs."""
 import concurrent.futures
 import os
+import subprocess
 import tempfile
 import threading
 import unittest
@@ -13,6 +14,7 @@ import lab_growth
 import lab_main
 import lab_mixed
 import lab_peers
+import lab_programs
 import lab_run
 import lab_soak
 import lab_store
@@ -135,6 +137,10 @@ class Parsing(unittest.TestCase):
             runs = lab_run.run_rounds("/p", contestants, ["a", "e"], 2)
         counts = {pair: sum((r["work"], r["peer"]) == pair for r in runs) for pair in seconds}
         self.assertEqual(counts, {("a", "x"): 6, ("a", "y"): 6, ("e", "x"): 2, ("e", "y"): 2})
+
+    def test_memory_touched_before_a_program_is_not_its_own(self):
+        lab_run.pretouch(96)
+        self.assertLess(lab_programs.finish(subprocess.Popen(["true"]), "true")["hwm_kib"], 64 << 10)
 
     def test_phases_are_medians_phase_by_phase(self):
         found = lab_run.summary([run(1, phase_rss_kib=p) for p in ([1, 20], [3, 10], [2, 30])])
