@@ -24,12 +24,20 @@ void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim);
 /* Bytes that the object has room for: its slot, or its pages. 0: not an object of ours. */
 size_t hak_object_capacity(const void *obj, unsigned tag);
 
+/* The newest object of the class's bin; NULL when it is empty. The policy hears of the one below it. */
+HAK_INLINE void *hak_object_pop(hak_cache *cache, unsigned cls) {
+    void *obj = hak_cache_pop(cache, cls);
+    if (HAK_LIKELY(obj != NULL))
+        hak_policy_on_next(*cache->top[cls]);
+    return obj;
+}
+
 /* Beyond the sizes that have an entry per byte in the cache. */
 HAK_INLINE void *hak_object_make_coarse(size_t size, size_t need, hak_origin origin, uintptr_t caller) {
     if (HAK_UNLIKELY(need > HAK_SLAB_SIZE_MAX))
         return hak_object_make_slow(size, origin, caller);
     unsigned cls = hak_class_of_coarse(need);
-    void *obj = hak_cache_pop(hak_cache_mine, cls);
+    void *obj = hak_object_pop(hak_cache_mine, cls);
     if (HAK_UNLIKELY(obj == NULL))
         return hak_object_make_slow(size, origin, caller);
     return hak_policy_on_alloc(obj, cls, size, origin, caller);
@@ -42,7 +50,7 @@ HAK_INLINE void *hak_object_make(size_t size, hak_origin origin, uintptr_t calle
         return hak_object_make_coarse(size, need, origin, caller);
     hak_cache *cache = hak_cache_mine;
     unsigned cls = cache->fine[need];
-    void *obj = hak_cache_pop(cache, cls);
+    void *obj = hak_object_pop(cache, cls);
     if (HAK_UNLIKELY(obj == NULL))
         return hak_object_make_slow(size, origin, caller);
     return hak_policy_on_alloc(obj, cls, size, origin, caller);

@@ -55,6 +55,8 @@ static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, ha
                                         uintptr_t caller);
 static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size);
 static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim);
+/* malloc has popped an object; the bin's next one is `next`, NULL: there is none. */
+static inline void hak_policy_on_next(const void *next);
 /* Dies when `obj`, not NULL, is not the start of a live object. */
 static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call);
 /* True when the live object is one that the policy has put where no tag is: it never grows in place. */

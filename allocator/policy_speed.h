@@ -77,6 +77,9 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
 static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim) {
     return (void)obj, (void)tag, (void)claim, true;
 }
+static inline void hak_policy_on_next(const void *next) {
+    (void)next;
+}
 static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call) {
     (void)obj, (void)tag, (void)call;
 }
