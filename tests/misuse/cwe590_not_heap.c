@@ -170,7 +170,8 @@ static const misuse_case cases[] = {
     {"free_far_in_the_heap_64_mib", "invalid free|interior free", "ledger", SURE, far_in_the_heap, 64 << 20},
     {"free_of_start_of_the_page", "invalid free|interior free|double free", "ledger", SURE,
      header_of_the_heap, 4095},
-    {"free_of_start_of_2_mib", "invalid free|interior free|double free", "ledger", SURE, header_of_the_heap,
+    /* In one run of twenty a live object of somebody else begins there, whose free cannot be told from this one. */
+    {"free_of_start_of_2_mib", "invalid free|interior free|double free", "ledger", CHANCE, header_of_the_heap,
      0x1fffff},
     {"realloc_of_stack", "invalid realloc", "realloc", SURE, resize_stack, 64},
     {"realloc_of_global", "invalid realloc", "realloc", SURE, resize_global, 100000},
