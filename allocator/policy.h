@@ -61,9 +61,8 @@ static inline void hak_policy_on_next(const void *next);
 static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call);
 /* True when the live object is one that the policy has put where no tag is: it never grows in place. */
 static inline bool hak_policy_owns(const void *obj);
-/* From which of the slab's `count` bitmap words on a batch is taken; with HAK_POLICY_RANDOM_SLOTS: which of its `count`
- * slots, drawn for each anew. */
-static inline uint32_t hak_policy_slot_choice(const hak_slab *slab, uint32_t count);
+/* With HAK_POLICY_RANDOM_SLOTS: which of `count` slots of a slab is taken, each in turn. */
+static inline uint32_t hak_policy_slot_choice(uint32_t count);
 /* From which granule of a superslab on a slab is cut. */
 static inline unsigned hak_policy_granule_choice(void);
 /* A bin was refilled with these objects. */

@@ -8,20 +8,36 @@ static uint32_t words_of(const hak_slab *slab) {
     return (slab->slots + 63) / 64;
 }
 
-/* How often a free slot is drawn before the next free one after the last draw is taken. With an eighth of the slots free
- * eight draws find one with 66 %; what is left over is a small bias towards slots after runs of taken ones. */
-enum { DRAWS = 8 };
+/* How often a slot is drawn in the hope that it is free, before the free ones are counted: cheaper while many are. */
+enum { DRAWS = 2 };
 
-/* A slot drawn at random. */
-static void *take_random(hak_slab *slab) {
+static bool is_free(const hak_slab *slab, uint32_t slot) {
+    return slab->free_bits[slot / 64] >> (slot % 64) & 1;
+}
+
+/* The free slot that has `rank` free ones before it; there are more than that. */
+static uint32_t free_of_rank(const hak_slab *slab, uint32_t rank) {
+    uint32_t w = slab->first;
+    for (uint32_t count; (count = (uint32_t)__builtin_popcountll(slab->free_bits[w])) <= rank; w++) {
+        HAK_ASSERT(w < words_of(slab));
+        rank -= count;
+    }
+    uint64_t bits = slab->free_bits[w];
+    for (; rank != 0; rank--)
+        bits &= bits - 1;
+    return w * 64 + hak_lowest_bit(bits);
+}
+
+/* One of the slab's `free` slots; each is as likely as the others. */
+static void *take_random(hak_slab *slab, uint32_t free) {
     uint32_t slot = 0;
     bool found = false;
     for (int i = 0; i < DRAWS && !found; i++) {
-        slot = hak_policy_slot_choice(slab, slab->slots);
-        found = slab->free_bits[slot / 64] >> (slot % 64) & 1;
+        slot = hak_policy_slot_choice(slab->slots);
+        found = is_free(slab, slot);
     }
-    while (!(slab->free_bits[slot / 64] >> (slot % 64) & 1))
-        slot = slot + 1 < slab->slots ? slot + 1 : 0;
+    if (!found)
+        slot = free_of_rank(slab, hak_policy_slot_choice(free));
     slab->free_bits[slot / 64] &= ~((uint64_t)1 << (slot % 64));
     return (void *)(slab->start + (size_t)slot * hak_classes[slab->cls].size);
 }
@@ -29,12 +45,10 @@ static void *take_random(hak_slab *slab) {
 unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want) {
     const size_t size = hak_classes[slab->cls].size;
     const uint32_t words = words_of(slab);
-    const uint32_t skip = HAK_POLICY_RANDOM_SLOTS ? 0 : hak_policy_slot_choice(slab, words);
     unsigned taken = 0;
-    while (HAK_POLICY_RANDOM_SLOTS && taken < want && taken < slab->free)
-        out[taken++] = take_random(slab);
-    for (uint32_t i = 0; i < words && taken < want && taken < slab->free; i++) {
-        uint32_t w = skip + i < words ? skip + i : skip + i - words;
+    for (; HAK_POLICY_RANDOM_SLOTS && taken < want && taken < slab->free; taken++)
+        out[taken] = take_random(slab, slab->free - taken);
+    for (uint32_t w = slab->first; w < words && taken < want && taken < slab->free; w++) {
         uint64_t bits = slab->free_bits[w];
         for (; bits != 0 && taken < want; bits &= bits - 1)
             out[taken++] = (void *)(slab->start + (w * 64 + hak_lowest_bit(bits)) * size);

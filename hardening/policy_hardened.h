@@ -201,10 +201,8 @@ static inline bool hak_policy_owns(const void *obj) {
     return hak_sample_find(obj) != NULL;
 }
 
-static inline uint32_t hak_policy_slot_choice(const hak_slab *slab, uint32_t count) {
-    if (!hak_hardening.random)
-        return slab->first * 64u < count ? slab->first * 64u : 0;
-    return hak_random_slot(count);
+static inline uint32_t hak_policy_slot_choice(uint32_t count) {
+    return hak_hardening.random ? hak_random_slot(count) : 0;
 }
 static inline unsigned hak_policy_granule_choice(void) {
     return hak_hardening.random ? (unsigned)(hak_random_next() >> 59) : 0;
