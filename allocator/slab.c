@@ -19,7 +19,7 @@ static bool is_free(const hak_slab *slab, uint32_t slot) {
 static uint32_t free_of_rank(const hak_slab *slab, uint32_t rank) {
     uint32_t w = slab->first;
     for (uint32_t count; (count = (uint32_t)__builtin_popcountll(slab->free_bits[w])) <= rank; w++) {
-        HAK_ASSERT(w < words_of(slab));
+        HAK_ASSERT(w + 1 < words_of(slab));
         rank -= count;
     }
     uint64_t bits = slab->free_bits[w];
