@@ -27,8 +27,8 @@ static hak_cache before_first = STATIC_CACHE, after_last = STATIC_CACHE;
 _Thread_local hak_cache *hak_cache_mine = &before_first;
 
 hak_lock hak_cache_lock = HAK_LOCK_INIT(HAK_RANK_CACHES);
-static hak_cache *waiting; /* caches of threads that have ended; hak_cache_lock */
-static _Atomic unsigned next_shard;
+static hak_cache *waiting;                  /* caches of threads that have ended; hak_cache_lock */
+static unsigned threads_of[HAK_SHARDS_MAX]; /* how many threads use the shard; hak_cache_lock */
 
 _Atomic size_t hak_caches_live, hak_cache_objects, hak_cache_operations;
 
@@ -77,6 +77,26 @@ static size_t cache_bytes(void) {
     return hak_align_up(sizeof(hak_cache) + hak_class_bin_entries * sizeof(void *), hak_os_page);
 }
 
+/* A shard for the calling thread: the first of those that fewest use, as jemalloc chooses a thread's arena; so threads that come
+ * and go meet the slabs of those before them. */
+static unsigned shard_join(void) {
+    unsigned shard = 0;
+    hak_lock_take(&hak_cache_lock);
+    for (unsigned i = 1; i < hak_shards; i++)
+        if (threads_of[i] < threads_of[shard])
+            shard = i;
+    threads_of[shard]++;
+    hak_lock_give(&hak_cache_lock);
+    return shard;
+}
+
+/* The calling thread is the only one. */
+static void shards_of_one(void) {
+    memset(threads_of, 0, sizeof threads_of);
+    if (!is_static(hak_cache_mine))
+        threads_of[hak_cache_mine->shard] = 1;
+}
+
 /* An object comes home without a cache. */
 static void give_one(void *obj, unsigned cls) {
     give(&obj, cls, 1, 0);
@@ -96,7 +116,7 @@ bool hak_cache_begin(void) {
         cache = (hak_cache *)hak_os_map_between(cache_bytes());
     if (cache == NULL)
         return false;
-    cache->shard = atomic_fetch_add_explicit(&next_shard, 1, memory_order_relaxed) % hak_shards;
+    cache->shard = shard_join();
     bins_init(cache);
     atomic_fetch_add_explicit(&hak_caches_live, 1, memory_order_relaxed);
     hak_cache_mine = cache;
@@ -124,9 +144,14 @@ void hak_cache_end(void) {
     hak_cache_mine = &after_last;
     atomic_fetch_sub_explicit(&hak_caches_live, 1, memory_order_relaxed);
     hak_lock_take(&hak_cache_lock);
+    threads_of[cache->shard]--;
     cache->next = waiting;
     waiting = cache;
     hak_lock_give(&hak_cache_lock);
+}
+
+void hak_cache_fork_child(void) {
+    shards_of_one();
 }
 
 /* For a thread that has no cache: before its first call when there is no memory for one, and after its end. */
@@ -188,7 +213,7 @@ HAK_UNSEEN void hak_cache_reset(void) {
     bins_init(hak_cache_mine);
     hak_cache_mine->shard = 0;
     hak_cache_mine->refills = 0;
-    atomic_store(&next_shard, 1);
+    shards_of_one();
     atomic_store(&hak_caches_live, 1);
 }
 

@@ -73,8 +73,9 @@ void hak_cache_end(void);
 /* Debug builds, for reset.h: the calling thread's cache is new and empty, and there is no other. */
 void hak_cache_reset(void);
 
-/* For fork.c. */
+/* For fork.c. In the child there is no thread but the calling one. */
 extern hak_lock hak_cache_lock;
+void hak_cache_fork_child(void);
 
 /* Dies when the bins of the calling thread's cache are not what they must be. For tests. */
 void hak_cache_check(void);

@@ -81,6 +81,11 @@ static uint32_t dirty_after(uint32_t dirty, uint32_t taken) {
     return dirty > taken ? dirty - taken : dirty != 0;
 }
 
+/* The record behind the last one of what the region has in use. */
+static hak_span *end_of(const hak_region *region) {
+    return (hak_span *)region->records + (region->used >> HAK_GRANULE_SHIFT);
+}
+
 /* The free neighbours of [span, span + granules), NULL where there is none. */
 static hak_span *free_before(const hak_region *region, hak_span *span) {
     if (span == (hak_span *)region->records || span[-1].state != HAK_SPAN_FREE)
@@ -88,9 +93,8 @@ static hak_span *free_before(const hak_region *region, hak_span *span) {
     return span - span[-1].granules;
 }
 static hak_span *free_after(const hak_region *region, hak_span *span, uint32_t granules) {
-    hak_span *end = (hak_span *)region->records + (region->used >> HAK_GRANULE_SHIFT);
     span += granules;
-    return span < end && span->state == HAK_SPAN_FREE ? span : NULL;
+    return span < end_of(region) && span->state == HAK_SPAN_FREE ? span : NULL;
 }
 
 /* Frees a run of granules: merges it with free neighbours and lists the result, which is returned. */
@@ -295,11 +299,24 @@ bool hak_large_give(void *obj) {
     return span != NULL;
 }
 
-/* Grows the span to `need` granules from the free span after it; false when that is too short. */
-static bool extend(hak_region *region, hak_span *span, uint32_t need) {
+/* A free span of at least `more` granules right behind the live one; NULL: there is none. At the end of what the region has in use
+ * it is made longer: what grows and grows, as vectors and string builders do, stays where it is. */
+static hak_span *room_behind(hak_region *region, hak_span *span, uint32_t more) {
     hak_span *after = free_after(region, span, span->granules);
+    uint32_t have = after != NULL ? after->granules : 0;
+    hak_span *next = span + span->granules + have;
+    if (have >= more)
+        return after;
+    if (next != end_of(region) || !hak_region_take_more(region, bytes(more - have)))
+        return NULL;
+    return release_run(region, next, more - have, 0, true);
+}
+
+/* Grows the span to `need` granules; false when there is no room behind it. */
+static bool extend(hak_region *region, hak_span *span, uint32_t need) {
     uint32_t more = need - span->granules;
-    if (after == NULL || after->granules < more)
+    hak_span *after = room_behind(region, span, more);
+    if (after == NULL)
         return false;
     (void)carve(after, 0, more);
     describe(span, span->granules, HAK_SPAN_NONE);
@@ -349,7 +366,7 @@ bool hak_large_move(void *from, void *to, size_t size) {
 
 static HAK_WALKER void check_region(hak_region *region) {
     hak_span *span = (hak_span *)region->records;
-    hak_span *end = span + (region->used >> HAK_GRANULE_SHIFT);
+    hak_span *end = end_of(region);
     bool was_free = false;
     while (span < end) {
         bool is_free = span->state == HAK_SPAN_FREE;

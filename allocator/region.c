@@ -148,8 +148,16 @@ static bool has_room(const hak_region *region, hak_region_kind kind, size_t size
     return region->size != 0 && region->kind == kind && region->size - region->used >= size;
 }
 
+/* 0 when the OS refuses. */
+static uintptr_t take_from(hak_region *region, size_t size) {
+    if (!commit(region, size))
+        return 0;
+    uintptr_t taken = region->base + region->used;
+    region->used += size;
+    return taken;
+}
+
 uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out) {
-    uintptr_t taken = 0;
     hak_region *region = NULL;
     hak_lock_take(&hak_region_lock);
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
@@ -158,11 +166,16 @@ uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out) {
             region = &hak_regions[i];
     if (region == NULL)
         region = region_born(kind, size);
-    if (region != NULL && commit(region, size)) {
-        taken = region->base + region->used;
-        region->used += size;
+    uintptr_t taken = region != NULL ? take_from(region, size) : 0;
+    if (taken != 0)
         *out = region;
-    }
+    hak_lock_give(&hak_region_lock);
+    return taken;
+}
+
+bool hak_region_take_more(hak_region *region, size_t size) {
+    hak_lock_take(&hak_region_lock);
+    bool taken = has_room(region, region->kind, size) && take_from(region, size) != 0;
     hak_lock_give(&hak_region_lock);
     return taken;
 }

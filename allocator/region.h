@@ -85,6 +85,9 @@ HAK_INLINE void *hak_region_record(const hak_region *region, uintptr_t addr) {
  * its records are zeroed too, its tags may be written. 0 when the OS refuses, and nothing has changed. */
 uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out);
 
+/* The same from this region and no other. False when it has no room or the OS refuses, and nothing has changed. */
+bool hak_region_take_more(hak_region *region, size_t size);
+
 /* Gives a region back to the OS; the caller owns all of it, all free. */
 void hak_region_dies(hak_region *region);
 

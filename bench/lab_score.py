@@ -142,7 +142,7 @@ def seed_rows(results):
 def soak_rows(results, name):
     found = value(results, "soak", name) or {}
     drift = found.get("rss_drift")
-    yield row(f"{name}, soak, RSS drift in percent", "0", drift, drift is not None and drift <= 0, "{:.2f}")
+    yield row(f"{name}, soak, RSS drift in percent", "0", drift, drift is not None and drift <= 0, "{:.4f}")
     if name not in SOAK_CV:
         return
     cv, peer = found.get("cv"), value(results, "soak", "mimalloc2", "cv")

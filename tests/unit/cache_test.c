@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void check_all(void) {
@@ -138,6 +139,76 @@ static void no_memory_for_a_cache(void **state) {
     check_all();
 }
 
+static unsigned shard_of(void) {
+    hak_free(hak_malloc(100));
+    return hak_cache_mine->shard;
+}
+
+/* Says which shard its thread has, and keeps it until `context`, a barrier, has been passed twice; NULL: ends at once. */
+static void *has_a_shard(void *context) {
+    uintptr_t shard = shard_of();
+    for (int i = 0; i < 2 && context != NULL; i++)
+        pthread_barrier_wait(context);
+    return (void *)shard;
+}
+
+static unsigned shard_of_thread(pthread_t thread) {
+    void *shard;
+    pthread_join(thread, &shard);
+    return (unsigned)(uintptr_t)shard;
+}
+
+static unsigned shard_of_new_thread(void) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, has_a_shard, NULL) != 0)
+        return HAK_SHARDS_MAX;
+    return shard_of_thread(thread);
+}
+
+static void threads_one_by_one(void **state) {
+    (void)state;
+    unsigned own = shard_of(), first = shard_of_new_thread();
+    assert_true(hak_shards >= 2);
+    assert_int_not_equal(first, own);
+    for (unsigned i = 0; i < 2 * hak_shards; i++)
+        assert_int_equal(shard_of_new_thread(), first);
+}
+
+static void threads_at_once(void **state) {
+    (void)state;
+    unsigned threads = 3 * hak_shards - 1, users[HAK_SHARDS_MAX] = {0};
+    pthread_t ids[3 * HAK_SHARDS_MAX];
+    pthread_barrier_t barrier;
+    pthread_barrier_init(&barrier, NULL, threads);
+    users[shard_of()]++;
+    for (unsigned i = 0; i < threads; i++)
+        assert_int_equal(pthread_create(&ids[i], NULL, has_a_shard, &barrier), 0);
+    for (unsigned i = 0; i < threads; i++)
+        users[shard_of_thread(ids[i])]++;
+    for (unsigned i = 0; i < hak_shards; i++)
+        assert_int_equal(users[i], 3);
+    pthread_barrier_destroy(&barrier);
+}
+
+static void shards_in_a_child(void **state) {
+    (void)state;
+    pthread_t other;
+    pthread_barrier_t barrier;
+    int status = 0;
+    (void)shard_of();
+    pthread_barrier_init(&barrier, NULL, 2);
+    assert_int_equal(pthread_create(&other, NULL, has_a_shard, &barrier), 0);
+    pthread_barrier_wait(&barrier);
+    pid_t child = fork();
+    if (child == 0)
+        _exit((int)shard_of_new_thread());
+    pthread_barrier_wait(&barrier);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), shard_of_thread(other)); /* there nobody has it */
+    pthread_barrier_destroy(&barrier);
+}
+
 static void walk(void *unused) {
     (void)unused;
     hak_cache_check();
@@ -172,6 +243,10 @@ int main(void) {
         SENTENCE("a thread that has ended its cache may still allocate, and its cache serves the next",
                  after_the_last_call),
         SENTENCE("a thread for whose cache there is no memory gets one later", no_memory_for_a_cache),
+        SENTENCE("threads that come and go one after the other have the same shard", threads_one_by_one),
+        SENTENCE("threads at once are spread evenly over the shards", threads_at_once),
+        SENTENCE("in the child of a fork the shards of the threads that it does not have are free",
+                 shards_in_a_child),
         SENTENCE("a bin whose bounds or entries were changed is found", corruption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

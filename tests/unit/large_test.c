@@ -247,6 +247,38 @@ static void shrinking(void **state) {
     give(&it);
 }
 
+static void growing_at_the_end(void **state) {
+    (void)state;
+    object it, behind;
+    size_t capacity;
+    take(&it, HAK_MIB, 16);
+    for (int i = 0; i < 8; i++) {
+        size_t before = it.size;
+        assert_true(hak_large_resize(it.at, 2 * before, &it.capacity));
+        it.size = 2 * before;
+        expect_paint(&it, before);
+        for (size_t at = before; at < it.size; at += 4096)
+            assert_int_equal(it.at[at], 0); /* never used */
+        paint(&it);
+        hak_large_check();
+    }
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON);
+    assert_false(hak_large_resize(it.at, it.size + 1024 * (size_t)HAK_MIB, &capacity));
+    (void)hak_os_fail_at(0);
+    hak_large_check();
+    take(&behind, HAK_MIB, 16);
+    assert_false(hak_large_resize(it.at, it.size + 2 * HAK_MIB, &capacity));
+    give(&behind); /* free, but too short alone */
+    assert_true(hak_large_resize(it.at, it.size + 8 * HAK_MIB, &it.capacity));
+    hak_large_check();
+    assert_int_equal(hak_release_large_live, it.capacity);
+    unsigned char *at = it.at;
+    give(&it);
+    take(&it, it.size, 16);
+    assert_ptr_equal(it.at, at); /* all of it is one free span now */
+    give(&it);
+}
+
 static void moving(void **state) {
     (void)state;
     object from, to;
@@ -339,6 +371,7 @@ int main(void) {
         SENTENCE("no more counts as dirty than what was used", dirty_is_bounded),
         SENTENCE("more free memory than the policy lets stay goes back at once", idle_spans),
         SENTENCE("what a shrinking object leaves goes back as the policy says", shrinking),
+        SENTENCE("an object at the end of its region grows in place", growing_at_the_end),
         SENTENCE("pages are moved, or left where they are", moving),
         SENTENCE("a refusal of the OS at any step leaves everything consistent", refusals),
         SENTENCE("a flipped bit of a span's length, state or tag is found", corruption),
