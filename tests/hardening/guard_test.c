@@ -17,7 +17,7 @@
 
 /* Regions become accessible in generous steps: at their end there may be room that was never shut, where an object needs nothing of
  * the OS. What is made there is kept and the trial is made again, so often at most. */
-enum { SIZE = 300 * HAK_KIB, GROWN = SIZE + 16 * HAK_KIB, FREED = 200, TRIALS = 100 };
+enum { SIZE = 300 * HAK_KIB, FREED = 200, TRIALS = 100 };
 
 /* Before each: the kernel has no markers, because the third memory call of the trial fails. */
 static int without_markers(void **state) {
@@ -72,18 +72,19 @@ static void *made_shorter(void) {
 
 static void an_object_that_grows(void **state) {
     (void)state;
+    const size_t more = SIZE + 4 * hak_os_page;
     char *obj = made_shorter(), *moved;
-    for (int kept = 0; (moved = refused(obj, GROWN)) != NULL; obj = made_shorter()) {
+    for (int kept = 0; (moved = refused(obj, more)) != NULL; obj = made_shorter()) {
         assert_ptr_not_equal(moved, obj);
         assert_filled(moved, 7);
-        memset(moved, 8, GROWN);
+        memset(moved, 8, more);
         assert_in_range(++kept, 1, TRIALS);
     }
     assert_int_equal(hak_usable_size(obj), SIZE);
     assert_filled(obj, 7);
-    char *grown = hak_realloc(obj, GROWN);
+    char *grown = hak_realloc(obj, more);
     assert_non_null(grown);
-    memset(grown, 8, GROWN);
+    memset(grown, 8, more);
     hak_free(grown);
 }
 
