@@ -90,8 +90,7 @@ static unsigned shard_join(void) {
     return shard;
 }
 
-/* The calling thread is the only one. */
-static void shards_of_one(void) {
+void hak_cache_alone(void) {
     memset(threads_of, 0, sizeof threads_of);
     if (!is_static(hak_cache_mine))
         threads_of[hak_cache_mine->shard] = 1;
@@ -148,10 +147,6 @@ void hak_cache_end(void) {
     cache->next = waiting;
     waiting = cache;
     hak_lock_give(&hak_cache_lock);
-}
-
-void hak_cache_fork_child(void) {
-    shards_of_one();
 }
 
 /* For a thread that has no cache: before its first call when there is no memory for one, and after its end. */
@@ -213,7 +208,7 @@ HAK_UNSEEN void hak_cache_reset(void) {
     bins_init(hak_cache_mine);
     hak_cache_mine->shard = 0;
     hak_cache_mine->refills = 0;
-    shards_of_one();
+    hak_cache_alone();
     atomic_store(&hak_caches_live, 1);
 }
 

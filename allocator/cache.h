@@ -73,9 +73,11 @@ void hak_cache_end(void);
 /* Debug builds, for reset.h: the calling thread's cache is new and empty, and there is no other. */
 void hak_cache_reset(void);
 
-/* For fork.c. In the child there is no thread but the calling one. */
+/* For fork.c. */
 extern hak_lock hak_cache_lock;
-void hak_cache_fork_child(void);
+
+/* In the child of a fork, and for reset.h: no thread but the calling one uses a shard. */
+void hak_cache_alone(void);
 
 /* Dies when the bins of the calling thread's cache are not what they must be. For tests. */
 void hak_cache_check(void);

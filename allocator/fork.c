@@ -54,7 +54,7 @@ static void child(void) {
     for (int i = AFTER_DEPOTS; i-- > 0;)
         hak_lock_reset(after_depots[i]);
     hak_depot_reset_all();
-    hak_cache_fork_child();
+    hak_cache_alone();
     hak_lock_reset(&hak_cache_lock);
     hak_init_lock_reset();
     hak_lock_fork_end();
