@@ -12,6 +12,8 @@ enum {
     /* A bin begins with room for this many objects and doubles when that is too small, up to its class's bin_cap: a
      * thread that needs few objects keeps few. Measure again with peak RSS of works a and larson. */
     CAP_FIRST = 16,
+    /* A slot of at least so many bytes shares few of its cache lines with its neighbours. See shard_for. */
+    WIDE_SLOT = 256,
     /* Every so many refills, idle large memory is looked for: some 5 ns a refill where there is any, else one load. */
     IDLE_PERIOD = 64,
 };
@@ -46,6 +48,13 @@ static void give(void **objs, unsigned cls, unsigned count, unsigned shard) {
         return;
     hak_depot_give_batch(shard, cls, objs, count);
     count_moved(count, 0);
+}
+
+/* The shard whose depots refill the class. A thread finds free slots in that shard only, so what other shards have free is
+ * memory that it cannot use again: several threads refill wide slots from one. Small ones do not, for there two threads'
+ * objects would meet in one cache line. */
+static unsigned shard_for(const hak_cache *cache, unsigned cls) {
+    return hak_classes[cls].size < WIDE_SLOT ? cache->shard : cache->shard / HAK_POLICY_SHARERS;
 }
 
 /* The NULL below the bin's first entry. */
@@ -129,7 +138,7 @@ void hak_cache_flush_all(void) {
         return;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         void **base = base_of(cache, cls);
-        give(base + 1, cls, (unsigned)(cache->top[cls] - base), cache->shard);
+        give(base + 1, cls, (unsigned)(cache->top[cls] - base), shard_for(cache, cls));
         cache->top[cls] = base;
     }
 }
@@ -165,7 +174,7 @@ void *hak_cache_refill_slow(unsigned cls) {
     void **base = base_of(cache, cls);
     HAK_ASSERT(cache->top[cls] == base);
     unsigned want = (unsigned)hak_max(1, (size_t)(cache->end[cls] - base) / 2);
-    unsigned got = hak_depot_take_batch(cache->shard, cls, base + 1, want);
+    unsigned got = hak_depot_take_batch(shard_for(cache, cls), cls, base + 1, want);
     if (got == 0)
         return NULL;
     count_moved(0, got);
@@ -187,7 +196,7 @@ void hak_cache_flush_slow(void *obj, unsigned cls) {
         /* The older half goes home; the rest is warm in the processor's caches. */
         void **base = base_of(cache, cls);
         unsigned count = (unsigned)(cache->top[cls] - base), home = (count + 1) / 2;
-        give(base + 1, cls, home, cache->shard);
+        give(base + 1, cls, home, shard_for(cache, cls));
         memmove(base + 1, base + 1 + home, (count - home) * sizeof(void *));
         cache->top[cls] = base + (count - home);
     }

@@ -23,7 +23,7 @@ typedef struct hak_cache {
     void **top[HAK_TAGS];           /* the object that was freed last, or the NULL below the first entry */
     void **end[HAK_TAGS];           /* the last entry that may be used for now */
     struct hak_cache *next;         /* while it waits for a new thread */
-    unsigned shard;                 /* whose depots it is refilled from */
+    unsigned shard;                 /* of its depots; for wide slots see shard_for in cache.c */
     unsigned refills;
     void *entries[];
 } hak_cache;

@@ -11,6 +11,7 @@ enum {
     HAK_POLICY_MOVES_PAGES = 1, /* realloc may move a large object's pages instead of copying */
     HAK_POLICY_FILL_PART = 2,   /* realloc leaves an object in its slot while it fills a half */
     HAK_POLICY_RANDOM_SLOTS = 0,
+    HAK_POLICY_SHARERS = 4, /* so many shards refill wide slots from one of them: see cache.c */
     HAK_POLICY_SLAB_SLOTS =
         0, /* no more slots in a slab than size_class.c wants, for slots up to so many bytes: */
     HAK_POLICY_SLAB_SLOTS_SIZE = 0,

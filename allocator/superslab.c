@@ -80,7 +80,8 @@ static int find_turned(uint32_t mask, unsigned granules, unsigned turn) {
     return first < 0 ? first : (int)(((unsigned)first + turn) % HAK_SUPERSLAB_GRANULES);
 }
 
-static hak_slab *cut(hak_superslab *superslab, unsigned granules) {
+static hak_slab *cut(hak_superslab *superslab, const hak_class_info *info) {
+    unsigned granules = info->slab_bytes / HAK_GRANULE;
     /* A run that is dirty already costs no page fault. */
     unsigned turn = hak_policy_granule_choice();
     int first = find_turned(superslab->free_mask & superslab->dirty_mask, granules, turn);
@@ -89,7 +90,8 @@ static hak_slab *cut(hak_superslab *superslab, unsigned granules) {
     HAK_CHECK(first >= 0, "superslab in a list of free runs has none");
     hak_slab *slab = &superslab->slabs[first];
     slab->start = superslab->start + (size_t)first * HAK_GRANULE;
-    slab->free_bits = superslab->bitmaps[first];
+    bool few = info->slots <= HAK_FEW_WORDS * 64;
+    slab->free_bits = few ? superslab->few_bits[first] : superslab->many_bits[first];
     slab->granules = (uint8_t)granules;
     return slab;
 }
@@ -141,7 +143,7 @@ hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard) {
     } else {
         hak_superslab *superslab = find_with_run(info->slab_bytes / HAK_GRANULE);
         if (superslab != NULL)
-            slab = cut(superslab, info->slab_bytes / HAK_GRANULE);
+            slab = cut(superslab, info);
     }
     if (slab != NULL) {
         occupy(slab);

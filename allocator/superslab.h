@@ -15,6 +15,7 @@
 
 enum {
     HAK_BITMAP_WORDS = HAK_GRANULE / HAK_MIN_ALIGN / 64, /* per granule: one bit per smallest slot */
+    HAK_FEW_WORDS = 8,                                   /* the bitmap of a slab of few slots: at most 512 */
     HAK_SUPERSLAB_ORDERS = 6,                            /* runs of 1 to 32 granules */
 };
 
@@ -47,11 +48,14 @@ typedef struct hak_superslab {
     uint32_t dirty_mask; /* granules that may have resident pages */
     uint8_t order;       /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
     hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
-    uint64_t bitmaps[HAK_SUPERSLAB_GRANULES][HAK_BITMAP_WORDS] __attribute__((aligned(4096)));
+    /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors: where objects have 128 bytes or
+     * more, one page of records is resident for 2 MiB of slabs instead of five. */
+    uint64_t few_bits[HAK_SUPERSLAB_GRANULES][HAK_FEW_WORDS] __attribute__((aligned(HAK_CACHELINE)));
+    uint64_t many_bits[HAK_SUPERSLAB_GRANULES][HAK_BITMAP_WORDS] __attribute__((aligned(4096)));
 } hak_superslab;
 
 _Static_assert(sizeof(hak_superslab) == 4096 + HAK_SUPERSLAB_GRANULES * HAK_BITMAP_WORDS * 8,
-               "descriptors fit in 4 KiB, bitmaps follow");
+               "descriptors and bitmaps of few slots fit in 4 KiB, bitmaps of many follow");
 
 extern hak_lock hak_superslab_lock;
 

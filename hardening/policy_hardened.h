@@ -30,6 +30,7 @@ enum {
      * new one and puts the old one into quarantine. Work e is 11 % faster than with a half. */
     HAK_POLICY_FILL_PART = 4,
     HAK_POLICY_RANDOM_SLOTS = 1,
+    HAK_POLICY_SHARERS = 1,      /* none shares: the records of slots of any size lie close together */
     HAK_POLICY_SLAB_SLOTS = 256, /* slots to choose from, for slots up to HAK_POLICY_SLAB_SLOTS_SIZE */
     HAK_POLICY_SLAB_SLOTS_SIZE = 4608,
 };

@@ -190,6 +190,41 @@ static void threads_at_once(void **state) {
     pthread_barrier_destroy(&barrier);
 }
 
+/* The shard of a small slot and of a wide one that the calling thread gets from the depots. */
+typedef struct slot_shards {
+    unsigned small, wide;
+} slot_shards;
+
+static unsigned shard_of_slot(size_t size) {
+    unsigned cls = hak_class_of(size);
+    void *obj = take(cls);
+    unsigned shard = hak_slab_find((uintptr_t)obj, cls)->shard;
+    give(obj, cls);
+    return shard;
+}
+
+static void *look_at_slots(void *found) {
+    (void)shard_of();
+    hak_cache_flush_all();
+    *(slot_shards *)found = (slot_shards){shard_of_slot(64), shard_of_slot(512)};
+    return NULL;
+}
+
+static void shards_of_slots(void **state) {
+    (void)state;
+    slot_shards mine, other;
+    pthread_t thread;
+    look_at_slots(&mine);
+    assert_int_equal(pthread_create(&thread, NULL, look_at_slots, &other), 0);
+    pthread_join(thread, NULL);
+    assert_int_not_equal(mine.small, other.small);
+    if (HAK_POLICY_SHARERS > 1)
+        assert_int_equal(mine.wide, other.wide);
+    else
+        assert_int_not_equal(mine.wide, other.wide);
+    check_all();
+}
+
 static void shards_in_a_child(void **state) {
     (void)state;
     pthread_t other;
@@ -245,6 +280,9 @@ int main(void) {
         SENTENCE("a thread for whose cache there is no memory gets one later", no_memory_for_a_cache),
         SENTENCE("threads that come and go one after the other have the same shard", threads_one_by_one),
         SENTENCE("threads at once are spread evenly over the shards", threads_at_once),
+        SENTENCE("threads refill wide slots from one shard where the policy wants it, small ones each from "
+                 "its own",
+                 shards_of_slots),
         SENTENCE("in the child of a fork the shards of the threads that it does not have are free",
                  shards_in_a_child),
         SENTENCE("a bin whose bounds or entries were changed is found", corruption),
