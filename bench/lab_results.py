@@ -54,7 +54,7 @@ def arguments():
     p.add_argument("--minutes", type=float, default=60, help="of the soak, for each of its four contestants")
     p.add_argument("--again", action="store_true", help="also the steps whose results are of the present sources")
     p.add_argument("--page", action="store_true", help="measure nothing; make the page and the scorecard from what is there")
-    p.add_argument("--quick", action="store_true", help="a rehearsal of a few minutes: its figures say nothing")
+    p.add_argument("--quick", action="store_true", help="a rehearsal of some ten minutes: its figures say nothing")
     p.add_argument("--plan", action="store_true", help="only show the commands")
     args = p.parse_args()
     for step in args.steps:

@@ -33,6 +33,19 @@ static void expect_slab(const hak_slab *slab, unsigned cls, unsigned shard) {
     }
 }
 
+static void bitmaps_apart(void **state) {
+    (void)state;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        hak_slab *a = hak_superslab_take_slab(cls, 0), *b = hak_superslab_take_slab(cls, 0);
+        assert_non_null(a);
+        assert_non_null(b);
+        size_t words = (hak_classes[cls].slots + 63) / 64;
+        assert_true(a->free_bits + words <= b->free_bits || b->free_bits + words <= a->free_bits);
+        hak_superslab_give_slab(b);
+        hak_superslab_give_slab(a);
+    }
+}
+
 static void every_class(void **state) {
     (void)state;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
@@ -230,6 +243,7 @@ static void corruption(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        SENTENCE("the bitmaps of two slabs of a class lie apart", bitmaps_apart),
         SENTENCE("a slab of every class is aligned, tagged, found and given back", every_class),
         SENTENCE("slabs of random classes, taken and given back, never overlap", random_walk),
         SENTENCE("slabs that come and go many times leave every counter right", taken_again),
