@@ -78,15 +78,15 @@ size_t hak_object_capacity(const void *obj, unsigned tag) {
     return tag == HAK_TAG_LARGE ? hak_large_capacity(obj) : hak_classes[tag].size;
 }
 
-void *hak_malloc(size_t size) {
+HAK_ENTRY void *hak_malloc(size_t size) {
     return hak_object_make(size, HAK_ORIGIN_PLAIN, HAK_CALLER);
 }
 
-void hak_free(void *obj) {
+HAK_ENTRY void hak_free(void *obj) {
     hak_object_end(obj, HAK_CLAIM("free", HAK_FAMILY_MALLOC));
 }
 
-void hak_free_sized(void *obj, size_t size) {
+HAK_ENTRY void hak_free_sized(void *obj, size_t size) {
     hak_claim claim = HAK_CLAIM("free_sized", HAK_FAMILY_MALLOC);
     claim.size = hak_claim_size(size);
     hak_object_end(obj, claim);
@@ -101,7 +101,7 @@ static HAK_NOINLINE void *calloc_large_slow(size_t size) {
     return obj == NULL || zeroed ? obj : memset(obj, 0, size);
 }
 
-void *hak_calloc(size_t count, size_t size) {
+HAK_ENTRY void *hak_calloc(size_t count, size_t size) {
     size_t total;
     if (HAK_UNLIKELY(!hak_mul_checked(count, size, &total)))
         return no_memory();

@@ -32,6 +32,9 @@
 /* On data that a fast path reads: it is in this very library, so no address of it has to be looked up. */
 #define HAK_HIDDEN    __attribute__((visibility("hidden")))
 #define HAK_CACHELINE 64
+/* A function that programs call for every object: it begins at a cache line, so that its speed does not depend on what the linker
+ * happens to put before it (docs/decisions/020). */
+#define HAK_ENTRY __attribute__((aligned(HAK_CACHELINE)))
 /* Of the function that this is inlined into: the address of the instruction after its call. */
 #define HAK_CALLER ((uintptr_t)__builtin_return_address(0))
 

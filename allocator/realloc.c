@@ -40,7 +40,7 @@ static void *move(void *obj, unsigned tag, size_t old_size, size_t size, uintptr
     return moved;
 }
 
-void *hak_realloc(void *obj, size_t size) {
+HAK_ENTRY void *hak_realloc(void *obj, size_t size) {
     if (obj == NULL)
         return hak_malloc(size);
     unsigned tag = hak_policy_tag(obj);

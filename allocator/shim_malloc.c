@@ -10,7 +10,7 @@
 #include <malloc.h>
 #include <stdio.h>
 
-#define EXPORT __attribute__((visibility("default")))
+#define EXPORT __attribute__((visibility("default"))) HAK_ENTRY
 
 EXPORT void *malloc(size_t size) {
     return hak_malloc(size);

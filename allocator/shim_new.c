@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-#define EXPORT __attribute__((visibility("default"), weak))
+#define EXPORT __attribute__((visibility("default"), weak)) HAK_ENTRY
 
 /* libstdc++ and libc++ export these; NULL in a program without either. */
 typedef void (*new_handler)(void);
