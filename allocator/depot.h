@@ -4,8 +4,9 @@
  *   thread ---- cache --/
  *
  * A thread refills its bins from the depots of one shard; slots of 256 bytes or more, in the speed variant, from a shard that
- * it shares with others. There are twice as many shards as processors, so that a lock is seldom contended. A slab stays with its shard for life. An object freed elsewhere comes home in a batch, under one lock
- * of its own shard: a remote free costs no atomic operation of its own (docs/decisions/002). */
+ * it shares with others. There are twice as many shards as processors, so that a lock is seldom contended. A slab stays with its
+ * shard for life. An object freed elsewhere comes home in a batch, under one lock of its own shard: a remote free costs no
+ * atomic operation of its own (docs/decisions/002). */
 #ifndef HAK_DEPOT_H
 #define HAK_DEPOT_H
 
