@@ -180,7 +180,7 @@ void *hak_cache_refill_slow(unsigned cls) {
     count_moved(0, got);
     if (++cache->refills % IDLE_PERIOD == 0)
         hak_large_release_idle();
-    hak_policy_shuffle(base + 1, got);
+    hak_policy_on_refill(base + 1, got);
     cache->top[cls] = base + got;
     (void)bin_grow(cache, cls);
     return hak_cache_pop(cache, cls);

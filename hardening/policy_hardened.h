@@ -208,7 +208,7 @@ static inline uint32_t hak_policy_slot_choice(uint32_t count) {
 static inline unsigned hak_policy_granule_choice(void) {
     return hak_hardening.random ? (unsigned)(hak_random_next() >> 59) : 0;
 }
-static inline void hak_policy_shuffle(void **objs, unsigned count) {
+static inline void hak_policy_on_refill(void **objs, unsigned count) {
     (void)objs, (void)count; /* they were drawn one by one */
     hak_sweep_step(hak_guarded_mine);
 }

@@ -41,6 +41,26 @@ static void last_in_first_out(void **state) {
     check_all();
 }
 
+/* In the hardened variant the order is a matter of chance: 200 slots are not in order. */
+static void addresses_go_up(void **state) {
+    (void)state;
+    enum { COUNT = 200 };
+    static void *objs[COUNT];
+    hak_test_reset(HAK_RESET_FRESH);
+    unsigned in_order = 0;
+    for (unsigned i = 0; i < COUNT; i++) {
+        objs[i] = take(5);
+        in_order += i > 0 && (uintptr_t)objs[i] == (uintptr_t)objs[i - 1] + hak_classes[5].size;
+    }
+    if (HAK_POLICY_RANDOM_SLOTS)
+        assert_true(in_order < COUNT / 4);
+    else
+        assert_int_equal(in_order, COUNT - 1);
+    for (unsigned i = 0; i < COUNT; i++)
+        give(objs[i], 5);
+    check_all();
+}
+
 static void every_class(void **state) {
     (void)state;
     static void *objs[400];
@@ -273,6 +293,8 @@ static void corruption(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         SENTENCE("the object that was freed last is handed out first", last_in_first_out),
+        SENTENCE("what a thread allocates in a row lies in a row, upwards, unless slots are drawn at random",
+                 addresses_go_up),
         SENTENCE("bins of every class fill, spill and empty without losing an object", every_class),
         SENTENCE("small requests alone give back large memory that lies idle", small_requests_alone),
         SENTENCE("a thread that has ended its cache may still allocate, and its cache serves the next",
