@@ -65,7 +65,8 @@ static inline bool hak_policy_owns(const void *obj);
 static inline uint32_t hak_policy_slot_choice(uint32_t count);
 /* From which granule of a superslab on a slab is cut. */
 static inline unsigned hak_policy_granule_choice(void);
-/* A bin was refilled with these objects, the lowest of a slab first; malloc will hand out the last one first. */
+/* A bin was refilled with these objects, where slots are not drawn at random the lowest of a slab first; malloc will hand out the
+ * last one first. */
 static inline void hak_policy_on_refill(void **objs, unsigned count);
 
 /* Large objects. ----------------------------------------------------------------------------------------- */

@@ -58,8 +58,9 @@ void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t
         hak_judge_reuse(obj, caller);
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
     if (word != HAK_SLOT_UNUSED)
-        return hak_hardening.reuse(obj, size, place.record, live);
-    return hak_wipe_reuse_unverified(obj, size, place.record, live); /* fresh memory is not touched */
+        return hak_hardening.reuse(obj, size, place.record, live, place.size);
+    return hak_wipe_reuse_unverified(obj, size, place.record, live,
+                                     place.size); /* fresh memory is not touched */
 }
 
 void hak_harden_seal(void) {

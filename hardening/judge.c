@@ -158,8 +158,8 @@ void hak_judge_reuse(void *obj, uintptr_t caller) {
                "freed twice at once: the slot has an owner already", NULL);
         return;
     }
-    const unsigned char *bad =
-        hak_wipe_find(obj, hak_min(place.size, hak_record_size(word) + HAK_CANARY_BYTES));
+    size_t used = hak_min(place.size, hak_record_size(word) + HAK_CANARY_BYTES);
+    const unsigned char *bad = hak_wipe_find(obj, place.size <= HAK_WIPE_WHOLE ? place.size : used);
     if (bad != NULL)
         report(&m, HAK_CRIME_WRITE, HAK_CHECK_WRITE, "bytes of a freed object were overwritten", bad);
 }

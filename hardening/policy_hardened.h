@@ -127,7 +127,7 @@ HAK_INLINE void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_o
     if (HAK_UNLIKELY(hak_record_state(hak_record_load(place.record)) != HAK_SLOT_FREED))
         return hak_harden_alloc_slow(obj, size, origin, caller);
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
-    return hak_hardening.reuse(obj, size, place.record, live);
+    return hak_hardening.reuse(obj, size, place.record, live, place.size);
 }
 
 /* Slots come from random places and out of a long quarantine: no cache has them, and no prefetcher of the processor foresees them.

@@ -46,7 +46,7 @@ typedef struct hak_hardening_page {
     uint8_t mode[HAK_CHECKS]; /* hak_mode */
     /* How the fast paths end, chosen at start (wipe.c) by the processor and by what is relaxed: a freed slot is made live, a slot
      * that was judged is freed; see wipe.h. Here, because what jumps lead to must not be writable. */
-    void *(*reuse)(void *obj, size_t size, _Atomic uint32_t *record, uint32_t live);
+    void *(*reuse)(void *obj, size_t size, _Atomic uint32_t *record, uint32_t live, size_t room);
     void *(*end)(void *obj, const struct hak_granule *granule, _Atomic uint32_t *record, uint32_t word,
                  const char *call);
     char report_path[256]; /* HAKMEM_REPORT_PATH; "": none */

@@ -35,16 +35,18 @@
 
 HAK_HIDDEN hak_wipe_calls hak_wipe = {clear_16, is_clear_16, finish_16};
 
-void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint32_t live) {
+void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint32_t live, size_t room) {
+    (void)room;
     if (hak_hardening.canary)
         hak_canary_set(obj, size);
     hak_record_store(record, live);
     return obj;
 }
 
-HAK_COLD void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, uint32_t live) {
+HAK_COLD void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, uint32_t live, size_t room) {
     hak_judge_reuse(obj, 0);
-    return hak_wipe_reuse_unverified(obj, size, record, live);
+    hak_wipe.clear(obj, room); /* it was a report only */
+    return hak_wipe_reuse_unverified(obj, size, record, live, room);
 }
 
 /* hak_hardening.end where nothing is zeroed. */
@@ -65,7 +67,7 @@ HAK_COLD void *hak_wipe_end_slow(void *obj, const hak_granule *granule, hak_reco
     return hak_ring_exchange(hak_guarded_mine, obj, granule->cls, granule->size);
 }
 
-static void choose(hak_wipe_calls calls, void *(*reuse)(void *, size_t, hak_record *, uint32_t),
+static void choose(hak_wipe_calls calls, void *(*reuse)(void *, size_t, hak_record *, uint32_t, size_t),
                    void *(*end)(void *, const hak_granule *, hak_record *, uint32_t, const char *)) {
     hak_wipe = calls;
     hak_hardening.reuse = hak_hardening.verify ? reuse : hak_wipe_reuse_unverified;

@@ -12,7 +12,12 @@
 #define HAK_TAIL
 #endif
 
-enum { HAK_WIPE_WIDEST = 64 };
+enum {
+    HAK_WIPE_WIDEST = 64,
+    /* Slots of at most so many bytes are looked at as a whole when they are handed out again: that need not wait for the record, which
+     * says how much of the slot its last owner had. Of larger ones only that much, so that pages that nobody touched stay untouched. */
+    HAK_WIPE_WHOLE = 1024,
+};
 
 typedef struct hak_wipe_calls {
     void (*clear)(char *p, size_t size);
@@ -34,17 +39,17 @@ extern HAK_HIDDEN hak_wipe_calls hak_wipe;
 
 /* Chooses hak_wipe, for the widest vectors that the processor has but at most `most` bytes (16, 32 or 64), which it returns; and
  * the ends of the two fast paths:
- *   hak_hardening.reuse  a freed slot: still zero as far as its last owner had it, canary, record `live`. Returns obj
+ *   hak_hardening.reuse  a freed slot of `room` bytes: still zero (see HAK_WIPE_WHOLE), canary, record `live`. Returns obj
  *   hak_hardening.end    a slot that was judged, whose record is `word`: record: freed, slack zero, zero, quarantine. Returns
  *                        the slot to hand out next, NULL: none is due
  * After hak_relax_init. */
 unsigned hak_wipe_choose(unsigned most);
 
 /* hak_hardening.reuse where nothing is verified. */
-void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint32_t live);
+void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint32_t live, size_t room);
 
 /* Their rest when not all bytes are zero that should be. */
-void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, uint32_t live);
+void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, uint32_t live, size_t room);
 void *hak_wipe_end_slow(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,
                         const char *call);
 

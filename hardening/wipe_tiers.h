@@ -51,7 +51,7 @@ typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(
 #endif
 
 /* All but the first and the last vector, of more than two; `next` is aligned. What is repeated where there is no loop is the last
- * aligned vector: one across two lines costs twice as much each time. */
+ * aligned vector: one across two lines is two accesses each time. */
 #define WIPE_MIDDLE(DO)                                                                                      \
     do {                                                                                                     \
         if (HAK_LIKELY(size <= 16 * WIPE_WIDTH)) {                                                           \
@@ -124,11 +124,22 @@ WIPE_TARGET static bool WIPE_NAME(finish)(char *p, size_t used, size_t room) {
     return true;
 }
 
-/* hak_hardening.reuse */
-WIPE_TARGET static void *WIPE_NAME(reuse)(void *obj, size_t size, hak_record *record, uint32_t live) {
+/* hak_hardening.reuse of a slot of more than HAK_WIPE_WHOLE bytes. */
+WIPE_TARGET static HAK_NOINLINE void *WIPE_NAME(reuse_wide)(void *obj, size_t size, hak_record *record,
+                                                            uint32_t live, size_t room) {
     size_t used = hak_record_size(hak_record_load(record)) + HAK_CANARY_BYTES;
     if (HAK_UNLIKELY(!WIPE_NAME(is_clear_inline)(obj, hak_align_up(used, HAK_MIN_ALIGN))))
-        HAK_TAIL return hak_wipe_reuse_slow(obj, size, record, live);
+        HAK_TAIL return hak_wipe_reuse_slow(obj, size, record, live, room);
+    return hak_wipe_reuse_unverified(obj, size, record, live, room);
+}
+
+/* hak_hardening.reuse */
+WIPE_TARGET static void *WIPE_NAME(reuse)(void *obj, size_t size, hak_record *record, uint32_t live,
+                                          size_t room) {
+    if (HAK_UNLIKELY(room > HAK_WIPE_WHOLE))
+        HAK_TAIL return WIPE_NAME(reuse_wide)(obj, size, record, live, room);
+    if (HAK_UNLIKELY(!WIPE_NAME(is_clear_inline)(obj, room)))
+        HAK_TAIL return hak_wipe_reuse_slow(obj, size, record, live, room);
     if (hak_hardening.canary)
         hak_canary_set(obj, size);
     hak_record_store(record, live);

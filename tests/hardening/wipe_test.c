@@ -147,11 +147,20 @@ static void freed_bytes_count(void **state) {
 }
 
 /* `size` bytes, a canary of 8, and what is left of the slot. */
+static const struct {
+    size_t size, slot;
+} slack[] = {{1, 16}, {7, 16}, {9, 32}, {40, 48}, {41, 64}, {57, 80}, {258, 288}, {500, 512}, {517, 576}};
+
+static void freed_slack_counts(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof slack / sizeof slack[0]; i++)
+        for (size_t at = slack[i].size; at < slack[i].slot; at += 3)
+            assert_true(dies(write_freed, slack[i].size, at));
+    assert_true(dies(write_freed, 1000, 1023));
+}
+
 static void slack_counts(void **state) {
     (void)state;
-    static const struct {
-        size_t size, slot;
-    } slack[] = {{1, 16}, {7, 16}, {9, 32}, {40, 48}, {41, 64}, {57, 80}, {258, 288}, {500, 512}, {517, 576}};
     for (size_t i = 0; i < sizeof slack / sizeof slack[0]; i++)
         for (size_t at = slack[i].size + 8; at < slack[i].slot; at += 3)
             assert_true(dies(write_slack, slack[i].size, at));
@@ -188,6 +197,7 @@ int main(int argc, char **argv) {
         {"objects are zero when they are handed out again", objects_are_zero, NULL, NULL, NULL},
         {"a byte that is written after free is found when the slot is handed out", freed_bytes_count, NULL,
          NULL, NULL},
+        {"so is one behind what the last owner had", freed_slack_counts, NULL, NULL, NULL},
         {"a byte written behind the canary is found by free", slack_counts, NULL, NULL, NULL},
     };
     int failed = cmocka_run_group_tests_name("16 bytes", tests, narrow, NULL);
