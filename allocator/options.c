@@ -11,8 +11,8 @@ enum {
     TARGET_MB_MAX = 1 << 20,
     PREWARM_MAX = 64,
     /* A heap that is larger is dense enough for huge pages: what a touched byte brings in is at most 2 MiB per size class and
-     * shard. Measure again with works c and h2 and with peak RSS. */
-    HUGE_AUTO_FROM = 8 * HAK_MIB,
+     * shard. Measure again with works c and h2 and with peak RSS, of grow above all. */
+    HUGE_AUTO_FROM = 12 * HAK_MIB,
 };
 
 /* The one place that turns a profile's name into settings. 4 superslabs: what the described system kept resident at start
