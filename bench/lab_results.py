@@ -29,7 +29,7 @@ SOAK_CONTESTANTS, SOAK_JOBS = 4, min(2, os.cpu_count())
 # name: (command; {out}: the folder of raw results, {rounds}, {minutes}; minutes that it takes on two cores)
 STEPS = {
     "mixed": (["run_mixed_10_cleanenv", "--variants", PROFILES, "--peers", "all"], 8),
-    "budget": (["run_mixed_10_cleanenv", "--os-calls", "--variants", PROFILES, "--peers", "all", "200000000", "400", "1"], 5),
+    "budget": (["run_mixed_10_cleanenv", "--os-calls", "--variants", PROFILES, "--peers", "all"], 5),
     "instructions": (["bench", "--instructions", "--variants", OURS, "--peers", "all"], 3),
     "works": (["bench", "--works", "all", "--os-calls", "--rounds", "{rounds}", "--variants", OURS + ",hakmem-relaxed", "--peers", "all"], 45),
     "programs": (["bench", "--real", "--rounds", "{rounds}", "--variants", OURS, "--peers", "all"], 20),
