@@ -59,8 +59,8 @@ void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
     if (word != HAK_SLOT_UNUSED)
         return hak_hardening.reuse(obj, size, place.record, live, place.size);
-    return hak_wipe_reuse_unverified(obj, size, place.record, live,
-                                     place.size); /* fresh memory is not touched */
+    /* Fresh memory is not touched. */
+    return hak_wipe_reuse_unverified(obj, size, place.record, live, place.size);
 }
 
 void hak_harden_seal(void) {

@@ -160,8 +160,10 @@ void hak_judge_reuse(void *obj, uintptr_t caller) {
     }
     size_t used = hak_min(place.size, hak_record_size(word) + HAK_CANARY_BYTES);
     const unsigned char *bad = hak_wipe_find(obj, place.size <= HAK_WIPE_WHOLE ? place.size : used);
-    if (bad != NULL)
-        report(&m, HAK_CRIME_WRITE, HAK_CHECK_WRITE, "bytes of a freed object were overwritten", bad);
+    if (bad == NULL)
+        return;
+    report(&m, HAK_CRIME_WRITE, HAK_CHECK_WRITE, "bytes of a freed object were overwritten", bad);
+    hak_wipe.clear(obj, place.size); /* it was a report only: the next owner gets a clean slot */
 }
 
 void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call) {

@@ -45,7 +45,6 @@ void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint
 
 HAK_COLD void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, uint32_t live, size_t room) {
     hak_judge_reuse(obj, 0);
-    hak_wipe.clear(obj, room); /* it was a report only */
     return hak_wipe_reuse_unverified(obj, size, record, live, room);
 }
 
