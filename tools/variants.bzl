@@ -176,12 +176,13 @@ def hak_products(srcs, preload_srcs, variant_srcs, version_script):
         )
 
         # One object in which only the documented symbols are global: nothing of ours can clash with a program's names.
+        # With -c opt, Bazel makes the library twice, for programs and for shared objects (.pic.lo, which does for both).
         native.genrule(
             name = "archive_" + variant,
             srcs = [":" + product],
             outs = ["lib%s.a" % product],
             cmd = " && ".join([
-                "ld -r --whole-archive $(SRCS) -o $(@D)/%s.o" % product,
+                "ld -r --whole-archive $$(printf '%%s\\n' $(SRCS) | sort | tail -n 1) -o $(@D)/%s.o" % product,
                 "objcopy --localize-hidden $(@D)/%s.o" % product,
                 "rm -f $@",
                 "ar rcsD $@ $(@D)/%s.o" % product,
