@@ -65,11 +65,8 @@ HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) 
             hak_cache_flush_slow(obj, tag);
         return;
     }
-    size_t capacity = hak_large_capacity(obj);
-    if (capacity == 0)
+    if (hak_policy_on_large_free(obj) && !hak_large_give(obj))
         hak_die_at("invalid free", claim.call, (uintptr_t)obj, "not the start of a live object");
-    if (hak_policy_on_large_free(obj, capacity, claim))
-        (void)hak_large_give(obj);
 }
 
 size_t hak_object_capacity(const void *obj, unsigned tag) {

@@ -110,8 +110,12 @@ static void give_one(void *obj, unsigned cls) {
     give(&obj, cls, 1, 0);
 }
 
+bool hak_cache_begun(void) {
+    return !is_static(hak_cache_mine);
+}
+
 bool hak_cache_begin(void) {
-    if (!is_static(hak_cache_mine))
+    if (hak_cache_begun())
         return true;
     if (hak_cache_mine == &after_last)
         return false;

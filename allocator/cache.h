@@ -63,6 +63,9 @@ void hak_cache_flush_slow(void *obj, unsigned cls);
 /* Empties all bins of the calling thread into the depots. */
 void hak_cache_flush_all(void);
 
+/* True when the calling thread has a cache. */
+bool hak_cache_begun(void);
+
 /* Gives the calling thread a cache (thread.h calls it); true when it has one. False: it has ended its own already, or
  * there is no memory for one. */
 bool hak_cache_begin(void);

@@ -68,7 +68,7 @@ static void unlist_free(hak_span *span) {
         hak_list_remove(&span->age);
         hak_counter_sub(&hak_release_large_dirty, bytes(span->dirty));
     }
-    describe(span, span->granules, HAK_SPAN_NONE);
+    span->state = HAK_SPAN_NONE;
 }
 
 static uint32_t min32(uint32_t a, uint32_t b) {
@@ -143,8 +143,8 @@ static hak_span *grow(hak_region_kind kind, uint32_t granules) {
     return release_run(region, hak_region_record(region, addr), granules, 0, true);
 }
 
-/* A span of `need` granules at a multiple of `align`, not yet live. */
-static hak_span *take_span(uint32_t need, size_t align) {
+/* A span of `need` granules at a multiple of `align`, not yet live, and its region. */
+static hak_span *take_span(uint32_t need, size_t align, hak_region **region) {
     uint32_t slack = align > HAK_GRANULE ? (uint32_t)(align >> HAK_GRANULE_SHIFT) - 1 : 0;
     hak_region_kind kind = hak_policy_large_kind(align);
     hak_span *span = hak_span_index_find(kind, need + slack);
@@ -152,8 +152,8 @@ static hak_span *take_span(uint32_t need, size_t align) {
         span = grow(kind, need + slack);
     if (span == NULL)
         return NULL;
-    hak_region *region = hak_span_region(span);
-    uintptr_t start = start_of(region, span);
+    *region = hak_span_region(span);
+    uintptr_t start = start_of(*region, span);
     uint32_t skip = (uint32_t)((hak_align_up(start, align) - start) >> HAK_GRANULE_SHIFT);
     return carve(span, skip, need);
 }
@@ -165,12 +165,13 @@ void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity) 
         return NULL;
     void *obj = NULL;
     hak_lock_take(&hak_large_lock);
-    hak_span *span = take_span((uint32_t)(total >> HAK_GRANULE_SHIFT), align);
+    hak_region *region;
+    hak_span *span = take_span((uint32_t)(total >> HAK_GRANULE_SHIFT), align, &region);
     if (span != NULL) {
         describe(span, (uint32_t)(total >> HAK_GRANULE_SHIFT), HAK_SPAN_LIVE);
         span->capacity = hak_align_up(size, hak_os_page);
-        uintptr_t start = start_of(hak_span_region(span), span);
-        hak_tag_set(start, HAK_GRANULE, HAK_TAG_LARGE);
+        uintptr_t start = start_of(region, span);
+        hak_tag_set_one(start, HAK_TAG_LARGE);
         hak_counter_add(&hak_release_large_live, span->capacity);
         hak_counter_add(&hak_large_count, 1);
         hak_counter_add(&hak_large_operations, 1);
@@ -183,13 +184,17 @@ void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity) 
     return obj;
 }
 
-/* The live span that begins at `obj`; NULL when there is none. */
-static hak_span *live_span(const void *obj) {
-    hak_region *region = hak_region_find((uintptr_t)obj);
+/* The live span that begins at `obj`, and its region; NULL when there is none. */
+static hak_span *live_span_of(const void *obj, hak_region **out) {
+    hak_region *region = *out = hak_region_find((uintptr_t)obj);
     if (region == NULL || !hak_region_is_large(region) || !hak_region_unit_begins(region, (uintptr_t)obj) ||
         hak_tag_of(obj) != HAK_TAG_LARGE)
         return NULL;
     return hak_region_record(region, (uintptr_t)obj);
+}
+static hak_span *live_span(const void *obj) {
+    hak_region *region;
+    return live_span_of(obj, &region);
 }
 
 size_t hak_large_capacity(const void *obj) {
@@ -265,10 +270,10 @@ void hak_large_release_idle(void) {
 
 /* What the release policy wants after a free. The clock is read only now and then. */
 static void release_locked(void) {
-    if (hak_release_excess() != 0)
-        (void)purge_locked(0, UINT64_MAX);
     hak_release_bounds bounds = hak_release_large_bounds();
-    (void)purge_locked(bounds.most, UINT64_MAX);
+    size_t most = hak_release_excess() != 0 ? 0 : bounds.most;
+    if (HAK_UNLIKELY(hak_release_large_dirty > most))
+        (void)purge_locked(most, UINT64_MAX);
     if (frees++ % CLOCK_PERIOD == 0)
         release_idle_locked(&bounds);
 }
@@ -287,13 +292,14 @@ static void free_locked(hak_region *region, hak_span *span) {
 
 bool hak_large_give(void *obj) {
     hak_lock_take(&hak_large_lock);
-    hak_span *span = live_span(obj);
+    hak_region *region;
+    hak_span *span = live_span_of(obj, &region);
     if (span != NULL) {
-        hak_tag_set((uintptr_t)obj, HAK_GRANULE, HAK_TAG_NONE);
+        hak_tag_set_one((uintptr_t)obj, HAK_TAG_NONE);
         hak_counter_sub(&hak_release_large_live, span->capacity);
         hak_counter_sub(&hak_large_count, 1);
         hak_counter_add(&hak_large_operations, 1);
-        free_locked(hak_span_region(span), span);
+        free_locked(region, span);
     }
     hak_lock_give(&hak_large_lock);
     return span != NULL;

@@ -12,6 +12,7 @@
 
 #define hak_cache_alone           HAK_NAME(cache_alone)
 #define hak_cache_begin           HAK_NAME(cache_begin)
+#define hak_cache_begun           HAK_NAME(cache_begun)
 #define hak_cache_check           HAK_NAME(cache_check)
 #define hak_cache_check_bin       HAK_NAME(cache_check_bin)
 #define hak_cache_end             HAK_NAME(cache_end)

@@ -80,7 +80,7 @@ static inline void *hak_policy_large_again(size_t size, size_t align, size_t *ca
  * (judged first): then it is given back when the hook says so, else the policy does that later. */
 static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity);
-static inline bool hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim);
+static inline bool hak_policy_on_large_free(void *obj);
 
 /* Threads. ----------------------------------------------------------------------------------------------- */
 

@@ -109,8 +109,8 @@ static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capa
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
     return (void)obj, (void)size, (void)capacity, true;
 }
-static inline bool hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim) {
-    return (void)obj, (void)capacity, (void)claim, true;
+static inline bool hak_policy_on_large_free(void *obj) {
+    return (void)obj, true;
 }
 
 static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) {

@@ -28,12 +28,11 @@ void hak_span_index_init(void) {
     }
 }
 
-/* Lengths below SUBS have a list each; above, the three bits after the highest choose one. */
+/* Lengths below SUBS have a list each; above, the three bits after the highest choose one. Both in one formula: lengths are random,
+ * and a branch on them would often be mispredicted. */
 static unsigned list_of(uint32_t granules) {
-    if (granules < SUBS)
-        return granules;
-    unsigned log = hak_log2(granules);
-    return (log - SUB_BITS + 1) * SUBS + ((granules >> (log - SUB_BITS)) & (SUBS - 1));
+    unsigned shift = hak_log2(granules | SUBS) - SUB_BITS;
+    return shift * SUBS + (granules >> shift);
 }
 
 static hak_span_index *index_of(const hak_span *span) {
@@ -48,11 +47,14 @@ void hak_span_index_add(hak_span *span) {
 }
 
 void hak_span_index_remove(hak_span *span) {
-    unsigned list = list_of(span->granules);
+    hak_link *next = span->link.next;
+    bool last = next == span->link.prev;
     hak_list_remove(&span->link);
+    if (!last)
+        return;
     hak_span_index *index = index_of(span);
-    if (hak_list_empty(&index->lists[list]))
-        index->not_empty[list / 64] &= ~((uint64_t)1 << (list % 64));
+    size_t list = (size_t)(next - index->lists); /* the head is what is left */
+    index->not_empty[list / 64] &= ~((uint64_t)1 << (list % 64));
 }
 
 /* The shortest of the first few spans of a list that are long enough. */

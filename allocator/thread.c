@@ -33,6 +33,8 @@ void hak_thread_init(void) {
 }
 
 bool hak_thread_begin(void) {
+    if (HAK_LIKELY(hak_cache_begun()))
+        return true; /* what a thread with a cache needs has all begun */
     if (!hak_init())
         return false;
     hak_cache *before = hak_cache_mine;

@@ -295,7 +295,10 @@ bool hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
     return done;
 }
 
-bool hak_judge_large_free(void *obj, size_t capacity) {
+bool hak_judge_large_free(void *obj) {
+    size_t capacity = hak_large_capacity(obj);
+    if (capacity == 0)
+        return true; /* another thread frees it at this moment: hak_large_give tells the caller */
     bool guarded = hak_guard_large_freed(obj);
     size_t slack = hak_ledger_large((uintptr_t)obj)->slack * hak_os_page;
     return !hak_keep_take(obj, capacity + slack, guarded);

@@ -26,7 +26,7 @@ void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call
  * is to be given to hak_large_give now. */
 bool hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
 bool hak_judge_large_resize(void *obj, size_t size, size_t capacity);
-bool hak_judge_large_free(void *obj, size_t capacity);
+bool hak_judge_large_free(void *obj);
 
 /* The first byte past the end of a large object that is not as it was; NULL: all are. */
 const unsigned char *hak_judge_large_overflow(const void *obj, const hak_large_record *record);

@@ -228,9 +228,8 @@ static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capa
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
     return hak_judge_large_resize(obj, size, capacity);
 }
-static inline bool hak_policy_on_large_free(void *obj, size_t capacity, hak_claim claim) {
-    (void)claim;
-    return hak_judge_large_free(obj, capacity);
+static inline bool hak_policy_on_large_free(void *obj) {
+    return hak_judge_large_free(obj);
 }
 
 static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) {
