@@ -68,6 +68,7 @@ static void unlist_free(hak_span *span) {
         hak_list_remove(&span->age);
         hak_counter_sub(&hak_release_large_dirty, bytes(span->dirty));
     }
+    /* Its last record goes stale inside of what it becomes part of: fewer stores (docs/decisions/006). */
     span->state = HAK_SPAN_NONE;
 }
 
