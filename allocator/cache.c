@@ -1,6 +1,7 @@
 /* cache.c: refill, flush, and the life of a thread's cache. See cache.h. */
 #include "allocator/cache.h"
 
+#include "allocator/death.h"
 #include "allocator/large.h"
 #include "allocator/os.h"
 #include "allocator/policy.h"
@@ -107,6 +108,8 @@ void hak_cache_alone(void) {
 
 /* An object comes home without a cache. */
 static void give_one(void *obj, unsigned cls) {
+    if (hak_death_near())
+        hak_death_look();
     give(&obj, cls, 1, 0);
 }
 
@@ -136,6 +139,11 @@ bool hak_cache_begin(void) {
     return true;
 }
 
+void hak_cache_forsake(void) {
+    hak_cache_mine = &after_last;
+    hak_policy_cache_forsaken();
+}
+
 void hak_cache_flush_all(void) {
     hak_cache *cache = hak_cache_mine;
     if (is_static(cache))
@@ -149,6 +157,8 @@ void hak_cache_flush_all(void) {
 
 void hak_cache_end(void) {
     hak_cache *cache = hak_cache_mine;
+    if (hak_death_near())
+        hak_death_look(); /* the thread ends instead of the process */
     if (is_static(cache))
         return;
     hak_policy_cache_dies();
@@ -165,6 +175,8 @@ void hak_cache_end(void) {
 /* For a thread that has no cache: before its first call when there is no memory for one, and after its end. */
 static void *take_one(unsigned cls) {
     void *obj;
+    if (hak_death_near())
+        hak_death_look();
     if (hak_depot_take_batch(0, cls, &obj, 1) == 0)
         return NULL;
     count_moved(0, 1);

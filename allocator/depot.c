@@ -1,8 +1,6 @@
 /* depot.c: see depot.h. */
 #include "allocator/depot.h"
 
-#include "allocator/report.h"
-
 typedef struct depot {
     hak_lock lock;
     uint32_t empty;   /* slabs in `partial` that have all their slots free */
@@ -57,59 +55,76 @@ unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned
     return taken;
 }
 
-/* One object home; returns a slab that is to be given back, or NULL. */
-static hak_slab *give_locked(depot *d, hak_slab *slab, void *obj) {
-    hak_slab_give(slab, obj);
+/* One object home. *empty: a slab that is to be given back, or NULL. */
+static hak_slab_verdict give_locked(depot *d, hak_slab *slab, void *obj, hak_slab **empty) {
+    *empty = NULL;
+    hak_slab_verdict verdict = hak_slab_give(slab, obj);
+    if (HAK_UNLIKELY(verdict != HAK_SLAB_GIVEN))
+        return verdict;
     if (slab->state == HAK_SLAB_FULL) {
         slab->state = HAK_SLAB_PARTIAL;
         hak_list_push(&d->partial, &slab->link);
     }
     if (slab->free < slab->slots)
-        return NULL;
+        return verdict;
     if (d->empty < EMPTY_KEPT) {
         d->empty++;
-        return NULL;
+        return verdict;
     }
     hak_list_remove(&slab->link);
-    return slab;
+    *empty = slab;
+    return verdict;
 }
 
+/* NULL: it has none. */
 static hak_slab *slab_of(void *obj, unsigned cls) {
     hak_slab *slab = hak_slab_find((uintptr_t)obj, cls);
-    HAK_CHECK(slab != NULL && slab->cls == cls, "cached object has no slab");
-    return slab;
+    return slab != NULL && slab->cls == cls ? slab : NULL;
 }
 
-/* Gives those of objs[] that belong to `shard` home; returns how many are left, at the front of objs[]. */
+static void give_slabs(hak_link *done) {
+    while (!hak_list_empty(done)) {
+        hak_slab *slab = HAK_OWNER_OF(done->next, hak_slab, link);
+        hak_list_remove(&slab->link);
+        hak_superslab_give_slab(slab);
+    }
+}
+
+/* Gives those of objs[] that belong to `shard` home; returns how many are left, at the front of objs[]. What is no object's start, or
+ * free already, ends the process when the lock is given back: the program's handler of SIGABRT may want it. */
 static unsigned give_shard(unsigned shard, unsigned cls, void **objs, unsigned count) {
     depot *d = &depots[shard][cls];
     unsigned left = 0;
+    hak_slab_verdict verdict = HAK_SLAB_GIVEN;
+    void *bad = NULL;
     hak_link done; /* slabs to be given back after the lock: no system call under it */
     hak_list_init(&done);
     hak_lock_take(&d->lock);
-    for (unsigned i = 0; i < count; i++) {
-        hak_slab *slab = slab_of(objs[i], cls);
-        if (slab->shard != shard) {
+    for (unsigned i = 0; i < count && HAK_LIKELY(verdict == HAK_SLAB_GIVEN); i++) {
+        hak_slab *empty = NULL, *slab = slab_of(objs[i], cls);
+        bad = objs[i];
+        if (HAK_UNLIKELY(slab == NULL))
+            verdict = HAK_SLAB_NONE;
+        else if (slab->shard != shard)
             objs[left++] = objs[i];
-            continue;
-        }
-        hak_slab *empty = give_locked(d, slab, objs[i]);
+        else
+            verdict = give_locked(d, slab, objs[i], &empty);
         if (empty != NULL)
             hak_list_push(&done, &empty->link);
     }
     hak_lock_give(&d->lock);
-    while (!hak_list_empty(&done)) {
-        hak_slab *slab = HAK_OWNER_OF(done.next, hak_slab, link);
-        hak_list_remove(&slab->link);
-        hak_superslab_give_slab(slab);
-    }
+    if (HAK_UNLIKELY(verdict != HAK_SLAB_GIVEN))
+        hak_slab_blame(verdict, bad);
+    give_slabs(&done);
     return left;
 }
 
 void hak_depot_give_batch(unsigned shard, unsigned cls, void **objs, unsigned count) {
     count = give_shard(shard, cls, objs, count);
-    while (count != 0)
-        count = give_shard(slab_of(objs[0], cls)->shard, cls, objs, count);
+    while (count != 0) { /* the first has a slab: else give_shard would not have come back */
+        const hak_slab *slab = slab_of(objs[0], cls);
+        count = give_shard(slab != NULL ? slab->shard : shard, cls, objs, count);
+    }
 }
 
 static void trim_one(depot *d) {
@@ -126,11 +141,7 @@ static void trim_one(depot *d) {
         hak_list_push(&done, &slab->link);
     }
     hak_lock_give(&d->lock);
-    while (!hak_list_empty(&done)) {
-        hak_slab *slab = HAK_OWNER_OF(done.next, hak_slab, link);
-        hak_list_remove(&slab->link);
-        hak_superslab_give_slab(slab);
-    }
+    give_slabs(&done);
 }
 
 /* Calls `each` for every depot, in rank order. */
@@ -161,6 +172,11 @@ void hak_depot_unlock_all(void) {
 }
 void hak_depot_reset_all(void) {
     for_all(reset_one);
+}
+void hak_depot_break_all(unsigned *patience) {
+    for (unsigned shard = 0; shard < hak_shards; shard++)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+            hak_lock_break(&depots[shard][cls].lock, patience);
 }
 
 static HAK_WALKER void check_one(depot *d) {

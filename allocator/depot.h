@@ -32,6 +32,8 @@ void hak_depot_trim(void);
 void hak_depot_lock_all(void);
 void hak_depot_unlock_all(void);
 void hak_depot_reset_all(void); /* in the child */
+/* For dying.c. */
+void hak_depot_break_all(unsigned *patience);
 
 /* Dies when a list holds a slab that does not belong there. Takes the locks. For tests. */
 void hak_depot_check(void);

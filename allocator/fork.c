@@ -4,6 +4,7 @@
 #include "allocator/fork.h"
 
 #include "allocator/cache.h"
+#include "allocator/death.h"
 #include "allocator/init.h"
 #include "allocator/large.h"
 #include "allocator/policy.h"
@@ -58,6 +59,7 @@ static void child(void) {
     hak_lock_reset(&hak_cache_lock);
     hak_init_lock_reset();
     hak_lock_fork_end();
+    hak_death_forget();
     hak_policy_fork_child();
 }
 

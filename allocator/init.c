@@ -2,6 +2,7 @@
 #include "allocator/init.h"
 
 #include "allocator/cache.h"
+#include "allocator/death.h"
 #include "allocator/fork.h"
 #include "allocator/large.h"
 #include "allocator/options.h"
@@ -23,6 +24,9 @@ void hak_init_lock_give(void) {
 }
 void hak_init_lock_reset(void) {
     hak_lock_reset(&lock);
+}
+void hak_init_lock_break(unsigned *patience) {
+    hak_lock_break(&lock, patience);
 }
 
 enum { SHARDS_PER_CPU = 2 };
@@ -66,6 +70,6 @@ __attribute__((constructor(101))) static void loaded(void) {
 }
 
 __attribute__((destructor(101))) static void unloaded(void) {
-    if (hak_option.os_stats)
+    if (!hak_death_at_exit() && hak_option.os_stats)
         hak_stats_report_os();
 }

@@ -12,5 +12,7 @@ bool hak_init(void);
 void hak_init_lock_take(void);
 void hak_init_lock_give(void);
 void hak_init_lock_reset(void);
+/* For dying.c. */
+void hak_init_lock_break(unsigned *patience);
 
 #endif

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Long enough for a class lock's critical section (some 300 ns), short against a futex call (some 2 us). */
@@ -40,6 +41,15 @@ void hak_unlock_slow(hak_lock *lock) {
     errno = saved;
 }
 
+void hak_lock_break(hak_lock *lock, unsigned *patience) {
+    const struct timespec step = {0, 1000000};
+    uint32_t seen;
+    for (; (seen = atomic_load(&lock->word)) != 0 && *patience != 0; --*patience)
+        syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, seen, &step, NULL, 0);
+    if (seen != 0 && atomic_exchange(&lock->word, 0) != 0)
+        hak_unlock_slow(lock);
+}
+
 /* How many locks of each rank this thread holds. */
 static _Thread_local uint16_t held[HAK_RANK_POLICY + 1];
 static _Thread_local bool forking;
@@ -55,6 +65,12 @@ HAK_WALKER void hak_lock_rank_pop(const hak_lock *lock) {
     if (held[lock->rank] == 0)
         hak_die("assertion failed", "lock given back that is not held");
     held[lock->rank]--;
+}
+
+HAK_WALKER void hak_lock_check_none(void) {
+    for (unsigned rank = 0; HAK_DEBUG_BUILD && rank <= HAK_RANK_POLICY; rank++)
+        if (held[rank] != 0)
+            hak_die("assertion failed", "a crime is reported under a lock");
 }
 
 void hak_lock_fork_begin(void) {

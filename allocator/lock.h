@@ -46,6 +46,12 @@ void hak_lock_fork_end(void);
 void hak_lock_rank_push(const hak_lock *lock);
 void hak_lock_rank_pop(const hak_lock *lock);
 
+/* In a process that dies: waits up to *patience milliseconds, which it lowers, for somebody to give it, then gives it itself. */
+void hak_lock_break(hak_lock *lock, unsigned *patience);
+
+/* Debug builds: dies when this thread holds a lock. */
+void hak_lock_check_none(void);
+
 /* Debug builds: this thread holds no lock, whatever it has taken. For reset.h. */
 void hak_lock_forget_ranks(void);
 

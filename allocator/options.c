@@ -110,6 +110,22 @@ static size_t read_huge(hak_decommit decommit) {
     return huge == HUGE_AUTO && decommit == HAK_DECOMMIT_OFF ? HUGE_AUTO_FROM : SIZE_MAX;
 }
 
+static const char *read_digits(const char *text, uint64_t *out) {
+    for (*out = 0; *text >= '0' && *text <= '9'; text++)
+        *out = *out * 10 + (uint64_t)(*text - '0');
+    return text;
+}
+
+/* `device:inode`, as systemd sets it for what it starts; anything else is nothing. */
+static void read_journal(void) {
+    const char *text = hak_options_text("JOURNAL_STREAM");
+    if (text == NULL)
+        return;
+    text = read_digits(text, &hak_option.journal_device);
+    if (*text == ':')
+        (void)read_digits(text + 1, &hak_option.journal_inode);
+}
+
 /* The gate that the user set decides over prewarm and decommit; without it, asking for a decommit policy opens it. */
 void hak_options_read(void) {
     unsigned preset = read_profile();
@@ -131,4 +147,5 @@ void hak_options_read(void) {
                                .huge_from = read_huge(lean ? (hak_decommit)decommit : HAK_DECOMMIT_OFF),
                                .os_stats = os_stats,
                                .profile = presets[preset].name};
+    read_journal();
 }

@@ -24,6 +24,7 @@ typedef struct hak_options {
     size_t huge_from; /* bytes of a region without huge pages; SIZE_MAX: no huge pages */
     bool os_stats;
     const char *profile;
+    uint64_t journal_device, journal_inode; /* JOURNAL_STREAM: of systemd's socket; 0: none */
 } hak_options;
 
 extern hak_options hak_option;

@@ -264,9 +264,9 @@ void hak_os_random(void *out, size_t size) {
         return;
     }
     int saved = errno;
-    ssize_t got = getrandom(out, size, GRND_NONBLOCK);
+    long got = syscall(SYS_getrandom, out, size, GRND_NONBLOCK); /* libc's is a cancellation point */
     errno = saved;
-    if (got == (ssize_t)size)
+    if (got == (long)size)
         return;
     /* Before the kernel's pool is ready, or where a sandbox forbids the call: the 16 bytes that the kernel
      * gave this process at exec, stirred with the clock. */

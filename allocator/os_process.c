@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -51,47 +50,58 @@ __attribute__((no_sanitize("address"))) HAK_PEEKS size_t hak_os_read(void *out, 
     return done;
 }
 
-int hak_os_create(const char *path) {
-    int saved = errno;
-    int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
-    errno = saved;
-    return file;
-}
-
+/* Not by libc's functions, here and below: those are cancellation points, and a thread that is cancelled in free would vanish there. */
 int hak_os_open(const char *path) {
     int saved = errno;
-    int file = open(path, O_RDONLY | O_CLOEXEC);
+    int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     errno = saved;
     return file;
 }
 
 size_t hak_os_load(int file, char *out, size_t size) {
     int saved = errno;
-    ssize_t got;
+    long got;
     do
-        got = read(file, out, size);
+        got = syscall(SYS_read, file, out, size);
     while (got < 0 && errno == EINTR);
     errno = saved;
     return got > 0 ? (size_t)got : 0;
 }
 
-void hak_os_write(int file, const char *text, size_t size) {
+void hak_os_close(int file) {
     int saved = errno;
-    while (size != 0) {
-        ssize_t done = write(file, text, size);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            break;
-        text += done;
-        size -= (size_t)done;
-    }
+    (void)syscall(SYS_close, file);
     errno = saved;
 }
 
-void hak_os_close(int file) {
+/* As the kernel counts them: signal n is bit n - 1. */
+static uint64_t bit_of(int number) {
+    return (uint64_t)1 << (number - 1);
+}
+
+/* Those that an instruction raises stay: the kernel ends a process that has them shut, and nobody else is asked. */
+void hak_os_signals_shut(uint64_t *before) {
+    uint64_t most = ~(bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGILL) | bit_of(SIGFPE) | bit_of(SIGTRAP) |
+                      bit_of(SIGSYS));
     int saved = errno;
-    (void)close(file);
+    if (syscall(SYS_rt_sigprocmask, SIG_BLOCK, &most, before, sizeof most) != 0)
+        *before = 0;
+    errno = saved;
+}
+
+void hak_os_signals_open(const uint64_t *before) {
+    int saved = errno;
+    (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, before, NULL, sizeof *before);
+    errno = saved;
+}
+
+void hak_os_signals_drop(void) {
+    if (hak_os_filter == HAK_FILTER_OWN)
+        return;
+    int saved = errno;
+    const uint64_t raised = bit_of(SIGPIPE) | bit_of(SIGXFSZ);
+    const struct timespec at_once = {0, 0};
+    (void)syscall(SYS_rt_sigtimedwait, &raised, NULL, &at_once, sizeof raised);
     errno = saved;
 }
 
@@ -112,7 +122,7 @@ void hak_os_filter_look(void) {
 void hak_os_sleep(unsigned milliseconds) {
     int saved = errno;
     struct timespec time = {milliseconds / 1000, (long)(milliseconds % 1000) * 1000000};
-    (void)nanosleep(&time, NULL);
+    (void)syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &time, NULL);
     errno = saved;
 }
 
@@ -132,8 +142,9 @@ static uint64_t resident_by_mincore(uintptr_t addr, unsigned pages) {
 /* The calls are those by which the dynamic linker has loaded us. Source: proc(5), /proc/pid/pagemap. */
 static uint64_t resident_by_map(uintptr_t addr, unsigned pages) {
     uint64_t entries[RESIDENT_MOST], bits = 0;
-    ssize_t bytes = (ssize_t)(pages * sizeof entries[0]);
-    if (pread(page_map, entries, (size_t)bytes, (off_t)(addr / hak_os_page * sizeof entries[0])) != bytes)
+    long bytes = (long)(pages * sizeof entries[0]);
+    off_t at = (off_t)(addr / hak_os_page * sizeof entries[0]);
+    if (syscall(SYS_pread64, page_map, entries, (size_t)bytes, at) != bytes)
         return UINT64_MAX;
     for (unsigned i = 0; i < pages; i++)
         bits |= (entries[i] >> 63) << i;
@@ -155,6 +166,7 @@ uint64_t hak_os_resident(uintptr_t addr, unsigned pages) {
 
 static bool (*fault_handler)(const hak_fault *fault);
 static struct sigaction before[2]; /* of SIGSEGV and SIGBUS */
+static const struct sigaction default_action = {.sa_handler = SIG_DFL};
 
 static hak_fault describe(const siginfo_t *info, const void *context) {
     hak_fault fault = {.addr = info->si_code > 0 ? (uintptr_t)info->si_addr : 0, .is_write = -1};
@@ -173,33 +185,49 @@ static hak_fault describe(const siginfo_t *info, const void *context) {
     return fault;
 }
 
-/* Our part, then what the program had installed before; without that, the default action. */
+/* What the program had installed before, as the kernel would have called it: with the signals shut that it wanted shut, and once
+ * if it wanted that. False: it had nothing. */
+static bool pass_on(int number, siginfo_t *info, void *context) {
+    struct sigaction *was = &before[number == SIGBUS];
+    void (*const plain)(int) = was->sa_handler;
+    void (*const full)(int, siginfo_t *, void *) = was->sa_sigaction;
+    const int flags = was->sa_flags;
+    if (plain == SIG_DFL)
+        return false;
+    uint64_t shut;
+    memcpy(&shut, &was->sa_mask, sizeof shut); /* libc's set is longer than the kernel's */
+    if ((flags & SA_NODEFER) == 0)
+        shut |= bit_of(number);
+    if ((flags & (int)SA_RESETHAND) != 0)
+        *was = default_action;
+    (void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, &shut, NULL, sizeof shut); /* coming back opens them again */
+    if ((flags & SA_SIGINFO) != 0)
+        full(number, info, context);
+    else
+        plain(number);
+    return true;
+}
+
 static void on_fault(int number, siginfo_t *info, void *context) {
     int saved = errno;
-    const struct sigaction *was = &before[number == SIGBUS];
     hak_fault fault = describe(info, context);
     bool ends = fault_handler(&fault);
     errno = saved;
-    if (was->sa_flags & SA_SIGINFO)
-        was->sa_sigaction(number, info, context);
-    else if (was->sa_handler != SIG_DFL && was->sa_handler != SIG_IGN)
-        was->sa_handler(number);
-    else {
-        (void)sigaction(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
-        if (ends || info->si_code <= 0) /* <= 0: sent by kill, no instruction will be tried again */
-            (void)raise(number);
-    }
+    if (pass_on(number, info, context))
+        return;
+    (void)sigaction(number, &default_action, NULL);
+    if (ends || info->si_code <= 0) /* <= 0: sent by kill, no instruction will be tried again */
+        (void)raise(number);
 }
 
+/* A signal that the process was begun with to ignore stays ignored, for it and for what it begins; a fault ends it all the same. */
 void hak_os_on_fault(bool (*handler)(const hak_fault *fault)) {
+    static const int numbers[] = {SIGSEGV, SIGBUS};
     int saved = errno;
     fault_handler = handler;
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
-    (void)sigaction(SIGSEGV, &action, &before[0]);
-    (void)sigaction(SIGBUS, &action, &before[1]);
+    for (int i = 0; i < 2; i++)
+        if (sigaction(numbers[i], NULL, &before[i]) == 0 && before[i].sa_handler != SIG_IGN)
+            (void)sigaction(numbers[i], &action, NULL);
     errno = saved;
-}
-
-void hak_os_abort(void) {
-    abort();
 }

@@ -1,6 +1,6 @@
 /* os_process.h: what crash reports ask of the operating system. Layer 1.
  *
- * Everything here is async-signal-safe, allocates nothing and keeps errno. */
+ * Everything here is async-signal-safe, allocates nothing, keeps errno and is no cancellation point. */
 #ifndef HAK_OS_PROCESS_H
 #define HAK_OS_PROCESS_H
 
@@ -13,13 +13,18 @@ unsigned hak_os_tid(void);
  * while it is read. */
 size_t hak_os_read(void *out, uintptr_t from, size_t size);
 
-/* A new file that only this user may read, -1 when it cannot be: to append to. Or an existing one to read. */
-int hak_os_create(const char *path);
+/* An existing file to read, -1 when it cannot be. */
 int hak_os_open(const char *path);
 /* At most `size` bytes; 0 at the end and on error. */
 size_t hak_os_load(int file, char *out, size_t size);
-void hak_os_write(int file, const char *text, size_t size);
 void hak_os_close(int file);
+
+/* From shut to open nothing interrupts the calling thread but what its own instructions raise: no handler, no cancellation.
+ * `before` is what was shut before, a bit per signal. */
+void hak_os_signals_shut(uint64_t *before);
+void hak_os_signals_open(const uint64_t *before);
+/* While they are shut: forgets what a write has raised, SIGPIPE or SIGXFSZ. */
+void hak_os_signals_drop(void);
 
 void hak_os_sleep(unsigned milliseconds);
 
@@ -40,10 +45,8 @@ typedef struct hak_fault {
 } hak_fault;
 
 /* Has `handler` called for each such fault, and afterwards the action that was there before. Where that is the default, the
- * instruction is tried again; `handler` says true when the process shall end even if it would succeed now. Once. */
+ * instruction is tried again; `handler` says true when the process shall end even if it would succeed now. Once. A signal that is
+ * ignored at that time is left alone. */
 void hak_os_on_fault(bool (*handler)(const hak_fault *fault));
-
-/* The default action for SIGABRT, whatever the program made of it, and then abort(): for when its handler came back. */
-_Noreturn void hak_os_abort(void);
 
 #endif

@@ -87,6 +87,8 @@ static inline bool hak_policy_on_large_free(void *obj);
 /* The calling thread's cache begins, ends. What the policy holds of a class, it gives home by `give`. */
 static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls));
 static inline void hak_policy_cache_dies(void);
+/* The calling thread dies, perhaps in the middle of a call: it uses nothing any more that was its own. */
+static inline void hak_policy_cache_forsaken(void);
 
 #if defined(HAK_HARDENED)
 #include "hardening/policy_hardened.h"

@@ -117,5 +117,6 @@ static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) 
     (void)give;
 }
 static inline void hak_policy_cache_dies(void) {}
+static inline void hak_policy_cache_forsaken(void) {}
 
 #endif

@@ -2,11 +2,11 @@
 #include "allocator/report.h"
 
 #include "allocator/check.h"
+#include "allocator/death.h"
+#include "allocator/lock.h"
+#include "allocator/outlet.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void line_bytes(hak_line *line, const char *bytes, size_t count) {
     size_t room = HAK_LINE_MAX - 1 - line->used; /* one byte stays for the newline */
@@ -45,40 +45,56 @@ void hak_line_hex(hak_line *line, uintptr_t n) {
 }
 
 void hak_line_end(hak_line *line) {
-    int saved = errno;
+    hak_outlet to;
     line->text[line->used++] = '\n';
-    size_t done = 0;
-    while (done < line->used) {
-        ssize_t n = write(STDERR_FILENO, line->text + done, line->used - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break; /* nobody listens; there is no better place to say so */
-        done += (size_t)n;
-    }
-    errno = saved;
+    hak_outlet_stderr(&to);
+    hak_outlet_send(&to, line->text, line->used);
+    hak_outlet_close(&to);
+}
+
+void hak_line_crime(hak_line *line, const char *crime, const char *call, uintptr_t addr, bool stranger) {
+    hak_line_begin(line);
+    hak_line_text(line, crime);
+    hak_line_text(line, ": ");
+    if (call == NULL)
+        return;
+    hak_line_text(line, call);
+    hak_line_text(line, "(");
+    if (stranger)
+        hak_line_text(line, "-"); /* who is connected must not learn where the heap is */
+    else
+        hak_line_hex(line, addr);
+    hak_line_text(line, "): ");
+}
+
+typedef struct death {
+    const char *crime, *call, *what;
+    uintptr_t addr;
+} death;
+
+static void send_death(const void *about) {
+    const death *it = about;
+    hak_line line;
+    hak_outlet to;
+    hak_outlet_stderr(&to);
+    hak_line_crime(&line, it->crime, it->call, it->addr, hak_outlet_stranger(&to));
+    hak_line_text(&line, it->what);
+    line.text[line.used++] = '\n';
+    hak_outlet_send(&to, line.text, line.used);
+    hak_outlet_close(&to);
+}
+
+static _Noreturn void die(const death *it, bool locked) {
+    if (hak_death_turn())
+        hak_death_speak(send_death, it);
+    hak_death_end(locked);
 }
 
 void hak_die(const char *crime, const char *what) {
-    hak_line line;
-    hak_line_begin(&line);
-    hak_line_text(&line, crime);
-    hak_line_text(&line, ": ");
-    hak_line_text(&line, what);
-    hak_line_end(&line);
-    abort();
+    die(&(death){crime, NULL, what, 0}, true);
 }
 
 void hak_die_at(const char *crime, const char *call, uintptr_t addr, const char *what) {
-    hak_line line;
-    hak_line_begin(&line);
-    hak_line_text(&line, crime);
-    hak_line_text(&line, ": ");
-    hak_line_text(&line, call);
-    hak_line_text(&line, "(");
-    hak_line_hex(&line, addr);
-    hak_line_text(&line, "): ");
-    hak_line_text(&line, what);
-    hak_line_end(&line);
-    abort();
+    hak_lock_check_none();
+    die(&(death){crime, call, what, addr}, false);
 }

@@ -1,5 +1,5 @@
-/* report.h: lines on stderr, written without an allocation and without a lock. Layer 0.
- * Async-signal-safe: a line is built on the caller's stack and leaves in one write(2). */
+/* report.h: lines on stderr, written without an allocation and without a lock. Layer 1.
+ * Async-signal-safe, no cancellation point, never waiting long: outlet.h. A line leaves in one write(2). */
 #ifndef HAK_REPORT_H
 #define HAK_REPORT_H
 
@@ -20,7 +20,11 @@ void hak_line_hex(hak_line *line, uintptr_t n); /* with 0x */
 /* Ends the line and writes it to stderr. errno is kept. */
 void hak_line_end(hak_line *line);
 
-/* A caller's crime: `hakmem: <crime>: <call>(<addr>): <what>` to stderr, then abort(). */
+/* Begins the line `hakmem: <crime>: <call>(<addr>): `. A stranger does not get the address: `<call>(-)`. `call` NULL: neither. */
+void hak_line_crime(hak_line *line, const char *crime, const char *call, uintptr_t addr, bool stranger);
+
+/* A caller's crime: `hakmem: <crime>: <call>(<addr>): <what>` to stderr, then the end by SIGABRT (death.h). The caller holds no lock of
+ * ours. */
 _Noreturn void hak_die_at(const char *crime, const char *call, uintptr_t addr, const char *what);
 
 #endif

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #define EXPORT __attribute__((visibility("default"))) HAK_ENTRY
@@ -123,11 +124,7 @@ EXPORT struct mallinfo mallinfo(void) {
     };
 }
 
-EXPORT int malloc_info(int options, FILE *stream) {
-    if (options != 0) {
-        errno = EINVAL;
-        return -1;
-    }
+static int write_info(FILE *stream) {
     hak_stats now;
     hak_stats_read(&now);
     int written =
@@ -144,6 +141,19 @@ EXPORT int malloc_info(int options, FILE *stream) {
                 hak_version(), hak_variant(), now.committed_bytes, now.live_slab_bytes, now.superslabs,
                 now.live_large_bytes, now.free_dirty_bytes, now.metadata_bytes, now.live_objects, now.caches);
     return written < 0 ? -1 : 0;
+}
+
+/* No cancellation point, as none of these functions is. */
+EXPORT int malloc_info(int options, FILE *stream) {
+    if (options != 0) {
+        errno = EINVAL;
+        return -1;
+    }
+    int before, unused;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    int status = write_info(stream);
+    (void)pthread_setcancelstate(before, &unused);
+    return status;
 }
 
 EXPORT void malloc_stats(void) {

@@ -60,19 +60,28 @@ unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want) {
     return taken;
 }
 
-void hak_slab_give(hak_slab *slab, void *obj) {
+hak_slab_verdict hak_slab_give(hak_slab *slab, void *obj) {
     const hak_class_info *info = &hak_classes[slab->cls];
     uint32_t offset = (uint32_t)((uintptr_t)obj - slab->start);
     uint32_t slot = hak_slot_index(info, offset);
     if (HAK_UNLIKELY(slot * info->size != offset || slot >= slab->slots))
-        hak_die_at("interior free", "free", (uintptr_t)obj, "not the start of an object");
+        return HAK_SLAB_INTERIOR;
     uint64_t bit = (uint64_t)1 << (slot % 64);
     if (HAK_UNLIKELY(slab->free_bits[slot / 64] & bit))
-        hak_die_at("double free", "free", (uintptr_t)obj, "the object is free already");
+        return HAK_SLAB_DOUBLE;
     slab->free_bits[slot / 64] |= bit;
     slab->free++;
     if (slot / 64 < slab->first)
         slab->first = (uint16_t)(slot / 64);
+    return HAK_SLAB_GIVEN;
+}
+
+void hak_slab_blame(hak_slab_verdict verdict, const void *obj) {
+    if (verdict == HAK_SLAB_INTERIOR)
+        hak_die_at("interior free", "free", (uintptr_t)obj, "not the start of an object");
+    if (verdict == HAK_SLAB_DOUBLE)
+        hak_die_at("double free", "free", (uintptr_t)obj, "the object is free already");
+    hak_die("corrupt metadata", "cached object has no slab");
 }
 
 HAK_WALKER void hak_slab_check(const hak_slab *slab) {

@@ -10,9 +10,18 @@
 /* Stores up to `want` free slots in out[] and clears their bits; returns how many. */
 unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want);
 
-/* Sets the bit of the slot at `obj`, which has the slab's tag. Dies when `obj` is not the start of a slot or the
- * slot is free already: the check that both variants have on every flush. */
-void hak_slab_give(hak_slab *slab, void *obj);
+/* What a slab says to an object that comes home: the check that both variants have on every flush. */
+typedef enum hak_slab_verdict {
+    HAK_SLAB_GIVEN,
+    HAK_SLAB_INTERIOR, /* not the start of a slot; nothing has changed */
+    HAK_SLAB_DOUBLE,   /* the slot is free already; nothing has changed */
+    HAK_SLAB_NONE,     /* of hak_depot_give_batch: the object has no slab */
+} hak_slab_verdict;
+
+/* Sets the bit of the slot at `obj`, which has the slab's tag. */
+hak_slab_verdict hak_slab_give(hak_slab *slab, void *obj);
+/* Ends the process for any verdict but HAK_SLAB_GIVEN. The caller holds no lock: a handler of SIGABRT may allocate. */
+_Noreturn void hak_slab_blame(hak_slab_verdict verdict, const void *obj);
 
 /* Dies unless counts, first word and bits agree. */
 void hak_slab_check(const hak_slab *slab);

@@ -2,6 +2,7 @@
 #include "allocator/thread.h"
 
 #include "allocator/cache.h"
+#include "allocator/death.h"
 #include "allocator/init.h"
 
 #include <errno.h>
@@ -35,6 +36,8 @@ void hak_thread_init(void) {
 bool hak_thread_begin(void) {
     if (HAK_LIKELY(hak_cache_begun()))
         return true; /* what a thread with a cache needs has all begun */
+    if (hak_death_near())
+        hak_death_look();
     if (!hak_init())
         return false;
     hak_cache *before = hak_cache_mine;

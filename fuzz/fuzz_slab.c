@@ -37,7 +37,8 @@ static void give(unsigned from) {
         unsigned slot = (from + i) % slab->slots;
         if (!taken[slot])
             continue;
-        hak_slab_give(slab, (void *)(slab->start + (uintptr_t)slot * hak_classes[slab->cls].size));
+        void *obj = (void *)(slab->start + (uintptr_t)slot * hak_classes[slab->cls].size);
+        BYTES_RULE(hak_slab_give(slab, obj) == HAK_SLAB_GIVEN, "a slot that was taken can be given");
         taken[slot] = false;
         taken_count--;
         return;

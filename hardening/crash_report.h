@@ -3,9 +3,10 @@
  * The first line has a fixed grammar (docs/REPORTS.md):
  *     hakmem: <crime>: <call>(<address>): <what>
  * with one literal per crime (HAK_CRIME_...). The lines after it begin `hakmem:   ` and a word that says what they hold.
- * Written with write(2) from buffers on the stack: no allocation, no lock of the heap, and the heap is read through the
- * kernel, so that broken memory cannot break the report. When several threads die at once the first one reports and the others wait
- * for the end. A copy goes to the file HAKMEM_REPORT_PATH.<process id>; HAKMEM_REPORT_JSON=1 adds one line of JSON. */
+ * No allocation, no lock of the heap, little stack (its buffers belong to the thread whose turn it is), and the heap is read through
+ * the kernel, so that broken memory cannot break the report. When several threads die at once the first one reports and the others wait
+ * for the end (death.h). It is no cancellation point and never waits long (outlet.h). A socket on descriptor 2 gets the first line only,
+ * without the address. A copy goes to the file HAKMEM_REPORT_PATH.<process id>; HAKMEM_REPORT_JSON=1 adds one line of JSON. */
 #ifndef HAK_CRASH_REPORT_H
 #define HAK_CRASH_REPORT_H
 
@@ -40,13 +41,7 @@ typedef struct hak_crime {
     bool is_fault;    /* the action of the signal says what becomes of the process */
 } hak_crime;
 
-/* Ends the process, unless the check's mode is `report` or the crime is a fault. */
+/* Ends the process, unless the check's mode is `report` or the crime is a fault. The caller holds no lock. Keeps errno. */
 void hak_crime_report(const hak_crime *crime);
-
-/* Debug builds: nobody is reporting; for a test that has jumped out of the end of a report. */
-void hak_crash_report_reset(void);
-
-/* Return addresses from the frame pointer on: those of functions that keep one. Returns how many. */
-unsigned hak_stack_walk(uintptr_t frame, uintptr_t *out, unsigned most);
 
 #endif

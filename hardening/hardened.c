@@ -3,7 +3,6 @@
 
 #include "allocator/os.h"
 #include "allocator/os_process.h"
-#include "hardening/crash_report.h"
 #include "hardening/judge.h"
 #include "hardening/keep.h"
 #include "hardening/seal.h"
@@ -74,7 +73,6 @@ void hak_harden_fork_child(void) {
 
 /* Debug builds. What was known of the regions is forgotten: see hak_policy_reset. */
 void hak_harden_reset(bool stay) {
-    hak_crash_report_reset();
     hak_quarantine_reset();
     hak_keep_reset();
     hak_sample_reset(stay);

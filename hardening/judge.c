@@ -24,7 +24,8 @@ typedef struct matter {
     bool was_live;        /* this call has just ended it */
 } matter;
 
-static void report(const matter *m, const char *crime, hak_check check, const char *what, const void *bad) {
+static HAK_COLD void report(const matter *m, const char *crime, hak_check check, const char *what,
+                            const void *bad) {
     if (hak_mode_of(check) == HAK_MODE_OFF)
         return;
     hak_crime_report(
@@ -135,7 +136,8 @@ HAK_PEEKS static void check_neighbour(const matter *m, hak_place place) {
            hak_canary_find(neighbour, hak_record_size(word)));
 }
 
-static void *judge_slot(void *obj, hak_claim claim, const matter *m) {
+/* Out of line, as the next: a crime may have to be reported on a small stack, and each kind needs its own part of it only. */
+static HAK_NOINLINE void *judge_slot(void *obj, hak_claim claim, const matter *m) {
     hak_place place;
     if (!slot_is_live(m, &place))
         return NULL;
@@ -177,7 +179,12 @@ void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call
 
 /* Sampled objects. --------------------------------------------------------------------------------------- */
 
-static void judge_sampled(hak_claim claim, matter *m, uintptr_t caller) {
+static HAK_NOINLINE bool is_sampled(uintptr_t addr) {
+    hak_located found;
+    return hak_sample_locate(addr, &found);
+}
+
+static HAK_NOINLINE void judge_sampled(hak_claim claim, matter *m, uintptr_t caller) {
     hak_sample *sample = hak_sample_find((void *)m->addr);
     if (sample == NULL) {
         inside(m);
@@ -310,12 +317,11 @@ void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller)
     if (obj == NULL)
         return NULL;
     matter m = {claim.call, (uintptr_t)obj, caller, NULL, false};
-    hak_located found;
     if (tag - 1u < HAK_CLASSES)
         return judge_slot(obj, claim, &m);
     if (tag == HAK_TAG_LARGE)
         return large_live(&m, claim, true) != NULL ? obj : NULL;
-    if (hak_sample_locate(m.addr, &found))
+    if (is_sampled(m.addr))
         judge_sampled(claim, &m, caller);
     else
         judge_stray(&m);

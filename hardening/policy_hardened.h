@@ -238,5 +238,8 @@ static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) 
 static inline void hak_policy_cache_dies(void) {
     hak_quarantine_end();
 }
+static inline void hak_policy_cache_forsaken(void) {
+    hak_quarantine_forsake();
+}
 
 #endif

@@ -149,6 +149,10 @@ void hak_quarantine_end(void) {
     hak_lock_give(&hak_hardening_lock);
 }
 
+void hak_quarantine_forsake(void) {
+    hak_guarded_mine = &nobody;
+}
+
 static void swap_shuffle(hak_guarded *mine, unsigned cls) {
     void **swap = mine->swaps[cls];
     for (uint32_t i = mine->rings[cls].swap_mask; i > 0; i--) {

@@ -66,6 +66,7 @@ extern _Atomic size_t hak_quarantine_held;
 /* `give` takes an object of a class to its depot. */
 void hak_quarantine_begin(void (*give)(void *obj, unsigned cls));
 void hak_quarantine_end(void);
+void hak_quarantine_forsake(void); /* the thread has none any more, and what was its own is lost */
 void hak_quarantine_fork_child(void);
 void hak_quarantine_reset(void); /* debug builds: nothing is in quarantine; see hak_policy_reset */
 

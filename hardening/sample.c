@@ -4,8 +4,8 @@
 #include "allocator/os.h"
 #include "allocator/os_process.h"
 #include "hardening/canary.h"
-#include "hardening/crash_report.h"
 #include "hardening/guard.h"
+#include "hardening/stack_walk.h"
 
 #include <string.h>
 
@@ -93,6 +93,10 @@ static uintptr_t data_of(const hak_sample *sample) {
  * no zero. */
 static unsigned char filler(const hak_sample *sample) {
     return (unsigned char)((hak_canary_at((void *)data_of(sample)) >> 24 & 0x3f) | 0x80);
+}
+
+unsigned char hak_sample_filler(const hak_sample *sample) {
+    return filler(sample);
 }
 
 static void stack_note(uintptr_t *out, uintptr_t caller) {

@@ -49,6 +49,8 @@ void hak_sample_give(hak_sample *sample, uintptr_t caller);
 
 /* The first byte in the object's pages, at most `reach` from it, that is not as it was: those after it first; NULL: all are. The
  * caller has ended the object, or looks through hak_sample_look. */
+/* The byte that fills the accessible pages around the object. */
+unsigned char hak_sample_filler(const hak_sample *sample);
 const unsigned char *hak_sample_overflow(const hak_sample *sample, size_t reach);
 
 /* The same for an object that another thread may free meanwhile: NULL, too, if it is not live. False when it cannot be told just now:

@@ -1,6 +1,7 @@
 /* sweep.c: see sweep.h. */
 #include "hardening/sweep.h"
 
+#include "allocator/death.h"
 #include "allocator/large.h"
 #include "allocator/os.h"
 #include "allocator/os_process.h"
@@ -302,5 +303,6 @@ void hak_sweep_all(void) {
 }
 
 __attribute__((destructor(101))) static void process_exits(void) {
-    hak_sweep_all();
+    if (!hak_death_at_exit())
+        hak_sweep_all();
 }

@@ -53,7 +53,7 @@ class Library:
 
 def mnemonic(text):
     words = text.split()
-    return words[1] if words[0] in ("lock", "rep", "repne", "notrack", "data16") and len(words) > 1 else words[0]
+    return words[1] if words[0] in ("lock", "rep", "repne", "notrack", "data16", "addr32") and len(words) > 1 else words[0]
 
 
 def operands(text):

@@ -27,6 +27,14 @@ begin cold_side_falls_through
 1:  movq %rax, 8(%rdi)
     ret
 end cold_side_falls_through
+begin prefixed_call_is_cold
+    cmpq $0, (%rdi)
+    jne 1f
+    addr32 call hak_slow
+    ret
+1:  movq %rax, 8(%rdi)
+    ret
+end prefixed_call_is_cold
 begin neither_side_is_cold
     testq %rdi, %rdi
     je 1f
@@ -66,6 +74,9 @@ class Rules(unittest.TestCase):
 
     def test_a_side_that_only_leads_to_a_call_is_left(self):
         self.expect("cold_side_falls_through", 4, 1, 1, 1, 0)
+
+    def test_a_call_is_one_with_the_prefix_of_the_linker_too(self):
+        self.expect("prefixed_call_is_cold", 4, 1, 1, 1, 0)
 
     def test_the_fall_through_is_taken_when_neither_side_is_cold(self):
         self.expect("neither_side_is_cold", 4, 1, 1, 1, 0)

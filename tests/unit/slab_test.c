@@ -126,7 +126,7 @@ typedef struct crime {
 
 static void commit_crime(void *arg) {
     const crime *it = arg;
-    hak_slab_give(it->slab, (void *)it->obj);
+    hak_slab_blame(hak_slab_give(it->slab, (void *)it->obj), (void *)it->obj);
 }
 
 static void crimes(void **state) {

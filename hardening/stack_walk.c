@@ -1,0 +1,40 @@
+/* stack_walk.c: see stack_walk.h. */
+#include "hardening/stack_walk.h"
+
+#include "allocator/os_process.h"
+
+#include <string.h>
+
+/* Some of the stack, read at once: a system call for each frame would be most of what a sampled object costs. */
+typedef struct window {
+    uintptr_t from, words[128];
+    size_t size;
+} window;
+
+/* The frame record at `frame`: the caller's frame and the return address. False: not readable. */
+static bool frame_read(window *seen, uintptr_t frame, uintptr_t record[2]) {
+    const size_t bytes = 2 * sizeof(uintptr_t);
+    if (seen->size < bytes || frame < seen->from || frame - seen->from > seen->size - bytes) {
+        seen->from = frame;
+        seen->size = hak_os_read(seen->words, frame, sizeof seen->words);
+        if (seen->size < bytes)
+            return false;
+    }
+    memcpy(record, (const char *)seen->words + (frame - seen->from), bytes);
+    return true;
+}
+
+unsigned hak_stack_walk(uintptr_t frame, uintptr_t *out, unsigned most) {
+    unsigned count = 0;
+    window seen;
+    seen.size = 0;
+    for (uintptr_t record[2]; count < most && frame != 0 && frame % sizeof(void *) == 0; frame = record[0]) {
+        if (!frame_read(&seen, frame, record) || record[1] < 4096)
+            break;
+        out[count++] = record[1];
+        if (record[0] <= frame ||
+            record[0] - frame > HAK_MIB) /* the stack grows down; this is no frame pointer */
+            break;
+    }
+    return count;
+}
