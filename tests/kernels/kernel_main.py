@@ -1,0 +1,127 @@
+#!/usr/bin/env -S python3 -B
+"""tools/kernels: the tests that depend on the kernel, under Debian's own kernels in qemu (software emulation; no KVM).
+
+usage: tools/kernels [--quick | --all | --self-test | --fetch] [--kernel NAME]... [--group NAME]... [--libraries DIR] [--table FILE]
+
+  --fetch      only gets the kernels into the cache (needs a network; the others do not, once they are there); --newest gets them anew
+  --quick      what bazel test has of it (default)
+  --all        everything, and its table into docs/KERNELS.md
+  --self-test  programs that fail on purpose: exit 0 when each is seen to fail
+  --libraries  takes libhakmem.so and libhakmem-hardened.so of DIR, in place of this tree's
+
+The last line is "N passed, N failed". A kernel that cannot be had, a panic, a machine that does not reach its end are failures."""
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+import kernel_archive
+import kernel_groups
+import kernel_report
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+TABLE = os.path.join(ROOT, "docs/KERNELS.md")
+PLANS = {"quick": kernel_groups.quick_plan, "all": kernel_groups.full_plan, "self_test": kernel_groups.self_test_plan}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="tools/kernels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group()
+    for name in ("fetch", "quick", "all", "self-test"):
+        what.add_argument("--" + name, action="store_true")
+    parser.add_argument("--newest", action="store_true")
+    parser.add_argument("--kernel", action="append", choices=[kernel.name for kernel in kernel_archive.KERNELS], help="default: all")
+    parser.add_argument("--group", action="append", help="only these groups of tests")
+    parser.add_argument("--setting", action="append", choices=[s.name for s in kernel_groups.SETTINGS], help="only these settings")
+    parser.add_argument("--libraries", metavar="DIR")
+    parser.add_argument("--payload", metavar="FILE", help="the archive of test programs (default: bazel builds it)")
+    parser.add_argument("--table", metavar="FILE", help="where the table goes (default of --all: docs/KERNELS.md)")
+    return parser.parse_args()
+
+
+def fetch(newest):
+    try:
+        for line in kernel_archive.fetch(newest):
+            print(line, flush=True)
+    except kernel_archive.ArchiveError as error:
+        sys.exit(f"tools/kernels: {error}")
+
+
+def payload():
+    target = "//tests/kernels:payload"
+    subprocess.run(["bazel", "build", target], cwd=ROOT, check=True)
+    return os.path.join(subprocess.check_output(["bazel", "info", "bazel-bin"], cwd=ROOT, text=True).strip(), "tests/kernels/payload.tar")
+
+
+def unpack(archive, folder, libraries):
+    """{name: path} of the test programs."""
+    with tarfile.open(archive) as files:
+        files.extractall(folder)
+    tests = {name: os.path.join(folder, name) for name in os.listdir(folder)}
+    if libraries:
+        tests.update({name: os.path.join(libraries, name) for name in kernel_groups.LIBRARIES})
+    return tests
+
+
+def plan_of(args):
+    name = next((name for name in ("all", "self_test") if getattr(args, name)), "quick")
+    runs = [run for run in PLANS[name]() if (not args.group or run.group in args.group) and (not args.setting or run.setting in args.setting)]
+    if not runs:
+        sys.exit("tools/kernels: nothing to run")
+    return runs
+
+
+def kernels_of(args):
+    """The kernels to run on, and a line for each that need not be there and is not."""
+    chosen, missing = [], []
+    for kernel in kernel_archive.KERNELS:
+        if kernel.name not in (args.kernel or [kernel.name]):
+            continue
+        if kernel.wanted or args.kernel or kernel_archive.is_here(kernel):
+            chosen.append(kernel)
+        else:
+            missing.append(f"{kernel.name}: could not be had")
+    return chosen, missing
+
+
+def write_table(path, results, missing):
+    head = [
+        "# Kernels", "",
+        "Written by `tools/kernels --all`: test programs that passed, under Debian's kernels in qemu. A column is a setting of the kernel:",
+        "transparent huge pages madvise (or as named), vm.overcommit_memory 0 (or 2), vm.max_map_count as the kernel has it (or 1000),",
+        "`limit`: a cgroup of 256 MiB. Bold: some failed. The glibc rows are the same programs on glibc's malloc.", "",
+    ]
+    with open(path, "w", encoding="utf-8") as out:
+        out.write("\n".join(head + list(kernel_report.table(results, missing))) + "\n")
+
+
+def self_test(results):
+    """Each run has failed in the way that its name says."""
+    good = [result for result in results if not result.passed and re.search(result.run.name, "\n".join(result.output))]
+    print(f"{len(good)} of {len(results)} failures were seen for what they are")
+    return len(good) == len(results)
+
+
+def main():
+    args = arguments()
+    if args.fetch:
+        return fetch(args.newest)
+    runs, (kernels, missing) = plan_of(args), kernels_of(args)
+    with tempfile.TemporaryDirectory() as scratch:
+        tests = unpack(args.payload or payload(), scratch, args.libraries)
+        results = []
+        for kernel in kernels:
+            results += kernel_report.run_plan(kernel, runs, tests, lambda line: print(line, flush=True))
+    print("", *missing, *kernel_report.summary(results), sep="\n")
+    if args.self_test:
+        sys.exit(0 if self_test(results) else 1)
+    if args.table or args.all:
+        write_table(args.table or TABLE, results, missing)
+    sys.exit(0 if results and all(result.passed for result in results) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""kernel_report.py: runs a plan on kernels, prints a line per group, and makes the table of docs/KERNELS.md."""
+import collections
+import re
+
+from kernel_archive import ArchiveError, image
+from kernel_groups import SETTINGS, plan_text
+from kernel_vm import Machine, MachineError
+
+BOOT_SECONDS = 300
+Result = collections.namedtuple("Result", "kernel release run passed count seconds output")
+
+
+def judge(kernel, release, run, event):
+    found = re.search(run.expect, event.last)
+    passed = event.status == run.status and found is not None
+    count = int(found[1]) if passed and found.groups() else int(passed)
+    why = [] if passed else [f"status {event.status}, said {event.last!r}, wanted {run.expect!r}"] + event.output
+    return Result(kernel, release, run, passed, count, event.seconds, why)
+
+
+def run_plan(kernel, runs, tests, say=print):
+    """Results of all runs, those that never ended too; an end of the machine before its time is the failure of what did not run."""
+    results, machine = {}, None
+    try:
+        machine = Machine(image(kernel)[0], tests, plan_text(runs))
+        for event in machine.run(BOOT_SECONDS + sum(run.seconds for run in runs)):
+            result = judge(kernel.name, machine.release, runs[event.number], event)
+            results[event.number] = result
+            say_run(result, say)
+        why = []
+    except (MachineError, ArchiveError) as error:
+        why = str(error).splitlines()
+        say(f"{kernel.name}: {why[0]}")
+    for number, run in enumerate(runs):
+        if number not in results:
+            results[number] = Result(kernel.name, machine and machine.release, run, False, 0, 0, ["never ended"])
+    # A machine that died after its last run has failed all the same: the last run takes it.
+    if why:
+        last = results[len(runs) - 1]
+        results[len(runs) - 1] = last._replace(passed=False, output=last.output + why)
+    return [results[number] for number in range(len(runs))]
+
+
+def say_run(result, say):
+    run = result.run
+    verdict = f"ok, {result.count}" if result.passed else "FAILED"
+    say(f"{result.kernel} {run.setting} {run.group} {run.variant}: {run.name}: {verdict} ({result.seconds} s)")
+
+
+def groups(results):
+    """{(kernel, setting, group, variant): [result]}, in the order of the plan."""
+    found = collections.OrderedDict()
+    for result in results:
+        found.setdefault((result.kernel, result.run.setting, result.run.group, result.run.variant), []).append(result)
+    return found
+
+
+def summary(results):
+    """A line per group, what the failed ones said, and the verdict."""
+    for key, members in groups(results).items():
+        passed = sum(member.passed for member in members)
+        checks = sum(member.count for member in members)
+        verdict = "ok" if passed == len(members) else "FAILED"
+        yield f"{' '.join(key)}: {passed} of {len(members)} programs, {checks} checks, {sum(m.seconds for m in members)} s: {verdict}"
+    for result in results:
+        if not result.passed:
+            yield f"\n{result.kernel} {result.run.setting} {result.run.variant} {result.run.variables} {result.run.command}:"
+            yield from ("    " + line for line in result.output)
+    failed = sum(not result.passed for result in results)
+    yield f"{len(results) - failed} passed, {failed} failed"
+
+
+def table(results, missing=()):
+    """docs/KERNELS.md's: a row per kernel, variant and group, a column per setting: how many programs passed, of how many."""
+    names = [setting.name for setting in SETTINGS if any(result.run.setting == setting.name for result in results)]
+    yield "| kernel | group | variant | " + " | ".join(names) + " |"
+    yield "| --- " * (3 + len(names)) + "|"
+    found = groups(results)
+    releases = {result.kernel: result.release for result in results}
+    for kernel, group, variant in collections.OrderedDict.fromkeys((key[0], key[2], key[3]) for key in found):
+        cells = []
+        for name in names:
+            members = found.get((kernel, name, group, variant), [])
+            passed = sum(member.passed for member in members)
+            cells.append("" if not members else str(passed) if passed == len(members) else f"**{passed} of {len(members)}**")
+        yield f"| {releases[kernel]} | {group} | {variant} | " + " | ".join(cells) + " |"
+    yield from (f"| {line} |" + " |" * (2 + len(names)) for line in missing)
