@@ -8,6 +8,7 @@
 #include "allocator/large.h"
 #include "allocator/report.h"
 #include "allocator/thread.h"
+#include "allocator/usage.h"
 #include "include/hakmem.h"
 
 #include <errno.h>
@@ -26,16 +27,20 @@ static void *make_large(size_t size, size_t align, hak_origin origin, bool *zero
         obj = hak_large_take(need, align, zeroed, &capacity);
     if (obj == NULL)
         return no_memory();
-    if (HAK_LIKELY(hak_policy_on_large_alloc(obj, size, capacity, origin)))
+    if (HAK_LIKELY(hak_policy_on_large_alloc(obj, size, capacity, origin))) {
+        hak_usage_note();
         return obj;
+    }
     (void)hak_large_give(obj);
     return no_memory();
 }
 
 static void *make_of_class(unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
     void *obj = hak_cache_pop(hak_cache_mine, cls);
-    if (obj == NULL)
+    if (obj == NULL) {
         obj = hak_cache_refill_slow(cls);
+        hak_usage_note();
+    }
     return obj == NULL ? no_memory() : hak_policy_on_alloc(obj, cls, size, origin, caller);
 }
 
@@ -67,6 +72,7 @@ HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) 
     }
     if (hak_policy_on_large_free(obj) && !hak_large_give(obj))
         hak_die_at("invalid free", claim.call, (uintptr_t)obj, "not the start of a live object");
+    hak_usage_note();
 }
 
 size_t hak_object_capacity(const void *obj, unsigned tag) {

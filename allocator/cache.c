@@ -31,16 +31,17 @@ _Thread_local hak_cache *hak_cache_mine = &before_first;
 
 hak_lock hak_cache_lock = HAK_LOCK_INIT(HAK_RANK_CACHES);
 static hak_cache *waiting;                  /* caches of threads that have ended; hak_cache_lock */
+static hak_cache *newest;                   /* of all caches; hak_cache_lock */
 static unsigned threads_of[HAK_SHARDS_MAX]; /* how many threads use the shard; hak_cache_lock */
 
-_Atomic size_t hak_caches_live, hak_cache_objects, hak_cache_operations;
+_Atomic size_t hak_caches_live, hak_cache_operations, hak_cache_out[HAK_TAGS];
 
 static bool is_static(const hak_cache *cache) {
     return cache == &before_first || cache == &after_last;
 }
 
-static void count_moved(size_t objects_before, size_t objects_after) {
-    atomic_fetch_add_explicit(&hak_cache_objects, objects_after - objects_before, memory_order_relaxed);
+static void count_moved(unsigned cls, size_t objects_before, size_t objects_after) {
+    atomic_fetch_add_explicit(&hak_cache_out[cls], objects_after - objects_before, memory_order_relaxed);
     atomic_fetch_add_explicit(&hak_cache_operations, objects_after + objects_before, memory_order_relaxed);
 }
 
@@ -48,7 +49,7 @@ static void give(void **objs, unsigned cls, unsigned count, unsigned shard) {
     if (count == 0)
         return;
     hak_depot_give_batch(shard, cls, objs, count);
-    count_moved(count, 0);
+    count_moved(cls, count, 0);
 }
 
 /* The shard whose depots refill the class. A thread finds free slots in that shard only, so what other shards have free is
@@ -117,6 +118,36 @@ bool hak_cache_begun(void) {
     return !is_static(hak_cache_mine);
 }
 
+/* A new cache, empty; NULL when there is no memory. */
+static hak_cache *cache_map(void) {
+    hak_cache *cache = (hak_cache *)hak_os_map_between(cache_bytes());
+    if (cache == NULL)
+        return NULL;
+    bins_init(cache);
+    hak_lock_take(&hak_cache_lock);
+    cache->older = newest;
+    newest = cache;
+    hak_lock_give(&hak_cache_lock);
+    return cache;
+}
+
+/* Their owners may be at work. */
+HAK_PEEKS void hak_cache_count(size_t objects[HAK_TAGS]) {
+    hak_lock_take(&hak_cache_lock);
+    for (hak_cache *cache = newest; cache != NULL; cache = cache->older)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+            objects[cls] +=
+                (size_t)(__atomic_load_n(&cache->top[cls], __ATOMIC_RELAXED) - base_of(cache, cls));
+    hak_lock_give(&hak_cache_lock);
+}
+
+size_t hak_cache_objects(void) {
+    size_t objects = 0;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        objects += atomic_load_explicit(&hak_cache_out[cls], memory_order_relaxed);
+    return objects;
+}
+
 bool hak_cache_begin(void) {
     if (hak_cache_begun())
         return true;
@@ -128,7 +159,7 @@ bool hak_cache_begin(void) {
         waiting = cache->next;
     hak_lock_give(&hak_cache_lock);
     if (cache == NULL)
-        cache = (hak_cache *)hak_os_map_between(cache_bytes());
+        cache = cache_map();
     if (cache == NULL)
         return false;
     cache->shard = shard_join();
@@ -179,7 +210,7 @@ static void *take_one(unsigned cls) {
         hak_death_look();
     if (hak_depot_take_batch(0, cls, &obj, 1) == 0)
         return NULL;
-    count_moved(0, 1);
+    count_moved(cls, 0, 1);
     return obj;
 }
 
@@ -193,7 +224,7 @@ void *hak_cache_refill_slow(unsigned cls) {
     unsigned got = hak_depot_take_batch(shard_for(cache, cls), cls, base + 1, want);
     if (got == 0)
         return NULL;
-    count_moved(0, got);
+    count_moved(cls, 0, got);
     if (++cache->refills % IDLE_PERIOD == 0)
         hak_large_release_idle();
     hak_policy_on_refill(base + 1, got);
@@ -230,7 +261,9 @@ HAK_UNSEEN void hak_cache_reset(void) {
         hak_os_unmap_between((uintptr_t)cache, cache_bytes());
     }
     waiting = NULL;
-    bins_init(hak_cache_mine);
+    newest = hak_cache_mine;
+    newest->older = NULL;
+    bins_init(newest);
     hak_cache_mine->shard = 0;
     hak_cache_mine->refills = 0;
     hak_cache_alone();

@@ -23,6 +23,7 @@ typedef struct hak_cache {
     void **top[HAK_TAGS];           /* the object that was freed last, or the NULL below the first entry */
     void **end[HAK_TAGS];           /* the last entry that may be used for now */
     struct hak_cache *next;         /* while it waits for a new thread */
+    struct hak_cache *older;        /* in the list of all */
     unsigned shard;                 /* of its depots; for wide slots see shard_for in cache.c */
     unsigned refills;
     void *entries[];
@@ -31,8 +32,14 @@ typedef struct hak_cache {
 /* The calling thread's cache: never NULL. */
 extern HAK_HIDDEN _Thread_local hak_cache *hak_cache_mine;
 
-/* Caches in use; objects that went from depots to caches and have not come back; objects that were moved either way. */
-extern _Atomic size_t hak_caches_live, hak_cache_objects, hak_cache_operations;
+/* Caches in use; objects that were moved between depots and caches; and, per class, those that went to caches and have not come back. */
+extern _Atomic size_t hak_caches_live, hak_cache_operations, hak_cache_out[HAK_TAGS];
+
+/* hak_cache_out of all classes together. */
+size_t hak_cache_objects(void);
+
+/* Adds what the bins of all caches hold, per class. Threads that work meanwhile make it inexact. Takes hak_cache_lock. */
+void hak_cache_count(size_t objects[HAK_TAGS]);
 
 /* The newest object of the bin; NULL when it is empty. */
 HAK_INLINE void *hak_cache_pop(hak_cache *cache, unsigned tag) {

@@ -127,6 +127,23 @@ void hak_depot_give_batch(unsigned shard, unsigned cls, void **objs, unsigned co
     }
 }
 
+static void count_one(depot *d, unsigned cls, hak_depot_free *out) {
+    hak_lock_take(&d->lock);
+    for (const hak_link *link = d->partial.next; link != &d->partial; link = link->next) {
+        const hak_slab *slab = HAK_OWNER_OF(link, hak_slab, link);
+        out->slots[cls] += slab->free;
+        out->empty_bytes += slab->free == slab->slots ? hak_classes[cls].slab_bytes : 0;
+    }
+    hak_lock_give(&d->lock);
+}
+
+void hak_depot_count(hak_depot_free *out) {
+    *out = (hak_depot_free){0};
+    for (unsigned shard = 0; shard < hak_shards; shard++)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+            count_one(&depots[shard][cls], cls, out);
+}
+
 static void trim_one(depot *d) {
     hak_link done;
     hak_list_init(&done);

@@ -28,6 +28,14 @@ void hak_depot_give_batch(unsigned shard, unsigned cls, void **objs, unsigned co
 /* Gives empty slabs that depots keep for reuse back to their superslabs. */
 void hak_depot_trim(void);
 
+/* What depots have: slots that are free, per class, and bytes of slabs that have all theirs free. */
+typedef struct hak_depot_free {
+    size_t slots[HAK_TAGS], empty_bytes;
+} hak_depot_free;
+
+/* Takes each lock once. */
+void hak_depot_count(hak_depot_free *out);
+
 /* For fork.c: all depot locks, in order. */
 void hak_depot_lock_all(void);
 void hak_depot_unlock_all(void);

@@ -113,6 +113,13 @@ static inline bool hak_policy_on_large_free(void *obj) {
     return (void)obj, true;
 }
 
+static inline void hak_policy_held(hak_held *held) {
+    (void)held;
+}
+static inline void hak_policy_held_large(hak_held *held) {
+    (void)held;
+}
+
 static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) {
     (void)give;
 }

@@ -1,6 +1,7 @@
 /* realloc.c: resizing, in place where that is not wasteful, else by a move. */
 #include "allocator/alloc.h"
 #include "allocator/large.h"
+#include "allocator/usage.h"
 #include "include/hakmem.h"
 
 #include <errno.h>
@@ -25,7 +26,9 @@ static bool resize_large(void *obj, size_t size) {
     if (hak_policy_request(size) <= HAK_SLAB_SIZE_MAX || size > PTRDIFF_MAX ||
         !hak_large_resize(obj, size, &capacity))
         return false;
-    return hak_policy_on_large_resize(obj, size, capacity);
+    bool done = hak_policy_on_large_resize(obj, size, capacity);
+    hak_usage_note();
+    return done;
 }
 
 static void *move(void *obj, unsigned tag, size_t old_size, size_t size, uintptr_t caller) {

@@ -104,10 +104,12 @@ static void reset_counters(void) {
     _Atomic size_t *const counters[] = {
         &hak_superslabs_live,    &hak_superslab_free_dirty, &hak_superslab_live_bytes,
         &hak_release_large_live, &hak_release_large_dirty,  &hak_large_count,
-        &hak_large_operations,   &hak_cache_objects,        &hak_cache_operations,
+        &hak_large_operations,   &hak_cache_operations,
     };
     for (unsigned i = 0; i < sizeof counters / sizeof counters[0]; i++)
         atomic_store(counters[i], 0);
+    for (unsigned cls = 0; cls < HAK_TAGS; cls++)
+        atomic_store(&hak_cache_out[cls], 0);
     hak_os_counts.mmap = hak_os_counts.munmap = hak_os_counts.madvise = hak_os_counts.mprotect = 0;
 }
 

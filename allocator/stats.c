@@ -21,7 +21,7 @@ void hak_stats_read(hak_stats *out) {
         .live_large_bytes = load(&hak_release_large_live),
         .free_dirty_bytes = load(&hak_superslab_free_dirty) + load(&hak_release_large_dirty),
         .metadata_bytes = load(&hak_region_metadata),
-        .live_objects = load(&hak_cache_objects) + load(&hak_large_count),
+        .live_objects = hak_cache_objects() + load(&hak_large_count),
         .operations = load(&hak_cache_operations) + load(&hak_large_operations),
         .os_mmap = load(&hak_os_counts.mmap),
         .os_munmap = load(&hak_os_counts.munmap),
@@ -69,25 +69,4 @@ void hak_stats_report_os(void) {
     hak_line_text(&line, ", system calls per operation ");
     line_ratio(&line, calls, now.operations);
     hak_line_end(&line);
-}
-
-void hak_stats_report_memory(void) {
-    hak_stats now;
-    hak_stats_read(&now);
-    const struct {
-        const char *what;
-        uint64_t bytes;
-    } rows[] = {
-        {"committed", now.committed_bytes},         {"in slabs", now.live_slab_bytes},
-        {"in large objects", now.live_large_bytes}, {"free, perhaps resident", now.free_dirty_bytes},
-        {"metadata", now.metadata_bytes},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        hak_line line;
-        hak_line_begin(&line);
-        hak_line_text(&line, rows[i].what);
-        line_count(&line, ": ", rows[i].bytes);
-        hak_line_text(&line, " bytes");
-        hak_line_end(&line);
-    }
 }

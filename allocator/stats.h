@@ -1,4 +1,4 @@
-/* stats.h: counters, as lines on stderr and for the calls that libc offers. hak_stats_read is in include/hakmem.h. */
+/* stats.h: counters, as a line on stderr. hak_stats_read is in include/hakmem.h. */
 #ifndef HAK_STATS_H
 #define HAK_STATS_H
 
@@ -6,8 +6,5 @@
 
 /* What HAKMEM_SS_OS_STATS=1 prints at exit: system calls by kind, operations, calls per operation. */
 void hak_stats_report_os(void);
-
-/* What malloc_stats prints: memory by use. */
-void hak_stats_report_memory(void);
 
 #endif

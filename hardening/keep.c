@@ -16,12 +16,15 @@ enum {
 typedef struct kept {
     void *obj;
     size_t capacity; /* bytes that are accessible when it is not guarded */
+    size_t own;      /* of it, the object's */
     bool guarded;
 } kept;
 
 static kept ring[KEPT_MOST];
 static unsigned first, count;
-static size_t bytes, resident;
+static size_t bytes;
+
+_Atomic size_t hak_keep_objects, hak_keep_bytes, hak_keep_resident;
 
 /* The oldest, NULL when there is none. */
 static void *leave(void) {
@@ -29,7 +32,9 @@ static void *leave(void) {
         return NULL;
     const kept *oldest = &ring[first];
     bytes -= oldest->capacity;
-    resident -= oldest->guarded ? 0 : oldest->capacity;
+    hak_counter_sub(&hak_keep_objects, 1);
+    hak_counter_sub(&hak_keep_bytes, oldest->own);
+    hak_counter_sub(&hak_keep_resident, oldest->guarded ? 0 : oldest->capacity);
     first = (first + 1) % KEPT_MOST;
     count--;
     return oldest->obj;
@@ -38,7 +43,7 @@ static void *leave(void) {
 /* One that has to leave before so much may come in; NULL when there is room. */
 static void *leave_for(size_t capacity, bool guarded) {
     bool full = count == KEPT_MOST || (bytes + capacity > KEPT_BYTES && count >= KEPT_LEAST) ||
-                (!guarded && resident + capacity > KEPT_RESIDENT);
+                (!guarded && hak_keep_resident + capacity > KEPT_RESIDENT);
     return full ? leave() : NULL;
 }
 
@@ -49,9 +54,12 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
         hak_lock_take(&hak_hardening_lock);
         void *oldest = leave_for(capacity, guarded);
         if (oldest == NULL) {
-            ring[(first + count++) % KEPT_MOST] = (kept){obj, capacity, guarded};
+            size_t own = hak_large_capacity(obj);
+            ring[(first + count++) % KEPT_MOST] = (kept){obj, capacity, own, guarded};
             bytes += capacity;
-            resident += guarded ? 0 : capacity;
+            hak_counter_add(&hak_keep_objects, 1);
+            hak_counter_add(&hak_keep_bytes, own);
+            hak_counter_add(&hak_keep_resident, guarded ? 0 : capacity);
         }
         hak_lock_give(&hak_hardening_lock);
         if (oldest == NULL)
@@ -87,5 +95,6 @@ void *hak_keep_again(size_t size, size_t align, size_t *capacity) {
 
 void hak_keep_reset(void) {
     first = count = 0;
-    bytes = resident = 0;
+    bytes = 0;
+    hak_keep_objects = hak_keep_bytes = hak_keep_resident = 0;
 }

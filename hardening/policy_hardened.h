@@ -46,6 +46,8 @@ void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t
 uintptr_t hak_harden_region_hint(hak_region_kind kind);
 hak_region_kind hak_harden_large_kind(size_t align);
 void hak_harden_reset(bool stay);
+void hak_harden_held(hak_held *held);
+void hak_harden_held_large(hak_held *held);
 
 static inline bool hak_policy_init(void) {
     return hak_harden_init();
@@ -230,6 +232,13 @@ static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t cap
 }
 static inline bool hak_policy_on_large_free(void *obj) {
     return hak_judge_large_free(obj);
+}
+
+static inline void hak_policy_held(hak_held *held) {
+    hak_harden_held(held);
+}
+static inline void hak_policy_held_large(hak_held *held) {
+    hak_harden_held_large(held);
 }
 
 static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) {

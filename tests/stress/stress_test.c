@@ -105,7 +105,7 @@ static void expect_all_home(void) {
         return; /* frees may be delayed: what is in quarantine cannot be told from what is lost */
     assert_int_equal(hak_large_count, 0);
     assert_int_equal(hak_superslab_live_bytes, 0);
-    assert_int_equal(hak_cache_objects, 0);
+    assert_int_equal(hak_cache_objects(), 0);
 }
 
 static void *worker(void *arg) {

@@ -141,9 +141,9 @@ static void errno_kept(void) {
 static void information(void) {
     void *large = good(malloc(5000000), 5000000, 16);
     struct mallinfo2 now = mallinfo2();
-    WANT(now.uordblks >= 5000000 && now.hblkhd >= 5000000 && now.usmblks >= now.uordblks);
+    WANT(now.hblkhd >= 5000000 && now.usmblks == 0); /* the others: surface_info.c */
     struct mallinfo old = mallinfo();
-    WANT(old.uordblks >= 5000000);
+    WANT(old.hblkhd >= 5000000);
     char *text = NULL;
     size_t size = 0;
     FILE *stream = open_memstream(&text, &size);
@@ -151,11 +151,6 @@ static void information(void) {
     WANT(malloc_info(1, stream) == -1 && errno == EINVAL);
     fclose(stream);
     WANT(strncmp(text, "<malloc version=\"", 17) == 0 && strstr(text, "</malloc>") != NULL);
-    FILE *xml = getenv("SURFACE_XML") != NULL ? fopen(getenv("SURFACE_XML"), "w") : NULL;
-    if (xml != NULL) {
-        fputs(text, xml);
-        fclose(xml);
-    }
     free(text);
     WANT(mallopt(M_MMAP_THRESHOLD, 65536) == 1 && mallopt(M_ARENA_MAX, 1) == 1);
     malloc_stats(); /* on stderr */

@@ -1,0 +1,48 @@
+/* held.c: how much the hardened variant holds back, for those who ask what is in use (hooks hak_policy_held, hak_policy_held_large). */
+#include "allocator/policy.h"
+
+#include "allocator/os.h"
+
+/* Places of the ring that have an object. It fills from its start; when the last place has one, all have. */
+static HAK_PEEKS size_t ring_count(const hak_ring *ring) {
+    uint32_t limit = __atomic_load_n(&ring->limit, __ATOMIC_RELAXED);
+    if (limit == 0)
+        return 0;
+    if (__atomic_load_n(&ring->slots[limit - 1], __ATOMIC_RELAXED) != NULL)
+        return limit;
+    return hak_min(limit, (size_t)(__atomic_load_n(&ring->in, __ATOMIC_RELAXED) - ring->slots));
+}
+
+static HAK_PEEKS size_t swap_count(void *const *swap) {
+    size_t count = 0;
+    for (unsigned i = 0; i < HAK_SWAP_PLACES; i++)
+        count += __atomic_load_n(&swap[i], __ATOMIC_RELAXED) != NULL;
+    return count;
+}
+
+static void count_sample(hak_held *held, const hak_sample *sample) {
+    held->own_objects++;
+    held->own_bytes += hak_align_up(sample->size, hak_os_page);
+}
+
+void hak_harden_held_large(hak_held *held) {
+    held->large_objects += atomic_load_explicit(&hak_keep_objects, memory_order_relaxed);
+    held->large_bytes += atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed);
+    held->large_resident += atomic_load_explicit(&hak_keep_resident, memory_order_relaxed);
+}
+
+void hak_harden_held(hak_held *held) {
+    hak_harden_held_large(held);
+    hak_lock_take(&hak_hardening_lock);
+    for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+            held->slots[cls] += ring_count(&state->rings[cls]) + swap_count(state->swaps[cls]);
+    hak_lock_give(&hak_hardening_lock);
+    unsigned at = 0, before;
+    do {
+        before = at;
+        const hak_sample *sample = hak_sample_next(&at);
+        if (sample != NULL && at > before)
+            count_sample(held, sample);
+    } while (at > before);
+}

@@ -1,0 +1,194 @@
+/* surface_info.c: what mallinfo, mallinfo2, malloc_info, malloc_stats and malloc_trim say, beside what the program knows that it has live and
+ * freed. Run under each variant's .so. Prints the first line that is wrong; exit 1. */
+#include "tests/surface/want.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    MIB = 1024 * 1024,
+    COUNT = 5 * 1024, /* of 1,008 bytes: 5 MiB; slots are no more than a quarter larger */
+    SIZE = 1008,
+    LARGE = 5 * MIB,   /* one large object */
+    SLACK = 64 * 1024, /* what a few samples and stdio's buffers come to */
+};
+
+static void *objs[COUNT];
+
+static void fill(size_t size) {
+    for (int i = 0; i < COUNT; i++) {
+        objs[i] = malloc(size);
+        WANT(objs[i] != NULL);
+        memset(objs[i], 1, size);
+    }
+}
+static void drop(int first, int step) {
+    for (int i = first; i < COUNT; i += step)
+        free(objs[i]);
+}
+
+static size_t distance(size_t a, size_t b) {
+    return a > b ? a - b : b - a;
+}
+
+static struct mallinfo2 look(void) {
+    struct mallinfo2 now = mallinfo2();
+    WANT(now.arena == now.uordblks + now.fordblks); /* so it is in glibc */
+    WANT(now.fsmblks <= now.fordblks && now.keepcost <= now.fordblks);
+    WANT(now.usmblks == 0 && (now.hblks == 0) == (now.hblkhd == 0) &&
+         (now.smblks == 0) == (now.fsmblks == 0));
+    return now;
+}
+
+/* Small objects: live, half of them freed, all freed. */
+static void small_objects(size_t size) {
+    struct mallinfo2 before = look();
+    fill(size);
+    struct mallinfo2 live = look();
+    size_t all = COUNT * size, more = live.uordblks - before.uordblks;
+    WANT(more >= all && more <= all + all / 4 + SLACK);
+    WANT(live.hblks == before.hblks && live.hblkhd == before.hblkhd);
+    drop(0, 2);
+    struct mallinfo2 half = look();
+    WANT(distance(live.uordblks - half.uordblks, more / 2) <= SLACK);
+    WANT(half.ordblks + half.smblks >= live.ordblks + live.smblks + COUNT / 2 - 64);
+    drop(1, 2);
+    struct mallinfo2 none = look();
+    WANT(distance(none.uordblks, before.uordblks) <= SLACK);
+    WANT(distance(none.fordblks - before.fordblks, none.arena - before.arena) <= SLACK);
+}
+
+/* Large objects are counted once, apart from the small ones. */
+static void large_objects(void) {
+    struct mallinfo2 before = look();
+    char *a = malloc(LARGE), *b = malloc(LARGE);
+    WANT(a != NULL && b != NULL);
+    memset(a, 1, LARGE);
+    memset(b, 1, LARGE);
+    struct mallinfo2 live = look();
+    WANT(live.hblks == before.hblks + 2 && distance(live.hblkhd - before.hblkhd, 2 * LARGE) <= SLACK);
+    WANT(distance(live.uordblks, before.uordblks) <= SLACK);
+    free(a);
+    struct mallinfo2 one = look();
+    WANT(one.hblks == before.hblks + 1 && distance(one.hblkhd - before.hblkhd, LARGE) <= SLACK);
+    b = realloc(b, 3 * LARGE);
+    WANT(b != NULL);
+    struct mallinfo2 grown = look();
+    WANT(grown.hblks == before.hblks + 1 && distance(grown.hblkhd - before.hblkhd, 3 * LARGE) <= SLACK);
+    free(b);
+    struct mallinfo2 none = look();
+    WANT(none.hblks == before.hblks && none.hblkhd == before.hblkhd);
+    WANT(distance(none.uordblks, before.uordblks) <= SLACK);
+}
+
+/* What malloc_trim says that it would give back, it gives back; what it is told to keep, it keeps. */
+static void trims(void) {
+    void *small = malloc(100); /* so that something is live */
+    fill(4 * SIZE);            /* 20 MiB */
+    drop(0, 1);
+    char *large = malloc(LARGE);
+    WANT(small != NULL && large != NULL);
+    memset(large, 1, LARGE);
+    free(large);
+    (void)malloc_trim(100ul * MIB); /* all may stay: but caches are emptied */
+    struct mallinfo2 before = look();
+    size_t keep = before.keepcost / 2;
+    WANT(malloc_trim(keep) == 1);
+    struct mallinfo2 kept = look();
+    WANT(keep >= 8 * MIB && kept.keepcost <= keep && kept.keepcost + 3 * MIB >= keep);
+    WANT(distance(kept.arena + (before.keepcost - kept.keepcost), before.arena) <= SLACK);
+    (void)malloc_trim(0);
+    WANT(look().keepcost == 0);
+    free(small);
+}
+
+/* What other threads have in their caches is not in use either. */
+static sem_t freed, go;
+static void *worker(void *unused) {
+    void **mine = malloc(COUNT * sizeof *mine);
+    WANT(mine != NULL);
+    for (int i = 0; i < COUNT; i++)
+        mine[i] = malloc(SIZE);
+    for (int i = 0; i < COUNT; i++)
+        free(mine[i]);
+    free(mine);
+    sem_post(&freed);
+    sem_wait(&go);
+    return unused;
+}
+static void other_threads(void) {
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    sem_init(&freed, 0, 0);
+    sem_init(&go, 0, 0);
+    struct mallinfo2 before = look();
+    for (int i = 0; i < THREADS; i++)
+        WANT(pthread_create(&threads[i], NULL, worker, NULL) == 0);
+    for (int i = 0; i < THREADS; i++)
+        sem_wait(&freed);
+    struct mallinfo2 now = look();
+    WANT(distance(now.uordblks, before.uordblks) <= THREADS * SLACK);
+    for (int i = 0; i < THREADS; i++)
+        sem_post(&go);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    WANT(distance(look().uordblks, before.uordblks) <= THREADS * SLACK);
+}
+
+/* The old form says the same, and INT_MAX at most. */
+static void old_form(void) {
+    struct mallinfo2 wide = look();
+    struct mallinfo old = mallinfo();
+    WANT((size_t)old.arena == wide.arena && (size_t)old.ordblks == wide.ordblks);
+    WANT((size_t)old.smblks == wide.smblks && (size_t)old.fsmblks == wide.fsmblks);
+    WANT((size_t)old.hblks == wide.hblks && (size_t)old.hblkhd == wide.hblkhd && old.usmblks == 0);
+    WANT((size_t)old.uordblks == wide.uordblks && (size_t)old.fordblks == wide.fordblks);
+    WANT((size_t)old.keepcost == wide.keepcost);
+    void *three_gib = malloc((size_t)3 << 30);
+    if (three_gib != NULL) /* else the machine has no room for it */
+        WANT(mallinfo().hblkhd == 0x7fffffff);
+    free(three_gib);
+}
+
+/* For the Python side: with 5 MiB in small objects and 5 in a large one live and as much freed, the XML on descriptor 3, the figures of
+ * malloc_stats on stderr, and mallinfo2's on stdout. */
+static void print_all(void) {
+    FILE *xml = fdopen(3, "w");
+    WANT(xml != NULL);
+    setvbuf(xml, NULL, _IONBF, 0);
+    static char out[BUFSIZ];
+    setvbuf(stdout, out, _IOFBF, sizeof out);
+    char *large = malloc(LARGE), *more = malloc(2 * LARGE);
+    WANT(large != NULL && more != NULL);
+    free(more);
+    fill(SIZE);
+    drop(0, 2);
+    errno = 0;
+    WANT(malloc_info(1, xml) == -1 && errno == EINVAL);
+    struct mallinfo2 now = look();
+    WANT(malloc_info(0, xml) == 0);
+    malloc_stats();
+    printf("%zu %zu %zu %zu %zu %zu %zu %zu %zu\n", now.arena, now.ordblks, now.smblks, now.hblks, now.hblkhd,
+           now.fsmblks, now.uordblks, now.fordblks, now.keepcost);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "print") == 0) {
+        print_all();
+        return 0;
+    }
+    small_objects(SIZE);
+    small_objects(24);
+    small_objects(9000);
+    large_objects();
+    trims();
+    other_threads();
+    old_form();
+    return 0;
+}
