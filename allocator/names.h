@@ -150,6 +150,7 @@
 #define hak_operators             HAK_NAME(operators)
 #define hak_operators_elsewhere   HAK_NAME(operators_elsewhere)
 #define hak_operators_forward     HAK_NAME(operators_forward)
+#define hak_operators_library     HAK_NAME(operators_library)
 #define hak_operators_look        HAK_NAME(operators_look)
 #define hak_operators_replaced    HAK_NAME(operators_replaced)
 #define hak_option                HAK_NAME(option)

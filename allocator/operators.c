@@ -31,11 +31,15 @@ static bool any_replaced(void) {
     return false;
 }
 
+const void *hak_operators_library(const hak_operator *one) {
+    return dlsym != NULL ? dlsym(RTLD_NEXT, one->name) : NULL;
+}
+
 /* True when the C++ library, which comes after this one, has every form. */
 static bool find_library(void) {
-    bool all = dlsym != NULL;
+    bool all = true;
     for (unsigned i = 0; all && i < HAK_OPERATORS; i++) {
-        hak_operators[i].library = dlsym(RTLD_NEXT, hak_operators[i].name);
+        hak_operators[i].library = hak_operators_library(&hak_operators[i]);
         all = hak_operators[i].library != NULL;
     }
     return all;

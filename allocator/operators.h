@@ -27,6 +27,10 @@ extern HAK_HIDDEN _Atomic bool hak_operators_forward;
  * lock of the dynamic linker then. */
 bool hak_operators_look(void);
 
+/* The next definition of that form after ours: the C++ library's own. NULL: there is none, as in a static program. May take the lock of
+ * the dynamic linker. */
+const void *hak_operators_library(const hak_operator *one);
+
 /* True when the program replaced some. */
 bool hak_operators_replaced(void);
 

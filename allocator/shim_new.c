@@ -19,54 +19,6 @@ static HAK_NOINLINE void *make(size_t size, hak_origin origin, uintptr_t caller)
     return hak_object_make_aligned(size, origin, caller);
 }
 
-/* Asks the program's new handler for memory until there is some; NULL when it has no handler (left). */
-static HAK_COLD void *make_after_handler(size_t size, hak_origin origin) {
-    void *obj = NULL;
-    while (obj == NULL) {
-        new_handler handler = _ZSt15get_new_handlerv != NULL ? _ZSt15get_new_handlerv() : NULL;
-        if (handler == NULL)
-            return NULL;
-        handler(); /* may throw, or end the process */
-        obj = make(size, origin, HAK_CALLER);
-    }
-    return obj;
-}
-
-static HAK_COLD void *new_failed(size_t size, hak_origin origin, bool may_throw) {
-    void *obj = make_after_handler(size, origin);
-    if (obj != NULL || !may_throw)
-        return obj;
-    if (_ZSt17__throw_bad_allocv != NULL)
-        _ZSt17__throw_bad_allocv();
-    hak_die("out of memory", "operator new, and no C++ library to throw std::bad_alloc");
-}
-
-HAK_INLINE void *make_plain(size_t size, hak_family family, bool may_throw) {
-    hak_origin origin = {family, HAK_ALIGN_LOG2};
-    void *obj = hak_object_make(size, origin, HAK_CALLER);
-    return HAK_LIKELY(obj != NULL) ? obj : new_failed(size, origin, may_throw);
-}
-
-HAK_INLINE void *make_aligned(size_t size, size_t align, hak_family family, bool may_throw) {
-    hak_origin origin = {family, (unsigned)hak_max(hak_log2(align), HAK_ALIGN_LOG2)};
-    void *obj = make(size, origin, HAK_CALLER);
-    return HAK_LIKELY(obj != NULL) ? obj : new_failed(size, origin, may_throw);
-}
-
-#define NO_SIZE  HAK_CLAIM_NO_SIZE
-#define NO_ALIGN HAK_CLAIM_ANY
-
-HAK_INLINE void end(void *obj, hak_family family, uint64_t size, uint64_t align_log2) {
-    hak_claim claim = HAK_CLAIM(family == HAK_FAMILY_NEW ? "operator delete" : "operator delete[]", family);
-    claim.size = size;
-    claim.align_log2 = align_log2;
-    hak_object_end(obj, claim);
-}
-
-HAK_INLINE uint64_t log2_of(size_t align) {
-    return hak_is_pow2(align) ? hak_log2(align) : NO_ALIGN - 1;
-}
-
 /* In the order of hak_operators; those of arrays FORMS later. */
 enum {
     NEW,
@@ -82,6 +34,91 @@ enum {
     FORMS
 };
 _Static_assert(2 * FORMS == HAK_OPERATORS, "every form, for objects and for arrays");
+
+static new_handler handler_now(void) {
+    return _ZSt15get_new_handlerv != NULL ? _ZSt15get_new_handlerv() : NULL;
+}
+
+/* Asks the program's new handler for memory until there is some; NULL when it has no handler (left). */
+static HAK_COLD void *make_after_handler(size_t size, hak_origin origin) {
+    void *obj = NULL;
+    while (obj == NULL) {
+        new_handler handler = handler_now();
+        if (handler == NULL)
+            return NULL;
+        handler(); /* may throw, or end the process */
+        obj = make(size, origin, HAK_CALLER);
+    }
+    return obj;
+}
+
+static _Noreturn HAK_COLD void throw_bad_alloc(void) {
+    if (_ZSt17__throw_bad_allocv != NULL)
+        _ZSt17__throw_bad_allocv();
+    hak_die("out of memory", "operator new, and no C++ library to throw std::bad_alloc");
+}
+
+/* What the handler throws ends in NULL, and C catches nothing. The C++ library's form does: it calls the form that may throw, which is
+ * ours or the program's, and catches (C++17 [new.delete.single] 7). In a static program there is no second form, and what the handler
+ * throws is on its way to std::terminate. */
+static HAK_COLD void *nothrow_failed(size_t size, size_t align, hak_origin origin) {
+    unsigned form = (origin.family == HAK_FAMILY_NEW_ARRAY ? FORMS : 0) +
+                    (align == 0 ? NEW_NOTHROW : NEW_ALIGNED_NOTHROW);
+    const char nothrow = 0; /* std::nothrow is an empty object */
+    if (handler_now() == NULL)
+        return NULL;
+    const void *library = hak_operators_library(&hak_operators[form]);
+    if (library == NULL)
+        return make_after_handler(size, origin);
+    if (align == 0)
+        return ((void *(*)(size_t, const void *))library)(size, &nothrow);
+    return ((void *(*)(size_t, size_t, const void *))library)(size, align, &nothrow);
+}
+
+/* `align`: 0 in the forms without one. */
+static HAK_COLD void *new_failed(size_t size, size_t align, hak_origin origin, bool may_throw) {
+    if (!may_throw)
+        return nothrow_failed(size, align, origin);
+    void *obj = make_after_handler(size, origin);
+    if (obj == NULL)
+        throw_bad_alloc();
+    return obj;
+}
+
+/* As the C++ library does: no handler is asked. */
+static HAK_COLD void *align_refused(bool may_throw) {
+    if (may_throw)
+        throw_bad_alloc();
+    return NULL;
+}
+
+HAK_INLINE void *make_plain(size_t size, hak_family family, bool may_throw) {
+    hak_origin origin = {family, HAK_ALIGN_LOG2};
+    void *obj = hak_object_make(size, origin, HAK_CALLER);
+    return HAK_LIKELY(obj != NULL) ? obj : new_failed(size, 0, origin, may_throw);
+}
+
+HAK_INLINE void *make_aligned(size_t size, size_t align, hak_family family, bool may_throw) {
+    if (HAK_UNLIKELY(!hak_is_pow2(align)))
+        return align_refused(may_throw);
+    hak_origin origin = {family, (unsigned)hak_max(hak_log2(align), HAK_ALIGN_LOG2)};
+    void *obj = make(size, origin, HAK_CALLER);
+    return HAK_LIKELY(obj != NULL) ? obj : new_failed(size, align, origin, may_throw);
+}
+
+#define NO_SIZE  HAK_CLAIM_NO_SIZE
+#define NO_ALIGN HAK_CLAIM_ANY
+
+HAK_INLINE void end(void *obj, hak_family family, uint64_t size, uint64_t align_log2) {
+    hak_claim claim = HAK_CLAIM(family == HAK_FAMILY_NEW ? "operator delete" : "operator delete[]", family);
+    claim.size = size;
+    claim.align_log2 = align_log2;
+    hak_object_end(obj, claim);
+}
+
+HAK_INLINE uint64_t log2_of(size_t align) {
+    return hak_is_pow2(align) ? hak_log2(align) : NO_ALIGN - 1;
+}
 
 /* What the program replaced in part, the C++ library's other forms do on top of that; it has all, or they are not asked. After
  * the first look at a program that replaced nothing it is our own form again, which asks no more. */

@@ -34,7 +34,8 @@ static void judge_word(bytes_reader *in) {
     BYTES_RULE(hak_record_state(word) == HAK_SLOT_LIVE, "a live word is live");
     BYTES_RULE(hak_record_size(word) == p.size, "a live word has the size");
     BYTES_RULE((word >> HAK_RECORD_FAMILY_SHIFT & 3) == (uint32_t)p.family, "a live word has the family");
-    BYTES_RULE((word >> HAK_RECORD_ALIGN_SHIFT & 31) == p.align_log2, "a live word has the alignment");
+    BYTES_RULE((word >> HAK_RECORD_ALIGN_SHIFT & HAK_RECORD_ALIGN_MASK) == p.align_log2,
+               "a live word has the alignment");
     uint32_t freed = hak_record_freed(owner, word);
     BYTES_RULE(hak_record_state(freed) == HAK_SLOT_FREED, "a freed word is freed");
     BYTES_RULE(hak_record_size(freed) == p.size, "a freed word keeps the size");
@@ -64,7 +65,7 @@ static void judge_claim(bytes_reader *in) {
     if (flags & 1)
         claim.size = p.size;
     if (flags & 2)
-        claim.align_log2 = flags & 8 ? p.align_log2 : bytes_u8(in) % (HAK_ALIGN_LOG2 + ALIGNS);
+        claim.align_log2 = flags & 8 ? p.align_log2 : bytes_u8(in) % 64; /* of any 64 bits */
     if (flags & 4)
         claim.family = bytes_u8(in) % FAMILIES;
     BYTES_RULE(hak_claim_fits(claim, word_of(p)) == may_end(p, claim),

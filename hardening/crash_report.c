@@ -74,7 +74,7 @@ static void send_object(const hak_crime *crime) {
         hak_line_text(&line, ", made by ");
         hak_line_text(&line, family_name(found.word));
         hak_line_text(&line, ", aligned to ");
-        hak_line_number(&line, 1u << (found.word >> HAK_RECORD_ALIGN_SHIFT & 31));
+        hak_line_number(&line, (uint64_t)1 << (found.word >> HAK_RECORD_ALIGN_SHIFT & HAK_RECORD_ALIGN_MASK));
     }
     hak_line_text(&line, ", address is at ");
     line_offset(crime->addr, found.obj);

@@ -14,7 +14,7 @@
 #include "hardening/wipe.h"
 
 static const uint32_t FAMILY_BITS = 3u << HAK_RECORD_FAMILY_SHIFT;
-static const uint32_t ALIGN_BITS = 31u << HAK_RECORD_ALIGN_SHIFT;
+static const uint32_t ALIGN_BITS = (uint32_t)HAK_RECORD_ALIGN_MASK << HAK_RECORD_ALIGN_SHIFT;
 
 /* One call of the program's, on its way through the checks. */
 typedef struct matter {
@@ -272,12 +272,18 @@ static hak_large_record *large_live(matter *m, hak_claim claim, bool end_it) {
     return record;
 }
 
+/* Of objects that began there before: to the last granule, which the object may have only a part of. */
+static void forget_inside(hak_large_record *record, size_t capacity) {
+    size_t granules = hak_align_up(capacity, HAK_GRANULE) >> HAK_GRANULE_SHIFT;
+    for (size_t i = 1; i < granules; i++)
+        record[i].word = 0;
+}
+
 bool hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
     if (!hak_guard_large_live(obj, capacity))
         return false;
-    for (size_t i = 1; i < (capacity >> HAK_GRANULE_SHIFT); i++)
-        record[i].word = 0; /* of objects that began there before */
+    forget_inside(record, capacity);
     record->size = size;
     large_mark_end(obj, record);
     __atomic_store_n(&record->word, hak_record_live(origin), __ATOMIC_RELAXED);
@@ -292,8 +298,7 @@ bool hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
     __atomic_store_n(&record->word, HAK_SLOT_HELD, __ATOMIC_RELAXED);
     bool done = hak_guard_large_live(obj, capacity);
     if (done) {
-        for (size_t i = 1; i < (capacity >> HAK_GRANULE_SHIFT); i++)
-            record[i].word = 0;
+        forget_inside(record, capacity);
         record->size = size;
         large_mark_end(obj, record);
         word = hak_record_live(origin);

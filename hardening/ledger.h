@@ -11,7 +11,7 @@
  * lie in a mapping of their own between pages without access. Large objects have a record of 16 bytes per granule; that
  * of the first granule counts.
  *
- *   bits   1..0    3..2     8..4         31..14
+ *   bits   1..0    3..2     9..4         31..14
  *   live   1       family   log2(align)  requested bytes
  *   freed  2       owner: bits 13..2     requested bytes, of the last owner
  *
@@ -44,7 +44,8 @@ enum {
     HAK_RECORD_OWNER_SHIFT = 2,
     HAK_RECORD_OWNERS = 1 << 12, /* 0: nobody */
     HAK_RECORD_SIZE_SHIFT = 14,
-    HAK_RECORD_CLAIMED = 0x1ff, /* state, family, alignment */
+    HAK_RECORD_ALIGN_MASK = 63, /* any of 64 bits, so that no two alignments look alike */
+    HAK_RECORD_CLAIMED = 0x3ff, /* state, family, alignment */
 
     HAK_CANARY_BYTES = 8,
 };
@@ -179,7 +180,7 @@ HAK_INLINE uint32_t hak_claim_mask(hak_claim claim) {
 }
 HAK_INLINE uint32_t hak_claim_align(hak_claim claim) {
     bool said = claim.align_log2 != HAK_CLAIM_ANY && claim.align_log2 > HAK_ALIGN_LOG2;
-    return said ? (uint32_t)claim.align_log2 & 31 : HAK_ALIGN_LOG2;
+    return said ? (uint32_t)claim.align_log2 & HAK_RECORD_ALIGN_MASK : HAK_ALIGN_LOG2;
 }
 HAK_INLINE bool hak_claim_fits(hak_claim claim, uint32_t word) {
     hak_origin origin = {(hak_family)claim.family, hak_claim_align(claim)};

@@ -51,6 +51,23 @@ static void claims(void **state) {
         assert_int_equal(hak_claim_fits(rows[i].claim, rows[i].word), rows[i].fits);
 }
 
+/* All of 64 bits: no two look alike, and none that is no power of two fits. Records have at most the alignments of a large object. */
+static void every_alignment_is_told_apart(void **state) {
+    (void)state;
+    for (unsigned made = HAK_ALIGN_LOG2; made < HAK_ADDRESS_BITS; made++) {
+        uint32_t word = hak_record_live((hak_origin){HAK_FAMILY_MALLOC, made});
+        hak_claim claim = HAK_CLAIM("free_aligned_sized", HAK_FAMILY_MALLOC);
+        for (unsigned said = 0; said < 64; said++) {
+            claim.align_log2 = said;
+            assert_int_equal(hak_claim_fits(claim, word), hak_max(said, HAK_ALIGN_LOG2) == made);
+        }
+        claim.align_log2 = HAK_CLAIM_ANY - 1; /* no power of two */
+        assert_false(hak_claim_fits(claim, word));
+        assert_int_equal(hak_record_state(word), HAK_SLOT_LIVE);
+        assert_int_equal(hak_record_size(word), 0);
+    }
+}
+
 static void freed_records_keep_size_and_owner(void **state) {
     (void)state;
     uint32_t live = hak_record_live((hak_origin){HAK_FAMILY_NEW, 12}) | 262136u << HAK_RECORD_SIZE_SHIFT;
@@ -72,6 +89,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         {"the record of a live slot says the requested size", size_is_known, NULL, NULL, NULL},
         {"a claim fits a record only when family and alignment do", claims, NULL, NULL, NULL},
+        {"no claim of another alignment, of any of 64 bits, fits", every_alignment_is_told_apart, NULL, NULL,
+         NULL},
         {"the record of a freed slot says its last size and who freed it", freed_records_keep_size_and_owner,
          NULL, NULL, NULL},
         {"an address that cannot be has no tag", no_table_has_wild_addresses, NULL, NULL, NULL},

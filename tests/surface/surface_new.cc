@@ -78,6 +78,57 @@ static void refusals() {
     WANT(calls == 3);
 }
 
+static int thrown;
+static void throwing_handler() {
+    thrown++;
+    throw std::bad_alloc();
+}
+struct other {};
+static void handler_of_another_kind() {
+    thrown++;
+    throw other();
+}
+
+// C++17 [new.delete.single] 7: the nothrow forms return null when the one that may throw throws.
+static void handlers_that_throw() {
+    const size_t huge = hide(SIZE_MAX / 2);
+    auto at = static_cast<std::align_val_t>(64);
+    std::set_new_handler(throwing_handler);
+    WANT(::operator new(huge, std::nothrow) == nullptr);
+    WANT(::operator new[](huge, std::nothrow) == nullptr);
+    WANT(::operator new(huge, at, std::nothrow) == nullptr);
+    WANT(::operator new[](huge, at, std::nothrow) == nullptr);
+    WANT(thrown == 4);
+    WANT(throws([&] { return ::operator new(huge); }) && throws([&] { return ::operator new(huge, at); }) &&
+         thrown == 6);
+    std::set_new_handler(handler_of_another_kind);
+    WANT(::operator new(huge, std::nothrow) == nullptr &&thrown == 7);
+    bool caught = false;
+    try {
+        void *volatile obj = ::operator new[](huge);
+        (void)obj;
+    } catch (const other &) {
+        caught = true;
+    }
+    WANT(caught && thrown == 8);
+    std::set_new_handler(nullptr);
+}
+
+// What is no power of two is refused, as libstdc++ does: no handler is asked, for no memory would help.
+static void wrong_alignments() {
+    std::set_new_handler(throwing_handler);
+    int before = thrown;
+    for (size_t wrong : {0, 3, 24, 48, 4097}) {
+        auto at = static_cast<std::align_val_t>(hide(wrong));
+        WANT(throws([&] { return ::operator new(100, at); }));
+        WANT(throws([&] { return ::operator new[](100, at); }));
+        WANT(::operator new(100, at, std::nothrow) == nullptr);
+        WANT(::operator new[](100, at, std::nothrow) == nullptr);
+    }
+    WANT(thrown == before);
+    std::set_new_handler(nullptr);
+}
+
 struct alignas(128) wide {
     char bytes[256];
 };
@@ -98,6 +149,8 @@ int main() {
     plain_forms();
     aligned_forms();
     refusals();
+    handlers_that_throw();
+    wrong_alignments();
     real_use();
     return 0;
 }

@@ -1,0 +1,83 @@
+/* named_test.c: crimes that went by another name, or unseen. */
+#include "tests/unit/unit.h"
+
+#include "allocator/base.h"
+#include "include/hakmem.h"
+
+#include <stdint.h>
+#include <string.h>
+
+typedef struct claim {
+    size_t made, said;
+} claim;
+
+static void end_with_another_alignment(void *arg) {
+    const claim *its = arg;
+    void *obj = hak_memalign(its->made, 100);
+    hak_free_aligned_sized(obj, its->said, 100);
+}
+
+/* 2^38 was taken for 2^6, and what is no power of two for 2^30. */
+static void alignments(void **state) {
+    (void)state;
+    for (unsigned made = 4; made <= 22; made += 3)
+        for (unsigned said = 0; said < 64; said++) {
+            claim its = {(size_t)1 << made, (size_t)1 << said};
+            if (said == made || (said < 4 && made == 4)) /* the usual one, as every object has it */
+                assert_string_equal(unit_stderr_of(end_with_another_alignment, &its), "");
+            else
+                unit_expect_death(end_with_another_alignment, &its,
+                                  "hakmem: alignment mismatch: free_aligned_sized(");
+        }
+    static const size_t no_powers[] = {0, 3, 24, 96, 4097, ((size_t)1 << 38) + 64, SIZE_MAX};
+    for (size_t i = 0; i < sizeof no_powers / sizeof no_powers[0]; i++)
+        unit_expect_death(end_with_another_alignment, &(claim){64, no_powers[i]},
+                          "hakmem: alignment mismatch: ");
+}
+
+static void end_with_another_size(void *arg) {
+    hak_free_sized(hak_malloc(100), *(size_t *)arg);
+}
+
+/* Sizes do not fit into the claim's 48 bits. */
+static void sizes(void **state) {
+    (void)state;
+    for (unsigned bit = 47; bit < 64; bit++) {
+        size_t near[] = {((size_t)1 << bit) + 100, ((size_t)1 << bit) - 1, (size_t)1 << bit, SIZE_MAX << bit};
+        for (size_t i = 0; i < sizeof near / sizeof near[0]; i++)
+            unit_expect_death(end_with_another_size, &near[i], "hakmem: size mismatch: free_sized(");
+    }
+}
+
+static void end_it(void *obj) {
+    hak_free(obj);
+}
+
+/* Objects began and ended at every granule before. The start of each granule of a live object is inside of it, also of the last, of which
+ * it has a part only. */
+static void inside_large(void **state) {
+    (void)state;
+    enum { OBJECTS = 24, ROUNDS = 60 };
+    char *objs[OBJECTS] = {NULL};
+    size_t size[OBJECTS] = {0};
+    uint64_t seed = 1;
+    for (int i = 0; i < ROUNDS * OBJECTS; i++) {
+        int k = (int)(unit_random(&seed) % OBJECTS);
+        hak_free(objs[k]);
+        size[k] = 300 * HAK_KIB + unit_random(&seed) % (400 * HAK_KIB);
+        objs[k] = hak_malloc(size[k]);
+        assert_non_null(objs[k]);
+    }
+    for (int k = 0; k < OBJECTS; k++)
+        for (size_t at = HAK_GRANULE; objs[k] != NULL && at < size[k]; at += HAK_GRANULE)
+            unit_expect_death(end_it, objs[k] + at, "hakmem: interior free: free(");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SENTENCE("free_aligned_sized with another alignment is an alignment mismatch", alignments),
+        SENTENCE("free_sized with another size is a size mismatch", sizes),
+        SENTENCE("every granule of a large object is inside of it", inside_large),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
