@@ -5,7 +5,8 @@
 #include "include/hakmem.h"
 
 #include <stdint.h>
-#include <string.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 typedef struct claim {
     size_t made, said;
@@ -73,7 +74,18 @@ static void inside_large(void **state) {
             unit_expect_death(end_it, objs[k] + at, "hakmem: interior free: free(");
 }
 
-int main(void) {
+/* Without a quarantine of large objects their granules are used again at once, by objects that begin elsewhere. */
+static void run_relaxed(char **argv) {
+    if (getenv("HAKMEM_HARDENING") != NULL)
+        return;
+    setenv("HAKMEM_HARDENING", "quarantine:off", 1);
+    (void)execv("/proc/self/exe", argv);
+    abort();
+}
+
+int main(int argc, char **argv) {
+    (void)argc;
+    run_relaxed(argv);
     const struct CMUnitTest tests[] = {
         SENTENCE("free_aligned_sized with another alignment is an alignment mismatch", alignments),
         SENTENCE("free_sized with another size is a size mismatch", sizes),
