@@ -2,12 +2,15 @@
  * Sources: C17 7.22.3, C23 7.24.3, POSIX.1-2017, malloc(3), mallopt(3), malloc_trim(3). */
 #include "allocator/alloc.h"
 #include "allocator/os.h"
+#include "allocator/valgrind.h"
 #include "include/hakmem.h"
 
 #include <errno.h>
 #include <malloc.h>
+#include <stdlib.h>
 
-#define EXPORT __attribute__((visibility("default"))) HAK_ENTRY
+/* Not inlined into each other: under Valgrind the first call that it knows has to be a call (valgrind.h). */
+#define EXPORT __attribute__((visibility("default"))) HAK_ENTRY HAK_NOINLINE
 
 EXPORT void *malloc(size_t size) {
     return hak_malloc(size);
@@ -19,16 +22,27 @@ EXPORT void *realloc(void *obj, size_t size) {
     return hak_realloc(obj, size);
 }
 EXPORT void *reallocarray(void *obj, size_t count, size_t size) {
-    return hak_reallocarray(obj, count, size);
+    size_t total;
+    if (!hak_mul_checked(count, size, &total)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return realloc(obj, total);
 }
 EXPORT void free(void *obj) {
     hak_free(obj);
 }
 EXPORT void free_sized(void *obj, size_t size) {
-    hak_free_sized(obj, size);
+    if (HAK_UNLIKELY(hak_valgrind_runs()))
+        free(obj);
+    else
+        hak_free_sized(obj, size);
 }
 EXPORT void free_aligned_sized(void *obj, size_t alignment, size_t size) {
-    hak_free_aligned_sized(obj, alignment, size);
+    if (HAK_UNLIKELY(hak_valgrind_runs()))
+        free(obj);
+    else
+        hak_free_aligned_sized(obj, alignment, size);
 }
 EXPORT void *aligned_alloc(size_t alignment, size_t size) {
     return hak_aligned_alloc(alignment, size);
@@ -58,7 +72,7 @@ EXPORT void *pvalloc(size_t size) {
         errno = ENOMEM;
         return NULL;
     }
-    return hak_memalign(page, rounded);
+    return memalign(page, rounded);
 }
 
 /* Gone from glibc since 2.26, but old programs have it. */
@@ -68,19 +82,19 @@ EXPORT void cfree(void *obj) {
 
 /* glibc's own names, for programs that wrap malloc and call these. */
 EXPORT void *__libc_malloc(size_t size) {
-    return hak_malloc(size);
+    return malloc(size);
 }
 EXPORT void *__libc_calloc(size_t count, size_t size) {
-    return hak_calloc(count, size);
+    return calloc(count, size);
 }
 EXPORT void *__libc_realloc(void *obj, size_t size) {
-    return hak_realloc(obj, size);
+    return realloc(obj, size);
 }
 EXPORT void __libc_free(void *obj) {
-    hak_free(obj);
+    free(obj);
 }
 EXPORT void *__libc_memalign(size_t alignment, size_t size) {
-    return hak_memalign(alignment, size);
+    return memalign(alignment, size);
 }
 EXPORT void *__libc_valloc(size_t size) {
     return valloc(size);

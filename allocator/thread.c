@@ -36,6 +36,8 @@ void hak_thread_init(void) {
 bool hak_thread_begin(void) {
     if (HAK_LIKELY(hak_cache_begun()))
         return true; /* what a thread with a cache needs has all begun */
+    if (hak_sanitizer_refuse != NULL)
+        hak_sanitizer_refuse();
     if (hak_death_near())
         hak_death_look();
     if (!hak_init())

@@ -1,13 +1,13 @@
 /* trim.c: giving memory back because the program asks for it; and which build this is. */
 #include "allocator/cache.h"
+#include "allocator/init.h"
 #include "allocator/large.h"
 #include "allocator/policy.h"
 #include "allocator/release.h"
-#include "allocator/thread.h"
 #include "include/hakmem.h"
 
 int hak_trim(size_t keep) {
-    if (!hak_thread_begin())
+    if (!hak_init())
         return 0;
     hak_cache_flush_all();
     hak_depot_trim();

@@ -3,6 +3,7 @@
 
 #include "allocator/os.h"
 #include "allocator/os_process.h"
+#include "allocator/valgrind.h"
 #include "hardening/judge.h"
 #include "hardening/keep.h"
 #include "hardening/seal.h"
@@ -19,6 +20,8 @@ static const size_t SMALL_ADDRESS_SPACE = (size_t)16 << 30;
 
 bool hak_harden_init(void) {
     hak_os_filter_look();
+    if (hak_valgrind_runs()) /* it knows no call that is newer than itself, and says so each time */
+        hak_os_filter_raise(HAK_FILTER_INHERITED);
     hak_relax_init();
     hak_hardening.tags_sparse = hak_os_address_limit() < SMALL_ADDRESS_SPACE;
     (void)hak_wipe_choose(HAK_WIPE_WIDEST);

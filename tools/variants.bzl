@@ -49,6 +49,7 @@ _PRODUCT_COPTS = HAK_COPTS + [
     "-fno-semantic-interposition",
     "-fno-plt",
     "-fomit-frame-pointer",  # Bazel's toolchain keeps it
+    "-gdwarf-4",  # valgrind before 3.20 (Debian 12) cannot read clang's DWARF 5, and then runs nothing
 ]
 
 # The FAST build of the benchmark: one static program, optimised as a whole, so that what it does not need is left out.
