@@ -33,11 +33,12 @@ void hak_thread_init(void) {
     watch_end();
 }
 
+__attribute__((weak)) void hak_sanitizer_refuse(void) {}
+
 bool hak_thread_begin(void) {
     if (HAK_LIKELY(hak_cache_begun()))
         return true; /* what a thread with a cache needs has all begun */
-    if (hak_sanitizer_refuse != NULL)
-        hak_sanitizer_refuse();
+    hak_sanitizer_refuse();
     if (hak_death_near())
         hak_death_look();
     if (!hak_init())
