@@ -2,6 +2,7 @@
 import argparse
 import json
 import os
+import sys
 import time
 
 import lab_page
@@ -38,13 +39,15 @@ def contestants(args, programs):
         for name, contestant in lab_peers.variants(names_of(args.variants), old).items():
             contestant.name = name + "@old"
             found[contestant.name] = contestant
-    peers = lab_peers.debian_peers(optional_only=args.peers == "none")
-    wanted = [*peers, "limit"] if args.peers == "all" else names_of(args.peers)
+    peers, missing = lab_peers.debian_peers(), lab_peers.missing_peers()
+    wanted = [*peers, *missing, "limit"] if args.peers == "all" else names_of(args.peers)
     for name in wanted:
         if name == "limit":
             found[name] = lab_peers.Contestant(name, os.path.join(programs, "liblimit.so"))
         elif name in peers:
             found[name] = peers[name]
+        elif name in missing:
+            print(f"bench: {name} is left out: {missing[name]} is not installed (tools/setup lab, if this distribution has it)", file=sys.stderr)
         else:
             raise SystemExit(f"bench: unknown peer {name}; known: {', '.join(peers)}, limit")
     for text in args.others:

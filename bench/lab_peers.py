@@ -12,14 +12,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIB = "/usr/lib/x86_64-linux-gnu"
 SCUDO = "/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.scudo_standalone-x86_64.so"
 
-# name: (path, the Debian package that brings it; optional peers are left out where no package has them)
+# name: (path, the Debian packages that bring it); a distribution has some of them.
 DEBIAN = {
     "mimalloc2": (LIB + "/libmimalloc.so.2", "libmimalloc2.0"),
+    "mimalloc3": (LIB + "/libmimalloc.so.3", "libmimalloc3"),
     "jemalloc": (LIB + "/libjemalloc.so.2", "libjemalloc2"),
-    "gperftools": (LIB + "/libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
+    "gperftools": (LIB + "/libtcmalloc_minimal.so.4", "libtcmalloc-minimal4 or libtcmalloc-minimal4t64"),
     "scudo": (SCUDO, "libclang-rt-19-dev"),
 }
-OPTIONAL = {"mimalloc3": (LIB + "/libmimalloc.so.3", "libmimalloc3")}
 
 PRESETS = {
     "balanced": {"HAKMEM_PROFILE": "balanced"},
@@ -55,19 +55,16 @@ class Contestant:
         return env
 
 
-def debian_peers(optional_only=False):
-    """The peers that tools/setup installs; with optional_only a missing one is no error."""
+def debian_peers():
+    """The peers that are installed."""
     peers = {"glibc": Contestant("glibc", None)}
-    for name, (path, package) in DEBIAN.items():
-        if not os.path.exists(path) and optional_only:
-            continue
-        if not os.path.exists(path):
-            raise SystemExit(f"bench: {name} is missing; install the Debian package {package} (tools/setup does)")
-        peers[name] = Contestant(name, os.path.realpath(path))
-    for name, (path, _) in OPTIONAL.items():
-        if os.path.exists(path):
-            peers[name] = Contestant(name, os.path.realpath(path))
+    peers.update({name: Contestant(name, os.path.realpath(path)) for name, (path, _) in DEBIAN.items() if os.path.exists(path)})
     return peers
+
+
+def missing_peers():
+    """{name: the package that would bring it} of those that are not."""
+    return {name: package for name, (path, package) in DEBIAN.items() if not os.path.exists(path)}
 
 
 def with_argument(text):

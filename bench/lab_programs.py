@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import lab_foreign
 import lab_run
 from lab_stats import spread
 
@@ -87,7 +88,15 @@ def check(name, programs):
         raise SystemExit(f"bench: unknown program {name}; known: {', '.join(programs)}")
     needed, package, *_ = programs[name]
     if not shutil.which(needed):
-        raise SystemExit(f"bench: {needed} is missing; install the Debian package {package} (tools/setup does)")
+        raise SystemExit(f"bench: {needed} is missing; install the Debian package {package} (tools/setup lab)")
+
+
+def can_run(name, programs, contestants):
+    """Whether all of them can be under the program; says why not."""
+    reason = lab_foreign.reason(programs[name][0], [c.path for c in contestants])
+    if reason:
+        print(f"bench: {name} is left out: {reason}", file=sys.stderr)
+    return not reason
 
 
 def finish(process, name):
@@ -133,7 +142,9 @@ def run_rounds(contestants, names, rounds, folder):
     programs = prepare(folder)
     for name in names or programs:
         check(name, programs)
-    order = [(n, c) for n in names or programs for c in contestants.values() if c.name != "limit"]
+    shown = [c for c in contestants.values() if c.name != "limit"]
+    names = [name for name in names or programs if can_run(name, programs, shown)]
+    order = [(n, c) for n in names for c in shown]
     runs, started = [], time.time()
     for number in range(rounds):
         for name, contestant in random.sample(order, len(order)):

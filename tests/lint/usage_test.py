@@ -14,7 +14,7 @@ def run(*command):
 
 class Usage(unittest.TestCase):
     def test_help(self):
-        for tool in ("run", "test", "setup", "install"):
+        for tool in ("run", "test", "setup", "install", "chroots"):
             done = run(tool, "--help")
             self.assertEqual((done.returncode, "usage: tools/" + tool in done.stdout), (0, True), tool)
 
@@ -28,6 +28,8 @@ class Usage(unittest.TestCase):
             (("install", "--prefix="), "usage: tools/install --prefix=DIR"),
             (("setup", "everything"), "usage: tools/setup"),
             (("test", "--wrong"), "usage: tools/test"),
+            (("test", "--config"), "usage: tools/test"),
+            (("chroots", "--wrong"), "usage: tools/chroots"),
         ]:
             done = run(*words)
             self.assertEqual((done.returncode, said in done.stderr), (2, True), f"{words}: {done.stderr}")

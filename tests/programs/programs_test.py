@@ -9,6 +9,9 @@ import tempfile
 import time
 import urllib.request
 
+sys.path.insert(0, os.path.abspath("bench"))
+import lab_foreign
+
 LIBRARY = os.environ["HAKMEM_TEST_LIBRARY"]
 SCRATCH = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
 ENV = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": SCRATCH, "LC_ALL": "C", "TMPDIR": SCRATCH, "LD_PRELOAD": LIBRARY,
@@ -27,6 +30,14 @@ def write(name, text):
     with open(os.path.join(SCRATCH, name), "w", encoding="utf-8") as out:
         out.write(text)
     return name
+
+
+def demand_ours(program):
+    """Ends the test, skipped, if the program mixes malloc with another allocator's own functions."""
+    reason = lab_foreign.reason(program, [LIBRARY])
+    if reason:
+        print("SKIPPED: " + reason)
+        sys.exit(0)
 
 
 def wait_for(connect, process, seconds=60):
@@ -61,6 +72,7 @@ def sqlite3():
 
 
 def redis():
+    demand_ours("redis-server")
     os.chdir(SCRATCH)
     path = "redis.sock"  # relative: a socket's whole path may have 107 bytes only
     server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", path, "--save", ""], env=ENV,
