@@ -65,7 +65,10 @@ HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) 
     if (obj == NULL)
         return;
     if (tag != HAK_TAG_NONE && tag != HAK_TAG_LARGE) {
+        bool first = !hak_cache_begun();
         (void)hak_thread_begin();
+        if (first && !hak_policy_on_first_free(&obj, tag))
+            return;
         if (!hak_cache_push(hak_cache_mine, obj, tag))
             hak_cache_flush_slow(obj, tag);
         return;

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -175,7 +176,45 @@ uint64_t hak_os_resident(uintptr_t addr, unsigned pages) {
     return bits;
 }
 
-static bool (*fault_handler)(const hak_fault *fault);
+/* Advice that changes nothing in a process whose mappings all are to be copied at a fork. madvise(2): ENOMEM when part of the range is
+ * not mapped; what is mapped is walked by mapping, not by page. */
+bool hak_os_is_mapped(uintptr_t addr, size_t size) {
+    int saved = errno;
+    bool mapped = madvise((void *)addr, size, MADV_DOFORK) == 0 || errno != ENOMEM;
+    errno = saved;
+    return mapped;
+}
+
+/* An object whose code is looked for. */
+typedef struct code {
+    uintptr_t addr, start, end;
+} code;
+
+static int look_at_object(struct dl_phdr_info *info, size_t size, void *out) {
+    (void)size;
+    code *found = out;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+        if (info->dlpi_phdr[i].p_type != PT_LOAD || (info->dlpi_phdr[i].p_flags & PF_X) == 0 ||
+            found->addr - start >= info->dlpi_phdr[i].p_memsz)
+            continue;
+        found->start = start;
+        found->end = start + info->dlpi_phdr[i].p_memsz;
+        return 1;
+    }
+    return 0;
+}
+
+bool hak_os_code_of(uintptr_t addr, uintptr_t *start, uintptr_t *end) {
+    code found = {.addr = addr};
+    if (dl_iterate_phdr(look_at_object, &found) == 0)
+        return false;
+    *start = found.start;
+    *end = found.end;
+    return true;
+}
+
+static hak_fault_verdict (*fault_handler)(const hak_fault *fault);
 static struct sigaction before[2]; /* of SIGSEGV and SIGBUS */
 static const struct sigaction default_action = {.sa_handler = SIG_DFL};
 
@@ -222,17 +261,20 @@ static bool pass_on(int number, siginfo_t *info, void *context) {
 static void on_fault(int number, siginfo_t *info, void *context) {
     int saved = errno;
     hak_fault fault = describe(info, context);
-    bool ends = fault_handler(&fault);
+    hak_fault_verdict verdict = fault_handler(&fault);
     errno = saved;
+    if (verdict == HAK_FAULT_MENDED)
+        return;
     if (pass_on(number, info, context))
         return;
     (void)sigaction(number, &default_action, NULL);
-    if (ends || info->si_code <= 0) /* <= 0: sent by kill, no instruction will be tried again */
+    if (verdict == HAK_FAULT_ENDS ||
+        info->si_code <= 0) /* <= 0: sent by kill, no instruction will be tried again */
         (void)raise(number);
 }
 
 /* A signal that the process was begun with to ignore stays ignored, for it and for what it begins; a fault ends it all the same. */
-void hak_os_on_fault(bool (*handler)(const hak_fault *fault)) {
+void hak_os_on_fault(hak_fault_verdict (*handler)(const hak_fault *fault)) {
     static const int numbers[] = {SIGSEGV, SIGBUS};
     int saved = errno;
     fault_handler = handler;

@@ -36,6 +36,12 @@ bool hak_os_resident_known(void);
 /* Bit i of the answer, for up to 64 pages from `addr` on: the page is resident. All ones where the OS does not say. */
 uint64_t hak_os_resident(uintptr_t addr, unsigned pages);
 
+/* True when all pages of the range are mapped, with whatever access. */
+bool hak_os_is_mapped(uintptr_t addr, size_t size);
+
+/* The code of the object (program or library) that the address lies in; false when it is not known. Not in a signal handler. */
+bool hak_os_code_of(uintptr_t addr, uintptr_t *start, uintptr_t *end);
+
 /* What the processor was doing when it met memory that it may not touch. */
 typedef struct hak_fault {
     uintptr_t addr;  /* 0: the kernel does not say */
@@ -44,9 +50,14 @@ typedef struct hak_fault {
     int is_write;    /* -1: not known */
 } hak_fault;
 
-/* Has `handler` called for each such fault, and afterwards the action that was there before. Where that is the default, the
- * instruction is tried again; `handler` says true when the process shall end even if it would succeed now. Once. A signal that is
- * ignored at that time is left alone. */
-void hak_os_on_fault(bool (*handler)(const hak_fault *fault));
+typedef enum hak_fault_verdict {
+    HAK_FAULT_GOES_ON, /* the instruction is tried again when the action before is the default */
+    HAK_FAULT_ENDS,    /* the process shall end even if it would succeed now */
+    HAK_FAULT_MENDED,  /* nobody else hears of it: it will succeed now */
+} hak_fault_verdict;
+
+/* Has `handler` called for each such fault, and afterwards the action that was there before. Once. A signal that is ignored at that
+ * time is left alone. */
+void hak_os_on_fault(hak_fault_verdict (*handler)(const hak_fault *fault));
 
 #endif

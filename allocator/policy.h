@@ -55,6 +55,9 @@ static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, ha
                                         uintptr_t caller);
 static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size);
 static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim);
+/* The free of an object of a slab was its thread's first call, so that on_free had nowhere to keep it, and the thread has begun since:
+ * as on_free. */
+static inline bool hak_policy_on_first_free(void **obj, unsigned cls);
 /* malloc has popped an object; the bin's next one is `next`, NULL: there is none. */
 static inline void hak_policy_on_next(const void *next);
 /* Dies when `obj`, not NULL, is not the start of a live object. */

@@ -78,6 +78,9 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
 static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim) {
     return (void)obj, (void)tag, (void)claim, true;
 }
+static inline bool hak_policy_on_first_free(void **obj, unsigned cls) {
+    return (void)obj, (void)cls, true;
+}
 static inline void hak_policy_on_next(const void *next) {
     (void)next;
 }

@@ -4,6 +4,7 @@
 #include "allocator/os.h"
 #include "allocator/os_process.h"
 #include "allocator/valgrind.h"
+#include "hardening/inherit.h"
 #include "hardening/judge.h"
 #include "hardening/keep.h"
 #include "hardening/seal.h"
@@ -23,6 +24,7 @@ bool hak_harden_init(void) {
     if (hak_valgrind_runs()) /* it knows no call that is newer than itself, and says so each time */
         hak_os_filter_raise(HAK_FILTER_INHERITED);
     hak_relax_init();
+    hak_inherit_start();
     hak_hardening.tags_sparse = hak_os_address_limit() < SMALL_ADDRESS_SPACE;
     (void)hak_wipe_choose(HAK_WIPE_WIDEST);
     hak_canary_init();
@@ -70,6 +72,7 @@ void hak_harden_seal(void) {
 }
 
 void hak_harden_fork_child(void) {
+    hak_inherit_begin();
     hak_quarantine_fork_child();
     hak_sample_fork_child();
 }

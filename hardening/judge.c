@@ -7,8 +7,11 @@
 #include "allocator/policy.h"
 #include "hardening/canary.h"
 #include "hardening/crash_report.h"
+#include "hardening/exits.h"
 #include "hardening/guard.h"
+#include "hardening/inherit.h"
 #include "hardening/keep.h"
+#include "hardening/look.h"
 #include "hardening/quarantine.h"
 #include "hardening/sample.h"
 #include "hardening/wipe.h"
@@ -108,7 +111,8 @@ static bool slot_is_live(const matter *m, hak_place *place) {
 
 static void check_slot_canary(const matter *m, hak_place *place) {
     uint32_t word = hak_record_load(place->record);
-    if (!hak_hardening.canary || hak_canary_intact((void *)m->addr, hak_record_size(word)))
+    if (!hak_hardening.canary || hak_canary_intact((void *)m->addr, hak_record_size(word)) ||
+        hak_inherit_wiped((void *)m->addr, hak_record_size(word), HAK_CANARY_BYTES))
         return;
     const void *bad = hak_canary_find((void *)m->addr, hak_record_size(word));
     uint32_t again = hak_record_load(place->record);
@@ -118,22 +122,22 @@ static void check_slot_canary(const matter *m, hak_place *place) {
         overflow(m, bad);
 }
 
-/* The slot before shows damage at its end. Its owner may free or resize it just now: only what is wrong three times, with
- * the same record, is wrong. */
-HAK_PEEKS static void check_neighbour(const matter *m, hak_place place) {
-    const char *neighbour = (const char *)m->addr - place.size;
-    uint32_t word = 0;
-    for (int i = 0; i < 3; i++) {
-        word = hak_record_load(place.record - 1);
-        if (hak_record_state(word) != HAK_SLOT_LIVE || hak_canary_intact(neighbour, hak_record_size(word)) ||
-            hak_record_load(place.record - 1) != word)
-            return;
-    }
+/* The slot before shows damage at its end; its owner may free or resize it just now. */
+static void check_neighbour(const matter *m, hak_place place) {
+    hak_view slot = {.record = place.record - 1,
+                     .start = m->addr - place.size,
+                     .size = place.size,
+                     .cls = hak_granule_find(m->addr)->cls};
+    uint32_t word = hak_record_load(slot.record);
+    if (hak_record_state(word) != HAK_SLOT_LIVE || hak_exits_begun() || hak_inherit_torn(slot.start))
+        return;
+    const unsigned char *bad = hak_look(&slot, &word);
+    if (bad == NULL || hak_record_state(word) != HAK_SLOT_LIVE)
+        return;
     matter its = *m;
-    its.addr = (uintptr_t)neighbour;
+    its.addr = slot.start;
     report(&its, HAK_CRIME_OVERFLOW, HAK_CHECK_NEIGHBOURS,
-           "bytes past the end of the object before were overwritten",
-           hak_canary_find(neighbour, hak_record_size(word)));
+           "bytes past the end of the object before were overwritten", bad);
 }
 
 /* Out of line, as the next: a crime may have to be reported on a small stack, and each kind needs its own part of it only. */
@@ -218,6 +222,8 @@ const unsigned char *hak_judge_large_overflow(const void *obj, const hak_large_r
     const unsigned char *end = (const unsigned char *)obj + record->size;
     size_t room = large_room(record);
     uint64_t right = hak_canary_at(end);
+    if (hak_inherit_wiped(obj, record->size, room))
+        return NULL;
     for (size_t i = 0; i < hak_min(room, HAK_CANARY_BYTES); i++)
         if (end[i] != (unsigned char)(right >> (8 * i)))
             return end + i;
@@ -260,7 +266,7 @@ static hak_large_record *large_live(matter *m, hak_claim claim, bool end_it) {
     if (hak_record_state(word) != HAK_SLOT_LIVE ||
         (end_it && !__atomic_compare_exchange_n(&record->word, &word,
                                                 (word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_FREED, false,
-                                                __ATOMIC_RELAXED, __ATOMIC_RELAXED))) {
+                                                __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))) {
         not_live(m, word);
         return NULL;
     }
@@ -286,16 +292,33 @@ bool hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin o
     forget_inside(record, capacity);
     record->size = size;
     large_mark_end(obj, record);
-    __atomic_store_n(&record->word, hak_record_live(origin), __ATOMIC_RELAXED);
+    __atomic_store_n(&record->word, hak_record_live(origin), __ATOMIC_RELEASE);
     return true;
 }
 
-/* Sweeps look away meanwhile. */
+/* A sweep that has seen the object live looks at its end with the lock held. Either it sees that the object is live no more, or it
+ * is waited for here, before what it looks at may be shut. */
+_Atomic bool hak_judge_large_sweep;
+static void large_wait(void) {
+    if (HAK_LIKELY(!atomic_load(&hak_judge_large_sweep)))
+        return;
+    hak_lock_take(&hak_large_lock);
+    hak_lock_give(&hak_large_lock);
+}
+
+/* Sweeps look away meanwhile, and another thread that frees the object finds it held. */
 bool hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
-    uint32_t word = record->word;
+    uint32_t word = __atomic_load_n(&record->word, __ATOMIC_RELAXED);
     hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2};
-    __atomic_store_n(&record->word, HAK_SLOT_HELD, __ATOMIC_RELAXED);
+    if (hak_record_state(word) != HAK_SLOT_LIVE ||
+        !__atomic_compare_exchange_n(&record->word, &word, HAK_SLOT_HELD, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_RELAXED)) {
+        matter m = {"realloc", (uintptr_t)obj, 0, HAK_CRIME_REALLOC, false};
+        not_live(&m, word);
+        return false;
+    }
+    large_wait();
     bool done = hak_guard_large_live(obj, capacity);
     if (done) {
         forget_inside(record, capacity);
@@ -303,7 +326,7 @@ bool hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
         large_mark_end(obj, record);
         word = hak_record_live(origin);
     }
-    __atomic_store_n(&record->word, word, __ATOMIC_RELAXED);
+    __atomic_store_n(&record->word, word, __ATOMIC_RELEASE);
     return done;
 }
 
@@ -311,6 +334,7 @@ bool hak_judge_large_free(void *obj) {
     size_t capacity = hak_large_capacity(obj);
     if (capacity == 0)
         return true; /* another thread frees it at this moment: hak_large_give tells the caller */
+    large_wait();
     bool guarded = hak_guard_large_freed(obj);
     size_t slack = hak_ledger_large((uintptr_t)obj)->slack * hak_os_page;
     return !hak_keep_take(obj, capacity + slack, guarded);
@@ -379,13 +403,17 @@ size_t hak_judge_usable(const void *obj, unsigned tag, size_t capacity) {
     return sample != NULL && hak_record_state(sample->word) == HAK_SLOT_LIVE ? sample->size : 0;
 }
 
-bool hak_judge_fault(const hak_fault *fault) {
+hak_fault_verdict hak_judge_fault(const hak_fault *fault) {
     uintptr_t addr = fault->addr;
     hak_located found;
     if (addr == 0 || !hak_locate(addr, &found))
-        return false;
+        return HAK_FAULT_GOES_ON;
+    if (hak_exits_mend(fault))
+        return HAK_FAULT_MENDED;
     static const char *const calls[] = {"access", "read", "write"};
-    bool freed = hak_record_state(found.word) == HAK_SLOT_FREED && addr - found.obj < found.room;
+    /* In pages that were the object's own: they fault only because it was freed, whatever byte of it a wide access begins at. */
+    bool freed = hak_record_state(found.word) == HAK_SLOT_FREED &&
+                 addr - (found.obj - found.before) < found.before + found.room;
     const char *what = freed              ? "of an object that has been freed"
                        : found.size == 0  ? "of an object of 0 bytes"
                        : addr < found.obj ? "before the start of the object"
@@ -400,5 +428,5 @@ bool hak_judge_fault(const hak_fault *fault) {
                                   .caller = fault->at,
                                   .frame = fault->frame,
                                   .is_fault = true});
-    return hak_mode_of(check) != HAK_MODE_REPORT;
+    return hak_mode_of(check) != HAK_MODE_REPORT ? HAK_FAULT_ENDS : HAK_FAULT_GOES_ON;
 }

@@ -31,7 +31,10 @@ bool hak_judge_large_free(void *obj);
 /* The first byte past the end of a large object that is not as it was; NULL: all are. */
 const unsigned char *hak_judge_large_overflow(const void *obj, const hak_large_record *record);
 
-/* A fault of the processor: reports it when the address is ours. Whether the process has to end. */
-bool hak_judge_fault(const hak_fault *fault);
+/* Set while a sweep looks at large objects: with hak_large_lock, at those whose record says live then. */
+extern HAK_HIDDEN _Atomic bool hak_judge_large_sweep;
+
+/* A fault of the processor: reports it when the address is ours. */
+hak_fault_verdict hak_judge_fault(const hak_fault *fault);
 
 #endif

@@ -14,11 +14,18 @@
  *   bits   1..0    3..2     9..4         31..14
  *   live   1       family   log2(align)  requested bytes
  *   freed  2       owner: bits 13..2     requested bytes, of the last owner
+ *   held   3       as freed              being freed, or resized: nothing is known of its bytes
  *
  * A record belongs to whoever owns the slot: the program while it is live, then the thread that freed it, until the
  * slot leaves that thread's quarantine. `owner` is that thread's number: two threads that free the same object at once
- * both see it live, but only one number stays, and the other thread finds that out later. Records are read by sweeps
- * of other threads, so they are atomic, always relaxed: nothing is published through them. */
+ * both see it live, but only one number stays, and the other thread finds that out later.
+ *
+ * Sweeps of other threads read the record and then the bytes, so at every moment, for who sees stores in their order:
+ *   live    the canary and what follows it are as they should be
+ *   freed   all bytes are zero, but for the canary of who is making the slot live just now
+ *   unused  the same
+ * A record is stored by release after the bytes, and held before they change with a fence behind it; sweeps acquire
+ * (look.h). */
 #ifndef HAK_LEDGER_H
 #define HAK_LEDGER_H
 
@@ -34,7 +41,7 @@ typedef enum hak_slot_state {
     HAK_SLOT_UNUSED, /* never given out; reads as zero */
     HAK_SLOT_LIVE,
     HAK_SLOT_FREED, /* in a quarantine, a bin, or its slab */
-    HAK_SLOT_HELD,  /* taken out of circulation for good */
+    HAK_SLOT_HELD, /* on its way from live to freed or to another size; or taken out of circulation for good */
 } hak_slot_state;
 
 enum {
@@ -84,6 +91,7 @@ typedef struct hak_ledger_region {
     size_t map_size, table_committed;
     _Atomic size_t
         reach; /* bytes from base on that have an entry in the table; grows: an old value sends the long way */
+    size_t inherited; /* bytes from base on that were in use when this process was forked: inherit.h */
 } hak_ledger_region;
 
 /* By the region's index. [HAK_REGIONS_MAX] is a copy of the first region of slabs: the one that is asked first. */
@@ -151,8 +159,19 @@ HAK_INLINE size_t hak_ledger_large_pages(const hak_large_record *record) {
 HAK_INLINE uint32_t hak_record_load(const hak_record *record) {
     return atomic_load_explicit(record, memory_order_relaxed);
 }
+/* After the bytes are what the word says of them. Pairs with the acquire in look.c. */
 HAK_INLINE void hak_record_store(hak_record *record, uint32_t word) {
-    atomic_store_explicit(record, word, memory_order_relaxed);
+    atomic_store_explicit(record, word, memory_order_release);
+}
+/* From now on sweeps do not look at the slot: its bytes may change. */
+HAK_INLINE void hak_record_hold(hak_record *record, uint32_t word) {
+    atomic_store_explicit(record, word | HAK_SLOT_HELD, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release); /* before the bytes; pairs with the fence in look.c */
+}
+/* Held, and its bytes are zero: freed. Of two threads that free it at once the second changes nothing more. */
+HAK_INLINE void hak_record_end(hak_record *record) {
+    uint32_t word = atomic_load_explicit(record, memory_order_relaxed);
+    hak_record_store(record, word & ~(uint32_t)(HAK_SLOT_HELD ^ HAK_SLOT_FREED));
 }
 HAK_INLINE hak_slot_state hak_record_state(uint32_t word) {
     return (hak_slot_state)(word & HAK_RECORD_STATE);

@@ -17,6 +17,7 @@ typedef struct hak_located {
     uintptr_t obj;                   /* where the object starts */
     size_t size;                     /* bytes asked for; of the last owner when it is not live */
     size_t room;                     /* bytes of the slot, or committed */
+    size_t before;                   /* bytes before the object in its own pages: HAK_WHERE_SAMPLED, else 0 */
     uint32_t word;                   /* as a record: state, family, alignment */
     unsigned cls;                    /* HAK_WHERE_SLOT */
     const struct hak_sample *sample; /* HAK_WHERE_SAMPLED */

@@ -141,12 +141,11 @@ HAK_INLINE void hak_policy_on_next(const void *next) {
 
 /* Sweeps look away while the end moves. */
 static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
-    (void)cls;
     hak_place place;
     if (!hak_ledger_find(obj, &place))
         return;
     uint32_t word = hak_record_load(place.record), old = hak_record_size(word);
-    hak_record_store(place.record, HAK_SLOT_HELD);
+    hak_record_hold(place.record, 0);
     if (hak_hardening.canary) {
         size_t from = hak_min(size, old); /* the old canary, and what is no longer the caller's */
         memset((char *)obj + from, 0, old + HAK_CANARY_BYTES - from);
@@ -154,6 +153,7 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
     }
     hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3),
                          HAK_ALIGN_LOG2}; /* as realloc makes them */
+    hak_quarantine_turned(hak_guarded_mine, cls);
     hak_record_store(place.record, hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT);
 }
 
@@ -184,6 +184,11 @@ HAK_INLINE void *hak_free_slot(void *obj, unsigned tag, hak_claim claim) {
 
 HAK_INLINE bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim) {
     *obj = hak_free_slot(*obj, tag, claim);
+    return *obj != NULL;
+}
+
+static inline bool hak_policy_on_first_free(void **obj, unsigned cls) {
+    *obj = hak_quarantine_first(*obj, cls);
     return *obj != NULL;
 }
 

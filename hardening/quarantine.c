@@ -55,6 +55,24 @@ uint32_t hak_random_slot_slow(uint32_t count) {
     return (uint32_t)((number & ((1u << HAK_DRAW_BITS) - 1)) * count >> HAK_DRAW_BITS);
 }
 
+uint64_t hak_quarantine_turns(unsigned cls) {
+    /* acquire: what is read of records and bytes is read later; pairs with the publication of states, too */
+    uint64_t turns = atomic_load_explicit(&nobody.turns[cls], memory_order_acquire);
+    const hak_guarded *guarded = atomic_load_explicit(&hak_guarded_all, memory_order_acquire);
+    for (; guarded != NULL; guarded = guarded->next)
+        turns += atomic_load_explicit(&guarded->turns[cls], memory_order_acquire);
+    return turns;
+}
+
+void hak_quarantine_turned(hak_guarded *mine, unsigned cls) {
+    if (mine == &nobody) { /* there are others */
+        atomic_fetch_add_explicit(&nobody.turns[cls], 1, memory_order_relaxed);
+        return;
+    }
+    uint64_t turns = atomic_load_explicit(&mine->turns[cls], memory_order_relaxed);
+    atomic_store_explicit(&mine->turns[cls], turns + 1, memory_order_relaxed);
+}
+
 /* Most slots of a class's ring. */
 static uint32_t ring_most(unsigned cls) {
     size_t size = hak_classes[cls].size;
@@ -129,7 +147,8 @@ void hak_quarantine_begin(void (*give)(void *obj, unsigned cls)) {
         return; /* no memory: this thread has no quarantine */
     guarded->give = give;
     guarded->draws_left = 0;
-    guarded->in_use = true;
+    atomic_fetch_add_explicit(&guarded->uses, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release); /* before the rings change; pairs with the sweep of rings */
     sites_restart(guarded);
     hak_rng_seed(&guarded->rng);
     swap_draw(guarded);
@@ -143,7 +162,7 @@ void hak_quarantine_end(void) {
         return;
     hak_guarded_mine = &nobody;
     hak_lock_take(&hak_hardening_lock);
-    guarded->in_use = false;
+    atomic_fetch_add_explicit(&guarded->uses, 1, memory_order_release); /* after the rings have changed */
     guarded->next_waiting = waiting;
     waiting = guarded;
     hak_lock_give(&hak_hardening_lock);
@@ -163,13 +182,12 @@ static void swap_shuffle(hak_guarded *mine, unsigned cls) {
     }
 }
 
-/* In the child only this thread's state is used; those of the threads that it does not have stay as they are. */
+/* In the child only this thread's state is used, and those that waited; those of the threads that it does not have stay as they are,
+ * and are looked at by nobody. */
 void hak_quarantine_fork_child(void) {
     common_rng.next = 0;
     nobody.draws_left = 0;
     hak_guarded *mine = hak_guarded_mine;
-    for (hak_guarded *other = hak_guarded_all; other != NULL; other = other->next)
-        other->lost |= other != mine && other->in_use;
     if (mine == &nobody)
         return;
     hak_rng_seed(&mine->rng);
@@ -214,7 +232,7 @@ static HAK_UNSEEN void only_mine(void) {
         return;
     mine->owner = owners = 1;
     mine->next = NULL;
-    mine->in_use = true;
+    atomic_store(&mine->uses, 1);
     atomic_store(&hak_guarded_all, mine);
 }
 
@@ -229,6 +247,7 @@ void hak_quarantine_reset(void) {
 
 /* Takes the newest `count` places of a ring away and gives their objects home. */
 static void ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count) {
+    hak_quarantine_turned(mine, cls);
     hak_ring *ring = &mine->rings[cls];
     uint32_t limit = ring->limit - count;
     for (uint32_t i = limit; i < ring->limit; i++) {
@@ -287,6 +306,7 @@ static bool ring_extend(hak_guarded *mine, unsigned cls) {
 
 void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
     hak_guarded *mine = hak_guarded_mine;
+    hak_quarantine_turned(mine, cls);
     if (mine == &nobody)
         return obj; /* no quarantine: straight home */
     hak_ring *ring = &mine->rings[cls];
@@ -296,4 +316,13 @@ void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
         ring->in = ring->slots;
     }
     return hak_ring_exchange(mine, obj, cls, hak_classes[cls].size);
+}
+
+void *hak_quarantine_first(void *obj, unsigned cls) {
+    hak_guarded *mine = hak_guarded_mine;
+    hak_place place;
+    if (mine == &nobody || !hak_ledger_find(obj, &place))
+        return obj;
+    hak_record_store(place.record, hak_record_freed(mine->owner, hak_record_load(place.record)));
+    return hak_ring_exchange(mine, obj, cls, place.size);
 }

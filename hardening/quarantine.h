@@ -34,14 +34,14 @@ typedef struct hak_ring {
 typedef struct hak_guarded {
     uint32_t owner; /* number of this state in records; 0: the state of threads without one */
     uint8_t swap_next;
-    bool in_use;
-    bool lost; /* its thread is not in this process: what it did last may be half done */
+    _Atomic uint32_t uses; /* odd while a thread has it: each beginning and each end counts */
     hak_ring rings[HAK_TAGS];
     void *swaps[HAK_TAGS][HAK_SWAP_PLACES];
     uint8_t swap_random[256];          /* consumed one by one */
     _Atomic uint32_t sites[HAK_SITES]; /* allocations of each call site until one is sampled; 1 at first */
     _Atomic uint8_t sites_seen[HAK_SITES]; /* how often a site was due, up to 255 */
     uint32_t most[HAK_TAGS];               /* places that a ring may have */
+    _Atomic uint64_t turns[HAK_TAGS];      /* see hak_quarantine_turns */
     hak_rng rng;
     uint64_t draws; /* random bits for places in slabs */
     unsigned draws_left;
@@ -60,6 +60,13 @@ extern HAK_HIDDEN _Thread_local hak_guarded *hak_guarded_mine;
 /* All states that ever were, for sweeps; pairs: release in quarantine.c, acquire in readers. */
 extern hak_guarded *_Atomic hak_guarded_all;
 
+/* How often slots of the class may have begun to leave a quarantine, or were resized in their place, in all threads. Between two
+ * answers that are the same no slot that was freed meanwhile was handed out again. An answer reads a line per state. */
+uint64_t hak_quarantine_turns(unsigned cls);
+
+/* One such event of the calling thread's, before what it leads to is published. */
+void hak_quarantine_turned(hak_guarded *mine, unsigned cls);
+
 /* Bytes held by all rings. */
 extern _Atomic size_t hak_quarantine_held;
 
@@ -72,6 +79,8 @@ void hak_quarantine_reset(void); /* debug builds: nothing is in quarantine; see 
 
 /* The ring has come round, or there is none: makes it longer, or begins it again. As hak_ring_exchange. */
 void *hak_quarantine_turn_slow(void *obj, unsigned cls);
+/* The thread's first call was the free of this slot, and its state has begun since: as hak_ring_exchange. Cold. */
+void *hak_quarantine_first(void *obj, unsigned cls);
 void *hak_quarantine_draw_slow(
     void *out); /* more random numbers for the swaps; returns out, so that it can be jumped to */
 

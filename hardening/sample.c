@@ -4,6 +4,7 @@
 #include "allocator/os.h"
 #include "allocator/os_process.h"
 #include "hardening/canary.h"
+#include "hardening/exits.h"
 #include "hardening/guard.h"
 #include "hardening/stack_walk.h"
 
@@ -56,8 +57,10 @@ void hak_sample_init(void) {
 }
 
 void hak_sample_fork_child(void) {
-    if (places != 0)
-        next_place = (unsigned)(hak_random_next() % places);
+    if (places == 0)
+        return;
+    next_place = (unsigned)(hak_random_next() % places);
+    hak_inherit_fill(pool, (size_t)places * HAK_SAMPLE_PLACE);
 }
 
 /* A place that is not live; the lock is held. */
@@ -152,6 +155,7 @@ static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller)
     sample->obj = align(data, size, origin.align_log2);
     sample->size = size;
     sample->made_by = hak_os_tid();
+    sample->forks = hak_forks;
     sample->told = false;
     stack_note(sample->made, caller);
     memset(sample->freed, 0, sizeof sample->freed);
@@ -212,7 +216,8 @@ static bool site_is_due(hak_guarded *mine, uintptr_t caller) {
 
 void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
     hak_guarded *mine = hak_guarded_mine;
-    bool wanted = site_is_due(mine, caller) || (size == 0 && hak_hardening.guard);
+    bool wanted =
+        (site_is_due(mine, caller) && !hak_exits_stream(caller, size)) || (size == 0 && hak_hardening.guard);
     if (!wanted || places == 0 || mine->owner == 0 || size > HAK_SAMPLE_MAX ||
         (size_t)1 << origin.align_log2 > hak_os_page)
         return NULL;
@@ -256,17 +261,23 @@ void hak_sample_give(hak_sample *sample, uintptr_t caller) {
     data_shut(sample, size);
 }
 
+/* The first byte of [from, to) that is none of the two; NULL: all are. */
+static const unsigned char *find_other(uintptr_t from, uintptr_t to, unsigned char right, unsigned char or) {
+    for (const unsigned char *at = (const unsigned char *)from; at < (const unsigned char *)to; at++)
+        if (*at != right && *at != or)
+            return at;
+    return NULL;
+}
+
 const unsigned char *hak_sample_overflow(const hak_sample *sample, size_t reach) {
     uintptr_t data = data_of(sample), end = data + pages_of(sample->size);
-    uintptr_t after = sample->obj + sample->size, before = sample->obj - hak_min(reach, sample->obj - data);
+    uintptr_t after = sample->obj + sample->size;
     unsigned char right = filler(sample);
-    for (uintptr_t at = after; at < after + hak_min(reach, end - after); at++)
-        if (*(const unsigned char *)at != right)
-            return (const unsigned char *)at;
-    for (uintptr_t at = before; at < sample->obj; at++)
-        if (*(const unsigned char *)at != right)
-            return (const unsigned char *)at;
-    return NULL;
+    unsigned char wiped = sample->forks != hak_forks ? 0 : right; /* by a fork: inherit.h */
+    const unsigned char *bad = find_other(after, after + hak_min(reach, end - after), right, wiped);
+    if (bad != NULL)
+        return bad;
+    return find_other(sample->obj - hak_min(reach, sample->obj - data), sample->obj, right, wiped);
 }
 
 bool hak_sample_look(const hak_sample *sample, size_t reach, const unsigned char **bad) {
@@ -286,6 +297,7 @@ static bool describe(const hak_sample *sample, hak_located *out) {
                          .obj = sample->obj,
                          .size = sample->size,
                          .room = pages_of(sample->size),
+                         .before = sample->size != 0 ? sample->obj - data_of(sample) : 0,
                          .word = sample->word,
                          .sample = sample};
     return true;
@@ -311,7 +323,8 @@ hak_sample *hak_sample_next(unsigned *at) {
     }
     place += hak_lowest_bit(used);
     *at = place + 1;
-    return hak_record_state(samples[place].word) == HAK_SLOT_LIVE ? &samples[place] : NULL;
+    bool seen = hak_record_state(samples[place].word) == HAK_SLOT_LIVE && !hak_sample_torn(&samples[place]);
+    return seen ? &samples[place] : NULL;
 }
 
 void hak_sample_each(void (*each)(const hak_sample *sample)) {
@@ -319,7 +332,7 @@ void hak_sample_each(void (*each)(const hak_sample *sample)) {
         for (uint64_t bits = atomic_load_explicit(&used_places[i], memory_order_relaxed); bits != 0;
              bits &= bits - 1) {
             const hak_sample *sample = &samples[i * 64 + hak_lowest_bit(bits)];
-            if (hak_record_state(sample->word) == HAK_SLOT_LIVE)
+            if (hak_record_state(sample->word) == HAK_SLOT_LIVE && !hak_sample_torn(sample))
                 each(sample);
         }
 }

@@ -10,6 +10,7 @@
 #ifndef HAK_SAMPLE_H
 #define HAK_SAMPLE_H
 
+#include "hardening/inherit.h"
 #include "hardening/locate.h"
 #include "hardening/quarantine.h"
 
@@ -26,6 +27,7 @@ typedef struct hak_sample {
     bool marked;           /* its place is readable but for guard markers */
     _Atomic bool told;     /* the running sweep has reported it: once is enough where the program goes on */
     uint32_t made_by, freed_by;                                /* threads */
+    uint32_t forks;                                            /* hak_forks when it was made */
     uint32_t freed_at;                                         /* how many samples were wanted until then */
     uintptr_t made[HAK_SAMPLE_STACK], freed[HAK_SAMPLE_STACK]; /* return addresses, 0: no more */
 } hak_sample;
@@ -62,11 +64,16 @@ bool hak_sample_locate(uintptr_t addr, hak_located *out);
 /* As hak_sample_locate; for an address in a place that was never used, the last sampled object before it. */
 bool hak_sample_locate_before(uintptr_t addr, hak_located *out);
 
+/* True when a fork may have torn it apart: nobody looks at it but who frees it. */
+HAK_INLINE bool hak_sample_torn(const hak_sample *sample) {
+    return HAK_UNLIKELY(hak_inherit_unsure) && sample->forks != hak_forks;
+}
+
 /* The live sampled object whose turn it is, when one after the other is looked at; NULL: none in this part of the pool. `at`: 0 at
  * first, kept by the caller. */
 hak_sample *hak_sample_next(unsigned *at);
 
-/* Calls `each` for every live sampled object. */
+/* Calls `each` for every live sampled object that is not torn. */
 void hak_sample_each(void (*each)(const hak_sample *sample));
 
 /* The countdown of a call site. Atomic because threads without a state of their own share one; a step may get lost there. */

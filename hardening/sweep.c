@@ -1,13 +1,14 @@
 /* sweep.c: see sweep.h. */
 #include "hardening/sweep.h"
 
-#include "allocator/death.h"
 #include "allocator/large.h"
 #include "allocator/os.h"
 #include "allocator/os_process.h"
-#include "hardening/canary.h"
 #include "hardening/crash_report.h"
+#include "hardening/exits.h"
+#include "hardening/inherit.h"
 #include "hardening/judge.h"
+#include "hardening/look.h"
 #include "hardening/sample.h"
 #include "hardening/wipe.h"
 
@@ -17,20 +18,22 @@ enum {
     /* One step in so many looks at a sampled object instead, this many bytes before and after it. */
     SAMPLE_TURN = 8,
     SAMPLE_REACH = 64,
-    LOOKS = 3,
-    LOOK_PAUSE_MS = 1,
+    /* At exit, for a lock that another thread has: so often, so long; then the sweep does without what the lock guards. */
+    LOCK_TRIES = 20,
+    LOCK_PAUSE_MS = 1,
+    /* Granules of large objects that are looked at with the lock held: some 2 us. */
+    LARGE_BATCH = 256,
 };
 
-/* Most that is read at exit, so that a process with a huge heap still ends quickly: 128 MiB take some 20 ms. */
-static const size_t EXIT_BYTES = (size_t)128 << 20;
-
-/* One slot under inspection. */
-typedef struct slot_view {
-    const hak_record *record;
-    uintptr_t start;
-    size_t size;        /* bytes of the slot */
-    uintptr_t from, to; /* the part that is looked at when all of it must be zero */
-} slot_view;
+/* The most that is done at exit, so that a process with a huge heap, or many threads, still ends quickly. */
+typedef struct budget {
+    size_t bytes;    /* of slabs: 128 MiB take some 20 ms */
+    size_t rings;    /* places of quarantines: each costs a cache miss */
+    size_t granules; /* of large objects */
+} budget;
+static const budget FIRST_PROCESS = {(size_t)128 << 20, 1 << 16, (size_t)1 << 22};
+/* A child of a process with a large heap has done little of its own, and servers make many children. */
+static const budget FORKED_CHILD = {(size_t)2 << 20, 1 << 11, 1 << 12};
 
 static void report(const char *crime, hak_check check, const char *call, uintptr_t obj, const char *what,
                    const void *bad) {
@@ -39,77 +42,57 @@ static void report(const char *crime, hak_check check, const char *call, uintptr
             .name = crime, .check = check, .call = call, .addr = obj, .what = what, .bad = (uintptr_t)bad});
 }
 
-/* The first wrong byte of a live object's slot; NULL: none. */
-HAK_PEEKS static const unsigned char *live_wrong(slot_view slot, size_t size) {
-    const unsigned char *end = (const unsigned char *)slot.start + size;
-    if (!hak_hardening.canary)
-        return NULL;
-    if (!hak_canary_intact((void *)slot.start, size))
-        return hak_canary_find((void *)slot.start, size);
-    if (!hak_hardening.verify)
-        return NULL;
-    return hak_wipe_find(end + HAK_CANARY_BYTES, slot.size - size - HAK_CANARY_BYTES);
-}
-
-HAK_PEEKS static const unsigned char *wrong(slot_view slot, uint32_t word) {
-    switch (hak_record_state(word)) {
-    case HAK_SLOT_LIVE:
-        return live_wrong(slot, hak_record_size(word));
-    case HAK_SLOT_UNUSED:
-    case HAK_SLOT_FREED:
-        return hak_hardening.verify ? hak_wipe_find((void *)slot.from, slot.to - slot.from) : NULL;
-    case HAK_SLOT_HELD:
-        break;
-    }
-    return NULL;
-}
-
-/* `patient`: at exit, when other threads may be in the middle of something for long. */
-static void check_slot(slot_view slot, const char *call, bool patient) {
-    uint32_t word = hak_record_load(slot.record);
-    const unsigned char *bad = wrong(slot, word);
-    for (int i = 0; bad != NULL && i < LOOKS; i++) {
-        if (patient)
-            hak_os_sleep(LOOK_PAUSE_MS);
-        if (hak_record_load(slot.record) != word)
-            return;
-        bad = wrong(slot, word);
-    }
+static void check_slot(const hak_view *slot, const char *call) {
+    uint32_t word;
+    const unsigned char *bad = hak_look(slot, &word);
     if (bad == NULL)
         return;
     switch (hak_record_state(word)) {
     case HAK_SLOT_LIVE:
-        report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call, slot.start,
+        report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call, slot->start,
                "bytes past the end of the object were overwritten", bad);
         break;
     case HAK_SLOT_FREED:
-        report(HAK_CRIME_WRITE, HAK_CHECK_SWEEP, call, slot.start, "bytes of a freed object were overwritten",
-               bad);
+        report(HAK_CRIME_WRITE, HAK_CHECK_SWEEP, call, slot->start,
+               "bytes of a freed object were overwritten", bad);
         break;
     default:
-        report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call, slot.start,
+        report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call, slot->start,
                "memory between objects, not given out yet, was overwritten", bad);
     }
 }
 
-static slot_view view(const hak_record *run, uintptr_t slab, const hak_class_info *info, uint32_t slot) {
-    uintptr_t start = slab + (uintptr_t)slot * info->size;
-    return (slot_view){run + slot, start, info->size, start, start + info->size};
+/* A slab, as its granules' entries in the ledger say. */
+typedef struct slab_view {
+    const hak_record *run;
+    uintptr_t start;
+    const hak_class_info *info;
+    unsigned cls;
+} slab_view;
+
+/* The slab at the address; false when none ever was. */
+static bool slab_at(const hak_ledger_region *ledger, uintptr_t addr, slab_view *out) {
+    const hak_granule *granule = &ledger->granules[(addr - ledger->base) >> HAK_GRANULE_SHIFT];
+    const hak_record *run = atomic_load_explicit(&granule->run, memory_order_acquire);
+    if (run == NULL)
+        return false;
+    *out = (slab_view){run, addr & ~(uintptr_t)granule->mask, &hak_classes[granule->cls], granule->cls};
+    return true;
 }
 
-/* The state that has the number; NULL: none. */
-static const hak_guarded *owner_of(uint32_t word) {
-    uint32_t number = word >> HAK_RECORD_OWNER_SHIFT & (HAK_RECORD_OWNERS - 1);
-    const hak_guarded *guarded = atomic_load_explicit(&hak_guarded_all, memory_order_acquire);
-    while (guarded != NULL && guarded->owner != number)
-        guarded = guarded->next;
-    return guarded;
+static hak_view slot_of(const slab_view *slab, uint32_t slot) {
+    uintptr_t start = slab->start + (uintptr_t)slot * slab->info->size;
+    return (hak_view){slab->run + slot, start, slab->info->size, start, start + slab->info->size, slab->cls};
+}
+
+static uint32_t owner_of(uint32_t word) {
+    return word >> HAK_RECORD_OWNER_SHIFT & (HAK_RECORD_OWNERS - 1);
 }
 
 static bool check_sample(const hak_sample *sample, size_t reach, const char *call, bool patient) {
     const unsigned char *bad;
-    for (int i = 0; !hak_sample_look(sample, reach, &bad) && patient && i < LOOKS; i++)
-        hak_os_sleep(LOOK_PAUSE_MS);
+    for (int i = 0; !hak_sample_look(sample, reach, &bad) && patient && i < LOCK_TRIES; i++)
+        hak_os_sleep(LOCK_PAUSE_MS);
     if (bad != NULL)
         report((uintptr_t)bad < sample->obj ? HAK_CRIME_UNDERFLOW : HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call,
                sample->obj, "bytes around the object were overwritten", bad);
@@ -123,186 +106,243 @@ void hak_sweep_sample(hak_guarded *mine) {
         sample->told = check_sample(sample, SAMPLE_REACH, "sweep", false);
 }
 
+/* Looks at the slot at or after the address, if it is live or one that `mine` has freed. The address of the next one. */
+static uintptr_t step(const hak_guarded *mine, const hak_ledger_region *region, uintptr_t at, bool *more) {
+    slab_view slab;
+    *more = slab_at(region, at, &slab);
+    if (!*more)
+        return hak_align_down(at, HAK_GRANULE) + HAK_GRANULE;
+    uint32_t slot = (uint32_t)((at - slab.start + slab.info->size - 1) / slab.info->size);
+    *more = slot < slab.info->slots;
+    if (!*more)
+        return slab.start + slab.info->slab_bytes;
+    uint32_t word = hak_record_load(slab.run + slot);
+    bool own = hak_record_state(word) == HAK_SLOT_FREED && owner_of(word) == mine->owner;
+    hak_view view = slot_of(&slab, slot);
+    if (own || hak_record_state(word) == HAK_SLOT_LIVE)
+        check_slot(&view, "sweep");
+    return view.start + view.size;
+}
+
 /* Steps over what is no slab. The region is the one that is asked first: the only one where addresses are plentiful. */
 void hak_sweep_step(hak_guarded *mine) {
     const hak_ledger_region *region = &hak_ledger_first;
-    if (region->size == 0 || mine->owner == 0 || hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF)
+    if (region->size == 0 || mine->owner == 0 || hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF ||
+        hak_exits_begun())
         return;
     if (mine->sweep_turn++ % SAMPLE_TURN == 0) {
         hak_sweep_sample(mine);
         return;
     }
-    uintptr_t at = mine->sweep_at;
+    uintptr_t at = mine->sweep_at, first = region->base + (hak_inherit_unsure ? region->inherited : 0);
     size_t used =
         hak_regions[0].base == region->base ? hak_regions[0].used : hak_region_find(region->base)->used;
-    if (at - region->base >= used)
-        at = region->base;
-    for (int i = 0; i < STEP_SLOTS; i++) {
-        unsigned cls = hak_tag_of((void *)at);
-        const hak_record *run = region->granules[(at - region->base) >> HAK_GRANULE_SHIFT].run;
-        if (cls - 1u >= HAK_CLASSES || run == NULL) {
-            at = hak_align_down(at, HAK_GRANULE) + HAK_GRANULE;
-            break;
-        }
-        const hak_class_info *info = &hak_classes[cls];
-        uintptr_t slab = hak_slab_start(cls, at);
-        uint32_t slot = (uint32_t)((at - slab + info->size - 1) / info->size);
-        if (slot >= info->slots) {
-            at = slab + info->slab_bytes;
-            break;
-        }
-        uint32_t word = hak_record_load(run + slot);
-        bool own = hak_record_state(word) == HAK_SLOT_FREED &&
-                   (word >> HAK_RECORD_OWNER_SHIFT & (HAK_RECORD_OWNERS - 1)) == mine->owner;
-        if (own || hak_record_state(word) == HAK_SLOT_LIVE)
-            check_slot(view(run, slab, info, slot), "sweep", false);
-        at = slab + (uintptr_t)(slot + 1) * info->size;
-    }
+    if (at < first || at - region->base >= used)
+        at = first;
+    bool more = true;
+    for (int i = 0; i < STEP_SLOTS && more && at - region->base < used; i++)
+        at = step(mine, region, at, &more);
     mine->sweep_at = at;
 }
 
 /* The slots that lie in the resident page, or begin in it; live ones once, of the others what is in the page. `done`: slots
  * below were seen. */
-static uint32_t sweep_page(const hak_record *run, uintptr_t slab, const hak_class_info *info, size_t page,
-                           uint32_t done) {
-    uint32_t slot = (uint32_t)(page / info->size);
-    for (; slot < info->slots && (size_t)slot * info->size < page + hak_os_page; slot++) {
-        uint32_t word = hak_record_load(run + slot);
-        bool live = hak_record_state(word) == HAK_SLOT_LIVE;
-        const hak_guarded *owner = hak_record_state(word) == HAK_SLOT_FREED ? owner_of(word) : NULL;
-        if ((live && slot < done) || (owner != NULL && owner->lost))
+static uint32_t sweep_page(const slab_view *slab, size_t page, uint32_t done) {
+    size_t size = slab->info->size;
+    uint32_t slot = (uint32_t)(page / size);
+    for (; slot < slab->info->slots && (size_t)slot * size < page + hak_os_page; slot++) {
+        if (hak_record_state(hak_record_load(slab->run + slot)) == HAK_SLOT_LIVE && slot < done)
             continue;
-        slot_view seen = view(run, slab, info, slot);
-        seen.from = hak_max(seen.from, slab + page);
-        seen.to = hak_min(seen.to, slab + page + hak_os_page);
-        check_slot(seen, "exit", true);
+        hak_view seen = slot_of(slab, slot);
+        seen.from = hak_max(seen.from, slab->start + page);
+        seen.to = hak_min(seen.to, slab->start + page + hak_os_page);
+        check_slot(&seen, "exit");
     }
     return slot;
 }
 
 /* Only what is resident: to read the rest would be to have it mapped. */
-static size_t sweep_slab(const hak_record *run, uintptr_t slab, const hak_class_info *info) {
-    size_t pages = info->slab_bytes / hak_os_page, seen = 0;
+static size_t sweep_slab(const slab_view *slab) {
+    size_t pages = slab->info->slab_bytes / hak_os_page, seen = hak_os_page;
     uint32_t done = 0;
     for (size_t first = 0; first < pages; first += 64) {
         unsigned some = (unsigned)hak_min(64, pages - first);
-        uint64_t resident = hak_os_resident(slab + first * hak_os_page, some);
+        uint64_t resident = hak_os_resident(slab->start + first * hak_os_page, some);
         for (; resident != 0; resident &= resident - 1, seen += hak_os_page)
-            done = sweep_page(run, slab, info, (first + hak_lowest_bit(resident)) * hak_os_page, done);
+            done = sweep_page(slab, (first + hak_lowest_bit(resident)) * hak_os_page, done);
     }
     return seen;
 }
 
 /* Where the OS may not be asked what is resident: what the program has or had. */
-static size_t sweep_used(const hak_record *run, uintptr_t slab, const hak_class_info *info) {
+static size_t sweep_used(const slab_view *slab) {
     size_t seen = 0;
-    for (uint32_t slot = 0; slot < info->slots; slot++) {
-        uint32_t word = hak_record_load(run + slot);
-        const hak_guarded *owner = hak_record_state(word) == HAK_SLOT_FREED ? owner_of(word) : NULL;
-        if (hak_record_state(word) != HAK_SLOT_LIVE && (owner == NULL || owner->lost))
+    for (uint32_t slot = 0; slot < slab->info->slots; slot++) {
+        hak_slot_state state = hak_record_state(hak_record_load(slab->run + slot));
+        hak_view view = slot_of(slab, slot);
+        if (state != HAK_SLOT_LIVE && state != HAK_SLOT_FREED)
             continue;
-        check_slot(view(run, slab, info, slot), "exit", true);
-        seen += info->size;
+        check_slot(&view, "exit");
+        seen += view.size;
     }
     return seen;
 }
 
 /* A granule that no slab has had: what was written there went down from the first slot of the slab after it, or up from a slab
- * before it. */
-static size_t sweep_gap(uintptr_t granule) {
+ * before it. Unless another thread has made a slab there since. */
+static size_t sweep_gap(const hak_ledger_region *ledger, uintptr_t granule) {
     size_t seen = 0;
     uint64_t resident = hak_os_resident(granule, (unsigned)(HAK_GRANULE / hak_os_page));
     for (; resident != 0 && hak_hardening.verify; resident &= resident - 1, seen += hak_os_page) {
         uintptr_t page = granule + hak_lowest_bit(resident) * hak_os_page;
         const unsigned char *bad = hak_wipe_find((void *)page, hak_os_page);
-        if (bad != NULL)
+        slab_view slab;
+        atomic_thread_fence(memory_order_acquire); /* the bytes, then the run */
+        if (bad != NULL && !slab_at(ledger, granule, &slab))
             report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, "exit", (uintptr_t)bad,
                    "memory between objects, not given out yet, was overwritten", bad);
     }
     return seen;
 }
 
-static void sweep_slabs(const hak_region *region, size_t *left) {
-    const hak_ledger_region *ledger = &hak_ledger[region->index];
+/* Where the part of the region begins that may be looked at. */
+static uintptr_t first_of(const hak_region *region) {
+    return region->base + (hak_inherit_unsure ? hak_ledger[region->index].inherited : 0);
+}
+
+static void sweep_range(const hak_ledger_region *ledger, uintptr_t at, uintptr_t end, budget *left) {
     bool known = hak_os_resident_known();
-    for (uintptr_t at = region->base; at < region->base + region->used && *left != 0;) {
-        unsigned cls = hak_tag_of((void *)at);
-        const hak_record *run = ledger->granules[(at - ledger->base) >> HAK_GRANULE_SHIFT].run;
-        if (cls - 1u >= HAK_CLASSES || run == NULL) {
-            *left -= known ? hak_min(*left, sweep_gap(at)) : 0;
+    while (at < end && left->bytes != 0) {
+        slab_view slab;
+        size_t seen;
+        if (slab_at(ledger, at, &slab)) {
+            seen = known ? sweep_slab(&slab) : sweep_used(&slab);
+            at = slab.start + slab.info->slab_bytes;
+        } else {
+            seen = known ? sweep_gap(ledger, at) : 0;
             at += HAK_GRANULE;
-            continue;
         }
-        const hak_class_info *info = &hak_classes[cls];
-        *left -= hak_min(*left, known ? sweep_slab(run, at, info) : sweep_used(run, at, info));
-        at += info->slab_bytes;
+        left->bytes -= hak_min(left->bytes, seen);
     }
 }
 
-static void sweep_large(const hak_region *region) {
+/* In a child, first what is new. */
+static void sweep_slabs(const hak_region *region, budget *left) {
     const hak_ledger_region *ledger = &hak_ledger[region->index];
-    size_t granules = region->used >> HAK_GRANULE_SHIFT;
-    for (size_t i = 0; i < granules; i++) {
-        const hak_large_record *record = &ledger->large[i];
-        uintptr_t obj = region->base + (i << HAK_GRANULE_SHIFT);
-        if (hak_record_state(record->word) != HAK_SLOT_LIVE || !hak_hardening.canary ||
-            hak_tag_of((void *)obj) != HAK_TAG_LARGE)
-            continue;
-        uint32_t word = record->word;
-        const unsigned char *bad = hak_judge_large_overflow((void *)obj, record);
-        for (int look = 0; bad != NULL && look < LOOKS && record->word == word; look++) {
-            hak_os_sleep(LOOK_PAUSE_MS);
-            bad = record->word == word ? hak_judge_large_overflow((void *)obj, record) : NULL;
-        }
+    uintptr_t own = region->base + ledger->inherited;
+    sweep_range(ledger, own, region->base + region->used, left);
+    sweep_range(ledger, first_of(region), own, left);
+}
+
+/* False: it is not to be had soon, if at all: the process may exit in a signal handler that has interrupted its holder. */
+static bool lock_soon(hak_lock *lock) {
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (hak_lock_try(lock))
+            return true;
+        hak_os_sleep(LOCK_PAUSE_MS);
+    }
+    return false;
+}
+
+/* A live object that nobody is resizing, with the lock held under which spans change their owner: see large_wait in judge.c. NULL: its end is as it
+ * should be. */
+static const unsigned char *large_wrong(uintptr_t obj, const hak_large_record *record) {
+    if (hak_record_state(__atomic_load_n(&record->word, __ATOMIC_SEQ_CST)) != HAK_SLOT_LIVE ||
+        hak_large_capacity((void *)obj) != hak_ledger_large_pages(record))
+        return NULL;
+    return hak_judge_large_overflow((void *)obj, record);
+}
+
+/* From granule `*at` on, until there is something to tell, or for one batch. NULL: there is not. *at: where to go on. */
+static const unsigned char *large_batch(const hak_region *region, size_t *at, uintptr_t *obj) {
+    const hak_ledger_region *ledger = &hak_ledger[region->index];
+    size_t granules = region->used >> HAK_GRANULE_SHIFT, end = hak_min(granules, *at + LARGE_BATCH);
+    const unsigned char *bad = NULL;
+    for (; *at < end && bad == NULL; ++*at) {
+        *obj = region->base + (*at << HAK_GRANULE_SHIFT);
+        bad = large_wrong(*obj, &ledger->large[*at]);
+    }
+    return bad;
+}
+
+/* The lock is not held while something is told: a handler of SIGABRT may allocate. */
+static void sweep_large(const hak_region *region, budget *left) {
+    size_t at = (first_of(region) - region->base) >> HAK_GRANULE_SHIFT;
+    while (hak_hardening.canary && left->granules != 0 && lock_soon(&hak_large_lock)) {
+        uintptr_t obj;
+        size_t from = at;
+        bool done = region->size == 0 || at >= region->used >> HAK_GRANULE_SHIFT;
+        const unsigned char *bad = done ? NULL : large_batch(region, &at, &obj);
+        hak_lock_give(&hak_large_lock);
+        if (done)
+            return;
+        left->granules -= hak_min(left->granules, at - from);
         if (bad != NULL)
             report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, "exit", obj,
                    "bytes past the end of the object were overwritten", bad);
     }
 }
 
-/* What two threads have freed at once is in two rings, and one of them has not written its number. */
-static void sweep_rings(void) {
+/* What two threads have freed at once is in two rings, and one of them has not written its number. Rings of threads that go on are
+ * not looked at: a state that nobody had before and after has not changed in between. */
+static void sweep_ring(const hak_guarded *guarded, unsigned cls, size_t most) {
+    const hak_ring *ring = &guarded->rings[cls];
+    for (uint32_t i = 0; i < hak_min(ring->limit, most); i++) {
+        uint32_t uses = atomic_load_explicit(&guarded->uses, memory_order_acquire);
+        bool mine = guarded == hak_guarded_mine;
+        hak_place place;
+        if (!mine && uses % 2 != 0)
+            return;
+        void *obj = ring->slots[i];
+        if (obj == NULL || !hak_ledger_find(obj, &place))
+            continue;
+        uint32_t word = hak_record_load(place.record);
+        atomic_thread_fence(memory_order_acquire);
+        if ((hak_record_state(word) != HAK_SLOT_FREED || owner_of(word) != guarded->owner) &&
+            (mine || atomic_load_explicit(&guarded->uses, memory_order_relaxed) == uses))
+            report(HAK_CRIME_DOUBLE_FREE, HAK_CHECK_FREE, "exit", (uintptr_t)obj,
+                   "two threads have freed the object at once", NULL);
+    }
+}
+
+static void sweep_state(const hak_guarded *guarded, budget *left) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES && left->rings != 0; cls++) {
+        sweep_ring(guarded, cls, left->rings);
+        left->rings -= hak_min(left->rings, guarded->rings[cls].limit);
+    }
+}
+
+/* The calling thread's own, then the others'; but a child looks at no state of a thread that it does not have. */
+static void sweep_rings(budget *left) {
+    sweep_state(hak_guarded_mine, left);
     const hak_guarded *guarded = atomic_load_explicit(&hak_guarded_all, memory_order_acquire);
-    for (; guarded != NULL; guarded = guarded->next)
-        for (unsigned cls = 1; cls <= HAK_CLASSES && !guarded->lost; cls++) {
-            const hak_ring *ring = &guarded->rings[cls];
-            for (uint32_t i = 0; i < ring->limit; i++) {
-                void *obj = ring->slots[i];
-                hak_place place;
-                if (obj == NULL || !hak_ledger_find(obj, &place))
-                    continue;
-                uint32_t word = hak_record_load(place.record);
-                uint32_t owner = word >> HAK_RECORD_OWNER_SHIFT & (HAK_RECORD_OWNERS - 1);
-                if (!guarded->in_use || guarded == hak_guarded_mine)
-                    if (hak_record_state(word) != HAK_SLOT_FREED || owner != guarded->owner)
-                        report(HAK_CRIME_DOUBLE_FREE, HAK_CHECK_FREE, "exit", (uintptr_t)obj,
-                               "two threads have freed the object at once", NULL);
-            }
-        }
+    for (; guarded != NULL && left->rings != 0 && hak_forks == 0; guarded = guarded->next)
+        if (guarded != hak_guarded_mine)
+            sweep_state(guarded, left);
 }
 
 static void check_whole_sample(const hak_sample *sample) {
     (void)check_sample(sample, HAK_SAMPLE_MAX, "exit", true);
 }
+static void check_some_sample(const hak_sample *sample) {
+    (void)check_sample(sample, SAMPLE_REACH, "exit", false);
+}
 
 void hak_sweep_all(void) {
-    if (hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF)
+    if (hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF || hak_inherit_unseen())
         return;
-    size_t left = EXIT_BYTES;
+    budget left = hak_forks == 0 ? FIRST_PROCESS : FORKED_CHILD;
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire);
-    sweep_rings();
-    hak_sample_each(check_whole_sample);
+    sweep_rings(&left);
+    hak_sample_each(hak_forks == 0 ? check_whole_sample : check_some_sample);
+    atomic_store(&hak_judge_large_sweep, true);
     for (unsigned i = 0; i < used; i++) {
         if (hak_regions[i].size == 0)
             continue;
         if (hak_regions[i].kind == HAK_REGION_SLABS)
             sweep_slabs(&hak_regions[i], &left);
         else
-            sweep_large(&hak_regions[i]);
+            sweep_large(&hak_regions[i], &left);
     }
-}
-
-__attribute__((destructor(101))) static void process_exits(void) {
-    if (!hak_death_at_exit())
-        hak_sweep_all();
+    atomic_store(&hak_judge_large_sweep, false);
 }

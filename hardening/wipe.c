@@ -59,10 +59,10 @@ static void *end_as_it_is(void *obj, const hak_granule *granule, hak_record *rec
 
 HAK_COLD void *hak_wipe_end_slow(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,
                                  const char *call) {
-    (void)record;
     if (hak_hardening.canary)
         hak_judge_slack(obj, hak_record_size(word), granule->size, call);
     hak_wipe.clear(obj, granule->size);
+    hak_record_end(record);
     return hak_ring_exchange(hak_guarded_mine, obj, granule->cls, granule->size);
 }
 

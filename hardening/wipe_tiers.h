@@ -152,18 +152,19 @@ WIPE_TARGET static HAK_NOINLINE void *WIPE_NAME(end_wide)(void *obj, const hak_g
                                                           const char *call) {
     if (HAK_UNLIKELY(!WIPE_NAME(finish)(obj, hak_record_size(word) + HAK_CANARY_BYTES, granule->size)))
         HAK_TAIL return hak_wipe_end_slow(obj, granule, record, word, call);
+    hak_record_end(record);
     return hak_ring_exchange(hak_guarded_mine, obj, granule->cls, granule->size);
 }
 
-/* hak_hardening.end; freed first, so that another thread that frees the object too finds that out; zeroed then. The slack is
- * looked at by one load, whose lower bytes do not count. */
+/* hak_hardening.end; held first, so that another thread that frees the object too finds that out, and sweeps do not look at it;
+ * zeroed then; freed. The slack is looked at by one load, whose lower bytes do not count. */
 WIPE_TARGET static void *WIPE_NAME(end)(void *obj, const hak_granule *granule, hak_record *record,
                                         uint32_t word, const char *call) {
     hak_guarded *mine = hak_guarded_mine;
     size_t used = hak_record_size(word) + HAK_CANARY_BYTES, room = granule->size, slack = room - used;
     const char *end = (const char *)obj + room;
     uint64_t bits;
-    hak_record_store(record, hak_record_freed(mine->owner, word));
+    hak_record_hold(record, hak_record_freed(mine->owner, word));
     if (HAK_UNLIKELY(slack >= WIPE_WIDTH))
         HAK_TAIL return WIPE_NAME(end_wide)(obj, granule, record, word, call);
     if (HAK_LIKELY(room >= WIPE_WIDTH))
@@ -175,6 +176,7 @@ WIPE_TARGET static void *WIPE_NAME(end)(void *obj, const hak_granule *granule, h
     if (HAK_UNLIKELY(bits != 0))
         HAK_TAIL return hak_wipe_end_slow(obj, granule, record, word, call);
     WIPE_NAME(clear_inline)(obj, (used + 15) & ~(size_t)15);
+    hak_record_end(record);
     return hak_ring_exchange(mine, obj, granule->cls, room);
 }
 

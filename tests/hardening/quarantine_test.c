@@ -10,6 +10,7 @@
 #include "include/hakmem.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,36 @@ static void small_slots_rest(void **state) {
     }
     assert_int_equal(early, 0);
     assert_true(late * 10 <= WATCHED);
+}
+
+static void *frees_first(void *obj) {
+    hak_free(obj);
+    static void *next[64];
+    for (int i = 0; i < 64; i++) {
+        next[i] = hak_malloc(56);
+        if (next[i] == obj)
+            return obj;
+    }
+    for (int i = 0; i < 64; i++)
+        hak_free(next[i]);
+    return NULL;
+}
+
+static void first_call_is_free(void **state) {
+    (void)state;
+    static void *objs[1000];
+    for (int i = 0; i < 1000; i++)
+        objs[i] = hak_malloc(56);
+    for (int i = 100; i < 108; i++) {
+        pthread_t thread;
+        void *back = NULL;
+        assert_int_equal(pthread_create(&thread, NULL, frees_first, objs[i]), 0);
+        pthread_join(thread, &back);
+        assert_null(back);
+        objs[i] = NULL;
+    }
+    for (int i = 0; i < 1000; i++)
+        hak_free(objs[i]);
 }
 
 static void large_objects_rest(void **state) {
@@ -82,6 +113,8 @@ static void order_is_random(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         {"a freed 64-byte slot does not come back soon", small_slots_rest, NULL, NULL, NULL},
+        {"what a thread frees by its first call does not come back to it at once", first_call_is_free, NULL,
+         NULL, NULL},
         {"a freed large object's address does not come back at once", large_objects_rest, NULL, NULL, NULL},
         {"slots of 64 B to 4 KiB are handed out in an order of 8.5 bits", order_is_random, NULL, NULL, NULL},
     };

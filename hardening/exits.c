@@ -1,0 +1,51 @@
+/* exits.c: see exits.h. */
+#include "hardening/exits.h"
+
+#include "allocator/death.h"
+#include "allocator/os.h"
+#include "hardening/sweep.h"
+
+enum {
+    /* glibc 2.36: fopen 472 bytes, popen 488, fopencookie 280, open_memstream 264, with a lock and the state of wide characters. */
+    STREAM_LEAST = 216,
+    STREAM_MOST = 512,
+    /* Pages that may be opened: a thread stumbles over one or two. */
+    MENDED_MOST = 4096,
+    LANDMARK_LIBC = 2,
+};
+
+HAK_HIDDEN _Atomic bool hak_exits_over;
+static uintptr_t libc_start, libc_end; /* its code; nothing where that is not known */
+static bool libc_apart;                /* it is not the program's code, too */
+static _Atomic unsigned mended;
+
+/* Before, nothing of libc's streams is in use. */
+__attribute__((constructor(102))) static void process_begins(void) {
+    uintptr_t marks[HAK_OS_LANDMARKS], start, end;
+    hak_os_landmarks(marks);
+    if (!hak_os_code_of(marks[LANDMARK_LIBC], &start, &end))
+        return;
+    libc_apart = (uintptr_t)&process_begins - start >= end - start;
+    libc_start = start;
+    libc_end = end;
+}
+
+bool hak_exits_stream(uintptr_t caller, size_t size) {
+    return libc_apart && caller - libc_start < libc_end - libc_start &&
+           size - STREAM_LEAST <= STREAM_MOST - STREAM_LEAST;
+}
+
+bool hak_exits_mend(const hak_fault *fault) {
+    if (!hak_exits_begun() || fault->at - libc_start >= libc_end - libc_start ||
+        atomic_fetch_add(&mended, 1) >= MENDED_MOST)
+        return false;
+    uintptr_t page = hak_align_down(fault->addr, hak_os_page);
+    (void)hak_os_unguard(page, hak_os_page); /* false where the kernel has no markers: then it is none */
+    return hak_os_commit(page, hak_os_page);
+}
+
+__attribute__((destructor(101))) static void process_exits(void) {
+    if (!hak_death_at_exit())
+        hak_sweep_all();
+    atomic_store(&hak_exits_over, true);
+}

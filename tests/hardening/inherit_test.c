@@ -1,0 +1,148 @@
+/* inherit_test.c: what a forked child looks at, and what a fork may have torn apart. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "allocator/os.h"
+#include "hardening/canary.h"
+#include "hardening/inherit.h"
+#include "hardening/sweep.h"
+#include "include/hakmem.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SIZE = 1000, COUNT = 1000, ROUNDS = 200 };
+static char *objs[COUNT], *first, *behind; /* neighbours */
+
+/* 0, or the signal that ended the child. */
+static int child_that(void (*does)(void)) {
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGABRT, SIG_DFL); /* cmocka's own */
+        does();
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int find_neighbours(void **state) {
+    (void)state;
+    for (int i = 0; i < COUNT; i++)
+        objs[i] = hak_malloc(SIZE);
+    for (int i = 0; i < COUNT && first == NULL; i++)
+        for (int k = 0; k < COUNT && first == NULL; k++) {
+            const hak_granule *granule = hak_granule_find((uintptr_t)objs[i]);
+            if (granule == NULL || objs[k] != objs[i] + granule->size)
+                continue;
+            first = objs[i];
+            behind = objs[k];
+        }
+    return first == NULL;
+}
+
+/* As when the record was copied before another thread freed the object, and its page after that. */
+static void tear(void) {
+    memset(first + SIZE, 0, HAK_CANARY_BYTES);
+}
+static void mend(void) {
+    hak_canary_set(first, SIZE);
+}
+
+static void sweeps(void) {
+    hak_sweep_all();
+}
+static void goes_on(void) {
+    for (int round = 0; round < ROUNDS; round++) {
+        void *more[64];
+        for (int i = 0; i < 64; i++)
+            more[i] = hak_malloc(SIZE);
+        for (int i = 0; i < 64; i++)
+            hak_free(more[i]);
+    }
+}
+static void frees_behind(void) {
+    hak_free(behind);
+}
+static void overflows_what_is_new(void) {
+    char *obj = NULL;
+    while (obj == NULL || hak_inherited((uintptr_t)obj) || hak_granule_find((uintptr_t)obj) == NULL)
+        obj = hak_malloc(SIZE);
+    obj[SIZE] = 0;
+    hak_sweep_all();
+}
+static void overflows_and_frees(void) {
+    objs[5][SIZE + 1] ^= 1;
+    hak_free(objs[5]);
+}
+
+static void child_of_one_thread(void **state) {
+    (void)state;
+    assert_int_equal(child_that(sweeps), 0);
+    tear();
+    assert_int_equal(child_that(sweeps), SIGABRT);
+    assert_int_equal(child_that(frees_behind), SIGABRT);
+    mend();
+    assert_int_equal(child_that(overflows_what_is_new), SIGABRT);
+}
+
+static void *nothing(void *unused) {
+    return unused;
+}
+
+static void child_of_threads(void **state) {
+    (void)state;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, nothing, NULL), 0);
+    tear();
+    assert_int_equal(child_that(sweeps), 0);
+    assert_int_equal(child_that(goes_on), 0);
+    assert_int_equal(child_that(frees_behind), 0);
+    mend();
+    assert_int_equal(child_that(overflows_what_is_new), SIGABRT);
+    assert_int_equal(child_that(overflows_and_frees), SIGABRT);
+    pthread_join(thread, NULL);
+}
+
+static char *wide; /* its pages are left out of the copy */
+static void frees_wide(void) {
+    memset(wide, 'x', 100);
+    hak_free(wide);
+}
+
+static void left_out(void **state) {
+    (void)state;
+    static const size_t sizes[] = {100000, 200000, 900000};
+    static const int advice[] = {MADV_WIPEONFORK, MADV_DONTFORK};
+    for (size_t i = 0; i < 6; i++) {
+        wide = hak_aligned_alloc(hak_os_page, sizes[i % 3]);
+        assert_non_null(wide);
+        assert_int_equal(madvise(wide, hak_align_up(sizes[i % 3], hak_os_page), advice[i / 3]), 0);
+        assert_int_equal(child_that(frees_wide), 0);
+        assert_int_equal(child_that(sweeps), 0);
+        assert_int_equal(
+            madvise(wide, hak_align_up(sizes[i % 3], hak_os_page), i < 3 ? MADV_KEEPONFORK : MADV_DOFORK), 0);
+        hak_free(wide);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        {"pages that were left out of the copy, or wiped, are no crime in the child", left_out, NULL, NULL,
+         NULL},
+        {"the child of a process with one thread looks at what it inherits", child_of_one_thread, NULL, NULL,
+         NULL},
+        {"where there were threads it looks at what is new, and at what it frees", child_of_threads, NULL,
+         NULL, NULL},
+    };
+    return cmocka_run_group_tests(tests, find_neighbours, NULL);
+}

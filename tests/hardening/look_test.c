@@ -1,0 +1,156 @@
+/* look_test.c: a thread may stop for ever between a slot's bytes and its record, and no sweep takes that for a crime; what is one is still found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "hardening/canary.h"
+#include "hardening/look.h"
+#include "hardening/quarantine.h"
+#include "include/hakmem.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum { SIZE = 200 };
+
+/* A slot that is no sampled object's, freed or live. */
+static hak_view slot_with(char **obj, bool live) {
+    hak_place place;
+    do
+        *obj = hak_malloc(SIZE);
+    while (!hak_ledger_find(*obj, &place));
+    if (!live)
+        hak_free(*obj);
+    uintptr_t start = (uintptr_t)*obj;
+    return (hak_view){.record = place.record,
+                      .start = start,
+                      .size = place.size,
+                      .from = start,
+                      .to = start + place.size,
+                      .cls = hak_granule_find(start)->cls};
+}
+
+static ptrdiff_t found_at(const hak_view *slot) {
+    uint32_t word;
+    const unsigned char *bad = hak_look(slot, &word);
+    return bad == NULL ? -1 : bad - (const unsigned char *)slot->start;
+}
+
+static void stopped_in_free(void **state) {
+    (void)state;
+    char *obj;
+    hak_view slot = slot_with(&obj, true);
+    uint32_t live = hak_record_load(slot.record);
+    hak_record_hold((hak_record *)slot.record, hak_record_freed(1, live));
+    memset(obj, 'x', slot.size); /* half of it may be zero already */
+    memset(obj, 0, SIZE / 2);
+    assert_int_equal(found_at(&slot), -1);
+    memset(obj, 0, slot.size);
+    hak_record_end((hak_record *)slot.record);
+    assert_int_equal(hak_record_load(slot.record), hak_record_freed(1, live));
+    obj[100] = 1;
+    assert_int_equal(found_at(&slot), 100);
+    obj[100] = 0;
+}
+
+static void stopped_in_malloc(void **state) {
+    (void)state;
+    char *obj;
+    hak_view slot = slot_with(&obj, false);
+    for (size_t size = 0; size <= slot.size - HAK_CANARY_BYTES; size += 17) {
+        hak_canary_set(obj, size);
+        assert_int_equal(found_at(&slot), -1);
+        hak_view part = slot;
+        part.from += size + 3; /* as of a page that begins within */
+        assert_int_equal(found_at(&part), -1);
+        if (size != 0) {
+            obj[size - 1] = 1;
+            assert_int_equal(found_at(&slot), size - 1);
+            obj[size - 1] = 0;
+        }
+        memset(obj + size, 0, HAK_CANARY_BYTES);
+    }
+    obj[0] = (char)hak_canary_at(obj); /* a piece of a canary is none */
+    assert_int_equal(found_at(&slot), 0);
+    obj[0] = 0;
+}
+
+static void live_damage(void **state) {
+    (void)state;
+    char *obj;
+    hak_view slot = slot_with(&obj, true);
+    for (size_t at = SIZE; at < slot.size; at++) {
+        obj[at] ^= 0x55;
+        assert_int_equal(found_at(&slot), at);
+        obj[at] ^= 0x55;
+    }
+    assert_int_equal(found_at(&slot), -1);
+    hak_free(obj);
+}
+
+/* What goes round between two looks is not wrong, however often: one thread makes and ends objects of the class while this one looks. */
+static _Atomic bool over;
+static void *goes_round(void *unused) {
+    while (!over) {
+        char *obj = hak_malloc(60000);
+        memset(obj, 0xff, 60000);
+        obj = hak_realloc(obj, 59000);
+        hak_free(hak_realloc(obj, 60000));
+    }
+    return unused;
+}
+
+static void while_slots_go_round(void **state) {
+    (void)state;
+    char *obj;
+    do
+        obj = hak_malloc(60000);
+    while (hak_granule_find((uintptr_t)obj) == NULL);
+    const hak_granule *granule = hak_granule_find((uintptr_t)obj);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, goes_round, NULL), 0);
+    uintptr_t slab = (uintptr_t)obj & ~(uintptr_t)granule->mask;
+    for (int round = 0; round < 3000; round++)
+        for (uint32_t i = 0; i < hak_classes[granule->cls].slots; i++) {
+            uintptr_t start = slab + (uintptr_t)i * granule->size;
+            hak_view slot = {granule->run + i,      start,       granule->size, start,
+                             start + granule->size, granule->cls};
+            assert_int_equal(found_at(&slot), -1);
+        }
+    over = true;
+    pthread_join(thread, NULL);
+    hak_free(obj);
+}
+
+static void each_way_out_is_counted(void **state) {
+    (void)state;
+    char *obj;
+    hak_view slot = slot_with(&obj, true);
+    uint64_t before = hak_quarantine_turns(slot.cls);
+    assert_ptr_equal(hak_realloc(obj, SIZE - 1), obj);
+    assert_int_equal(hak_quarantine_turns(slot.cls), before + 1);
+    for (int rounds = 0; rounds < 3; rounds++) { /* until the same slot is handed out again */
+        before = hak_quarantine_turns(slot.cls);
+        hak_free(obj);
+        for (char *other = NULL; other != obj; hak_free(other == obj ? NULL : other))
+            other = hak_malloc(SIZE);
+        assert_true(hak_quarantine_turns(slot.cls) > before);
+    }
+    hak_free(obj);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        {"a thread that has stopped in free is not taken for a crime, a write after free is", stopped_in_free,
+         NULL, NULL, NULL},
+        {"a thread that has stopped in malloc is not taken for one, a write beside its canary is",
+         stopped_in_malloc, NULL, NULL, NULL},
+        {"each byte behind a live object counts", live_damage, NULL, NULL, NULL},
+        {"what goes round while it is looked at is not wrong", while_slots_go_round, NULL, NULL, NULL},
+        {"no slot is handed out again without being counted", each_way_out_is_counted, NULL, NULL, NULL},
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
