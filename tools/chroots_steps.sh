@@ -22,11 +22,12 @@ step_run_command() {
     local status=0
     tools/run -- sh -c 'exit 7' || status=$?
     [ $status = 7 ] || { echo "status $status, wanted 7" && return 1; }
-    [ "$(tools/run --variant=speed -- echo text)" = text ] && ! command -v redis-server
+    [ "$(tools/run --variant=speed -- echo text)" = text ] && ! command -v redis-server || return 1
+    echo "status and output are CMD's, and nothing but what a build needs was installed"
 }
 
 step_install() {
-    tools/install --prefix=/root/installed && [ -e /root/installed/lib/libhakmem.so ]
+    tools/install --prefix=/root/installed && [ -e /root/installed/lib/libhakmem.so ] && ! command -v redis-server
 }
 
 step_run() {
