@@ -80,7 +80,7 @@ static _Noreturn void end_now(void) {
 
 /* The thread that has the turn is no more; or it is one of the process that this one was forked from. */
 static bool is_gone(uint64_t who) {
-    if (who >> 32 != hak_os_pid())
+    if (who >> 32 != hak_os_pid()) /* also when there is none */
         return true;
     return hak_os_filter != HAK_FILTER_OWN && syscall(SYS_tgkill, who >> 32, (uint32_t)who, 0) != 0 &&
            errno == ESRCH;
@@ -93,7 +93,7 @@ bool hak_death_turn(void) {
         hak_os_signals_shut(&mask);
         if (has == self)
             end_now();
-        if ((has == 0 || is_gone(has)) && atomic_compare_exchange_strong(&turn_of, &has, self)) {
+        if (is_gone(has) && atomic_compare_exchange_strong(&turn_of, &has, self)) {
             mask_before = mask;
             errno = saved;
             return true;
@@ -236,11 +236,22 @@ void hak_death_look(void) {
         end_now();
 }
 
+/* Who of the other threads of this process reports, or dies; 0: none. */
+static uint64_t other_of(const _Atomic uint64_t *word) {
+    uint64_t who = atomic_load(word);
+    return who == this_thread() || is_gone(who) ? 0 : who;
+}
+
 bool hak_death_at_exit(void) {
-    uint64_t who = atomic_load(&hak_death_of);
-    if (who == 0 || who >> 32 != hak_os_pid())
+    int saved = errno;
+    unsigned waited = 0;
+    if (atomic_load(&turn_of) == 0 && atomic_load(&hak_death_of) == 0)
         return false;
-    if (who != this_thread() || !in_handler())
+    for (; waited < TURN_MS && (other_of(&turn_of) != 0 || other_of(&hak_death_of) != 0); waited++)
+        hak_os_sleep(1);
+    errno = saved;
+    bool dies = atomic_load(&hak_death_of) >> 32 == hak_os_pid();
+    if (dies && (other_of(&hak_death_of) != 0 || !in_handler()))
         end_now();
-    return true;
+    return dies;
 }

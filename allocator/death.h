@@ -19,7 +19,7 @@
 extern HAK_HIDDEN _Atomic uint64_t hak_death_of;
 
 /* The calling thread's turn to report; its signals are shut until hak_death_pass. When others report it waits for them. False: that
- * took too long, and it is to go on without a report, or end. The second turn of one thread ends the process. */
+ * took too long, and it is to go on, or end, with a line at most. The second turn of one thread ends the process. */
 bool hak_death_turn(void);
 void hak_death_pass(void);
 
@@ -39,8 +39,8 @@ HAK_INLINE bool hak_death_near(void) {
 }
 /* Ends the process when the calling thread is the one that dies, and has left the handler. */
 void hak_death_look(void);
-/* When the process exits. True: it does so in the handler of a death, and nothing is left to be found out. Where it is not the dying
- * thread's handler that exits, the process ends by SIGABRT here. */
+/* When the process exits: waits for another thread's report, and for its end, which is that of the process. True: the process exits in
+ * the handler of a death, and nothing is left to be found out. A thread that has left its handler ends the process by SIGABRT here. */
 bool hak_death_at_exit(void);
 
 /* dying.c: what the thread leaves before the handler is called. */

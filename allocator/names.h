@@ -141,6 +141,7 @@
 #define hak_ledger_slab_born      HAK_NAME(ledger_slab_born)
 #define hak_line_begin            HAK_NAME(line_begin)
 #define hak_line_crime            HAK_NAME(line_crime)
+#define hak_line_crime_send       HAK_NAME(line_crime_send)
 #define hak_line_end              HAK_NAME(line_end)
 #define hak_line_hex              HAK_NAME(line_hex)
 #define hak_line_number           HAK_NAME(line_number)

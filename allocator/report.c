@@ -72,21 +72,28 @@ typedef struct death {
     uintptr_t addr;
 } death;
 
-static void send_death(const void *about) {
-    const death *it = about;
+/* Out of line: its buffers would be in the frame of whoever dies. */
+HAK_COLD void hak_line_crime_send(const char *crime, const char *call, uintptr_t addr, const char *what) {
     hak_line line;
     hak_outlet to;
     hak_outlet_stderr(&to);
-    hak_line_crime(&line, it->crime, it->call, it->addr, hak_outlet_stranger(&to));
-    hak_line_text(&line, it->what);
+    hak_line_crime(&line, crime, call, addr, hak_outlet_stranger(&to));
+    hak_line_text(&line, what);
     line.text[line.used++] = '\n';
     hak_outlet_send(&to, line.text, line.used);
     hak_outlet_close(&to);
 }
 
+static void send_death(const void *about) {
+    const death *it = about;
+    hak_line_crime_send(it->crime, it->call, it->addr, it->what);
+}
+
 static _Noreturn void die(const death *it, bool locked) {
     if (hak_death_turn())
         hak_death_speak(send_death, it);
+    else
+        send_death(it);
     hak_death_end(locked);
 }
 

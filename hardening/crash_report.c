@@ -326,7 +326,8 @@ void hak_crime_report(const hak_crime *crime) {
     if (turn) {
         walk_from = crime->frame != 0 ? crime->frame : (uintptr_t)__builtin_frame_address(0);
         hak_death_speak(send_both, crime);
-    }
+    } else
+        hak_line_crime_send(crime->name, crime->call, crime->addr, crime->what);
     /* The handler that a fuzzer had before ours would end its run: fuzz/verdict.c waits for the abort. */
     bool ends_here = !crime->is_fault || HAK_DEBUG_BUILD;
     if (hak_mode_of(crime->check) != HAK_MODE_REPORT && ends_here)

@@ -121,6 +121,31 @@ static void cancel_in_handler(void) {
     cancel(PTHREAD_CANCEL_DEFERRED);
 }
 
+/* While the report waits for a pipe that takes nothing. */
+static void *commit_cancelable(void *type) {
+    int before;
+    pthread_setcanceltype((int)(intptr_t)type, &before);
+    reached = 1;
+    crime();
+    return NULL;
+}
+static void cancel_in_report(int type) {
+    pthread_t thread;
+    use_heap();
+    NEED(pthread_create(&thread, NULL, commit_cancelable, (void *)(intptr_t)type) == 0);
+    while (!reached)
+        usleep(100);
+    usleep(200000); /* so that it is likely to be in the report; else the case is an easier one */
+    pthread_cancel(thread);
+    pthread_join(thread, NULL);
+}
+static void cancel_in_report_deferred(void) {
+    cancel_in_report(PTHREAD_CANCEL_DEFERRED);
+}
+static void cancel_in_report_asynchronous(void) {
+    cancel_in_report(PTHREAD_CANCEL_ASYNCHRONOUS);
+}
+
 /* All of malloc's functions, from a thread's first call on, with a cancellation pending. */
 static void *call_everything(void *stream) {
     int before;
@@ -379,6 +404,14 @@ static void fork_in_report(pid_t (*fork_it)(void)) {
     say(end_of(child) == -SIGABRT ? "child aborted\n" : "child did not\n");
     pause();
 }
+/* The process exits while one of its threads has a report to make. */
+static void exit_in_report(void) {
+    pthread_t thread;
+    use_heap();
+    NEED(pthread_create(&thread, NULL, commit_at_once, NULL) == 0);
+    usleep(200000);
+    exit(SURVIVED);
+}
 static pid_t fork_raw(void) {
     return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 }
@@ -516,6 +549,9 @@ static const struct {
 } cases[] = {
     {"cancel_deferred", cancel_deferred},
     {"cancel_in_handler", cancel_in_handler},
+    {"cancel_in_report_deferred", cancel_in_report_deferred},
+    {"cancel_in_report_asynchronous", cancel_in_report_asynchronous},
+    {"exit_in_report", exit_in_report},
     {"no_cancellation_point", no_cancellation_point},
     {"handler_allocates", handler_allocates},
     {"handler_exits", handler_exits},

@@ -126,6 +126,16 @@ class Outlets(unittest.TestCase):
         os.close(read)
         os.close(write)
 
+    def test_nothing_cuts_a_report_short_that_has_to_wait(self):
+        for case in ("cancel_in_report_deferred", "cancel_in_report_asynchronous", "exit_in_report"):
+            for crime in CRIMES:
+                with self.subTest(case=case, crime=crime):
+                    read, write = os.pipe()
+                    fill(write)
+                    self.assertEqual(run(crime, case, stderr=write)[0], ABORTED)
+                    os.close(read)
+                    os.close(write)
+
     def test_many_share_what_room_there_is(self):
         """Between the question and the write another process may take the room."""
         read, write = os.pipe()
