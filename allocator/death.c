@@ -42,6 +42,8 @@ static kernel_action program; /* what the program does at SIGABRT */
 /* Words in the frame that has called the program's handler: who has left it has that frame behind, or has written over it. */
 static const volatile uint64_t *marks_at;
 static bool handler_on_alternate;
+/* In hak_death_of: nobody dies in this process, but it was forked by a handler of a death. No process has that number. */
+static const uint64_t HEIR = UINT64_MAX;
 static const uint64_t MARK = 0x9d2e8f4ba7c61350;
 
 static uint64_t this_thread(void) {
@@ -154,7 +156,8 @@ void hak_death_speak(void (*report)(const void *about), const void *about) {
 
 void hak_death_forget(void) {
     atomic_store(&turn_of, 0);
-    atomic_store(&hak_death_of, 0);
+    if (atomic_load(&hak_death_of) != 0)
+        atomic_store(&hak_death_of, HEIR);
 }
 
 static bool on_alternate(stack_t *out) {
@@ -250,8 +253,8 @@ bool hak_death_at_exit(void) {
     for (; waited < TURN_MS && (other_of(&turn_of) != 0 || other_of(&hak_death_of) != 0); waited++)
         hak_os_sleep(1);
     errno = saved;
-    bool dies = atomic_load(&hak_death_of) >> 32 == hak_os_pid();
-    if (dies && (other_of(&hak_death_of) != 0 || !in_handler()))
+    uint64_t who = atomic_load(&hak_death_of);
+    if (who >> 32 == hak_os_pid() && (other_of(&hak_death_of) != 0 || !in_handler()))
         end_now();
-    return dies;
+    return who != 0;
 }

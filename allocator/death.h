@@ -26,7 +26,7 @@ void hak_death_pass(void);
 /* Calls report(about) on a stack of ours: the thread's may be a small one, that signals are handled on. For who has the turn. */
 void hak_death_speak(void (*report)(const void *about), const void *about);
 
-/* In a forked child: nobody reports, nobody dies. */
+/* In a forked child: nobody reports, nobody dies. What the parent has found wrong is not found again when the child exits. */
 void hak_death_forget(void);
 
 /* Ends the process by SIGABRT. `locked`: the caller may hold locks of ours; they are broken before the program's handler runs.
@@ -40,7 +40,7 @@ HAK_INLINE bool hak_death_near(void) {
 /* Ends the process when the calling thread is the one that dies, and has left the handler. */
 void hak_death_look(void);
 /* When the process exits: waits for another thread's report, and for its end, which is that of the process. True: the process exits in
- * the handler of a death, and nothing is left to be found out. A thread that has left its handler ends the process by SIGABRT here. */
+ * the handler of a death, or was forked there, and nothing is left to be found out. A thread that has left its handler ends the process by SIGABRT here. */
 bool hak_death_at_exit(void);
 
 /* dying.c: what the thread leaves before the handler is called. */

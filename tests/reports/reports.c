@@ -61,6 +61,16 @@ static void free_foreign(void) {
     free(foreign);
 }
 
+/* Of an object that stays, so that the damage does, too. */
+static void overflow(void) {
+    for (int i = 0; i < 2; i++) {
+        char *object = malloc(SIZE);
+        object[SIZE] ^= 1;
+        if (i == 1)
+            free(object);
+    }
+}
+
 static void (*crime)(void) = free_twice;
 
 /* What somebody may want who looks after a crash: every size, and of that of the crime more than a cache has. */
@@ -583,6 +593,8 @@ int main(int count, char **arguments) {
     NEED(count >= 3);
     if (strcmp(arguments[1], "foreign") == 0)
         crime = free_foreign;
+    if (strcmp(arguments[1], "overflow") == 0)
+        crime = overflow;
     if (strcmp(arguments[2], "obstacle") == 0)
         obstacle(arguments[3]);
     if (strcmp(arguments[2], "small_stack") == 0)

@@ -97,6 +97,12 @@ class Handlers(Base):
     def test_a_handler_may_exit(self):
         self.check("handler_exits", status=3, out="atexit\n")
 
+    def test_what_was_found_is_not_found_again_when_the_handler_or_its_child_exits(self):
+        if HARDENED:
+            for case, status, out in (("handler_forks", ABORTED, "child\n"), ("handler_exits", 3, "atexit\n")):
+                got, said, report = run("overflow", case)
+                self.assertEqual((got, said, report.count("hakmem: heap overflow: ")), (status, out, 1), report)
+
     def test_a_handler_gets_what_it_asked_for(self):
         self.check("handler_has_information", out="information\n")
 
