@@ -61,11 +61,12 @@ static void free_foreign(void) {
     free(foreign);
 }
 
-/* Of an object that stays, so that the damage does, too. */
+/* Of one that stays, so that its damage does, too: large ones, or it would be found when a neighbour is freed. */
 static void overflow(void) {
+    enum { LARGE = 300001 };
     for (int i = 0; i < 2; i++) {
-        char *object = malloc(SIZE);
-        object[SIZE] ^= 1;
+        char *object = malloc(LARGE);
+        object[LARGE] ^= 1;
         if (i == 1)
             free(object);
     }
