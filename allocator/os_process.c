@@ -144,7 +144,7 @@ enum { RESIDENT_MOST = 64 }; /* pages in one answer */
 static uint64_t resident_by_mincore(uintptr_t addr, unsigned pages) {
     unsigned char in[RESIDENT_MOST];
     if (mincore((void *)addr, pages * hak_os_page, in) != 0)
-        return UINT64_MAX;
+        return 0;
     uint64_t bits = 0;
     for (unsigned i = 0; i < pages; i++)
         bits |= (uint64_t)(in[i] & 1) << i;
@@ -157,16 +157,30 @@ static uint64_t resident_by_map(uintptr_t addr, unsigned pages) {
     long bytes = (long)(pages * sizeof entries[0]);
     off_t at = (off_t)(addr / hak_os_page * sizeof entries[0]);
     if (syscall(SYS_pread64, page_map, entries, (size_t)bytes, at) != bytes)
-        return UINT64_MAX;
+        return 0;
     for (unsigned i = 0; i < pages; i++)
         bits |= (entries[i] >> 63) << i;
     return bits;
 }
 
+/* A sandbox without a filter of ours to see may refuse mincore; it says so when it is asked. */
+static bool has_mincore(void) {
+    static const char here;
+    unsigned char in;
+    int saved = errno;
+    bool has = mincore((void *)hak_align_down((uintptr_t)&here, hak_os_page), hak_os_page, &in) == 0;
+    errno = saved;
+    return has;
+}
+
 bool hak_os_resident_known(void) {
-    if (hak_os_filter == HAK_FILTER_INHERITED && page_map < 0)
+    if (hak_os_filter == HAK_FILTER_OWN)
+        return false;
+    if (hak_os_filter == HAK_FILTER_NONE && has_mincore())
+        return true;
+    if (page_map < 0)
         page_map = hak_os_open("/proc/self/pagemap");
-    return hak_os_filter == HAK_FILTER_NONE || (hak_os_filter == HAK_FILTER_INHERITED && page_map >= 0);
+    return page_map >= 0;
 }
 
 uint64_t hak_os_resident(uintptr_t addr, unsigned pages) {

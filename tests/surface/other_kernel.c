@@ -4,6 +4,7 @@
  *   OTHER_KERNEL_NO_PROC=1     there is no /proc
  *   OTHER_KERNEL_NO_RANDOM=1   a sandbox forbids getrandom
  *   OTHER_KERNEL_SECURE=1      the program runs with raised privileges (AT_SECURE)
+ *   OTHER_KERNEL_REFUSES=mseal=ENOSYS,guard=EINVAL    what it has not, or forbids, and how it says so (the table below has the names)
  *
  * Exact where the allocator could tell: what a kernel with 64 KiB pages refuses is refused, and what it would touch beyond the
  * length that it was asked for is touched. Calls that libc makes inside itself are not seen. */
@@ -18,6 +19,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { SMALL_PAGE = 4096 };
@@ -39,11 +41,136 @@ static const char *setting(const char *name) {
     return NULL;
 }
 
+/* The kernel itself, for this file: `syscall` below is what the allocator gets. */
+static long ask_kernel(long number, long a, long b, long c, long d, long e, long f) {
+#if defined(__x86_64__)
+    long answer;
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "=a"(answer)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+#elif defined(__aarch64__)
+    register long x8 __asm__("x8") = number;
+    register long answer __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0"
+                     : "+r"(answer)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                     : "memory");
+#else
+#error "how this machine asks its kernel is not known here"
+#endif
+    if (answer > -4096 && answer < 0) {
+        errno = (int)-answer;
+        return -1;
+    }
+    return answer;
+}
+#define KERNEL_SIX(number, a, b, c, d, e, f, ...)                                                            \
+    ask_kernel(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+#define KERNEL(...) KERNEL_SIX(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+
+/* What may be refused: a system call, or one advice of madvise, or mremap with one flag. */
+enum {
+    ANY = -1,
+    SYS_MSEAL = 462,
+    GUARD_INSTALL = 102,
+    GUARD_REMOVE = 103,
+    POPULATE_WRITE = 23,
+    DONT_UNMAP = 4
+};
+static const struct refusal {
+    const char *name;
+    long number, detail;
+} refusals[] = {
+    {"mseal", SYS_MSEAL, ANY},
+    {"mremap", SYS_mremap, ANY},
+    {"dontunmap", SYS_mremap, DONT_UNMAP},
+    {"guard", SYS_madvise, GUARD_INSTALL},
+    {"guard", SYS_madvise, GUARD_REMOVE},
+    {"populate", SYS_madvise, POPULATE_WRITE},
+    {"free", SYS_madvise, MADV_FREE},
+    {"dontneed", SYS_madvise, MADV_DONTNEED},
+    {"huge", SYS_madvise, MADV_HUGEPAGE},
+    {"dontdump", SYS_madvise, MADV_DONTDUMP},
+    {"mincore", SYS_mincore, ANY},
+    {"process_vm_readv", SYS_process_vm_readv, ANY},
+    {"getrandom", SYS_getrandom, ANY},
+};
+static const struct {
+    const char *name;
+    int value;
+} errors[] = {{"ENOSYS", ENOSYS}, {"EINVAL", EINVAL}, {"EPERM", EPERM}, {"ENOMEM", ENOMEM}};
+
+/* The error that follows `name=` in the list; 0: not in it. */
+static int error_in(const char *list, const char *name) {
+    size_t length = strlen(name);
+    for (const char *at = list; at != NULL; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, name, length) != 0 || at[length] != '=')
+            continue;
+        for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
+            if (strncmp(at + length + 1, errors[i].name, strlen(errors[i].name)) == 0)
+                return errors[i].value;
+    }
+    return 0;
+}
+
+/* True, and errno set, when this kernel has no such call. `detail`: the advice of madvise, the flags of mremap. */
+static bool lacks(long number, long detail) {
+    const char *list = setting("OTHER_KERNEL_REFUSES");
+    for (size_t i = 0; list != NULL && i < sizeof refusals / sizeof refusals[0]; i++) {
+        const struct refusal *one = &refusals[i];
+        bool meant = one->detail == ANY ||
+                     (number == SYS_mremap ? (detail & one->detail) != 0 : detail == one->detail);
+        int error = one->number == number && meant ? error_in(list, one->name) : 0;
+        if (error != 0) {
+            errno = error;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool hides(const char *path) {
+    bool hidden = setting("OTHER_KERNEL_NO_PROC") != NULL && strncmp(path, "/proc", 5) == 0;
+    if (hidden)
+        errno = ENOENT;
+    return hidden;
+}
+
 ssize_t getrandom(void *out, size_t size, unsigned flags) {
+    if (lacks(SYS_getrandom, 0))
+        return -1;
     if (setting("OTHER_KERNEL_NO_RANDOM") == NULL)
-        return syscall(SYS_getrandom, out, size, flags);
+        return KERNEL(SYS_getrandom, out, size, flags);
     errno = EPERM;
     return -1;
+}
+
+/* What the allocator asks for by number. */
+long syscall(long number, ...) {
+    long args[6];
+    va_list more;
+    va_start(more, number);
+    for (int i = 0; i < 6; i++)
+        args[i] = va_arg(more, long);
+    va_end(more);
+    if (number == SYS_getrandom)
+        return getrandom((void *)args[0], (size_t)args[1], (unsigned)args[2]);
+    if (lacks(number, number == SYS_madvise ? args[2] : args[3]))
+        return -1;
+    if ((number == SYS_openat && hides((const char *)args[1])) ||
+        (number == SYS_access && hides((const char *)args[0])))
+        return -1;
+    return ask_kernel(number, args[0], args[1], args[2], args[3], args[4], args[5]);
 }
 
 static size_t page(void) {
@@ -86,14 +213,14 @@ static bool refused(uintptr_t addr) {
 /* Anonymous memory at a multiple of the page: a larger piece, and its ends given back. */
 static void *map_anywhere(size_t size, int protection, int flags) {
     size_t padded = size + page();
-    long got = syscall(SYS_mmap, NULL, padded, protection, flags, -1, 0);
+    long got = KERNEL(SYS_mmap, NULL, padded, protection, flags, -1, 0);
     if (got == -1)
         return MAP_FAILED;
     uintptr_t start = (uintptr_t)got, first = round_up(start);
     if (first != start)
-        (void)syscall(SYS_munmap, start, first - start);
+        (void)KERNEL(SYS_munmap, start, first - start);
     if (first + size != start + padded)
-        (void)syscall(SYS_munmap, first + size, start + padded - (first + size));
+        (void)KERNEL(SYS_munmap, first + size, start + padded - (first + size));
     return (void *)first;
 }
 
@@ -102,25 +229,27 @@ void *mmap(void *addr, size_t size, int protection, int flags, int file, off_t o
     if (exact && refused((uintptr_t)addr))
         return MAP_FAILED;
     if (file != -1)
-        return (void *)syscall(SYS_mmap, addr, size, protection, flags, file, offset);
+        return (void *)KERNEL(SYS_mmap, addr, size, protection, flags, file, offset);
     size = round_up(size);
     if (!exact && ((uintptr_t)addr & (page() - 1)) != 0)
         addr = NULL; /* a hint may be rounded */
-    void *got = (void *)syscall(SYS_mmap, addr, size, protection, flags, file, offset);
+    void *got = (void *)KERNEL(SYS_mmap, addr, size, protection, flags, file, offset);
     if (got == MAP_FAILED || ((uintptr_t)got & (page() - 1)) == 0)
         return got;
-    (void)syscall(SYS_munmap, got, size);
+    (void)KERNEL(SYS_munmap, got, size);
     return map_anywhere(size, protection, flags);
 }
 
 int munmap(void *addr, size_t size) {
-    return refused((uintptr_t)addr) ? -1 : (int)syscall(SYS_munmap, addr, round_up(size));
+    return refused((uintptr_t)addr) ? -1 : (int)KERNEL(SYS_munmap, addr, round_up(size));
 }
 int mprotect(void *addr, size_t size, int protection) {
-    return refused((uintptr_t)addr) ? -1 : (int)syscall(SYS_mprotect, addr, round_up(size), protection);
+    return refused((uintptr_t)addr) ? -1 : (int)KERNEL(SYS_mprotect, addr, round_up(size), protection);
 }
 int madvise(void *addr, size_t size, int advice) {
-    return refused((uintptr_t)addr) ? -1 : (int)syscall(SYS_madvise, addr, round_up(size), advice);
+    return lacks(SYS_madvise, advice) || refused((uintptr_t)addr)
+               ? -1
+               : (int)KERNEL(SYS_madvise, addr, round_up(size), advice);
 }
 
 void *mremap(void *addr, size_t size, size_t new_size, int flags, ...) {
@@ -128,18 +257,18 @@ void *mremap(void *addr, size_t size, size_t new_size, int flags, ...) {
     va_start(more, flags);
     void *to = flags & MREMAP_FIXED ? va_arg(more, void *) : NULL;
     va_end(more);
-    if (refused((uintptr_t)addr) || refused((uintptr_t)to))
+    if (lacks(SYS_mremap, flags) || refused((uintptr_t)addr) || refused((uintptr_t)to))
         return MAP_FAILED;
-    return (void *)syscall(SYS_mremap, addr, round_up(size), round_up(new_size), flags, to);
+    return (void *)KERNEL(SYS_mremap, addr, round_up(size), round_up(new_size), flags, to);
 }
 
 /* A large page is resident when any part of it is. */
 int mincore(void *addr, size_t size, unsigned char *resident) {
-    if (refused((uintptr_t)addr))
+    if (lacks(SYS_mincore, 0) || refused((uintptr_t)addr))
         return -1;
     for (size_t at = 0; at < size; at += page(), resident++) {
         unsigned char parts[65536 / SMALL_PAGE] = {0}, any = 0;
-        if (syscall(SYS_mincore, (uintptr_t)addr + at, page(), parts) != 0)
+        if (KERNEL(SYS_mincore, (uintptr_t)addr + at, page(), parts) != 0)
             return -1;
         for (size_t i = 0; i < page() / SMALL_PAGE; i++)
             any |= parts[i] & 1;
@@ -153,9 +282,14 @@ int open(const char *path, int flags, ...) {
     va_start(more, flags);
     mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0;
     va_end(more);
-    if (setting("OTHER_KERNEL_NO_PROC") != NULL && strncmp(path, "/proc", 5) == 0) {
-        errno = ENOENT;
+    if (hides(path))
         return -1;
-    }
-    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+    return (int)KERNEL(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+ssize_t process_vm_readv(pid_t process, const struct iovec *to, unsigned long tos, const struct iovec *from,
+                         unsigned long froms, unsigned long flags) {
+    return lacks(SYS_process_vm_readv, 0)
+               ? -1
+               : KERNEL(SYS_process_vm_readv, process, to, tos, from, froms, flags);
 }

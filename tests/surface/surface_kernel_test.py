@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""Other kernels than this one, as other_kernel.c shows them to the allocator: larger pages, no /proc; raised privileges; limits."""
+"""Other kernels than this one, as other_kernel.c shows them to the allocator: larger pages, no /proc; calls that it has not, or forbids;
+raised privileges; limits."""
 import os
 import resource
 import subprocess
@@ -7,9 +8,13 @@ import sys
 import tempfile
 import unittest
 
-OTHER_KERNEL, SURFACE, MEMORY, NEW = (os.path.realpath(sys.argv.pop(1)) for _ in range(4))
+OTHER_KERNEL, SURFACE, MEMORY, NEW, PROBE, GUARDS, VECTORS = (os.path.realpath(sys.argv.pop(1)) for _ in range(7))
 LIBRARY, VARIANT = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"]
 PAGES = (4096, 16384, 65536)
+# What kernels and sandboxes refuse, by the names that other_kernel.c and kernel_probe.c have for it.
+REFUSALS = ("mseal", "mremap", "dontunmap", "guard", "populate", "free", "dontneed", "huge", "dontdump", "mincore", "process_vm_readv",
+            "getrandom")
+ERRORS = ("ENOSYS", "EINVAL", "EPERM")
 
 
 def run(*command, limit=None, ok=True, stdin="", **settings):
@@ -94,6 +99,55 @@ class NoRandom(unittest.TestCase):
         script = "print \\my $x"  # its address
         seen = {run("perl", "-e", script, OTHER_KERNEL_NO_RANDOM=1).stdout for _ in range(5)}
         self.assertEqual(len(seen), 5)
+
+
+class Refusals(unittest.TestCase):
+    """Nothing is known by the kernel's version: each call is made, and may be refused, each alone and all at once. All but MADV_DONTNEED,
+    that is: without that and without markers no freed memory could be shut."""
+
+    TOGETHER = [",".join(f"{name}={error}" for name in REFUSALS if name != "dontneed") for error in ERRORS]
+    LISTS = [f"{name}={error}" for name in REFUSALS for error in ERRORS] + TOGETHER
+
+    def test_the_emulated_kernel_refuses_each(self):
+        """And nothing else: else the tests below say nothing."""
+        here = dict(word.split("=") for word in run(PROBE).stdout.split()[:-1])
+        self.assertEqual(sorted(here), sorted(REFUSALS))
+        for refused in self.LISTS:
+            want = {**here, **dict(pair.split("=") for pair in refused.split(","))}
+            if "mremap" in refused:
+                want["dontunmap"] = want["mremap"]  # both are one call
+            found = dict(word.split("=") for word in run(PROBE, OTHER_KERNEL_REFUSES=refused).stdout.split()[:-1])
+            self.assertEqual(found, want)
+
+    def test_everything_works(self):
+        for refused in self.LISTS:
+            with self.subTest(refused):
+                self.assertEqual(run(SURFACE, OTHER_KERNEL_REFUSES=refused).stdout.splitlines()[-1], VARIANT)
+                # between guards often; what the hardened variant promises is looked at
+                done = run(GUARDS, OTHER_KERNEL_REFUSES=refused, HAKMEM_SAMPLE_RATE=100)
+                self.assertRegex(done.stdout, f"^{VARIANT} [1-9][0-9]* checks\n$")
+                self.assertEqual(done.stderr, "")
+
+    def test_vectors_grow(self):
+        for refused in [one for one in self.LISTS if one.startswith(("mremap", "dontunmap", "mseal=ENOSYS,"))]:
+            with self.subTest(refused):
+                self.assertRegex(run(VECTORS, OTHER_KERNEL_REFUSES=refused).stdout, f"^{VARIANT} [1-9][0-9]* checks\n$")
+
+    def test_memory_comes_back(self):
+        """By any way that is left."""
+        for refused in ("free=EINVAL", "mincore=EPERM", "mseal=EPERM", "huge=EINVAL"):
+            for how in ("FREE", "DONTNEED"):
+                done = run(MEMORY, "burst", "64", OTHER_KERNEL_REFUSES=refused, HAKMEM_SS_MEM_LEAN_DECOMMIT=how)
+                if how == "DONTNEED":
+                    self.assertLess(int(done.stdout.split()[-1]), 64 * 1024)
+
+    @unittest.skipIf(VARIANT == "speed", "only the hardened variant promises to see it")
+    def test_a_crime_is_seen(self):
+        for refused in self.LISTS:
+            with self.subTest(refused):
+                done = run(MEMORY, "crime", ok=False, OTHER_KERNEL_REFUSES=refused)
+                self.assertEqual(done.returncode, -6)
+                self.assertIn("hakmem: double free", done.stderr)
 
 
 class Privileged(unittest.TestCase):
