@@ -22,6 +22,7 @@ SETTINGS = (
 
 # expect: a pattern that the last line that it prints matches, with what it counted as group 1 (without one: 1). status: what it
 # ends with. A run that ends well and does not say what is expected has failed.
+ANY_SIGNAL = "a signal"
 Run = collections.namedtuple("Run", "setting group variant name variables command seconds expect status")
 CMOCKA = r"\[  PASSED  \] ([1-9][0-9]*) test"
 SECONDS = 400
@@ -29,7 +30,23 @@ SECONDS = 400
 CONTRACT = ("contract_malloc", "contract_realloc", "contract_aligned")
 LARGE = ("large", "region", "superslab", "tag", "release", "os", "alloc", "cache", "depot")
 GUARDS = ("guard", "sample", "quarantine", "ledger", "wipe")  # the hardened variant's
-WORKS = ("vectors", "moves", "exits", "forks")
+WORKS = ("vectors", "moves", "memory", "limits", "exits", "forks", "guards")
+# One or two of each kind of crime, and what the line about it begins with.
+CRIMES = {
+    "double_free_small": "double free", "double_free_large": "double free", "double_free_by_two_other_threads": "double free",
+    "free_of_stack": "invalid free", "free_of_mapping": "invalid free", "free_of_wild_middle": "invalid free",
+    "realloc_of_freed_large": "invalid realloc", "usable_size_of_freed": "invalid usable size",
+    "overflow_by_one_of_24": "heap overflow", "overflow_by_one_of_40000": "heap overflow", "overflow_never_freed": "heap overflow",
+    "overflow_by_one_of_1000001": "heap overflow", "overflow_page_past_large": "out-of-bounds access",
+    "underwrite_large": "out-of-bounds access", "overread_page_past_huge": "out-of-bounds access",
+    "write_after_free_small": "write after free", "write_after_free_by_a_thread": "write after free",
+    "write_after_free_large": "use after free", "read_after_free_large": "use after free",
+}
+# What a sampled object's guards call it.
+SEEN_BY_GUARDS = {"heap overflow": "|out-of-bounds access", "write after free": "|use after free"}
+# What other_kernel.c refuses (surface_kernel_test.py has all of it), and how.
+REFUSED = ("mseal=ENOSYS", "mremap=EINVAL", "dontunmap=EINVAL", "guard=EINVAL", "populate=EPERM", "free=EINVAL", "huge=EINVAL", "mincore=EPERM",
+           "process_vm_readv=EPERM", "getrandom=ENOSYS")
 SURFACE = (("surface", "{variant}"), ("surface_new", ""), ("surface_filter", "done"), ("surface_filter gently", "done"))
 
 
@@ -60,9 +77,36 @@ def cores(setting, group, names, variants=tuple(VARIANTS)):
     return [core(setting, group, variant, name) for name in names for variant in variants]
 
 
+def misuse():
+    """Every twin, which does right what the crime does wrong, is silent; the hardened variant names every crime. -6: abort, -11: a guard."""
+    runs = [preloaded(BASE, "misuse", variant, "misuse twin " + name, "^$") for variant in VARIANTS for name in CRIMES]
+    for name, crime in CRIMES.items():
+        crime = crime + SEEN_BY_GUARDS.get(crime, "")
+        run = preloaded(BASE, "misuse", "hardened", "misuse crime " + name, f"^hakmem: ({crime}): ")
+        runs.append(run._replace(status=ANY_SIGNAL))
+    return runs
+
+
+def refused():
+    """Each on this kernel: the same programs without it."""
+    runs = []
+    for variant, library in VARIANTS.items():
+        for what in (*REFUSED, ",".join(REFUSED)):
+            variables = f"OTHER_KERNEL_REFUSES={what} LD_PRELOAD=/tests/other_kernel.so:/tests/{library}"
+            for name in ("guards", "vectors") if what.startswith(("mremap", "dontunmap", "mseal=ENOSYS,")) else ("guards",):
+                runs.append(Run(BASE.name, "refused", variant, f"kernel_{name} {what}", variables, "./kernel_" + name, SECONDS,
+                                rf"^{variant} ([1-9][0-9]*) checks$", 0))
+    return runs
+
+
+def probe():
+    """What this kernel has: for the table."""
+    return [Run(BASE.name, "probe", "glibc", "kernel_probe", "", "./kernel_probe", SECONDS, " asked$", 0)]
+
+
 def quick_plan():
     """What `bazel test` has time for."""
-    runs = works(BASE, ("vectors", "moves"))
+    runs = probe() + works(BASE, ("vectors", "moves", "guards"))
     runs += [run for run in surface(BASE) if run.name in ("surface", "surface_filter")]
     runs += cores(BASE, "guards", ("guard",), ("hardened",)) + cores(BASE, "large", ("os", "region"))
     for setting in (SETTINGS[1], SETTINGS[3], SETTINGS[4], SETTINGS[5]):
@@ -72,7 +116,7 @@ def quick_plan():
 
 def full_plan():
     """Everything, for a release."""
-    runs = cores(BASE, "contract", CONTRACT) + cores(BASE, "large", LARGE) + cores(BASE, "guards", GUARDS, ("hardened",))
+    runs = probe() + misuse() + refused() + cores(BASE, "contract", CONTRACT) + cores(BASE, "large", LARGE) + cores(BASE, "guards", GUARDS, ("hardened",))
     runs += cores(BASE, "stress", ("stress",)) + cores(BASE, "fault", ("fault",))
     for setting in SETTINGS:
         runs += surface(setting) + works(setting, variants=("glibc", *VARIANTS))
