@@ -126,7 +126,8 @@ def full_plan():
 def self_test_plan():
     """Programs that fail, each in its own way, with a pattern of what the harness has to say of it; at last the kernel does."""
     def bad(setting, command, name, expect="^never$", variables=""):
-        return Run(setting.name, "self-test", "glibc", name, variables, command, 30, expect, 0)
+        seconds = 10 if "hangs" in command else SECONDS
+        return Run(setting.name, "self-test", "glibc", name, variables, command, seconds, expect, 0)
 
     limit, overcommit = SETTINGS[5], SETTINGS[3]
     return [
