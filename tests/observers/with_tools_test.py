@@ -1,0 +1,166 @@
+#!/usr/bin/env -S python3 -B
+"""A program with the library preloaded, under what people look at programs with: each tool works, or is refused with one clear line
+(docs/ROLLOUT.md). A missing tool fails. The last argument says which tools."""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM, SANITIZED = (os.path.abspath(path) for path in sys.argv[1:3])
+del sys.argv[1:3]
+LIBRARY, VARIANT = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"]
+SCRATCH = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
+PLAIN = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": SCRATCH, "LC_ALL": "C", "DEBUGINFOD_URLS": ""}
+ENV = dict(PLAIN, LD_PRELOAD=LIBRARY)
+OURS = ["--soname-synonyms=somalloc=nouserintercepts"]  # Valgrind leaves our malloc alone
+GUARDED = VARIANT == "hardened"
+
+
+def run(*command, env=None, **options):
+    return subprocess.run(command, env=ENV if env is None else env, cwd=SCRATCH, capture_output=True, text=True, check=False, **options)
+
+
+def heard(stderr):
+    """What Valgrind said, but for its remarks on large mappings."""
+    return [line for line in stderr.splitlines() if "set address range perms: large range" not in line]
+
+
+class Valgrind(unittest.TestCase):
+    def clean(self, *command, options=(), tool="memcheck"):
+        errors = ["--error-exitcode=9"] if tool in ("memcheck", "helgrind") else []
+        done = run("valgrind", "-q", f"--tool={tool}", *errors, *options, *command)
+        self.assertEqual((done.returncode, heard(done.stderr)), (0, []), command)
+        return done.stdout
+
+    def test_memcheck_has_no_complaint_of_any_name_of_malloc(self):
+        for options in ([], OURS):
+            self.assertEqual(self.clean(PROGRAM, "names", options=options), "done\n")
+
+    def test_memcheck_runs_real_programs_as_they_are(self):
+        for command in (["ls", "-l", "/etc"], ["python3", "-c", "print(sum(len(str(n)) for n in range(20000)))"],
+                        ["sqlite3", ":memory:", "create table t(a); insert into t values(1),(2); select sum(a) from t;"]):
+            self.assertEqual(self.clean(*command), run(*command).stdout)
+
+    def test_real_programs_run_when_memcheck_leaves_malloc_to_us(self):
+        command = ["python3", "-c", "print(sum(len(str(n)) for n in range(1000)))"]
+        done = run("valgrind", "-q", *OURS, *command)
+        self.assertEqual((done.returncode, done.stdout), (0, run(*command).stdout), done.stderr)
+
+    def test_memcheck_finds_what_it_is_there_for(self):
+        done = run("valgrind", "-q", PROGRAM, "crimes")
+        self.assertIn("Invalid write of size 1", done.stderr)
+        self.assertIn("0 bytes after a block of size 200 alloc'd", done.stderr)
+        self.assertIn("Invalid free()", done.stderr)
+
+    def test_ours_finds_it_when_memcheck_leaves_malloc_to_it(self):
+        done = run("valgrind", "-q", *OURS, PROGRAM, "crimes")
+        if GUARDED:
+            self.assertRegex(done.stderr, r"(?m)^hakmem: (heap overflow|buffer overflow|double free)")
+        else:
+            self.assertEqual(done.stdout, "done\n")  # a free in the thread's cache is not looked at
+
+    def test_other_tools_run(self):
+        for tool, out in (("helgrind", None), ("callgrind", "callgrind"), ("massif", "massif"), ("dhat", "dhat")):
+            options = [f"--{out}-out-file={SCRATCH}/{out}"] if out else []
+            done = run("valgrind", f"--tool={tool}", "-q", *options, PROGRAM, "names")
+            self.assertEqual((done.returncode, done.stdout), (0, "done\n"), done.stderr)
+
+
+class Debuggers(unittest.TestCase):
+    def test_gdb_stops_and_goes_on(self):
+        done = run("gdb", "-q", "-batch", "-ex", "break stop_here", "-ex", f"set environment LD_PRELOAD {LIBRARY}", "-ex", "run keep", "-ex", "bt",
+                   "-ex", "print kept[5]", "-ex", "info symbol malloc", "-ex", "continue", PROGRAM, env=PLAIN)
+        for part in ("#1 ", "what the core must have", f"malloc in section .text of {LIBRARY}", "exited normally"):
+            self.assertIn(part, done.stdout, done.stderr)
+
+
+class Cores(unittest.TestCase):
+    def core(self, env, how):
+        """Bytes of the process's core, and what gdb sees in it at three objects."""
+        path = os.path.join(SCRATCH, "core")
+        with subprocess.Popen([PROGRAM, how], env=env, cwd=SCRATCH, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            self.assertEqual(process.stdout.readline(), "done\n")
+            if how == "wait":
+                made = run("gcore", "-o", path, str(process.pid), env=PLAIN)
+                self.assertEqual(made.returncode, 0, made.stderr)
+                os.rename(f"{path}.{process.pid}", path)
+            process.communicate("\n")
+        if not os.path.exists(path):  # kernel.core_uses_pid
+            path = f"{path}.{process.pid}"
+        seen = run("gdb", "-q", "-batch", *[word for i in (5, 99999, 100010) for word in ("-ex", f"print kept[{i}]")], PROGRAM, path, env=PLAIN)
+        size = os.stat(path).st_size
+        os.remove(path)
+        return size, seen.stdout.count("what the core must have")
+
+    def test_gcore_is_no_larger_than_twice_that_of_glibc(self):
+        glibc, ours = self.core(PLAIN, "wait"), self.core(ENV, "wait")
+        self.assertLessEqual(ours[0], 2 * glibc[0])
+        self.assertEqual(glibc[1], 3)
+        if not GUARDED:  # gdb gives a mapping up at a guard of the kernel's (MADV_GUARD_INSTALL): docs/ROLLOUT.md
+            self.assertEqual(ours[1], 3)
+
+    def test_cores_of_the_kernel_are_small_and_whole(self):
+        with open("/proc/sys/kernel/core_pattern", encoding="utf-8") as pattern:
+            if pattern.read().strip() != "core":
+                self.skipTest("this machine gives its cores to somebody else")
+        glibc, ours = self.core(PLAIN, "abort"), self.core(ENV, "abort")
+        self.assertLessEqual(ours[0], 2 * glibc[0])
+        self.assertEqual((glibc[1], ours[1]), (3, 3))
+
+
+class Tracers(unittest.TestCase):
+    def test_strace_sees_the_end(self):
+        done = run("strace", "-f", "-o", "trace", "-E", f"LD_PRELOAD={LIBRARY}", PROGRAM, "names", env=PLAIN)
+        self.assertEqual((done.returncode, done.stdout), (0, "done\n"), done.stderr)
+        with open(os.path.join(SCRATCH, "trace"), encoding="utf-8") as trace:
+            self.assertIn("+++ exited with 0 +++", trace.read())
+
+    def test_heaptrack_counts_every_call(self):
+        done = run("heaptrack", "-o", os.path.join(SCRATCH, "heap"), PROGRAM, "keep")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        found = [name for name in os.listdir(SCRATCH) if name.startswith("heap.")]
+        text = run("heaptrack_print", os.path.join(SCRATCH, found[0]), env=PLAIN).stdout
+        self.assertGreaterEqual(int(re.search(r"calls to allocation functions: (\d+)", text)[1]), 100020)
+
+
+class Sanitizers(unittest.TestCase):
+    """clang has its runtimes in the executable, gcc in libraries."""
+
+    def build(self, compiler, sanitizer):
+        out = os.path.join(SCRATCH, f"{compiler}-{sanitizer}")
+        made = run(compiler, "-D_GNU_SOURCE", "-g", "-O1", "-fno-builtin", f"-DCRIME_{sanitizer.upper()}", f"-fsanitize={sanitizer}", "-o", out,
+                   SANITIZED, "-pthread", env=PLAIN)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        return out
+
+    def works(self, program, found, env=None):
+        done = run(program, env=env)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "done\n", ""), program)
+        self.assertIn(found, run(program, "crime", env=env).stderr)
+
+    def refused(self, program, line):
+        done = run(program)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual(done.stdout, "")
+        self.assertRegex(done.stderr, f"^[^\\n]*{line}[^\\n]*\\n$")
+
+    def test_those_in_the_executable_work(self):
+        for sanitizer, found in (("address", "heap-use-after-free"), ("thread", "data race"), ("leak", "100000 byte"), ("undefined", "overflow")):
+            self.works(self.build("clang-19", sanitizer), found)
+        memory = run(self.build("clang-19", "memory"))
+        self.assertEqual((memory.returncode, memory.stdout, memory.stderr), (0, "done\n", ""))
+
+    def test_those_in_libraries_are_refused_and_work_in_front(self):
+        lines = {"thread": "hakmem: this program's sanitizer owns malloc: name libtsan", "leak": "hakmem: this program's sanitizer owns malloc: name liblsan",
+                 "address": "ASan runtime does not come first in initial library list"}
+        for sanitizer, found in (("thread", "data race"), ("leak", "100000 byte"), ("address", "heap-use-after-free")):
+            program = self.build("gcc", sanitizer)
+            self.refused(program, lines[sanitizer])
+            library = re.search(r"(lib[atl]san\.so\.\d+) => (\S+)", run("ldd", program, env=PLAIN).stdout)[2]
+            self.works(program, found, env=dict(PLAIN, LD_PRELOAD=f"{library} {LIBRARY}"))
+        self.works(self.build("gcc", "undefined"), "overflow")
+
+
+unittest.main()
