@@ -105,6 +105,7 @@ void hak_cache_alone(void) {
     memset(threads_of, 0, sizeof threads_of);
     if (!is_static(hak_cache_mine))
         threads_of[hak_cache_mine->shard] = 1;
+    atomic_store_explicit(&hak_caches_live, !is_static(hak_cache_mine), memory_order_relaxed);
 }
 
 /* An object comes home without a cache. */
@@ -267,7 +268,6 @@ HAK_UNSEEN void hak_cache_reset(void) {
     hak_cache_mine->shard = 0;
     hak_cache_mine->refills = 0;
     hak_cache_alone();
-    atomic_store(&hak_caches_live, 1);
 }
 
 static HAK_WALKER void check_bin(hak_cache *cache, unsigned cls, void **from) {

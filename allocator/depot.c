@@ -169,13 +169,10 @@ static void for_all(void (*each)(depot *)) {
 }
 
 static void lock_one(depot *d) {
-    hak_lock_take(&d->lock);
+    hak_lock_fork_take(&d->lock);
 }
 static void unlock_one(depot *d) {
-    hak_lock_give(&d->lock);
-}
-static void reset_one(depot *d) {
-    hak_lock_reset(&d->lock);
+    hak_lock_fork_give(&d->lock);
 }
 
 void hak_depot_trim(void) {
@@ -186,9 +183,6 @@ void hak_depot_lock_all(void) {
 }
 void hak_depot_unlock_all(void) {
     for_all(unlock_one);
-}
-void hak_depot_reset_all(void) {
-    for_all(reset_one);
 }
 void hak_depot_break_all(unsigned *patience) {
     for (unsigned shard = 0; shard < hak_shards; shard++)

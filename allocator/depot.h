@@ -39,7 +39,6 @@ void hak_depot_count(hak_depot_free *out);
 /* For fork.c: all depot locks, in order. */
 void hak_depot_lock_all(void);
 void hak_depot_unlock_all(void);
-void hak_depot_reset_all(void); /* in the child */
 /* For dying.c. */
 void hak_depot_break_all(unsigned *patience);
 

@@ -15,7 +15,7 @@ static void break_locks(void) {
     unsigned patience = PATIENCE_MS;
     hak_lock *const others[] = {&hak_cache_lock, &hak_large_lock, &hak_superslab_lock, &hak_region_lock,
                                 hak_policy_lock()};
-    hak_init_lock_break(&patience);
+    hak_lock_break(&hak_init_lock, &patience);
     hak_depot_break_all(&patience);
     for (unsigned i = 0; i < sizeof others / sizeof others[0]; i++)
         if (others[i] != NULL)

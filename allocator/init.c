@@ -13,21 +13,8 @@
 #include "allocator/tag.h"
 #include "allocator/thread.h"
 
-static hak_lock lock = HAK_LOCK_INIT(HAK_RANK_INIT);
+hak_lock hak_init_lock = HAK_LOCK_INIT(HAK_RANK_INIT);
 static _Atomic bool ready;
-
-void hak_init_lock_take(void) {
-    hak_lock_take(&lock);
-}
-void hak_init_lock_give(void) {
-    hak_lock_give(&lock);
-}
-void hak_init_lock_reset(void) {
-    hak_lock_reset(&lock);
-}
-void hak_init_lock_break(unsigned *patience) {
-    hak_lock_break(&lock, patience);
-}
 
 enum { SHARDS_PER_CPU = 2 };
 
@@ -45,16 +32,17 @@ static bool init_locked(void) {
     hak_depot_init(hak_os_cpus() * SHARDS_PER_CPU);
     hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
     (void)hak_superslab_prewarm(hak_option.prewarm); /* a wish: without it the first requests map */
+    hak_thread_init();
     hak_policy_seal();
     return true;
 }
 
 static HAK_COLD bool init_slow(void) {
-    hak_lock_take(&lock);
+    hak_lock_take(&hak_init_lock);
     bool done = atomic_load_explicit(&ready, memory_order_relaxed) || init_locked();
     /* release: pairs with the acquire in hak_init */
     atomic_store_explicit(&ready, done, memory_order_release);
-    hak_lock_give(&lock);
+    hak_lock_give(&hak_init_lock);
     return done;
 }
 
@@ -62,10 +50,9 @@ bool hak_init(void) {
     return atomic_load_explicit(&ready, memory_order_acquire) || init_slow();
 }
 
-/* The library is loaded, libc works and there is one thread; malloc may have been called already. */
+/* The library is loaded and libc works; malloc may have been called already, and in other threads too. */
 __attribute__((constructor(101))) static void loaded(void) {
     (void)hak_init();
-    hak_thread_init();
     hak_fork_init();
 }
 

@@ -1,8 +1,11 @@
 /* lock.h: a mutex in four bytes, over a futex. Layer 0.
  *
  * Not recursive. Async-signal-unsafe. fork.c takes every lock in rank order before a fork; a new lock
- * joins there in the same change. Uncontended cost: one compare-and-swap and one exchange; plain loads and stores while the process has
- * one thread, because an atomic exchange waits for every store before it, and those of the program may miss all caches. */
+ * joins there in the same change. Uncontended cost: two compare-and-swaps; plain loads and stores while the process has
+ * one thread, because an atomic exchange waits for every store before it, and those of the program may miss all caches.
+ *
+ * While a thread forks it has every lock, and other libraries' handlers may allocate in it: all that it takes and gives then
+ * is its already, and stays so (docs/decisions/024). */
 #ifndef HAK_LOCK_H
 #define HAK_LOCK_H
 
@@ -18,7 +21,8 @@
 
 /* In the order in which a thread may take them; two of one rank only by fork.c. */
 typedef enum hak_rank {
-    HAK_RANK_INIT = 1,
+    HAK_RANK_FORK = 1,
+    HAK_RANK_INIT,
     HAK_RANK_CACHES,
     HAK_RANK_DEPOT,
     HAK_RANK_LARGE,
@@ -27,7 +31,8 @@ typedef enum hak_rank {
     HAK_RANK_POLICY,
 } hak_rank;
 
-/* word: 0 free, 1 taken, 2 taken and somebody may sleep (Drepper, "Futexes Are Tricky", mutex2). */
+/* word: 0 free, 1 taken, 2 taken and somebody may sleep (Drepper, "Futexes Are Tricky", mutex2), 3 taken for a fork and nobody
+ * sleeps. A thread that forks leaves no lock at 1, so that its takes and gives in between both come to the slow halves. */
 typedef struct hak_lock {
     _Atomic uint32_t word;
     uint8_t rank;
@@ -38,8 +43,12 @@ typedef struct hak_lock {
 void hak_lock_slow(hak_lock *lock);
 void hak_unlock_slow(hak_lock *lock);
 
-/* Between the two a thread may take several locks of one rank. fork.c only. */
+/* fork.c only. Between begin and end a thread may take several locks of one rank, by these. From `owns` true to `owns` false it has
+ * all, and every other take and give of it is without effect. */
 void hak_lock_fork_begin(void);
+void hak_lock_fork_take(hak_lock *lock);
+void hak_lock_fork_owns(bool all);
+void hak_lock_fork_give(hak_lock *lock); /* in parent or child; wakes who sleeps */
 void hak_lock_fork_end(void);
 
 /* Debug builds: dies when a lock is taken out of rank order. */
@@ -87,7 +96,9 @@ HAK_INLINE void hak_lock_give(hak_lock *lock) {
         atomic_store_explicit(&lock->word, 0, memory_order_relaxed); /* nobody waits */
         return;
     }
-    if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
+    uint32_t expected = 1;
+    if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 0, memory_order_release,
+                                                 memory_order_relaxed))
         hak_unlock_slow(lock);
 }
 
@@ -98,13 +109,6 @@ HAK_INLINE void hak_counter_add(_Atomic size_t *counter, size_t n) {
 }
 HAK_INLINE void hak_counter_sub(_Atomic size_t *counter, size_t n) {
     hak_counter_add(counter, (size_t)0 - n);
-}
-
-/* In a forked child only: whoever held it is gone. */
-HAK_INLINE void hak_lock_reset(hak_lock *lock) {
-    if (HAK_DEBUG_BUILD)
-        hak_lock_rank_pop(lock);
-    atomic_store_explicit(&lock->word, 0, memory_order_relaxed);
 }
 
 #endif

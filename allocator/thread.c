@@ -3,26 +3,36 @@
 
 #include "allocator/cache.h"
 #include "allocator/death.h"
+#include "allocator/fork.h"
 #include "allocator/init.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
+
+#ifndef PTHREAD_DESTRUCTOR_ITERATIONS
+#define PTHREAD_DESTRUCTOR_ITERATIONS _POSIX_THREAD_DESTRUCTOR_ITERATIONS
+#endif
 
 static pthread_key_t key;
 static _Atomic bool have_key;
 
-/* POSIX leaves open which destructor runs first: those that free after this one find the static cache that sends
- * every object straight to the depots. */
-static void thread_ends(void *unused) {
-    (void)unused;
+/* The key's value says how many rounds of destructors the thread has been through. */
+static const char rounds[PTHREAD_DESTRUCTOR_ITERATIONS];
+
+/* Destructors of other keys allocate and free after this one, and in further rounds: the cache stays to the last one. POSIX leaves open
+ * which destructor comes first: those that free after that find the static cache that sends every object straight to the depots. */
+static void thread_ends(void *round) {
     int saved = errno;
-    hak_cache_end();
+    const char *next = (const char *)round + 1;
+    if (next == rounds + sizeof rounds || pthread_setspecific(key, next) != 0)
+        hak_cache_end();
     errno = saved;
 }
 
-/* Any value but NULL has the destructor called. May allocate: the cache is ready for that. */
+/* May allocate: the cache is ready for that. */
 static void watch_end(void) {
-    (void)pthread_setspecific(key, &key);
+    (void)pthread_setspecific(key, rounds);
 }
 
 void hak_thread_init(void) {
@@ -30,7 +40,6 @@ void hak_thread_init(void) {
         return; /* no key left: the caches of threads that end are lost, which is a leak but no more */
     /* release: pairs with the acquire in hak_thread_begin */
     atomic_store_explicit(&have_key, true, memory_order_release);
-    watch_end();
 }
 
 __attribute__((weak)) void hak_sanitizer_refuse(void) {}
@@ -45,9 +54,11 @@ bool hak_thread_begin(void) {
         return false;
     hak_cache *before = hak_cache_mine;
     int saved = errno;
-    if (hak_cache_begin() && hak_cache_mine != before &&
-        atomic_load_explicit(&have_key, memory_order_acquire))
-        watch_end();
+    if (hak_cache_begin() && hak_cache_mine != before) {
+        hak_fork_init();
+        if (atomic_load_explicit(&have_key, memory_order_acquire))
+            watch_end();
+    }
     errno = saved;
     return true;
 }

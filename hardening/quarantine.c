@@ -122,11 +122,6 @@ static void swap_draw(hak_guarded *mine) {
         hak_rng_bytes(&mine->rng, mine->swap_random + i, 64);
 }
 
-void *hak_quarantine_draw_slow(void *out) {
-    swap_draw(hak_guarded_mine);
-    return out;
-}
-
 /* Every call site is new. */
 static void sites_restart(hak_guarded *guarded) {
     for (unsigned i = 0; i < HAK_SITES; i++) {
@@ -182,19 +177,40 @@ static void swap_shuffle(hak_guarded *mine, unsigned cls) {
     }
 }
 
+/* The end of an exchange. */
+void *hak_quarantine_draw_slow(void *out) {
+    hak_guarded *mine = hak_guarded_mine;
+    swap_draw(mine);
+    for (unsigned cls = 1; mine->shuffle_due && cls <= HAK_CLASSES; cls++)
+        swap_shuffle(mine, cls);
+    mine->shuffle_due = false;
+    return out;
+}
+
+/* What lost threads' quarantines hold is no part of what this process may hold. */
+static size_t held_here(void) {
+    size_t held = 0;
+    for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
+        if (state == hak_guarded_mine || atomic_load_explicit(&state->uses, memory_order_relaxed) % 2 == 0)
+            held += state->held;
+    return held;
+}
+
 /* In the child only this thread's state is used, and those that waited; those of the threads that it does not have stay as they are,
- * and are looked at by nobody. */
+ * and are looked at by nobody. The fork may have interrupted the thread anywhere in malloc or free, so every number is drawn anew in its
+ * place, and the swaps are shuffled at the end of the next exchange: siblings hand out different slots. */
 void hak_quarantine_fork_child(void) {
-    common_rng.next = 0;
-    nobody.draws_left = 0;
+    if (common_rng.next != 0)
+        hak_rng_seed(&common_rng);
+    atomic_store_explicit(&hak_quarantine_held, held_here(), memory_order_relaxed);
     hak_guarded *mine = hak_guarded_mine;
     if (mine == &nobody)
         return;
     hak_rng_seed(&mine->rng);
-    mine->draws_left = 0;
+    mine->draws = hak_rng_next(&mine->rng);
     swap_draw(mine);
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) /* siblings hand out different slots */
-        swap_shuffle(mine, cls);
+    mine->swap_next = UINT8_MAX;
+    mine->shuffle_due = true;
 }
 
 static void state_reset(hak_guarded *state) {

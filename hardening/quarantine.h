@@ -34,6 +34,7 @@ typedef struct hak_ring {
 typedef struct hak_guarded {
     uint32_t owner; /* number of this state in records; 0: the state of threads without one */
     uint8_t swap_next;
+    bool shuffle_due;      /* in a forked child: the swaps, as soon as no exchange is under way */
     _Atomic uint32_t uses; /* odd while a thread has it: each beginning and each end counts */
     hak_ring rings[HAK_TAGS];
     void *swaps[HAK_TAGS][HAK_SWAP_PLACES];

@@ -143,9 +143,10 @@ def _shared_object(name, srcs, defines, tls_model, version_script):
         visibility = ["//visibility:public"],
     )
 
-def hak_products(srcs, preload_srcs, variant_srcs, version_script):
+def hak_products(srcs, archive_srcs, preload_srcs, variant_srcs, version_script):
     """Per variant: <product>, lib<product>.a, lib<product>.so and lib<product>-dlopen.so.
 
+    archive_srcs: only for what becomes part of a program.
     preload_srcs: only for the .so that programs are linked with or that is preloaded.
     """
     for variant, defines in VARIANTS.items():
@@ -153,7 +154,7 @@ def hak_products(srcs, preload_srcs, variant_srcs, version_script):
         all_srcs = srcs + variant_srcs[variant]
         cc_library(
             name = product,
-            srcs = all_srcs,
+            srcs = all_srcs + archive_srcs,
             copts = _PRODUCT_COPTS + ["-ftls-model=initial-exec"],
             linkopts = ["-pthread"],
             linkstatic = True,
@@ -166,7 +167,7 @@ def hak_products(srcs, preload_srcs, variant_srcs, version_script):
         # Only what a C program calls: without the names of C++.
         cc_library(
             name = product + "-fast",
-            srcs = [src for src in all_srcs if src != "shim_new.c"],
+            srcs = [src for src in all_srcs + archive_srcs if src != "shim_new.c"],
             copts = _PRODUCT_COPTS + FAST_COPTS,
             linkopts = ["-pthread"],
             linkstatic = True,

@@ -89,10 +89,16 @@ static void in_order(void *unused) {
     hak_lock_take(&high);
     hak_lock_give(&high);
     hak_lock_fork_begin();
-    hak_lock_take(&low);
-    hak_lock_take(&peer);
-    hak_lock_reset(&peer);
-    hak_lock_reset(&low);
+    hak_lock_fork_take(&low);
+    hak_lock_fork_take(&peer);
+    hak_lock_fork_take(&high);
+    hak_lock_fork_owns(true);
+    hak_lock_take(&low); /* as a handler does that allocates */
+    hak_lock_give(&low);
+    hak_lock_fork_owns(false);
+    hak_lock_fork_give(&high);
+    hak_lock_fork_give(&peer);
+    hak_lock_fork_give(&low);
     hak_lock_fork_end();
     hak_lock_take(&low);
     hak_lock_give(&low);
@@ -112,6 +118,31 @@ static void not_held(void *unused) {
     hak_lock_give(&low);
 }
 
+/* And who comes to sleep meanwhile is woken. */
+static void forks(void **state) {
+    (void)state;
+    pthread_t sleeper;
+    hak_lock_fork_begin();
+    hak_lock_fork_take(&lock);
+    assert_int_equal(atomic_load(&lock.word), 3);
+    hak_lock_fork_owns(true);
+    for (int round = 0; round < 2; round++) {
+        hak_lock_take(&lock);
+        hak_lock_give(&lock);
+        assert_false(hak_lock_try(&lock));
+        assert_int_equal(atomic_load(&lock.word), 3 - round);
+        if (round == 0)
+            assert_int_equal(pthread_create(&sleeper, NULL, take_and_give, NULL), 0);
+        while (atomic_load(&lock.word) != 2)
+            usleep(1000);
+    }
+    hak_lock_fork_owns(false);
+    hak_lock_fork_give(&lock);
+    hak_lock_fork_end();
+    pthread_join(sleeper, NULL);
+    assert_int_equal(atomic_load(&lock.word), 0);
+}
+
 static void ranks(void **state) {
     (void)state;
     assert_string_equal(unit_stderr_of(in_order, NULL), "");
@@ -126,6 +157,7 @@ int main(void) {
         SENTENCE("with one thread a lock is taken and given back without an exchange", alone),
         SENTENCE("only one thread at a time has the lock, and errno is kept", exclusion),
         SENTENCE("a thread that sleeps for the lock is woken", wakes),
+        SENTENCE("a thread that forks has its locks, whatever it takes and gives, until it is done", forks),
         SENTENCE("debug builds end where locks are taken out of rank order", ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

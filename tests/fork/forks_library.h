@@ -1,0 +1,11 @@
+/* forks_library.h: a library with a lock of its own, which its handlers of fork take and who holds it allocates, as many have. */
+#ifndef HAK_TESTS_FORKS_LIBRARY_H
+#define HAK_TESTS_FORKS_LIBRARY_H
+
+/* Allocates and frees objects of many sizes, under the library's lock. */
+void library_work(void);
+
+/* How many times the handlers ran in this process: before a fork, after it. */
+extern int library_before, library_after;
+
+#endif
