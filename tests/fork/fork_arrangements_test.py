@@ -7,7 +7,7 @@ import sys
 import tempfile
 import unittest
 
-SOURCES, ROOT = [os.path.realpath(path) for path in sys.argv[1:]], os.path.realpath(os.curdir)
+SOURCES, ROOT = sys.argv[1:], os.path.realpath(os.curdir)
 del sys.argv[1:]
 SHARED, VARIANT = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"]
 ARCHIVE = SHARED[: -len(".so")] + ".a"

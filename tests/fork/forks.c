@@ -80,8 +80,6 @@ static void handlers(void) {
         pthread_join(threads[i], NULL);
 }
 
-static void nothing(void) {}
-
 /* A handler that forks itself: the inner child goes on, in the handler and after it. */
 static bool nest;
 static void fork_again(void) {
@@ -164,7 +162,7 @@ static void streams(void) {
 }
 
 /* Objects of all sizes with known bytes, so that nobody else's may be where they are. */
-enum { OBJECTS = 300 };
+enum { OBJECTS = 60 };
 static unsigned char *objects[OBJECTS];
 static size_t sizes[OBJECTS];
 
@@ -207,7 +205,7 @@ static void interrupted(void) {
     struct sigaction action = {.sa_handler = fork_here, .sa_flags = SA_RESTART};
     uint64_t number = 1;
     WANT(sigaction(SIGALRM, &action, NULL) == 0);
-    while (forked < 5 * FORKS) {
+    while (forked < 4 * FORKS) {
         int status;
         struct itimerval once = {{0, 0}, {0, 20 + (number >> 33) % 1000}};
         int before = forked;
@@ -215,8 +213,7 @@ static void interrupted(void) {
         while (before == forked && children >= 0)
             replace_all(&number);
         if (children < 0) {
-            for (int i = 0; i < 3; i++)
-                replace_all(&number);
+            replace_all(&number);
             _exit(0);
         }
         for (; children > 0; children--)

@@ -1,7 +1,8 @@
-/* mutex.pml: allocator/lock.h and lock.c: a mutex of one word (0 free, 1 taken, 2 taken and somebody may sleep) over a futex.
- * Three threads of two rounds each, without the loop that spins before it sleeps. Holds: mutual exclusion; nobody sleeps for ever.
+/* mutex.pml: allocator/lock.h and lock.c: a mutex of one word (0 free, 1 taken, 2 taken and somebody may sleep, 3 taken by a thread that
+ * forks) over a futex. Two threads of two rounds each and one that forks, without the loop that spins before it sleeps. Holds: mutual
+ * exclusion, though the thread that forks takes and gives once more meanwhile; nobody sleeps for ever.
  *
- * Mutants: UNLOCK_STORES_ZERO_WITHOUT_WAKE, SLEEPS_AS_ONE, SLEEPS_WITHOUT_LOOKING */
+ * Mutants: UNLOCK_STORES_ZERO_WITHOUT_WAKE, SLEEPS_AS_ONE, SLEEPS_WITHOUT_LOOKING, FORK_FORGETS_SLEEPERS, FORK_LEAVES_ONE */
 #define THREADS 3
 #define ROUNDS  2
 
@@ -61,7 +62,7 @@ inline take(me) {
     od
 }
 
-inline give() {
+inline give_and_wake() {
     atomic { old = word; word = 0 }; /* exchange */
 #ifndef UNLOCK_STORES_ZERO_WITHOUT_WAKE
     if
@@ -69,6 +70,55 @@ inline give() {
     :: else -> skip
     fi
 #endif
+}
+
+inline give() {
+    atomic { /* compare and exchange 1 -> 0 */
+        if
+        :: word == 1 -> word = 0; got = true
+        :: else -> got = false
+        fi
+    };
+    if
+    :: got -> skip
+    :: else -> give_and_wake()
+    fi
+}
+
+inline fork_take(me) {
+    take(me);
+#ifndef FORK_LEAVES_ONE
+    atomic { old = word; word = 3 }; /* exchange */
+#ifndef FORK_FORGETS_SLEEPERS
+    if
+    :: old == 2 -> word = 2
+    :: else -> skip
+    fi
+#endif
+#endif
+}
+
+/* Neither compare and exchange of a handler that allocates may find what it looks for; the slow halves do nothing. */
+inline take_and_give() {
+    atomic { assert(word != 0) };
+    atomic {
+        if
+        :: word == 1 -> word = 0
+        :: else -> skip
+        fi
+    }
+}
+
+proctype forker(byte me) {
+    byte old = 0;
+    bool got = false;
+    fork_take(me);
+    inside++;
+    assert(inside == 1);
+    take_and_give();
+    assert(inside == 1);
+    inside--;
+    give_and_wake()
 }
 
 proctype thread(byte me) {
@@ -87,5 +137,5 @@ proctype thread(byte me) {
 }
 
 init {
-    atomic { run thread(0); run thread(1); run thread(2) }
+    atomic { run thread(0); run thread(1); run forker(2) }
 }
