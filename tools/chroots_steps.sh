@@ -60,7 +60,7 @@ step_boot() {
 # A service that the machine has on stays on when something is installed.
 step_kept() {
     local link=/etc/systemd/system/multi-user.target.wants/nginx.service
-    ln -s /lib/systemd/system/nginx.service $link && update-rc.d nginx enable || return 1
+    mkdir -p "$(dirname $link)" && ln -s /lib/systemd/system/nginx.service $link && update-rc.d nginx enable || return 1
     DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove spin && ! command -v spin || return 1
     tools/setup test && command -v spin || return 1
     [ -L $link ] && compgen -G '/etc/rc2.d/S??nginx' && [ ! -e /usr/sbin/policy-rc.d ] || return 1

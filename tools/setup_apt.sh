@@ -113,7 +113,8 @@ switch_services_off() {
                 if [ -d /run/systemd/system ]; then
                     as_root systemctl --quiet disable --now "$name" >>"$log" 2>&1 </dev/null || true
                 else
-                    as_root deb-systemd-helper disable "$name" >>"$log" 2>&1 </dev/null || true
+                    # It serves packages' own scripts only, so it is told which one.
+                    as_root env DPKG_MAINTSCRIPT_PACKAGE="$package" deb-systemd-helper disable "$name" >>"$log" 2>&1 </dev/null || true
                 fi
                 ;;
             /etc/init.d/*)
