@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "hardening/judge.h"
 #include "hardening/sample.h"
 #include "include/hakmem.h"
 
@@ -66,6 +67,58 @@ static void read_at(char *obj, ptrdiff_t at) {
     (void)((volatile char *)obj)[at];
 }
 
+/* Sites whose first four objects are sampled. */
+#define RARE(name)                                                                                           \
+    static HAK_NOINLINE void *name(size_t size) {                                                            \
+        return shown(hak_malloc(size));                                                                      \
+    }
+RARE(rare_0)
+RARE(rare_1) RARE(rare_2)
+    RARE(rare_3) static void *(*const rare[])(size_t size) = {rare_0, rare_1, rare_2, rare_3};
+
+/* What the report of a child's fault begins with. */
+static void said_of(char *obj, ptrdiff_t at, char *out, size_t room) {
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        signal(SIGBUS, SIG_DFL);
+        hak_os_on_fault(hak_judge_fault); /* cmocka had taken its place */
+        dup2(ends[1], STDERR_FILENO);
+        read_at(obj, at);
+        _exit(0);
+    }
+    close(ends[1]);
+    size_t got = 0;
+    for (ssize_t more; (more = read(ends[0], out + got, room - 1 - got)) > 0;)
+        got += (size_t)more;
+    out[got] = 0;
+    close(ends[0]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+/* A vector's load may begin before the object that it reads. */
+static void freed_and_wide(void **state) {
+    (void)state;
+    int right_aligned = 0;
+    for (int i = 0; i < 16; i++) {
+        char *obj = rare[i % 4](72);
+        if (!is_sampled(obj) || (uintptr_t)obj % 4096 < 64)
+            continue;
+        right_aligned++;
+        char text[512];
+        hak_free(obj);
+        said_of(obj, 8, text, sizeof text);
+        assert_non_null(strstr(text, "use after free"));
+        said_of(obj, -24, text, sizeof text);
+        assert_non_null(strstr(text, "use after free"));
+        said_of(obj, -4096, text, sizeof text);
+        assert_null(strstr(text, "use after free"));
+    }
+    assert_true(right_aligned != 0);
+}
+
 /* And goes on for long enough that the running sweep has looked at everything. */
 static void write_and_go_on(char *obj, ptrdiff_t at) {
     static void *others[1000];
@@ -112,6 +165,8 @@ int main(void) {
         {"the first object of each call site is sampled, whichever way it is made", first_of_each_site, NULL,
          NULL, NULL},
         {"the first four of a site are sampled while there are few, and then hardly any", first_few_of_a_site,
+         NULL, NULL, NULL},
+        {"an access that begins before a freed object, in its pages, is a use after free", freed_and_wide,
          NULL, NULL, NULL},
         {"the running sweep sees what was written beside a sampled object that nobody frees", swept, NULL,
          NULL, NULL},
