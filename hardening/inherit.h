@@ -28,7 +28,7 @@ HAK_INLINE bool hak_inherit_torn(uintptr_t addr) {
     return HAK_UNLIKELY(hak_inherit_unsure) && hak_inherited(addr);
 }
 
-/* Makes zeros of what is not mapped in the range. */
+/* Makes zeros of what is not mapped in the range, all of which the parent had mapped. */
 void hak_inherit_fill(uintptr_t addr, size_t size);
 
 /* True when the canary at the end of the object, of which there are `room` bytes at most, is what it must be but for a page of the object's

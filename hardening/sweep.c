@@ -18,9 +18,9 @@ enum {
     /* One step in so many looks at a sampled object instead, this many bytes before and after it. */
     SAMPLE_TURN = 8,
     SAMPLE_REACH = 64,
-    /* At exit, for a lock that another thread has: so often, so long; then the sweep does without what the lock guards. */
-    LOCK_TRIES = 20,
-    LOCK_PAUSE_MS = 1,
+    /* At exit, for locks that another thread has: so often in all, so long; then the sweep does without what they guard. */
+    PAUSES = 40,
+    PAUSE_MS = 1,
     /* Granules of large objects that are looked at with the lock held: some 2 us. */
     LARGE_BATCH = 256,
 };
@@ -85,14 +85,25 @@ static hak_view slot_of(const slab_view *slab, uint32_t slot) {
     return (hak_view){slab->run + slot, start, slab->info->size, start, start + slab->info->size, slab->cls};
 }
 
+static unsigned pauses; /* that are left to the sweep at exit */
+
+/* False: enough was waited. */
+static bool pause_once(void) {
+    if (pauses == 0)
+        return false;
+    pauses--;
+    hak_os_sleep(PAUSE_MS);
+    return true;
+}
+
 static uint32_t owner_of(uint32_t word) {
     return word >> HAK_RECORD_OWNER_SHIFT & (HAK_RECORD_OWNERS - 1);
 }
 
 static bool check_sample(const hak_sample *sample, size_t reach, const char *call, bool patient) {
     const unsigned char *bad;
-    for (int i = 0; !hak_sample_look(sample, reach, &bad) && patient && i < LOCK_TRIES; i++)
-        hak_os_sleep(LOCK_PAUSE_MS);
+    while (!hak_sample_look(sample, reach, &bad) && patient && pause_once()) {
+    }
     if (bad != NULL)
         report((uintptr_t)bad < sample->obj ? HAK_CRIME_UNDERFLOW : HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call,
                sample->obj, "bytes around the object were overwritten", bad);
@@ -236,12 +247,10 @@ static void sweep_slabs(const hak_region *region, budget *left) {
 
 /* False: it is not to be had soon, if at all: the process may exit in a signal handler that has interrupted its holder. */
 static bool lock_soon(hak_lock *lock) {
-    for (int i = 0; i < LOCK_TRIES; i++) {
-        if (hak_lock_try(lock))
-            return true;
-        hak_os_sleep(LOCK_PAUSE_MS);
-    }
-    return false;
+    while (!hak_lock_try(lock))
+        if (!pause_once())
+            return false;
+    return true;
 }
 
 /* A live object that nobody is resizing, with the lock held under which spans change their owner: see large_wait in judge.c. NULL: its end is as it
@@ -332,6 +341,7 @@ void hak_sweep_all(void) {
     if (hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF || hak_inherit_unseen())
         return;
     budget left = hak_forks == 0 ? FIRST_PROCESS : FORKED_CHILD;
+    pauses = PAUSES;
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire);
     sweep_rings(&left);
     hak_sample_each(hak_forks == 0 ? check_whole_sample : check_some_sample);
