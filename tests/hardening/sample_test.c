@@ -73,8 +73,8 @@ static void read_at(char *obj, ptrdiff_t at) {
         return shown(hak_malloc(size));                                                                      \
     }
 RARE(rare_0)
-RARE(rare_1) RARE(rare_2)
-    RARE(rare_3) static void *(*const rare[])(size_t size) = {rare_0, rare_1, rare_2, rare_3};
+RARE(rare_1)
+RARE(rare_2) RARE(rare_3) static void *(*const rare[])(size_t size) = {rare_0, rare_1, rare_2, rare_3};
 
 /* What the report of a child's fault begins with. */
 static void said_of(char *obj, ptrdiff_t at, char *out, size_t room) {
