@@ -29,7 +29,7 @@ static void dies_under_locks(void *unused) {
     (void)unused;
     use_all_sizes();
     hak_lock_fork_begin();
-    hak_init_lock_take();
+    hak_lock_take(&hak_init_lock);
     hak_lock_take(&hak_cache_lock);
     hak_depot_lock_all();
     hak_lock_take(&hak_large_lock);
