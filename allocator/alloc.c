@@ -6,6 +6,7 @@
 #include "allocator/alloc.h"
 
 #include "allocator/large.h"
+#include "allocator/reclaim.h"
 #include "allocator/report.h"
 #include "allocator/thread.h"
 #include "allocator/usage.h"
@@ -19,6 +20,7 @@ static HAK_COLD void *no_memory(void) {
     return NULL;
 }
 
+/* NULL, errno as it was, when there is no memory; so the next three. */
 static void *make_large(size_t size, size_t align, hak_origin origin, bool *zeroed) {
     size_t capacity;
     size_t need = hak_max(1, size); /* 0 bytes at a huge alignment are an object, too */
@@ -26,13 +28,13 @@ static void *make_large(size_t size, size_t align, hak_origin origin, bool *zero
     if (obj == NULL)
         obj = hak_large_take(need, align, zeroed, &capacity);
     if (obj == NULL)
-        return no_memory();
+        return NULL;
     if (HAK_LIKELY(hak_policy_on_large_alloc(obj, size, capacity, origin))) {
         hak_usage_note();
         return obj;
     }
     (void)hak_large_give(obj);
-    return no_memory();
+    return NULL;
 }
 
 static void *make_of_class(unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
@@ -41,16 +43,31 @@ static void *make_of_class(unsigned cls, size_t size, hak_origin origin, uintptr
         obj = hak_cache_refill_slow(cls);
         hak_usage_note();
     }
-    return obj == NULL ? no_memory() : hak_policy_on_alloc(obj, cls, size, origin, caller);
+    return obj == NULL ? NULL : hak_policy_on_alloc(obj, cls, size, origin, caller);
+}
+
+/* Of a class, or large where `cls` is 0. */
+static void *make(unsigned cls, size_t size, size_t align, hak_origin origin, uintptr_t caller,
+                  bool *zeroed) {
+    return cls != 0 ? make_of_class(cls, size, origin, caller) : make_large(size, align, origin, zeroed);
+}
+
+/* What is kept for reuse is given back before the answer is no: it may be in the way, in whatever size it is. */
+static void *make_or_reclaim(unsigned cls, size_t size, size_t align, hak_origin origin, uintptr_t caller,
+                             bool *zeroed) {
+    void *obj = make(cls, size, align, origin, caller, zeroed);
+    for (hak_reclaim how = HAK_RECLAIM_IDLE; HAK_UNLIKELY(obj == NULL) && how < HAK_RECLAIMS; how++)
+        if (hak_reclaim_memory(size, how))
+            obj = make(cls, size, align, origin, caller, zeroed);
+    return obj != NULL ? obj : no_memory();
 }
 
 HAK_NOINLINE void *hak_object_make_slow(size_t size, hak_origin origin, uintptr_t caller) {
     if (!hak_thread_begin())
         return no_memory();
     size_t need = hak_policy_request(size);
-    if (need > HAK_SLAB_SIZE_MAX)
-        return make_large(size, HAK_MIN_ALIGN, origin, NULL);
-    return make_of_class(hak_class_of(need), size, origin, caller);
+    unsigned cls = need <= HAK_SLAB_SIZE_MAX ? hak_class_of(need) : 0;
+    return make_or_reclaim(cls, size, HAK_MIN_ALIGN, origin, caller, NULL);
 }
 
 void *hak_object_make_aligned(size_t size, hak_origin origin, uintptr_t caller) {
@@ -58,7 +75,7 @@ void *hak_object_make_aligned(size_t size, hak_origin origin, uintptr_t caller) 
     if (!hak_thread_begin())
         return no_memory();
     unsigned cls = hak_class_aligned(align, hak_policy_request(size));
-    return cls != 0 ? make_of_class(cls, size, origin, caller) : make_large(size, align, origin, NULL);
+    return make_or_reclaim(cls, size, align, origin, caller, NULL);
 }
 
 HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) {
@@ -103,7 +120,7 @@ static HAK_NOINLINE void *calloc_large_slow(size_t size) {
     if (!hak_thread_begin())
         return no_memory();
     bool zeroed = false;
-    void *obj = make_large(size, HAK_MIN_ALIGN, HAK_ORIGIN_PLAIN, &zeroed);
+    void *obj = make_or_reclaim(0, size, HAK_MIN_ALIGN, HAK_ORIGIN_PLAIN, 0, &zeroed);
     return obj == NULL || zeroed ? obj : memset(obj, 0, size);
 }
 

@@ -176,6 +176,14 @@ void hak_cache_forsake(void) {
     hak_policy_cache_forsaken();
 }
 
+size_t hak_cache_held(void) {
+    hak_cache *cache = hak_cache_mine;
+    size_t held = 0;
+    for (unsigned cls = 1; !is_static(cache) && cls <= HAK_CLASSES; cls++)
+        held += (size_t)(cache->top[cls] - base_of(cache, cls));
+    return held;
+}
+
 void hak_cache_flush_all(void) {
     hak_cache *cache = hak_cache_mine;
     if (is_static(cache))

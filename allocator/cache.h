@@ -67,6 +67,9 @@ void *hak_cache_refill_slow(unsigned cls);
 /* Makes room in the full bin and puts the object, one of the class, into it. */
 void hak_cache_flush_slow(void *obj, unsigned cls);
 
+/* Objects in the bins of the calling thread. */
+size_t hak_cache_held(void);
+
 /* Empties all bins of the calling thread into the depots. */
 void hak_cache_flush_all(void);
 

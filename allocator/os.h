@@ -25,8 +25,22 @@ uintptr_t hak_os_reserve(size_t size, size_t align, uintptr_t hint);
 /* As hak_os_reserve without alignment, but readable: zeros at no cost until hak_os_commit. */
 uintptr_t hak_os_reserve_zeros(size_t size);
 
-/* As hak_os_reserve_zeros, at `addr` and nowhere else; false when something is there already. */
-bool hak_os_reserve_zeros_at(uintptr_t addr, size_t size);
+typedef enum hak_map_result {
+    HAK_MAP_DONE,
+    HAK_MAP_TAKEN, /* something is there already, or nothing can be there: another address may do */
+    HAK_MAP_REFUSED, /* out of memory, address space, mappings, or what may be locked: another address will not do */
+} hak_map_result;
+
+/* As hak_os_reserve_zeros, at `addr` and nowhere else. */
+hak_map_result hak_os_reserve_zeros_at(uintptr_t addr, size_t size);
+
+/* Zeroed memory to read and write, at `addr` and nowhere else. Counted by the kernel as any mapping of the program is, and refused as it
+ * would be: more than memory and swap under the usual overcommit policy. When it is not done, nothing has changed. */
+hak_map_result hak_os_map_at(uintptr_t addr, size_t size);
+
+/* The range is ours and stays without access, its contents are gone: nothing of it counts as memory any more. For what lies inside a
+ * larger reservation. False when the OS refuses, and nothing has changed. */
+bool hak_os_shut(uintptr_t addr, size_t size);
 
 /* Makes reserved memory readable and writable; false when the OS refuses, and nothing has changed. */
 bool hak_os_commit(uintptr_t addr, size_t size);
@@ -52,6 +66,10 @@ void hak_os_unmap_between(uintptr_t addr, size_t size);
 /* Gives everything in the range back, address space included. */
 void hak_os_unmap(uintptr_t addr, size_t size);
 
+/* The same for a part of a mapping, which the kernel refuses when it would have to split one mapping too many: false, and nothing has
+ * changed. */
+bool hak_os_unmap_part(uintptr_t addr, size_t size);
+
 typedef enum hak_os_purge_how {
     HAK_PURGE_LAZY, /* MADV_FREE: the OS takes the pages when it needs them; until then old contents stay */
     HAK_PURGE_NOW,  /* MADV_DONTNEED: resident memory falls at once, the pages read as zero */
@@ -60,9 +78,9 @@ typedef enum hak_os_purge_how {
 /* Gives the pages back and keeps the address space, committed. False when the OS refuses. */
 bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how);
 
-/* Moves the pages of `size` bytes to committed memory at `to`; `from` stays committed and reads as
- * zero. False when the kernel cannot (before 5.7), and nothing has moved. */
-bool hak_os_move(uintptr_t from, uintptr_t to, size_t size);
+/* Moves the `size` bytes at `from` to `to`, where nothing is mapped, as a mapping of `new_size` (at least `size`) bytes whose rest reads
+ * as zero; nothing is mapped at `from` then. False when the kernel cannot, and nothing has changed: see os_linux.c. */
+bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size);
 
 /* Asks for huge pages in the range, where the kernel has them to give on request. Best effort. */
 void hak_os_huge(uintptr_t addr, size_t size);
@@ -76,24 +94,25 @@ void hak_os_random(void *out, size_t size);
 /* Debug builds: from now on hak_os_random gives the numbers that follow from `seed`; 0: the kernel's again. For reset.h. */
 void hak_os_random_fix(uint64_t seed);
 
-/* Bytes of address space this process may still get, SIZE_MAX when unlimited (RLIMIT_AS). */
-size_t hak_os_address_limit(void);
-
 /* A filter of system calls (seccomp) may end the process for one that is rare. Each level has what those before it have; it only rises.
  * What malloc and free go on to ask for: mmap, munmap, mremap, mprotect, madvise, futex, getrandom, getpid, gettid,
  * rt_sigprocmask, clock_nanosleep. */
 typedef enum hak_filter {
     HAK_FILTER_NONE,
     HAK_FILTER_INHERITED, /* was there when the process began: mincore and mseal are left; what the dynamic linker did is allowed */
-    HAK_FILTER_OWN, /* the process has begun to make one: prlimit64 and files are left, too */
+    HAK_FILTER_OWN, /* the process has begun to make one: files are left, too */
 } hak_filter;
 extern HAK_HIDDEN _Atomic uint8_t hak_os_filter;
 void hak_os_filter_raise(hak_filter level);
 
-enum { HAK_OS_LANDMARKS = 4 };
-
-/* An address in each part of the address space that a program's pointers come from: the executable, this library,
- * libc, the stack. */
+/* An address in each part of the address space that a program's pointers come from. */
+typedef enum hak_landmark {
+    HAK_LANDMARK_PROGRAM,
+    HAK_LANDMARK_LIBRARY, /* this one */
+    HAK_LANDMARK_LIBC,
+    HAK_LANDMARK_STACK,
+    HAK_OS_LANDMARKS
+} hak_landmark;
 void hak_os_landmarks(uintptr_t out[HAK_OS_LANDMARKS]);
 
 /* Processors this process may run on; at least 1. */

@@ -5,6 +5,7 @@
 #include "allocator/check.h"
 #include "allocator/os.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -72,6 +73,17 @@ bool hak_os_keep_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {
     return true;
 }
 
+bool hak_os_keep_hollow(uintptr_t addr, size_t size) {
+    if (keeping == HAK_KEEP_NOTHING)
+        return false;
+    hak_os_scrub(addr, size);
+    return true;
+}
+
+bool hak_os_keeps(void) {
+    return keeping != HAK_KEEP_NOTHING;
+}
+
 bool hak_os_keep_guard(uintptr_t addr, size_t size) {
     if (keeping != HAK_KEEP_ALL)
         return false;
@@ -113,6 +125,13 @@ void hak_os_keep_note(uintptr_t addr, size_t size, bool open) {
     give();
 }
 
+/* A page that may not be mapped. */
+static void scrub_page(uintptr_t addr) {
+    unsigned char resident;
+    if (mincore((void *)addr, hak_os_page, &resident) == 0 && (resident & 1) != 0)
+        memset((void *)addr, 0, hak_os_page);
+}
+
 void hak_os_scrub(uintptr_t addr, size_t size) {
     unsigned char resident[1024];
     if (size <= SMALL) {
@@ -122,7 +141,12 @@ void hak_os_scrub(uintptr_t addr, size_t size) {
     size_t step = sizeof resident * hak_os_page;
     for (size_t done = 0; done < size; done += step) {
         size_t part = hak_min(step, size - done);
-        HAK_CHECK(mincore((void *)(addr + done), part, resident) == 0, "mincore refused");
+        if (mincore((void *)(addr + done), part, resident) != 0) { /* some of it is not mapped */
+            HAK_CHECK(part > hak_os_page || errno == ENOMEM, "mincore refused");
+            for (size_t page = 0; part > hak_os_page && page < part; page += hak_os_page)
+                scrub_page(addr + done + page);
+            continue;
+        }
         for (size_t page = 0; page * hak_os_page < part; page++)
             if (resident[page] & 1)
                 memset((void *)(addr + done + page * hak_os_page), 0, hak_os_page);

@@ -22,8 +22,12 @@ void hak_os_keep(hak_keep_how how); /* no other thread uses the allocator */
 /* What each call of os.h asks first: true when it is done without the kernel. `open`: accessible. */
 bool hak_os_keep_protect(uintptr_t addr, size_t size, bool open);
 bool hak_os_keep_purge(uintptr_t addr, size_t size, hak_os_purge_how how);
+bool hak_os_keep_hollow(uintptr_t addr, size_t size);
 bool hak_os_keep_guard(uintptr_t addr, size_t size);
 bool hak_os_keep_unguard(void);
+
+/* Whether anything is kept. */
+bool hak_os_keeps(void);
 
 /* The clock: every look at it is CLOCK_STEP ms later than the last. */
 bool hak_os_keep_clock(uint64_t *milliseconds);

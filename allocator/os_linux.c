@@ -14,7 +14,6 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,8 +28,8 @@
 #ifndef SYS_mseal
 #define SYS_mseal 462 /* Linux 6.10; one number for all machines */
 #endif
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4 /* Linux 5.7 */
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000 /* Linux 4.17 */
 #endif
 
 hak_os_counters hak_os_counts;
@@ -71,7 +70,7 @@ static uintptr_t map(uintptr_t hint, size_t size, int protection) {
         return 0;
     int saved = errno;
     count(&hak_os_counts.mmap);
-    void *addr = mmap((void *)hint, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *addr = mmap((void *)hint, size, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     errno = saved;
     return addr == MAP_FAILED ? 0 : (uintptr_t)addr;
 }
@@ -85,6 +84,21 @@ HAK_UNSEEN void hak_os_unmap(uintptr_t addr, size_t size) {
         hak_os_keep_note(addr, size, false);
     HAK_CHECK(munmap((void *)addr, size) == 0 || errno == ENOMEM, "munmap refused");
     errno = saved;
+}
+
+/* munmap splits before it unmaps, and fails with ENOMEM only there: mm/mmap.c, do_munmap and do_vmi_align_munmap, 5.10 to 6.18. */
+HAK_UNSEEN bool hak_os_unmap_part(uintptr_t addr, size_t size) {
+    if (injected_failure())
+        return false;
+    int saved = errno;
+    count(&hak_os_counts.munmap);
+    if (HAK_DEBUG_BUILD && hak_os_keep_hollow(addr, size))
+        return true;
+    bool done = munmap((void *)addr, size) == 0;
+    errno = saved;
+    if (HAK_DEBUG_BUILD && done)
+        hak_os_keep_note(addr, size, false);
+    return done;
 }
 
 uintptr_t hak_os_reserve(size_t size, size_t align, uintptr_t hint) {
@@ -130,17 +144,62 @@ uintptr_t hak_os_reserve_zeros(size_t size) {
     return addr;
 }
 
-bool hak_os_reserve_zeros_at(uintptr_t addr, size_t size) {
-    if (injected_failure())
-        return false;
+/* Before Linux 4.17 MAP_FIXED_NOREPLACE was only a hint, and where the address cannot be used some answer with another one. The kernel says
+ * EEXIST before it changes anything, and ENOMEM or EAGAIN (what may be locked) before it adds the mapping: mm/mmap.c, do_mmap and
+ * mmap_region, 5.10 to 6.18. */
+static hak_map_result map_at(uintptr_t addr, size_t size, int protection) {
     int saved = errno;
     count(&hak_os_counts.mmap);
-    void *got = mmap((void *)addr, size, PROT_READ,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    void *got =
+        mmap((void *)addr, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    bool refused = got == MAP_FAILED && (errno == ENOMEM || errno == EAGAIN);
     errno = saved;
-    if (got != MAP_FAILED && (uintptr_t)got != addr) /* before Linux 4.17 the flag was only a hint */
+    if (got != MAP_FAILED && (uintptr_t)got != addr)
         hak_os_unmap((uintptr_t)got, size);
-    return (uintptr_t)got == addr;
+    return (uintptr_t)got == addr ? HAK_MAP_DONE : refused ? HAK_MAP_REFUSED : HAK_MAP_TAKEN;
+}
+
+hak_map_result hak_os_reserve_zeros_at(uintptr_t addr, size_t size) {
+    return injected_failure() ? HAK_MAP_REFUSED : map_at(addr, size, PROT_READ);
+}
+
+/* Of what is kept, parts may be there already, known or not: ours in any case, in a program that a fuzzer runs. */
+static HAK_UNSEEN hak_map_result map_missing(uintptr_t addr, size_t size) {
+    hak_map_result result = HAK_MAP_DONE;
+    for (size_t at = 0; at < size && result != HAK_MAP_REFUSED; at += hak_os_page)
+        result = map_at(addr + at, hak_os_page, PROT_READ | PROT_WRITE);
+    return result == HAK_MAP_REFUSED ? result : HAK_MAP_DONE;
+}
+
+HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
+    if (injected_failure())
+        return HAK_MAP_REFUSED;
+    if (HAK_DEBUG_BUILD && hak_os_keep_protect(addr, size, true)) {
+        count(&hak_os_counts.mmap);
+        return HAK_MAP_DONE;
+    }
+    hak_map_result result = map_at(addr, size, PROT_READ | PROT_WRITE);
+    if (HAK_DEBUG_BUILD && result == HAK_MAP_TAKEN && hak_os_keeps())
+        result = map_missing(addr, size);
+    if (HAK_DEBUG_BUILD && result == HAK_MAP_DONE)
+        hak_os_keep_note(addr, size, true);
+    return result;
+}
+
+/* MAP_FIXED takes what is there away first; when the kernel then has no memory for the new mapping, there is none. That is no worse for
+ * the caller, who wants no access, but that the address could go to somebody else: mm/mmap.c, mmap_region, 5.10 to 6.18. */
+bool hak_os_shut(uintptr_t addr, size_t size) {
+    if (injected_failure())
+        return false;
+    if (HAK_DEBUG_BUILD && hak_os_keep_hollow(addr, size))
+        return true;
+    int saved = errno;
+    count(&hak_os_counts.mmap);
+    void *got = mmap((void *)addr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    errno = saved;
+    if (HAK_DEBUG_BUILD && got != MAP_FAILED)
+        hak_os_keep_note(addr, size, false);
+    return got != MAP_FAILED;
 }
 
 static HAK_UNSEEN bool protect(uintptr_t addr, size_t size, int protection) {
@@ -215,14 +274,23 @@ HAK_UNSEEN bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) 
     return done;
 }
 
-bool hak_os_move(uintptr_t from, uintptr_t to, size_t size) {
-    if (injected_failure())
+/* What the kernel may have done when it says no (mm/mremap.c, 5.10 to 6.18): with MREMAP_FIXED it takes away what is mapped at the new
+ * address before it looks at the old one, and does not bring it back when it then fails, because the old range lies across two mappings
+ * (EFAULT), at a limit (ENOMEM), for locked memory (EAGAIN) or when mappings run out (ENOMEM). So nothing may be mapped there. Page tables
+ * that were moved in part before a failure are moved back. From 6.17 on a range across several mappings may be moved, and may be left
+ * half moved when that fails: only where both lengths are the same, so they never are here; with different lengths it is EFAULT as
+ * before. */
+bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size) {
+    if (injected_failure() || (HAK_DEBUG_BUILD && hak_os_keeps()))
         return false;
     int saved = errno;
     count(&hak_os_counts.mmap);
-    void *got =
-        mremap((void *)from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (void *)to);
+    void *got = mremap((void *)from, size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)to);
     errno = saved;
+    if (HAK_DEBUG_BUILD && got != MAP_FAILED) {
+        hak_os_keep_note(from, size, false);
+        hak_os_keep_note(to, new_size, true);
+    }
     return got != MAP_FAILED;
 }
 
@@ -286,25 +354,12 @@ void hak_os_filter_raise(hak_filter level) {
         hak_os_filter = (uint8_t)level;
 }
 
-size_t hak_os_address_limit(void) {
-    static _Atomic size_t last = SIZE_MAX;
-    struct rlimit limit;
-    if (hak_os_filter == HAK_FILTER_OWN)
-        return last;
-    int saved = errno;
-    bool known = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
-    errno = saved;
-    size_t now = known ? (size_t)limit.rlim_cur : SIZE_MAX;
-    last = now;
-    return now;
-}
-
 void hak_os_landmarks(uintptr_t out[HAK_OS_LANDMARKS]) {
     int on_stack = 0;
-    out[0] = getauxval(AT_PHDR);
-    out[1] = (uintptr_t)&hak_os_counts;
-    out[2] = (uintptr_t)&clock_gettime;
-    out[3] = (uintptr_t)&on_stack;
+    out[HAK_LANDMARK_PROGRAM] = getauxval(AT_PHDR);
+    out[HAK_LANDMARK_LIBRARY] = (uintptr_t)&hak_os_counts;
+    out[HAK_LANDMARK_LIBC] = (uintptr_t)&clock_gettime;
+    out[HAK_LANDMARK_STACK] = (uintptr_t)&on_stack;
 }
 
 unsigned hak_os_cpus(void) {

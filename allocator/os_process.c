@@ -141,10 +141,17 @@ void hak_os_sleep(unsigned milliseconds) {
 static int page_map = -1;    /* a file, of a process that must not call mincore */
 enum { RESIDENT_MOST = 64 }; /* pages in one answer */
 
+/* ENOMEM: a page is not mapped, so it is not resident; it is asked of each one then. */
 static uint64_t resident_by_mincore(uintptr_t addr, unsigned pages) {
     unsigned char in[RESIDENT_MOST];
-    if (mincore((void *)addr, pages * hak_os_page, in) != 0)
-        return 0;
+    if (mincore((void *)addr, pages * hak_os_page, in) != 0) {
+        if (errno != ENOMEM || pages == 1)
+            return 0;
+        uint64_t found = 0;
+        for (unsigned i = 0; i < pages; i++)
+            found |= (resident_by_mincore(addr + i * hak_os_page, 1) & 1) << i;
+        return found;
+    }
     uint64_t bits = 0;
     for (unsigned i = 0; i < pages; i++)
         bits |= (uint64_t)(in[i] & 1) << i;

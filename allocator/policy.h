@@ -26,18 +26,22 @@ static inline void hak_policy_reset(bool stay);
 static inline hak_lock *hak_policy_lock(void);
 /* Bytes at the end of each slab that get no slot. */
 static inline size_t hak_policy_slab_guard(void);
-/* Where a region should lie; 0: where the OS likes. A multiple of a superslab, of a page (HAK_REGION_LARGE), of a
- * granule (HAK_REGION_ALIGNED). */
-static inline uintptr_t hak_policy_region_hint(hak_region_kind kind);
+/* What the start of a region is a multiple of: a superslab (always for HAK_REGION_SLABS; huge pages fit then), or less for the sake of
+ * chance: a page (HAK_REGION_LARGE), a granule (HAK_REGION_ALIGNED). */
+static inline size_t hak_policy_region_align(hak_region_kind kind);
 /* Which kind of region large objects at multiples of `align` are for. */
 static inline hak_region_kind hak_policy_large_kind(size_t align);
-/* A region of `size` bytes is reserved, is committed up to byte `end`, goes. False: no memory for it. */
+/* A region that may grow to `size` bytes begins, its body mapped as region->body says; is committed up to byte `end`, goes. False: no memory for it. */
 static inline bool hak_policy_region_born(hak_region *region, size_t size);
 static inline bool hak_policy_region_commit(hak_region *region, size_t end);
 static inline void hak_policy_region_dies(hak_region *region);
 /* A slab gets its class (false: no memory for it), loses it. No lock is held. */
 static inline bool hak_policy_slab_born(hak_slab *slab);
 static inline void hak_policy_slab_dies(hak_slab *slab);
+/* The granules of `mask` of the superslab have lost their memory, guards included. The superslab lock is held. */
+static inline void hak_policy_hollowed(uintptr_t superslab, uint32_t mask);
+/* False: not now, because somebody reads free slabs. Asked when no tag leads to them any more. */
+static inline bool hak_policy_may_hollow(void);
 
 /* What hak_tag_of says, for a pointer that may be anything. */
 static inline unsigned hak_policy_tag(const void *obj);
@@ -76,6 +80,8 @@ static inline void hak_policy_on_refill(void **objs, unsigned count);
 
 /* Bytes of address space, whole granules, to keep between a large object and the next. */
 static inline size_t hak_policy_large_gap(size_t size);
+/* Free memory for large objects was taken away, or came back: guards in it are gone. The large lock is held. */
+static inline void hak_policy_large_hollowed(hak_region *region, uintptr_t start, size_t size);
 /* An object of the policy's own keeping that will do for `size` bytes at a multiple of `align`, with *capacity as hak_large_take has it;
  * NULL: none. */
 static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity);
@@ -104,6 +110,9 @@ static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls));
 static inline void hak_policy_cache_dies(void);
 /* The calling thread dies, perhaps in the middle of a call: it uses nothing any more that was its own. */
 static inline void hak_policy_cache_forsaken(void);
+/* Memory has run out: gives home what the calling thread and ended threads keep back, and large objects, if a request of `size` bytes may
+ * be served by that; true when it did. A request that cannot be served anyway must not empty a quarantine. No lock is held. */
+static inline bool hak_policy_reclaim(size_t size);
 
 #if defined(HAK_HARDENED)
 #include "hardening/policy_hardened.h"

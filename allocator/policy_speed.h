@@ -40,8 +40,8 @@ static inline unsigned hak_policy_granule_choice(void) {
 static inline size_t hak_policy_slab_guard(void) {
     return 0;
 }
-static inline uintptr_t hak_policy_region_hint(hak_region_kind kind) {
-    return (void)kind, 0;
+static inline size_t hak_policy_region_align(hak_region_kind kind) {
+    return (void)kind, HAK_SUPERSLAB;
 }
 static inline hak_region_kind hak_policy_large_kind(size_t align) {
     return (void)align, HAK_REGION_LARGE;
@@ -60,6 +60,12 @@ static inline bool hak_policy_slab_born(hak_slab *slab) {
 }
 static inline void hak_policy_slab_dies(hak_slab *slab) {
     (void)slab;
+}
+static inline void hak_policy_hollowed(uintptr_t superslab, uint32_t mask) {
+    (void)superslab, (void)mask;
+}
+static inline bool hak_policy_may_hollow(void) {
+    return true;
 }
 
 static inline size_t hak_policy_request(size_t size) {
@@ -103,6 +109,9 @@ static inline void hak_policy_on_refill(void **objs, unsigned count) {
 static inline size_t hak_policy_large_gap(size_t size) {
     return (void)size, 0;
 }
+static inline void hak_policy_large_hollowed(hak_region *region, uintptr_t start, size_t size) {
+    (void)region, (void)start, (void)size;
+}
 static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity) {
     return (void)size, (void)align, (void)capacity, NULL;
 }
@@ -128,5 +137,8 @@ static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) 
 }
 static inline void hak_policy_cache_dies(void) {}
 static inline void hak_policy_cache_forsaken(void) {}
+static inline bool hak_policy_reclaim(size_t size) {
+    return (void)size, false;
+}
 
 #endif

@@ -31,14 +31,21 @@ static bool resize_large(void *obj, size_t size) {
     return done;
 }
 
+/* A large object's pages may go elsewhere as they are. */
+static void *move_large(void *obj, size_t size) {
+    size_t capacity;
+    bool may = HAK_POLICY_MOVES_PAGES && hak_policy_request(size) > HAK_SLAB_SIZE_MAX && size <= PTRDIFF_MAX;
+    return may ? hak_large_move(obj, size, &capacity) : NULL;
+}
+
 static void *move(void *obj, unsigned tag, size_t old_size, size_t size, uintptr_t caller) {
-    void *moved = hak_object_make(size, HAK_ORIGIN_PLAIN, caller);
+    void *moved = tag == HAK_TAG_LARGE ? move_large(obj, size) : NULL;
+    if (moved != NULL)
+        return moved;
+    moved = hak_object_make(size, HAK_ORIGIN_PLAIN, caller);
     if (moved == NULL)
         return NULL;
-    size_t common = hak_min(old_size, size);
-    bool both_large = tag == HAK_TAG_LARGE && hak_tag_of(moved) == HAK_TAG_LARGE;
-    if (!HAK_POLICY_MOVES_PAGES || !both_large || !hak_large_move(obj, moved, common))
-        memcpy(moved, obj, common);
+    memcpy(moved, obj, hak_min(old_size, size));
     hak_object_end(obj, HAK_CLAIM("realloc", HAK_FAMILY_MALLOC));
     return moved;
 }

@@ -11,15 +11,15 @@ _Atomic unsigned hak_regions_used;
 size_t hak_region_huge_from = SIZE_MAX;
 _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metadata;
 
-/* What a region of each kind reserves where address space is plentiful. */
-static const size_t PLENTY[HAK_REGION_KINDS] = {(size_t)256 << 30, (size_t)1 << 40, (size_t)1 << 40};
+/* The room of a region of each kind: bytes that are not mapped cost nothing. */
+static const size_t ROOM[HAK_REGION_KINDS] = {(size_t)256 << 30, (size_t)4 << 40, (size_t)1 << 40};
 
 enum {
-    /* Commit at least this much at once, and at most that: steps double with the region in between. */
-    COMMIT_STEP_MIN = 8 * HAK_MIB,
+    /* Commit at least this much at once, and a sixteenth of what there is: what is committed before it is used counts against the
+     * program's limits, so it is little; and at most that. */
+    COMMIT_STEP_MIN = HAK_SUPERSLAB,
+    COMMIT_STEP_PART = 16,
     COMMIT_STEP_MAX = 1024 * HAK_MIB,
-    /* In a limited address space, a region takes this part of the limit. */
-    LIMITED_PART = 32,
 };
 
 static struct {
@@ -29,6 +29,10 @@ static struct {
 
 static void count(_Atomic size_t *counter, size_t bytes) {
     atomic_fetch_add_explicit(counter, bytes, memory_order_relaxed);
+}
+static void count_committed(size_t bytes) {
+    count(&hak_region_mapped, bytes);
+    count(&hak_region_committed, bytes);
 }
 
 void hak_region_define(hak_region_kind kind, unsigned unit_shift, size_t record_size) {
@@ -45,93 +49,123 @@ static hak_region *entry_take(void) {
     return used < HAK_REGIONS_MAX ? &hak_regions[used] : NULL;
 }
 
-/* Huge pages fit into a region that begins at a multiple of a superslab; a hint that is none is for the sake of chance. */
-static size_t base_align(hak_region_kind kind, uintptr_t hint) {
-    if (hint % HAK_SUPERSLAB == 0)
-        return HAK_SUPERSLAB;
-    return kind == HAK_REGION_LARGE ? hak_os_page : HAK_GRANULE;
+static size_t meta_bytes(hak_region_kind kind, size_t size) {
+    return hak_align_up((size >> kinds[kind].unit_shift) * kinds[kind].record_size, hak_os_page);
 }
 
-/* Reserves body and meta area; false when the address space does not have them. */
-static bool reserve(hak_region *region, hak_region_kind kind, size_t size) {
-    size_t units = size >> kinds[kind].unit_shift;
-    size_t meta_size = hak_align_up(units * kinds[kind].record_size, hak_os_page) + 2 * hak_os_page;
-    uintptr_t hint = hak_policy_region_hint(kind);
-    uintptr_t base = hak_os_reserve(size, base_align(kind, hint), hint);
-    if (base == 0)
+/* What is committed of a region of `size` bytes, `committed` of which are, when it has to reach `end`. */
+static size_t generous(size_t size, size_t committed, size_t end) {
+    size_t step = hak_max(COMMIT_STEP_MIN, hak_min(committed / COMMIT_STEP_PART, COMMIT_STEP_MAX));
+    return hak_min(size, hak_max(end, committed + hak_align_down(step, HAK_SUPERSLAB)));
+}
+
+/* The extents of a new region, the body mapped up to byte `first`. */
+static bool begin_extents(hak_region *region, hak_region_kind kind, size_t first) {
+    size_t room = hak_max(ROOM[kind], hak_align_up(first, HAK_SUPERSLAB));
+    if (!hak_extent_begin(&region->body, room, first, hak_policy_region_align(kind)))
         return false;
-    uintptr_t meta = hak_os_reserve(meta_size, hak_os_page, 0);
-    if (meta == 0) {
-        hak_os_unmap(base, size);
-        return false;
+    size_t meta_first = meta_bytes(kind, first);
+    if (hak_extent_begin(&region->meta, meta_bytes(kind, region->body.room), meta_first, hak_os_page))
+        return true;
+    hak_extent_end(&region->body);
+    return false;
+}
+
+/* Asks for huge pages in what was committed since it was asked last, as far as they are wanted. */
+static void ask_huge(hak_region *region) {
+    size_t from = hak_align_up(hak_max(region->huge_asked, hak_min(hak_region_huge_from, region->committed)),
+                               HAK_SUPERSLAB);
+    size_t end = hak_align_down(region->committed, HAK_SUPERSLAB);
+    if (from >= end)
+        return;
+    hak_os_huge(region->base + from, end - from);
+    region->huge_asked = end;
+}
+
+static void count_meta(hak_region *region) {
+    size_t more = region->meta.mapped - region->meta_committed;
+    region->meta_committed = region->meta.mapped;
+    count_committed(more);
+    count(&hak_region_metadata, more);
+}
+
+/* What the body up to byte `end` needs beside itself: records, tags, the policy's tables. */
+static bool commit_tables(hak_region *region, size_t end) {
+    size_t meta_end = meta_bytes(region->kind, end);
+    if (meta_end > region->meta_committed) {
+        if (!hak_extent_grow(&region->meta, meta_end))
+            return false;
+        count_meta(region);
     }
-    *region = (hak_region){.records = meta + hak_os_page, /* a page without access on either side */
-                           .meta_size = meta_size,
-                           .unit_shift = kinds[kind].unit_shift,
+    if (end > region->tagged) {
+        if (!hak_tag_cover(region->base + region->tagged, end - region->tagged))
+            return false;
+        region->tagged = hak_tag_covered_to(region->base + end) - region->base;
+    }
+    return hak_policy_region_commit(region, end);
+}
+
+/* Commits the body up to byte `end`, and what that needs. */
+static bool commit_to(hak_region *region, size_t end) {
+    size_t before = region->body.mapped;
+    if (!commit_tables(region, end) || !hak_extent_grow(&region->body, end))
+        return false;
+    count_committed(region->body.mapped - before);
+    /* release: the tables are there for whoever sees it; pairs with the acquire in hak_region_find */
+    atomic_store_explicit(&region->committed, end, memory_order_release);
+    ask_huge(region);
+    return true;
+}
+
+static void extents_end(hak_region *region) {
+    hak_extent_end(&region->meta);
+    hak_extent_end(&region->body);
+}
+
+static void dies_locked(hak_region *region) {
+    hak_policy_region_dies(region);
+    atomic_store_explicit(&region->size, 0, memory_order_relaxed);
+    hak_tag_set(region->base, region->used, HAK_TAG_NONE);
+    count_committed(-(region->body.mapped + region->meta_committed));
+    count(&hak_region_metadata, -region->meta_committed);
+    extents_end(region);
+}
+
+/* Begins a region whose body is mapped up to byte `first`; nothing of it is in use yet. False when the OS refuses. */
+static bool begin(hak_region *region, hak_region_kind kind, size_t first) {
+    *region = (hak_region){.unit_shift = kinds[kind].unit_shift,
                            .record_size = kinds[kind].record_size,
                            .kind = kind,
-                           .limited = hak_os_address_limit() != SIZE_MAX,
                            .index = (unsigned)(region - hak_regions)};
-    /* release, and that of size below: pair with the acquires in hak_region_find */
-    atomic_store_explicit(&region->base, base, memory_order_release);
-    if (!hak_policy_region_born(region, size)) {
-        hak_os_unmap(base, size);
-        hak_os_unmap(meta, meta_size);
+    if (!begin_extents(region, kind, first))
+        return false;
+    region->records = region->meta.start;
+    /* release, and that of size below: pair with the acquires in hak_region_around */
+    atomic_store_explicit(&region->base, region->body.start, memory_order_release);
+    if (!hak_policy_region_born(region, region->body.room)) {
+        extents_end(region);
         return false;
     }
-    atomic_store_explicit(&region->size, size, memory_order_release);
-    count(&hak_region_mapped, size + meta_size);
+    count_meta(region);
+    count_committed(first);
+    if (!commit_to(region, first)) {
+        dies_locked(region);
+        return false;
+    }
+    atomic_store_explicit(&region->size, region->body.room, memory_order_release);
     return true;
 }
 
-/* A new region with room for `needed` bytes; smaller and smaller ones are tried. */
+/* A new region with room for `needed` bytes. */
 static hak_region *region_born(hak_region_kind kind, size_t needed) {
     hak_region *region = entry_take();
-    if (region == NULL)
+    size_t first = generous(ROOM[kind], 0, needed);
+    if (region == NULL || !(begin(region, kind, first) || (needed < first && begin(region, kind, needed))))
         return NULL;
-    size_t size = PLENTY[kind];
-    if (hak_os_address_limit() != SIZE_MAX)
-        size = hak_align_up(hak_os_address_limit() / LIMITED_PART, HAK_SUPERSLAB);
-    needed = hak_align_up(needed, HAK_SUPERSLAB);
-    size = hak_max(size, needed);
-    while (!reserve(region, kind, size)) {
-        if (size == needed)
-            return NULL;
-        size = hak_max(needed, hak_align_up(size / 2, HAK_SUPERSLAB));
-    }
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
-    if (region->index == used) /* publish; pairs with the acquire in hak_region_find */
+    if (region->index == used) /* publish; pairs with the acquire in hak_region_around */
         atomic_store_explicit(&hak_regions_used, used + 1, memory_order_release);
     return region;
-}
-
-/* Asks for huge pages in [from, end) of the body, as far as they are wanted. */
-static void ask_huge(const hak_region *region, size_t from, size_t end) {
-    from = hak_align_up(hak_max(from, hak_min(hak_region_huge_from, end)), HAK_SUPERSLAB);
-    end = hak_align_down(end, HAK_SUPERSLAB);
-    if (from < end)
-        hak_os_huge(region->base + from, end - from);
-}
-
-/* Commits the body up to byte `end`, and what the meta area needs for that. */
-static bool commit_to(hak_region *region, size_t end) {
-    uintptr_t from = region->base + region->committed;
-    size_t meta_end = hak_align_up((end >> region->unit_shift) * region->record_size, hak_os_page);
-    if (meta_end > region->meta_committed) {
-        size_t more = meta_end - region->meta_committed;
-        if (!hak_os_commit(region->records + region->meta_committed, more))
-            return false;
-        region->meta_committed = meta_end;
-        count(&hak_region_committed, more);
-        count(&hak_region_metadata, more);
-    }
-    if (!hak_tag_cover(from, end - region->committed) || !hak_policy_region_commit(region, end) ||
-        !hak_os_commit(from, end - region->committed))
-        return false;
-    count(&hak_region_committed, end - region->committed);
-    ask_huge(region, region->committed, end);
-    region->committed = end;
-    return true;
 }
 
 /* Makes [0, used + size) of the body usable: a generous step if the OS lets us, else just what is needed. */
@@ -139,13 +173,12 @@ static bool commit(hak_region *region, size_t size) {
     size_t end = region->used + size;
     if (end <= region->committed)
         return true;
-    size_t step = hak_max(COMMIT_STEP_MIN, hak_min(region->committed, COMMIT_STEP_MAX));
-    size_t generous = hak_min(region->size, hak_max(end, region->committed + step));
-    return commit_to(region, generous) || commit_to(region, end);
+    size_t most = generous(region->body.room, region->committed, end);
+    return commit_to(region, most) || (end < most && commit_to(region, end));
 }
 
 static bool has_room(const hak_region *region, hak_region_kind kind, size_t size) {
-    return region->size != 0 && region->kind == kind && region->size - region->used >= size;
+    return region->size != 0 && region->kind == kind && region->body.room - region->used >= size;
 }
 
 /* 0 when the OS refuses. */
@@ -157,18 +190,48 @@ static uintptr_t take_from(hak_region *region, size_t size) {
     return taken;
 }
 
+/* From the first region that gives it: one whose room somebody else has mapped into gives no more. */
 uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out) {
-    hak_region *region = NULL;
+    uintptr_t taken = 0;
     hak_lock_take(&hak_region_lock);
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
-    for (unsigned i = 0; i < used && region == NULL; i++)
-        if (has_room(&hak_regions[i], kind, size))
-            region = &hak_regions[i];
-    if (region == NULL)
-        region = region_born(kind, size);
-    uintptr_t taken = region != NULL ? take_from(region, size) : 0;
-    if (taken != 0)
-        *out = region;
+    for (unsigned i = 0; i < used && taken == 0; i++)
+        if (has_room(&hak_regions[i], kind, size)) {
+            *out = &hak_regions[i];
+            taken = take_from(*out, size);
+        }
+    if (taken == 0) {
+        hak_region *region = region_born(kind, size);
+        taken = region != NULL ? take_from(region, size) : 0;
+        if (taken != 0)
+            *out = region;
+    }
+    hak_lock_give(&hak_region_lock);
+    return taken;
+}
+
+/* What was committed and is not used goes, so that all from there on is hollow. */
+static uintptr_t take_hollow_from(hak_region *region, size_t size) {
+    uintptr_t from = region->base + region->used;
+    size_t end = region->used + size, slack = region->body.mapped - region->used;
+    if (!commit_tables(region, end) || (slack != 0 && !hak_extent_hollow(&region->body, from, slack)))
+        return 0;
+    count_committed(-slack);
+    region->body.mapped = end;
+    atomic_store_explicit(&region->committed, end, memory_order_release); /* as commit_to */
+    region->used = end;
+    return from;
+}
+
+uintptr_t hak_region_take_hollow(hak_region_kind kind, size_t size, hak_region **out) {
+    uintptr_t taken = 0;
+    hak_lock_take(&hak_region_lock);
+    unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
+    for (unsigned i = 0; i < used && taken == 0; i++)
+        if (has_room(&hak_regions[i], kind, size)) {
+            *out = &hak_regions[i];
+            taken = take_hollow_from(*out, size);
+        }
     hak_lock_give(&hak_region_lock);
     return taken;
 }
@@ -180,17 +243,51 @@ bool hak_region_take_more(hak_region *region, size_t size) {
     return taken;
 }
 
+bool hak_region_hollow(hak_region *region, uintptr_t addr, size_t size) {
+    if (!hak_extent_hollow(&region->body, addr, size))
+        return false;
+    count_committed(-size);
+    return true;
+}
+
+bool hak_region_fill(hak_region *region, uintptr_t addr, size_t size) {
+    if (!hak_extent_fill(&region->body, addr, size))
+        return false;
+    count_committed(size);
+    return true;
+}
+
+/* Not inside of a reservation: when the kernel refuses, its part at `to` is gone. */
+bool hak_region_move(hak_region *old, uintptr_t from, size_t size, hak_region *region, uintptr_t to,
+                     size_t new_size) {
+    if (old->body.reserved || region->body.reserved || !hak_os_move(from, size, to, new_size))
+        return false;
+    count_committed(new_size - size);
+    return true;
+}
+
+static size_t trim_one(hak_region *region) {
+    size_t slack = region->body.mapped - region->used;
+    if (slack == 0 || !hak_extent_hollow(&region->body, region->base + region->used, slack))
+        return 0;
+    region->body.mapped = region->used;
+    atomic_store_explicit(&region->committed, region->used, memory_order_release);
+    count_committed(-slack);
+    return slack;
+}
+
+size_t hak_region_trim(void) {
+    size_t bytes = 0;
+    hak_lock_take(&hak_region_lock);
+    for (unsigned i = 0; i < hak_regions_used; i++)
+        if (hak_regions[i].size != 0)
+            bytes += trim_one(&hak_regions[i]);
+    hak_lock_give(&hak_region_lock);
+    return bytes;
+}
+
 void hak_region_dies(hak_region *region) {
     hak_lock_take(&hak_region_lock);
-    uintptr_t base = region->base;
-    size_t size = region->size;
-    hak_policy_region_dies(region);
-    atomic_store_explicit(&region->size, 0, memory_order_relaxed);
-    hak_tag_set(base, region->used, HAK_TAG_NONE);
-    hak_os_unmap(base, size);
-    hak_os_unmap(region->records - hak_os_page, region->meta_size);
-    count(&hak_region_mapped, -(size + region->meta_size));
-    count(&hak_region_committed, -(region->committed + region->meta_committed));
-    count(&hak_region_metadata, -region->meta_committed);
+    dies_locked(region);
     hak_lock_give(&hak_region_lock);
 }

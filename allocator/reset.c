@@ -25,19 +25,10 @@ static void forget_locks(void) {
     hak_lock_forget_ranks();
 }
 
-static void sub(_Atomic size_t *counter, size_t bytes) {
-    atomic_fetch_sub(counter, bytes);
-}
-
 static void for_regions(void (*each)(hak_region *)) {
     for (unsigned i = 0; i < atomic_load(&hak_regions_used); i++)
         if (hak_regions[i].size != 0)
             each(&hak_regions[i]);
-}
-
-static void uncount(hak_region *region) {
-    sub(&hak_region_committed, region->committed + region->meta_committed);
-    sub(&hak_region_metadata, region->meta_committed);
 }
 
 /* Empties a region that stays mapped. What it has committed is committed again by the next takers. */
@@ -48,8 +39,8 @@ static void empty(hak_region *region) {
     if (hak_region_is_large(
             region)) /* slabs promise nothing of their contents, or the policy has seen to it */
         hak_os_scrub(region->base, region->used);
-    uncount(region);
-    region->used = region->committed = region->meta_committed = 0;
+    region->used = region->committed = region->meta_committed = region->tagged = region->huge_asked = 0;
+    region->body.mapped = region->meta.mapped = 0;
 }
 
 /* Takes guards away, and what a crime may have left in slabs that are free. */
@@ -89,6 +80,9 @@ static void reset_memory(hak_reset how) {
         for_regions(clean);
     hak_policy_reset(true);
     for_regions(empty);
+    atomic_store(&hak_region_mapped, 0);
+    atomic_store(&hak_region_committed, 0);
+    atomic_store(&hak_region_metadata, 0);
 }
 
 /* One that is not the machine's, so that an input means the same everywhere; few, for the walkers look at all. */

@@ -5,7 +5,7 @@
 #ifndef HAK_SPAN_INDEX_H
 #define HAK_SPAN_INDEX_H
 
-#include "allocator/large.h"
+#include "allocator/span.h"
 
 void hak_span_index_init(void);
 void hak_span_index_add(hak_span *span);    /* granules and kind are set */

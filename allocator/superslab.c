@@ -47,10 +47,14 @@ static void relist(hak_superslab *superslab) {
 static hak_superslab *superslab_born(void) {
     hak_region *region;
     uintptr_t start = hak_region_take(HAK_REGION_SLABS, HAK_SUPERSLAB, &region);
+    bool hollow = start == 0; /* not as much as that: a granule at a time, then */
+    if (hollow)
+        start = hak_region_take_hollow(HAK_REGION_SLABS, HAK_SUPERSLAB, &region);
     if (start == 0)
         return NULL;
     hak_superslab *superslab = hak_region_record(region, start);
     superslab->start = start;
+    superslab->hollow_mask = hollow ? ALL_FREE : 0;
     superslab->free_mask = ALL_FREE;
     superslab->order = HAK_SUPERSLAB_ORDERS;
     relist(superslab);
@@ -80,14 +84,52 @@ static int find_turned(uint32_t mask, unsigned granules, unsigned turn) {
     return first < 0 ? first : (int)(((unsigned)first + turn) % HAK_SUPERSLAB_GRANULES);
 }
 
+/* The end of the run of ones in `mask` that begins with its lowest. */
+static unsigned run_end(uint32_t mask) {
+    unsigned first = hak_lowest_bit(mask);
+    uint32_t zeros = ~mask >> first;
+    return zeros != 0 ? first + hak_lowest_bit(zeros) : HAK_SUPERSLAB_GRANULES;
+}
+
+/* Calls `each` for every run of granules in `mask`: those for which it says true. */
+static uint32_t for_runs(hak_superslab *superslab, uint32_t mask,
+                         bool (*each)(hak_region *region, uintptr_t addr, size_t size)) {
+    uint32_t done = 0;
+    for (uint32_t left = mask; left != 0;) {
+        unsigned first = hak_lowest_bit(left), count = run_end(left) - first;
+        uint32_t run = hak_ones32(first, count);
+        left &= ~run;
+        uintptr_t addr = superslab->start + (size_t)first * HAK_GRANULE;
+        if (each(hak_region_find(superslab->start), addr, (size_t)count * HAK_GRANULE))
+            done |= run;
+    }
+    return done;
+}
+
+/* Maps the granules of `mask` that are not; false when the OS refuses. */
+static bool fill(hak_superslab *superslab, uint32_t mask) {
+    uint32_t hollow = superslab->hollow_mask & mask;
+    superslab->hollow_mask &= ~for_runs(superslab, hollow, hak_region_fill);
+    return (superslab->hollow_mask & mask) == 0;
+}
+
+/* Where a slab goes; -1 when the OS refuses. */
+static int place_for(hak_superslab *superslab, unsigned granules) {
+    /* A run that is dirty already costs no page fault, one that is mapped no system call. */
+    const uint32_t wanted[] = {superslab->dirty_mask, ~superslab->hollow_mask, ALL_FREE};
+    unsigned turn = hak_policy_granule_choice();
+    int first = -1;
+    for (unsigned i = 0; i < sizeof wanted / sizeof wanted[0] && first < 0; i++)
+        first = find_turned(superslab->free_mask & wanted[i], granules, turn);
+    HAK_CHECK(first >= 0, "superslab in a list of free runs has none");
+    return fill(superslab, hak_ones32((unsigned)first, granules)) ? first : -1;
+}
+
 static hak_slab *cut(hak_superslab *superslab, const hak_class_info *info) {
     unsigned granules = info->slab_bytes / HAK_GRANULE;
-    /* A run that is dirty already costs no page fault. */
-    unsigned turn = hak_policy_granule_choice();
-    int first = find_turned(superslab->free_mask & superslab->dirty_mask, granules, turn);
+    int first = place_for(superslab, granules);
     if (first < 0)
-        first = find_turned(superslab->free_mask, granules, turn);
-    HAK_CHECK(first >= 0, "superslab in a list of free runs has none");
+        return NULL;
     hak_slab *slab = &superslab->slabs[first];
     slab->start = superslab->start + (size_t)first * HAK_GRANULE;
     bool few = info->slots <= HAK_FEW_WORDS * 64;
@@ -133,28 +175,39 @@ static void fill_bits(hak_slab *slab) {
         slab->free_bits[words - 1] = ((uint64_t)1 << (slab->slots % 64)) - 1;
 }
 
-hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard) {
+/* A free slab that stays with its class; NULL when there is none, or the OS refuses its memory. */
+static hak_slab *take_bound(unsigned cls) {
+    hak_slab *slab = HAK_OWNER_OF(of_class[cls].next, hak_slab, link);
+    if (!fill(superslab_of(slab), mask_of(slab)))
+        return NULL;
+    hak_list_remove(&slab->link);
+    return slab;
+}
+
+static hak_slab *take_any(const hak_class_info *info) {
+    hak_superslab *superslab = find_with_run(info->slab_bytes / HAK_GRANULE);
+    return superslab != NULL ? cut(superslab, info) : NULL;
+}
+
+/* The slab is for `cls` from now on, all slots free. */
+static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     const hak_class_info *info = &hak_classes[cls];
-    hak_slab *slab = NULL;
+    occupy(slab);
+    slab->cls = (uint8_t)cls;
+    slab->shard = (uint8_t)shard;
+    slab->slots = slab->free = info->slots;
+    slab->first = 0;
+    slab->state = HAK_SLAB_PARTIAL;
+    fill_bits(slab);
+    hak_tag_set(slab->start, info->slab_bytes, cls);
+}
+
+hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard) {
     hak_lock_take(&hak_superslab_lock);
-    if (HAK_POLICY_CLASS_BOUND && !hak_list_empty(&of_class[cls])) {
-        slab = HAK_OWNER_OF(of_class[cls].next, hak_slab, link);
-        hak_list_remove(&slab->link);
-    } else {
-        hak_superslab *superslab = find_with_run(info->slab_bytes / HAK_GRANULE);
-        if (superslab != NULL)
-            slab = cut(superslab, info);
-    }
-    if (slab != NULL) {
-        occupy(slab);
-        slab->cls = (uint8_t)cls;
-        slab->shard = (uint8_t)shard;
-        slab->slots = slab->free = info->slots;
-        slab->first = 0;
-        slab->state = HAK_SLAB_PARTIAL;
-        fill_bits(slab);
-        hak_tag_set(slab->start, info->slab_bytes, cls);
-    }
+    bool bound = HAK_POLICY_CLASS_BOUND && !hak_list_empty(&of_class[cls]);
+    hak_slab *slab = bound ? take_bound(cls) : take_any(&hak_classes[cls]);
+    if (slab != NULL)
+        slab_begin(slab, cls, shard);
     hak_lock_give(&hak_superslab_lock);
     if (slab != NULL && !hak_policy_slab_born(slab)) {
         hak_superslab_give_slab(slab);
@@ -253,13 +306,58 @@ size_t hak_superslab_purge(size_t keep) {
     return purged;
 }
 
+/* Those of free slabs that stay with their class, too. */
+static uint32_t free_granules(const hak_superslab *superslab) {
+    return HAK_POLICY_CLASS_BOUND ? ~superslab->used_mask : superslab->free_mask;
+}
+
+/* The free slabs in `mask` that stay with their class: while they are hollow, no tag leads to them. */
+static void tag_bound(hak_superslab *superslab, uint32_t mask, bool hollow) {
+    for (unsigned i = 0; HAK_POLICY_CLASS_BOUND && i < HAK_SUPERSLAB_GRANULES; i++) {
+        hak_slab *slab = &superslab->slabs[i];
+        if (slab->granules == 0 || (mask_of(slab) & mask) == 0)
+            continue;
+        hak_tag_set(slab->start, (size_t)slab->granules * HAK_GRANULE, hollow ? HAK_TAG_NONE : slab->cls);
+        i += slab->granules - 1u;
+    }
+}
+
+static size_t hollow_one(hak_superslab *superslab) {
+    uint32_t mask = free_granules(superslab) & ~superslab->hollow_mask;
+    tag_bound(superslab, mask, true);
+    uint32_t done = hak_policy_may_hollow() ? for_runs(superslab, mask, hak_region_hollow) : 0;
+    tag_bound(superslab, mask & ~done, false);
+    if (done != 0)
+        hak_policy_hollowed(superslab->start, done);
+    uint32_t was_dirty = superslab->dirty_mask & done;
+    superslab->hollow_mask |= done;
+    superslab->dirty_mask &= ~done;
+    hak_counter_sub(&hak_superslab_free_dirty, (size_t)__builtin_popcount(was_dirty) * HAK_GRANULE);
+    return (size_t)__builtin_popcount(done) * HAK_GRANULE;
+}
+
+size_t hak_superslab_hollow(void) {
+    size_t bytes = 0;
+    hak_lock_take(&hak_superslab_lock);
+    for (unsigned i = 0; i < atomic_load_explicit(&hak_regions_used, memory_order_acquire); i++) {
+        hak_region *region = &hak_regions[i];
+        for (size_t at = 0; region->size != 0 && region->kind == HAK_REGION_SLABS && at < region->used;
+             at += HAK_SUPERSLAB)
+            bytes += hollow_one(hak_region_record(region, region->base + at));
+    }
+    hak_lock_give(&hak_superslab_lock);
+    return bytes;
+}
+
 static HAK_WALKER void check_slab(const hak_superslab *superslab, const hak_slab *slab) {
     HAK_CHECK(slab->start == superslab->start + (size_t)(slab - superslab->slabs) * HAK_GRANULE,
               "slab start");
     HAK_CHECK(slab->cls >= 1 && slab->cls <= HAK_CLASSES, "slab class");
     HAK_CHECK((size_t)slab->granules * HAK_GRANULE == hak_classes[slab->cls].slab_bytes, "slab granules");
+    bool hollow = (superslab->hollow_mask & mask_of(slab)) != 0;
     for (unsigned i = 0; i < slab->granules; i++)
-        HAK_CHECK(hak_tag_of((void *)(slab->start + i * HAK_GRANULE)) == slab->cls, "slab tag");
+        HAK_CHECK(hak_tag_of((void *)(slab->start + i * HAK_GRANULE)) == (hollow ? HAK_TAG_NONE : slab->cls),
+                  "slab tag");
 }
 
 /* What the superslabs hold in all; to be compared with the counters. */
@@ -284,6 +382,7 @@ static HAK_WALKER void check_one(const hak_superslab *superslab, totals *sum) {
     HAK_CHECK(used == superslab->used_mask, "granules of slabs in use");
     HAK_CHECK((used & superslab->free_mask) == 0, "slab in use has free granules");
     HAK_CHECK((used & ~superslab->dirty_mask) == 0, "slab in use is not dirty");
+    HAK_CHECK((superslab->hollow_mask & superslab->dirty_mask) == 0, "hollow granules are dirty");
     HAK_CHECK(superslab->order == largest_order(superslab->free_mask), "order of superslab");
     sum->live += used != 0;
     sum->live_bytes += bytes_of(used);

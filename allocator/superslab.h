@@ -44,9 +44,10 @@ typedef struct hak_superslab {
     uintptr_t start; /* 0: never used */
     uint32_t
         free_mask; /* granules that no slab has; those of a free slab that stays with its class are not free */
-    uint32_t used_mask;  /* granules of slabs in use */
-    uint32_t dirty_mask; /* granules that may have resident pages */
-    uint8_t order;       /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
+    uint32_t used_mask;   /* granules of slabs in use */
+    uint32_t dirty_mask;  /* granules that may have resident pages */
+    uint32_t hollow_mask; /* granules that are not mapped: no slab in use has one */
+    uint8_t order;        /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
     hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
     /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors: where objects have 128 bytes or
      * more, one page of records is resident for 2 MiB of slabs instead of five. */
@@ -77,9 +78,13 @@ bool hak_superslab_prewarm(unsigned count);
  * Returns the bytes given back. */
 size_t hak_superslab_purge(size_t keep);
 
+/* Makes what is free hollow: address space and all that the kernel counts go back, for when it has refused something. Returns the
+ * bytes. */
+size_t hak_superslab_hollow(void);
+
 /* The slab whose tag at `addr` is `cls`; NULL when no region has the address. */
 HAK_INLINE hak_slab *hak_slab_find(uintptr_t addr, unsigned cls) {
-    hak_region *region = hak_region_find(addr);
+    hak_region *region = hak_region_around(addr); /* its tag was read: it is mapped */
     if (HAK_UNLIKELY(region == NULL || region->kind != HAK_REGION_SLABS))
         return NULL;
     hak_superslab *superslab = hak_region_record(region, addr);

@@ -1,7 +1,7 @@
 /* tag.c: see tag.h. */
 #include "allocator/tag.h"
 
-#include "allocator/os.h"
+#include "allocator/extent.h"
 
 #include <string.h>
 
@@ -9,64 +9,120 @@
 static uint8_t no_tags[1];
 uint8_t *hak_tags = no_tags;
 
-/* One tag per granule of the address space, and the bytes of addresses that a page of tags describes. */
+/* One tag per granule of the address space. */
 static const size_t TABLE_BYTES = (size_t)1 << (HAK_ADDRESS_BITS - HAK_GRANULE_SHIFT);
 
-/* Below this limit the whole table would be too large a part of the address space. */
-static const size_t SMALL_ADDRESS_SPACE = (size_t)16 << 30;
+enum { PAGES_MAX = 1 << (HAK_ADDRESS_BITS - HAK_GRANULE_SHIFT - 12) };
 
-/* Where the table of a small address space goes: far from where the kernel puts libraries, stacks and heaps. */
-static const uintptr_t SPARSE_FIRST = (uintptr_t)1 << 44;
-enum { SPARSE_TRIES = 16 };
+/* The pages of the table that are mapped. */
+static uint64_t mapped[PAGES_MAX / 64];
 
-static bool sparse;
+/* What is mapped at start, so that whatever a program is likely to free by mistake is recognised: bytes before and after each landmark.
+ * Where a program's heap of its own (brk) and its data lie, where libraries and mappings without an address go, downwards; and stacks.
+ * Some 500 KiB of address space, no memory. */
+static const struct {
+    hak_landmark at;
+    size_t before, after;
+} zones[] = {
+    {HAK_LANDMARK_PROGRAM, (size_t)1 << 30, (size_t)4 << 30},
+    {HAK_LANDMARK_LIBC, (size_t)16 << 30, (size_t)2 << 30},
+    {HAK_LANDMARK_LIBRARY, (size_t)1 << 30, (size_t)1 << 30},
+    {HAK_LANDMARK_STACK, (size_t)2 << 30, (size_t)1 << 30},
+};
 
-/* The page of the table that holds the tag of `addr`. */
-static uintptr_t tag_page(uintptr_t addr) {
-    return hak_align_down((uintptr_t)hak_tags + (addr >> HAK_GRANULE_SHIFT), hak_os_page);
+static size_t page_of(uintptr_t addr) {
+    return (addr >> HAK_GRANULE_SHIFT) / hak_os_page;
+}
+static uintptr_t page_address(size_t page) {
+    return (uintptr_t)hak_tags + page * hak_os_page;
+}
+static bool is_mapped(size_t page) {
+    return (mapped[page / 64] >> page % 64 & 1) != 0;
 }
 
-/* Maps the pages of the table for [from, to]; those that are mapped already stay. */
-static void cover_sparse(uintptr_t from, uintptr_t to) {
-    for (uintptr_t page = tag_page(from); page <= tag_page(to); page += hak_os_page)
-        (void)hak_os_reserve_zeros_at(page, hak_os_page);
+static void note_mapped(size_t first, size_t end) {
+    for (size_t page = first; page < end; page++)
+        mapped[page / 64] |= (uint64_t)1 << page % 64;
 }
 
-static bool init_sparse(size_t limit) {
-    sparse = true;
-    for (int i = 0; i < SPARSE_TRIES && hak_tags == no_tags; i++) {
-        uintptr_t candidate = SPARSE_FIRST + (uintptr_t)i * TABLE_BYTES;
-        if (hak_os_reserve_zeros_at(candidate, hak_os_page)) /* also the page for NULL */
-            hak_tags = (uint8_t *)candidate;
+/* The end of the run of pages from `page` on that are mapped, or are not, as it is; at most `end`. */
+static size_t run_end(size_t page, size_t end) {
+    size_t run = page + 1;
+    while (run < end && is_mapped(run) == is_mapped(page))
+        run++;
+    return run;
+}
+
+/* Maps the pages that are not; they read as zero. A page that the OS refuses stays unmapped: it is for the programs' mistakes only. */
+static void cover_zone(size_t first, size_t end) {
+    for (size_t page = first, run; page < end; page = run) {
+        run = run_end(page, end);
+        if (!is_mapped(page) &&
+            hak_os_reserve_zeros_at(page_address(page), (run - page) * hak_os_page) == HAK_MAP_DONE)
+            note_mapped(page, run);
     }
-    if (hak_tags == no_tags)
-        return false;
+}
+
+static void cover_landmarks(void) {
     const uintptr_t top = ((uintptr_t)1 << HAK_ADDRESS_BITS) - 1;
     uintptr_t landmarks[HAK_OS_LANDMARKS];
     hak_os_landmarks(landmarks);
-    limit = hak_min(limit, SMALL_ADDRESS_SPACE);
-    for (int i = 0; i < HAK_OS_LANDMARKS; i++)
-        cover_sparse(landmarks[i] > limit ? landmarks[i] - limit : 0, hak_min(top, landmarks[i] + limit));
+    for (size_t i = 0; i < sizeof zones / sizeof zones[0]; i++) {
+        uintptr_t at = landmarks[zones[i].at];
+        if (at > top)
+            continue;
+        uintptr_t from = at > zones[i].before ? at - zones[i].before : 0;
+        cover_zone(page_of(from), page_of(hak_min(top, at + zones[i].after)) + 1);
+    }
+}
+
+/* Where no address can be chosen: the whole table, which costs address space but no memory. */
+static bool init_whole(void) {
+    uintptr_t table = hak_os_reserve_zeros(TABLE_BYTES);
+    if (table == 0)
+        return false;
+    hak_tags = (uint8_t *)table;
+    note_mapped(0, TABLE_BYTES / hak_os_page);
     return true;
 }
 
 bool hak_tag_init(void) {
-    size_t limit = hak_os_address_limit();
-    if (limit >= SMALL_ADDRESS_SPACE) {
-        uintptr_t table = hak_os_reserve_zeros(TABLE_BYTES);
-        if (table != 0) {
+    enum { TRIES = 8 };
+    for (int i = 0; i < TRIES; i++) {
+        uintptr_t table = hak_extent_claim(TABLE_BYTES, HAK_SUPERSLAB);
+        hak_map_result result =
+            table != 0 ? hak_os_reserve_zeros_at(table, hak_os_page) : HAK_MAP_TAKEN; /* the page for NULL */
+        if (result == HAK_MAP_DONE) {
             hak_tags = (uint8_t *)table;
+            note_mapped(0, 1);
+            cover_landmarks();
             return true;
         }
+        if (table == 0)
+            break;
+        hak_extent_unclaim(table);
+        if (result == HAK_MAP_REFUSED)
+            return false;
     }
-    return init_sparse(limit);
+    return init_whole();
 }
 
 bool hak_tag_cover(uintptr_t addr, size_t size) {
-    uintptr_t first = tag_page(addr), last = tag_page(addr + size - 1);
-    if (sparse)
-        cover_sparse(addr, addr + size - 1);
-    return hak_os_commit(first, last + hak_os_page - first);
+    size_t first = page_of(addr), end = page_of(addr + size - 1) + 1;
+    for (size_t page = first, run; page < end; page = run) {
+        run = run_end(page, end);
+        size_t bytes = (run - page) * hak_os_page;
+        bool done = is_mapped(page) ? hak_os_commit(page_address(page), bytes)
+                                    : hak_os_map_at(page_address(page), bytes) == HAK_MAP_DONE;
+        if (!done)
+            return false;
+        note_mapped(page, run);
+    }
+    return true;
+}
+
+uintptr_t hak_tag_covered_to(uintptr_t end) {
+    return (page_of(end - 1) + 1) * hak_os_page << HAK_GRANULE_SHIFT;
 }
 
 void hak_tag_set(uintptr_t addr, size_t size, unsigned tag) {

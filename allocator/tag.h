@@ -4,10 +4,10 @@
  *                        |______| 64 KiB granule number = index
  *     tag      one byte per granule of the whole user address space, a class or one of the HAK_TAG_ values
  *
- * One load answers for every pointer a program can hold: what was never ours reads as HAK_TAG_NONE, because the
- * table is one large mapping of zero pages (2 GiB of address space on x86-64, no memory). Pages of the table become
- * writable when slabs or large objects first appear in the 256 MiB of addresses that a 4 KiB page describes.
- * Under an address-space limit (ulimit -v) only the parts that cover addresses in use are mapped.
+ * One load answers for every pointer that a program is likely to hold. The table would be 2 GiB (x86-64); it has a place of that
+ * size, and of it is mapped what describes memory of ours, 4 KiB for each 256 MiB, and what lies around the program, its libraries and
+ * its stack, where whatever was never ours reads as HAK_TAG_NONE. A pointer to somewhere else faults in the speed variant, as reading
+ * through it would; the hardened one asks the regions first (docs/decisions/022).
  *
  * Tags change under the superslab or the large lock. Readers take none: whoever holds a live object has
  * synchronised with its allocation, and that object's tag does not change while it lives. */
@@ -21,8 +21,11 @@ extern HAK_HIDDEN uint8_t *hak_tags;
 /* False when the address space does not have the table. Called once. */
 bool hak_tag_init(void);
 
-/* Makes the tags of [addr, addr + size) writable; false and nothing changed when the OS refuses. */
+/* Makes the tags of [addr, addr + size) writable; false when the OS refuses: those that are stay so. Guarded by the region lock. */
 bool hak_tag_cover(uintptr_t addr, size_t size);
+
+/* After hak_tag_cover up to `end`: the address up to which tags may be written. */
+uintptr_t hak_tag_covered_to(uintptr_t end);
 
 HAK_INLINE unsigned hak_tag_of(const void *obj) {
     return hak_tags[(uintptr_t)obj >> HAK_GRANULE_SHIFT];

@@ -4,6 +4,7 @@
 #include "allocator/alloc.h"
 #include "allocator/large.h"
 #include "allocator/os.h"
+#include "allocator/policy.h"
 #include "allocator/release.h"
 #include "allocator/reset.h"
 #include "include/hakmem.h"
@@ -50,11 +51,11 @@ static void set_policy(bool lean, unsigned decommit, size_t target) {
 }
 
 static size_t capacity(const void *obj) {
-    return hak_object_capacity(obj, hak_tag_of(obj));
+    return hak_object_capacity(obj, hak_policy_tag(obj));
 }
 
 static bool is_large(const void *obj) {
-    return hak_tag_of(obj) == HAK_TAG_LARGE;
+    return hak_policy_tag(obj) == HAK_TAG_LARGE;
 }
 
 const heap_api FUZZ_HEAP = {

@@ -3,26 +3,43 @@
 
 #include "allocator/large.h"
 #include "allocator/os.h"
+#include "allocator/os_process.h"
 
 enum {
-    /* A fifth of 65,530; each guard of the fallback makes two mappings of one. */
-    FALLBACK_MAX = 65530 / 5 / 2,
+    MAPS_PART = 5,      /* the part of the process's mappings that guards may use up */
+    MAPS_OF_GUARD = 2,  /* so many more are there where a guard splits one */
+    MAPS_USUAL = 65530, /* vm.max_map_count where the kernel does not say */
     /* Guarding freed objects: this many at once, and one more per millisecond. A burst that long costs 13 ms at worst. */
     TOKENS_MAX = 256,
 };
 
 static bool have_markers = true; /* MADV_GUARD_INSTALL has not failed yet */
 static _Atomic unsigned fallbacks;
+static _Atomic unsigned maps; /* in use */
+static unsigned maps_most = MAPS_USUAL / MAPS_PART;
 static _Atomic uint64_t spent; /* milliseconds: the bucket is empty when this is now */
+
+bool hak_guard_maps_take(unsigned count) {
+    if (atomic_fetch_add_explicit(&maps, count, memory_order_relaxed) + count <= maps_most)
+        return true;
+    hak_guard_maps_give(count);
+    return false;
+}
+void hak_guard_maps_give(unsigned count) {
+    atomic_fetch_sub_explicit(&maps, count, memory_order_relaxed);
+}
 
 static bool guard(uintptr_t addr, size_t size) {
     if (have_markers && hak_os_guard(addr, size))
         return true;
-    if (atomic_fetch_add_explicit(&fallbacks, 1, memory_order_relaxed) >= FALLBACK_MAX) {
-        atomic_fetch_sub_explicit(&fallbacks, 1, memory_order_relaxed);
+    if (!hak_guard_maps_take(MAPS_OF_GUARD))
         return false;
+    if (hak_os_purge(addr, size, HAK_PURGE_NOW) && hak_os_protect(addr, size)) {
+        atomic_fetch_add_explicit(&fallbacks, 1, memory_order_relaxed);
+        return true;
     }
-    return hak_os_purge(addr, size, HAK_PURGE_NOW) && hak_os_protect(addr, size);
+    hak_guard_maps_give(MAPS_OF_GUARD);
+    return false;
 }
 
 /* Opens what either method has shut; false when the OS refuses. */
@@ -34,13 +51,30 @@ static bool unguard(uintptr_t addr, size_t size) {
         return false;
     /* Where markers work but were refused once, it is not known whether this range is one of the fallback's: its count must stay,
      * or the one that is would not be opened. */
-    if (!have_markers && atomic_load_explicit(&fallbacks, memory_order_relaxed) != 0)
+    if (!have_markers && atomic_load_explicit(&fallbacks, memory_order_relaxed) != 0) {
         atomic_fetch_sub_explicit(&fallbacks, 1, memory_order_relaxed);
+        hak_guard_maps_give(MAPS_OF_GUARD);
+    }
     return true;
+}
+
+/* vm.max_map_count, which may be small. */
+static unsigned maps_allowed(void) {
+    char text[16];
+    int file = hak_os_open("/proc/sys/vm/max_map_count");
+    if (file < 0)
+        return MAPS_USUAL;
+    size_t got = hak_os_load(file, text, sizeof text);
+    hak_os_close(file);
+    unsigned number = 0;
+    for (size_t i = 0; i < got && text[i] >= '0' && text[i] <= '9' && number < MAPS_USUAL * 100; i++)
+        number = number * 10 + (unsigned)(text[i] - '0');
+    return number;
 }
 
 /* A page is tried, because a kernel says what it can only when it is asked. */
 void hak_guard_init(void) {
+    maps_most = maps_allowed() / MAPS_PART;
     uintptr_t page = hak_os_reserve(hak_os_page, hak_os_page, 0);
     have_markers = page != 0 && hak_os_commit(page, hak_os_page) && hak_os_guard(page, hak_os_page);
     if (page != 0)
@@ -53,6 +87,7 @@ bool hak_guard_has_markers(void) {
 
 void hak_guard_reset(void) {
     atomic_store(&fallbacks, 0);
+    atomic_store(&maps, 0);
     atomic_store(&spent, 0);
 }
 
@@ -148,6 +183,12 @@ bool hak_guard_large_live(void *obj, size_t capacity) {
     for (size_t i = used - 1; shut && i < granules; i++)
         record[i].shut = to_shut(i, capacity);
     return true;
+}
+
+void hak_guard_hollowed(const hak_region *region, uintptr_t start, size_t size) {
+    hak_large_record *record = &hak_ledger[region->index].large[(start - region->base) >> HAK_GRANULE_SHIFT];
+    for (size_t i = 0; i < size >> HAK_GRANULE_SHIFT; i++)
+        record[i].shut = 0;
 }
 
 bool hak_guard_large_freed(void *obj) {

@@ -19,11 +19,18 @@ void hak_guard_reset(void); /* debug builds: no guard was made */
 /* True where guards take no entry of the kernel's map: hak_os_guard and hak_os_unguard work. */
 bool hak_guard_has_markers(void);
 
+/* Mappings of the process that guards and sampled objects use up: at most a fifth of what it may have. False: so many are too many. */
+bool hak_guard_maps_take(unsigned count);
+void hak_guard_maps_give(unsigned count);
+
 /* Bytes at the end of each slab: one page, where pages are small enough. */
 size_t hak_guard_slab_bytes(void);
 
 /* The guards of a slab that never had any. */
 void hak_guard_slab(const hak_slab *slab);
+
+/* The free granules were unmapped or mapped anew: they have no guards. */
+void hak_guard_hollowed(const hak_region *region, uintptr_t start, size_t size);
 
 /* The live object's first `capacity` bytes become accessible, and the rest of its span does not, but for the record's slack. False
  * when the OS refuses the former; nothing has changed. */

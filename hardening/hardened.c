@@ -10,22 +10,12 @@
 #include "hardening/seal.h"
 #include "hardening/sweep.h"
 
-enum {
-    /* Below, and this close to the top of the address space, no region is wanted. */
-    HINT_FIRST_SHIFT = 33,
-    HINT_ROOM_SHIFT = 42, /* 4 TiB: more than the largest region */
-};
-
-/* An address space with a limit has holes in its table of tags: see tag.c. */
-static const size_t SMALL_ADDRESS_SPACE = (size_t)16 << 30;
-
 bool hak_harden_init(void) {
     hak_os_filter_look();
     if (hak_valgrind_runs()) /* it knows no call that is newer than itself, and says so each time */
         hak_os_filter_raise(HAK_FILTER_INHERITED);
     hak_relax_init();
     hak_inherit_start();
-    hak_hardening.tags_sparse = hak_os_address_limit() < SMALL_ADDRESS_SPACE;
     (void)hak_wipe_choose(HAK_WIPE_WIDEST);
     hak_canary_init();
     if (hak_hardening.guard || hak_hardening.sample_period != 0) {
@@ -39,8 +29,8 @@ bool hak_harden_init(void) {
 unsigned hak_harden_tag_slow(const void *obj) {
     if ((uintptr_t)obj >> HAK_ADDRESS_BITS != 0)
         return HAK_TAG_NONE;
-    if (hak_hardening.tags_sparse && hak_region_find((uintptr_t)obj) == NULL)
-        return HAK_TAG_NONE;
+    if (hak_region_find((uintptr_t)obj) == NULL)
+        return HAK_TAG_NONE; /* the table has holes */
     return hak_tag_of(obj);
 }
 
@@ -74,7 +64,20 @@ void hak_harden_seal(void) {
 void hak_harden_fork_child(void) {
     hak_inherit_begin();
     hak_quarantine_fork_child();
+    hak_sweep_fork_child();
     hak_sample_fork_child();
+}
+
+/* A request for much more than what is held would empty the quarantines for nothing: that must not be for everybody to have. */
+bool hak_harden_reclaim(size_t size) {
+    enum { TIMES = 4 };
+    size_t held = atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) +
+                  atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed);
+    if (held == 0 || size / TIMES > held)
+        return false;
+    hak_quarantine_flush();
+    hak_keep_flush();
+    return true;
 }
 
 /* Debug builds. What was known of the regions is forgotten: see hak_policy_reset. */
@@ -87,16 +90,10 @@ void hak_harden_reset(bool stay) {
 }
 
 /* 26 random bits of 47 for slabs: the alignment of superslabs takes the rest, which the random choice of granule and slot give
- * back; 35 for large objects, which begin at any page. Where something lies already, the kernel puts the region where it likes. */
-uintptr_t hak_harden_region_hint(hak_region_kind kind) {
-    if (!hak_hardening.random)
-        return 0;
-    uint64_t number;
-    hak_os_random(&number, sizeof number);
-    uintptr_t first = (uintptr_t)1 << HINT_FIRST_SHIFT;
-    uintptr_t room = ((uintptr_t)1 << HAK_ADDRESS_BITS) - ((uintptr_t)1 << HINT_ROOM_SHIFT) - first;
-    const size_t unit[HAK_REGION_KINDS] = {HAK_SUPERSLAB, hak_os_page, HAK_GRANULE};
-    return first + hak_align_down(number % room, unit[kind]);
+ * back; 35 for large objects, which begin at any page. */
+size_t hak_harden_region_align(hak_region_kind kind) {
+    const size_t aligns[HAK_REGION_KINDS] = {HAK_SUPERSLAB, hak_os_page, HAK_GRANULE};
+    return hak_hardening.random ? aligns[kind] : HAK_SUPERSLAB;
 }
 
 hak_region_kind hak_harden_large_kind(size_t align) {

@@ -3,6 +3,7 @@
 
 #include "allocator/os.h"
 #include "allocator/os_process.h"
+#include "allocator/span.h"
 #include "hardening/canary.h"
 
 HAK_HIDDEN uint32_t hak_forks;
@@ -21,15 +22,36 @@ bool hak_inherit_unseen(void) {
 void hak_inherit_fill(uintptr_t addr, size_t size) {
     if (size == 0 || hak_os_is_mapped(addr, size))
         return;
-    if (hak_os_reserve_zeros_at(addr, size)) {
-        (void)hak_os_commit(addr, size);
+    if (hak_os_map_at(addr, size) == HAK_MAP_DONE)
         return;
-    }
     if (size <= hak_os_page)
         return; /* the OS refuses */
     size_t half = hak_align_up(size / 2, hak_os_page);
     hak_inherit_fill(addr, half);
     hak_inherit_fill(addr + half, size - half);
+}
+
+/* What was hollow in the parent stays so. */
+static void fill_superslab(const hak_superslab *superslab) {
+    for (unsigned i = 0, end; i < HAK_SUPERSLAB_GRANULES; i = end) {
+        bool hollow = (superslab->hollow_mask >> i & 1) != 0;
+        for (end = i + 1; end < HAK_SUPERSLAB_GRANULES && (superslab->hollow_mask >> end & 1) == hollow;)
+            end++;
+        if (!hollow)
+            hak_inherit_fill(superslab->start + (size_t)i * HAK_GRANULE, (size_t)(end - i) * HAK_GRANULE);
+    }
+}
+
+static void fill_slabs(const hak_region *region) {
+    for (size_t at = 0; at < region->used; at += HAK_SUPERSLAB)
+        fill_superslab(hak_region_record(region, region->base + at));
+}
+
+static void fill_spans(const hak_region *region) {
+    const hak_span *span = (const hak_span *)region->records, *end = hak_span_end_of(region);
+    for (; span < end; span += span->granules)
+        if (span->state == HAK_SPAN_LIVE || !span->hollow)
+            hak_inherit_fill(hak_span_start(region, span), hak_span_bytes(span->granules));
 }
 
 void hak_inherit_begin(void) {
@@ -40,7 +62,10 @@ void hak_inherit_begin(void) {
         if (hak_regions[i].size == 0)
             continue;
         hak_ledger[i].inherited = hak_regions[i].used;
-        hak_inherit_fill(hak_regions[i].base, hak_regions[i].used);
+        if (hak_regions[i].kind == HAK_REGION_SLABS)
+            fill_slabs(&hak_regions[i]);
+        else
+            fill_spans(&hak_regions[i]);
         if (hak_ledger[i].base == hak_ledger_first.base)
             hak_ledger_first.inherited = hak_regions[i].used;
     }

@@ -93,6 +93,17 @@ void *hak_keep_again(size_t size, size_t align, size_t *capacity) {
     return obj;
 }
 
+void hak_keep_flush(void) {
+    for (;;) {
+        hak_lock_take(&hak_hardening_lock);
+        void *oldest = leave();
+        hak_lock_give(&hak_hardening_lock);
+        if (oldest == NULL)
+            return;
+        (void)hak_large_give(oldest);
+    }
+}
+
 void hak_keep_reset(void) {
     first = count = 0;
     bytes = 0;

@@ -19,6 +19,9 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded);
  * `size` bytes at a multiple of `align`; *capacity as hak_large_take. NULL: none will do. */
 void *hak_keep_again(size_t size, size_t align, size_t *capacity);
 
+/* Gives all of them to their regions, because memory has run out. */
+void hak_keep_flush(void);
+
 /* Debug builds: nothing is kept. */
 void hak_keep_reset(void);
 

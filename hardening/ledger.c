@@ -10,65 +10,62 @@ HAK_HIDDEN hak_ledger_region hak_ledger[HAK_REGIONS_MAX + 1];
 
 enum {
     RUN_ALIGN = 16, /* runs of few records share cache lines; none shares a record */
-    HEAP_STEP = 256 * HAK_KIB,
-    HEAP_STEP_MAX = 16 * HAK_MIB,
+    RUNS_STEP = HAK_GRANULE,
+    RUNS_STEP_PART = 8,
 };
 
 /* Bytes of records that a granule of the smallest slots needs, with those before and past its ends. */
 static const size_t RUN_MAX = (HAK_GRANULE / HAK_MIN_ALIGN + 3) * sizeof(hak_record) + RUN_ALIGN;
 
 static void count(size_t bytes) {
+    atomic_fetch_add_explicit(&hak_region_mapped, bytes, memory_order_relaxed);
     atomic_fetch_add_explicit(&hak_region_committed, bytes, memory_order_relaxed);
     atomic_fetch_add_explicit(&hak_region_metadata, bytes, memory_order_relaxed);
-}
-
-/* A limited region may go, and what is sealed may not. */
-static void seal(const hak_region *region, uintptr_t addr, size_t size) {
-    if (!region->limited)
-        hak_seal_metadata(addr, size);
 }
 
 static size_t table_entry(hak_region_kind kind) {
     return kind == HAK_REGION_SLABS ? sizeof(hak_granule) : sizeof(hak_large_record);
 }
 
-bool hak_ledger_region_born(hak_region *region, size_t size) {
-    size_t granules = size >> HAK_GRANULE_SHIFT;
-    size_t table = hak_align_up(granules * table_entry(region->kind), hak_os_page);
-    size_t heap = region->kind == HAK_REGION_SLABS ? hak_align_up(granules * RUN_MAX, hak_os_page) : 0;
-    size_t whole = table + heap + 3 * hak_os_page; /* a page without access before, between and behind */
-    uintptr_t map = hak_os_reserve(whole, hak_os_page, 0);
-    if (map == 0)
+static size_t table_bytes(hak_region_kind kind, size_t size) {
+    return hak_align_up((size >> HAK_GRANULE_SHIFT) * table_entry(kind), hak_os_page);
+}
+
+/* Runs for some slabs of the region; other regions have none. */
+static bool begin_runs(hak_ledger_region *ledger, size_t size) {
+    size_t room = hak_align_up((size >> HAK_GRANULE_SHIFT) * RUN_MAX, hak_os_page);
+    if (!hak_extent_begin(&ledger->runs, room, HAK_GRANULE, hak_os_page))
         return false;
+    count(ledger->runs.mapped);
+    return true;
+}
+
+bool hak_ledger_region_born(hak_region *region, size_t size) {
     hak_ledger_region *ledger = &hak_ledger[region->index];
-    uintptr_t heap_start = map + table + 2 * hak_os_page;
-    *ledger = (hak_ledger_region){.base = region->base,
-                                  .size = size,
-                                  .granules = (hak_granule *)(map + hak_os_page),
-                                  .heap = heap_start,
-                                  .heap_start = heap_start,
-                                  .heap_end = heap_start + heap,
-                                  .heap_committed = heap_start,
-                                  .map = map,
-                                  .map_size = whole};
+    *ledger = (hak_ledger_region){.base = region->base, .size = size};
+    if (!hak_extent_begin(&ledger->table, table_bytes(region->kind, size),
+                          table_bytes(region->kind, region->body.mapped), hak_os_page))
+        return false;
+    ledger->granules = (hak_granule *)ledger->table.start;
+    count(ledger->table.mapped);
+    if (region->kind == HAK_REGION_SLABS && !begin_runs(ledger, size)) {
+        count(-ledger->table.mapped);
+        hak_extent_end(&ledger->table);
+        return false;
+    }
     if (region->kind == HAK_REGION_SLABS && hak_ledger_first.size == 0)
         hak_ledger_first = *ledger;
-    atomic_fetch_add_explicit(&hak_region_mapped, whole, memory_order_relaxed);
     return true;
 }
 
 bool hak_ledger_region_commit(hak_region *region, size_t end) {
     hak_ledger_region *ledger = &hak_ledger[region->index];
-    size_t need = hak_align_up((end >> HAK_GRANULE_SHIFT) * table_entry(region->kind), hak_os_page);
-    if (need > ledger->table_committed) {
-        size_t more = need - ledger->table_committed;
-        if (!hak_os_commit((uintptr_t)ledger->granules + ledger->table_committed, more))
-            return false;
-        ledger->table_committed = need;
-        count(more);
-        seal(region, (uintptr_t)ledger->granules, need);
-        seal(region, region->records, region->meta_committed);
-    }
+    size_t before = ledger->table.mapped, need = table_bytes(region->kind, end);
+    if (!hak_extent_grow(&ledger->table, need))
+        return false;
+    count(ledger->table.mapped - before);
+    hak_seal_metadata(ledger->table.start, ledger->table.mapped);
+    hak_seal_metadata(region->records, region->meta_committed);
     atomic_store_explicit(&ledger->reach, end, memory_order_relaxed);
     if (ledger->base == hak_ledger_first.base)
         atomic_store_explicit(&hak_ledger_first.reach, end, memory_order_relaxed);
@@ -78,9 +75,12 @@ bool hak_ledger_region_commit(hak_region *region, size_t end) {
 void hak_ledger_region_dies(hak_region *region) {
     hak_ledger_region *ledger = &hak_ledger[region->index];
     ledger->size = 0;
-    count(-(ledger->table_committed + (ledger->heap_committed - ledger->heap_start)));
-    hak_os_unmap(ledger->map, ledger->map_size);
-    atomic_fetch_sub_explicit(&hak_region_mapped, ledger->map_size, memory_order_relaxed);
+    count(-(ledger->table.mapped + ledger->runs.mapped));
+    hak_extent_end(&ledger->table);
+    if (ledger->runs.start != 0)
+        hak_extent_end(&ledger->runs);
+    if (ledger->base == hak_ledger_first.base)
+        hak_ledger_first.size = hak_ledger_first.base = 0;
 }
 
 /* Slots that have an owner, or are held back, read as zero again, as all others do. */
@@ -110,10 +110,9 @@ static HAK_WALKER void empty(const hak_region *region) {
     if (region->kind == HAK_REGION_SLABS)
         clear_slabs(ledger, granules);
     memset((void *)ledger->granules, 0, granules * table_entry(region->kind));
-    memset((void *)ledger->heap_start, 0, ledger->heap - ledger->heap_start);
-    count(-(ledger->table_committed + (ledger->heap_committed - ledger->heap_start)));
-    ledger->heap = ledger->heap_committed = ledger->heap_start;
-    ledger->table_committed = 0;
+    memset((void *)ledger->runs.start, 0, ledger->runs_used);
+    count(-(ledger->table.mapped + ledger->runs.mapped));
+    ledger->runs_used = ledger->runs.mapped = ledger->table.mapped = 0;
     atomic_store(&ledger->reach, 0);
 }
 
@@ -126,40 +125,41 @@ HAK_WALKER void hak_ledger_reset(bool stay) {
             empty(&hak_regions[i]);
 }
 
-/* Commits the heap of runs up to `end`; false when the OS refuses. */
-static bool commit_heap(hak_ledger_region *ledger, uintptr_t end) {
-    if (end <= ledger->heap_committed)
+/* Maps the runs up to byte `end`, by a generous step or else just so far; false when the OS refuses. */
+static bool grow_runs(hak_ledger_region *ledger, size_t end) {
+    size_t before = ledger->runs.mapped;
+    if (end <= before)
         return true;
-    size_t step = hak_max(HEAP_STEP, hak_min(ledger->heap_committed - ledger->heap_start, HEAP_STEP_MAX));
-    uintptr_t to =
-        hak_min(ledger->heap_end, hak_max(ledger->heap_committed + step, hak_align_up(end, hak_os_page)));
-    if (!hak_os_commit(ledger->heap_committed, to - ledger->heap_committed))
+    size_t step = hak_align_up(hak_max(RUNS_STEP, before / RUNS_STEP_PART), hak_os_page);
+    if (!hak_extent_grow(&ledger->runs, hak_min(ledger->runs.room,
+                                                hak_max(before + step, hak_align_up(end, hak_os_page)))) &&
+        !hak_extent_grow(&ledger->runs, hak_align_up(end, hak_os_page)))
         return false;
-    count(to - ledger->heap_committed);
-    ledger->heap_committed = to;
-    seal(&hak_regions[ledger - hak_ledger], ledger->heap_start, to - ledger->heap_start);
+    count(ledger->runs.mapped - before);
+    hak_seal_metadata(ledger->runs.start, ledger->runs.mapped);
     return true;
 }
 
 /* A run of `records` zeroed records; NULL when there is no memory. */
 static hak_record *run_take(hak_ledger_region *ledger, size_t records) {
     size_t size = hak_align_up(records * sizeof(hak_record), RUN_ALIGN);
-    uintptr_t run = 0;
+    hak_record *run = NULL;
     hak_lock_take(&hak_hardening_lock);
-    if (ledger->heap + size <= ledger->heap_end && commit_heap(ledger, ledger->heap + size)) {
-        run = ledger->heap;
-        ledger->heap += size;
+    if (grow_runs(ledger, ledger->runs_used + size)) {
+        run = (hak_record *)(ledger->runs.start + ledger->runs_used);
+        ledger->runs_used += size;
     }
     hak_lock_give(&hak_hardening_lock);
-    return (hak_record *)run;
+    return run;
 }
 
 bool hak_ledger_slab_born(hak_slab *slab, bool *is_new) {
     hak_region *region = hak_region_find(slab->start);
     hak_ledger_region *ledger = &hak_ledger[region->index];
     hak_granule *granules = &ledger->granules[(slab->start - ledger->base) >> HAK_GRANULE_SHIFT];
-    *is_new = granules->run == NULL;
-    if (!*is_new)
+    *is_new = granules->run == NULL || granules->hollowed != 0;
+    granules->hollowed = 0;
+    if (granules->run != NULL)
         return true; /* the slab's class is for life, and so is its run */
     /* One record for each index that hak_slot_index can give: also for what is no slot because a guard lies there, and for
      * what is rounded up because it is no multiple. And one before. */
@@ -175,6 +175,14 @@ bool hak_ledger_slab_born(hak_slab *slab, bool *is_new) {
         atomic_store_explicit(&granules[i].run, run + 1, memory_order_release);
     }
     return true;
+}
+
+void hak_ledger_hollowed(uintptr_t superslab, uint32_t mask) {
+    hak_ledger_region *ledger = &hak_ledger[hak_region_find(superslab)->index];
+    hak_granule *granules = &ledger->granules[(superslab - ledger->base) >> HAK_GRANULE_SHIFT];
+    for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++)
+        if ((mask >> i & 1) != 0 && granules[i].run != NULL)
+            granules[i].hollowed = 1;
 }
 
 const hak_ledger_region *hak_ledger_of(uintptr_t addr) {

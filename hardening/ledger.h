@@ -8,7 +8,7 @@
  * A run is made when a slab is first born and stays for good, because a slab never changes its class here; so the table has
  * all that a lookup needs in half a cache line (docs/decisions/009). Before each run lies a record that stays unused, so
  * that the first slot needs no question of its own when the slot before is looked at. The table and the runs of a region
- * lie in a mapping of their own between pages without access. Large objects have a record of 16 bytes per granule; that
+ * are extents of their own, far from everything else. Large objects have a record of 16 bytes per granule; that
  * of the first granule counts.
  *
  *   bits   1..0    3..2     9..4         31..14
@@ -74,7 +74,7 @@ typedef struct hak_granule {
     uint32_t size;             /* bytes of a slot */
     uint32_t mask;             /* of the byte in the slab: its bytes less one */
     uint32_t cls;
-    uint32_t unused;
+    uint32_t hollowed; /* its memory, guards included, went while no slab was there */
 } hak_granule;
 _Static_assert(sizeof(hak_granule) == 32, "half a cache line");
 
@@ -86,9 +86,8 @@ typedef struct hak_ledger_region {
         hak_granule *granules;   /* HAK_REGION_SLABS */
         hak_large_record *large; /* HAK_REGION_LARGE: per granule */
     };
-    uintptr_t heap, heap_start, heap_end, heap_committed; /* where runs are cut from */
-    uintptr_t map;
-    size_t map_size, table_committed;
+    hak_extent table, runs;
+    size_t runs_used; /* bytes of `runs` that slabs have */
     _Atomic size_t
         reach; /* bytes from base on that have an entry in the table; grows: an old value sends the long way */
     size_t inherited; /* bytes from base on that were in use when this process was forked: inherit.h */
@@ -103,8 +102,11 @@ bool hak_ledger_region_commit(hak_region *region, size_t end);
 void hak_ledger_region_dies(hak_region *region);
 void hak_ledger_reset(bool stay); /* debug builds: see hak_policy_reset */
 
-/* Gives the slab its run; *is_new: it had none. False when there is no memory. */
+/* Gives the slab its run; *is_new: it has no guards yet. False when there is no memory. */
 bool hak_ledger_slab_born(hak_slab *slab, bool *is_new);
+
+/* The granules of `mask` of the superslab have lost their memory. */
+void hak_ledger_hollowed(uintptr_t superslab, uint32_t mask);
 
 /* Where a slot is written down. */
 typedef struct hak_place {

@@ -16,8 +16,8 @@ static bool is_in_slab(uintptr_t addr) {
  * before a slab is for who goes down from its first slot. */
 static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_located *out) {
     uintptr_t next = hak_align_up(addr + 1, HAK_GRANULE);
-    if (!is_in_slab(addr) && next - addr <= hak_os_page && next - region->base < region->size &&
-        is_in_slab(next))
+    if (!is_in_slab(addr) && next - addr <= hak_os_page &&
+        next - region->base < atomic_load_explicit(&region->reach, memory_order_relaxed) && is_in_slab(next))
         addr = next;
     unsigned cls = hak_tag_of((void *)addr);
     unsigned steps = LOOK_BACK;
@@ -77,6 +77,13 @@ bool hak_locate(uintptr_t addr, hak_located *out) {
     if (hak_sample_locate_before(addr, out))
         return true;
     hak_region *region = hak_region_find(addr);
+    if (region == NULL && (region = hak_region_around(addr)) !=
+                              NULL) { /* behind what the region has: its last object is meant */
+        uintptr_t end = region->base + region->committed;
+        if (addr - end >= (uintptr_t)LOOK_BACK * HAK_GRANULE)
+            return false;
+        addr = end - 1;
+    }
     if (region == NULL) { /* just before a region: its first object is meant */
         region = hak_region_find(addr + HAK_GRANULE);
         if (region == NULL)

@@ -43,8 +43,9 @@ unsigned hak_harden_tag_slow(const void *obj);
 /* Parts of the two paths that are not in line; see hardened.c. */
 void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
 void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller);
-uintptr_t hak_harden_region_hint(hak_region_kind kind);
+size_t hak_harden_region_align(hak_region_kind kind);
 hak_region_kind hak_harden_large_kind(size_t align);
+bool hak_harden_reclaim(size_t size);
 void hak_harden_reset(bool stay);
 void hak_harden_held(hak_held *held);
 void hak_harden_held_large(hak_held *held);
@@ -67,8 +68,8 @@ static inline hak_lock *hak_policy_lock(void) {
 static inline size_t hak_policy_slab_guard(void) {
     return hak_guard_slab_bytes();
 }
-static inline uintptr_t hak_policy_region_hint(hak_region_kind kind) {
-    return hak_harden_region_hint(kind);
+static inline size_t hak_policy_region_align(hak_region_kind kind) {
+    return hak_harden_region_align(kind);
 }
 static inline hak_region_kind hak_policy_large_kind(size_t align) {
     return hak_harden_large_kind(align);
@@ -92,6 +93,12 @@ static inline bool hak_policy_slab_born(hak_slab *slab) {
 }
 static inline void hak_policy_slab_dies(hak_slab *slab) {
     (void)slab;
+}
+static inline void hak_policy_hollowed(uintptr_t superslab, uint32_t mask) {
+    hak_ledger_hollowed(superslab, mask);
+}
+static inline bool hak_policy_may_hollow(void) {
+    return !hak_sweep_running();
 }
 
 /* The ledger's table knows the class of all slabs where addresses are plentiful. */
@@ -226,6 +233,9 @@ static inline size_t hak_policy_large_gap(size_t size) {
         return 0;
     return (1 + (hak_hardening.random ? hak_random_next() >> 62 : 0)) << HAK_GRANULE_SHIFT;
 }
+static inline void hak_policy_large_hollowed(hak_region *region, uintptr_t start, size_t size) {
+    hak_guard_hollowed(region, start, size);
+}
 static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity) {
     return hak_keep_again(size, align, capacity);
 }
@@ -254,6 +264,9 @@ static inline void hak_policy_cache_dies(void) {
 }
 static inline void hak_policy_cache_forsaken(void) {
     hak_quarantine_forsake();
+}
+static inline bool hak_policy_reclaim(size_t size) {
+    return hak_harden_reclaim(size);
 }
 
 #endif

@@ -80,32 +80,67 @@ static uint32_t ring_most(unsigned cls) {
     return (uint32_t)hak_max(RING_MIN, hak_min(bytes / size, RING_MOST));
 }
 
-static size_t ring_slots_in_all(void) {
+/* Of a long ring only what is in use is mapped: its room is some MiB. */
+static bool is_deep(unsigned cls) {
+    return hak_classes[cls].size <= HAK_RING_DEEP;
+}
+
+/* Places that the class's ring has room for. */
+static size_t ring_room(unsigned cls) {
+    size_t slots = ring_most(cls) + HAK_RING_AHEAD;
+    return is_deep(cls) ? hak_align_up(slots * sizeof(void *), hak_os_page) / sizeof(void *) : slots;
+}
+
+/* Bytes of the rooms of all long rings, or of all others. */
+static size_t rooms_bytes(bool deep) {
     size_t slots = 0;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-        slots += ring_most(cls) + HAK_RING_AHEAD;
-    return slots;
+        slots += is_deep(cls) == deep ? ring_room(cls) : 0;
+    return hak_align_up(slots * sizeof(void *), hak_os_page);
 }
 
 static void rings_init(hak_guarded *guarded) {
-    void **slots = (void **)(guarded + 1);
+    void **shallow = (void **)(guarded + 1), **deep = (void **)guarded->deep;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         size_t places = hak_max(2, hak_min(SWAP_BYTES / hak_classes[cls].size, HAK_SWAP_PLACES));
         uint32_t mask = hak_hardening.random ? (1u << hak_log2(places)) - 1 : 0;
+        void **slots = is_deep(cls) ? deep : shallow;
         guarded->rings[cls] = (hak_ring){.in = slots, .stop = slots, .slots = slots, .swap_mask = mask};
-        guarded->most[cls] = ring_most(cls);
-        slots += guarded->most[cls] + HAK_RING_AHEAD;
+        guarded->most[cls] = is_deep(cls) && guarded->deep == 0 ? 0 : ring_most(cls);
+        if (is_deep(cls))
+            deep += ring_room(cls);
+        else {
+            guarded->mapped[cls] = (uint32_t)ring_room(cls);
+            shallow += ring_room(cls);
+        }
     }
 }
 
 static size_t guarded_bytes(void) {
-    return hak_align_up(sizeof(hak_guarded) + ring_slots_in_all() * sizeof(void *), hak_os_page);
+    return hak_align_up(sizeof(hak_guarded), hak_os_page) + rooms_bytes(false);
+}
+
+/* Maps the ring's room for so many places, and those ahead; false when the OS refuses. */
+static bool ring_map(hak_guarded *mine, unsigned cls, uint32_t places) {
+    uint32_t need = places + HAK_RING_AHEAD, have = mine->mapped[cls];
+    if (need <= have)
+        return true;
+    uintptr_t start = (uintptr_t)mine->rings[cls].slots;
+    size_t from = have * sizeof(void *), to = hak_align_up(need * sizeof(void *), hak_os_page);
+    if (hak_os_map_at(start + from, to - from) != HAK_MAP_DONE)
+        return false;
+    mine->mapped[cls] = (uint32_t)(to / sizeof(void *));
+    hak_seal_metadata(start, to);
+    return true;
 }
 
 static hak_guarded *guarded_map(void) {
     hak_guarded *guarded = (hak_guarded *)hak_os_map_between(guarded_bytes());
     if (guarded == NULL)
         return NULL;
+    hak_lock_take(&hak_region_lock);
+    guarded->deep = hak_extent_claim(rooms_bytes(true), hak_os_page);
+    hak_lock_give(&hak_region_lock);
     hak_seal_metadata((uintptr_t)guarded, guarded_bytes());
     rings_init(guarded);
     hak_lock_take(&hak_hardening_lock);
@@ -115,6 +150,16 @@ static hak_guarded *guarded_map(void) {
     atomic_store_explicit(&hak_guarded_all, guarded, memory_order_release);
     hak_lock_give(&hak_hardening_lock);
     return guarded;
+}
+
+/* Debug builds. */
+static void guarded_unmap(hak_guarded *guarded) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        if (is_deep(cls) && guarded->mapped[cls] != 0)
+            hak_os_unmap((uintptr_t)guarded->rings[cls].slots, guarded->mapped[cls] * sizeof(void *));
+    if (guarded->deep != 0)
+        hak_extent_unclaim(guarded->deep);
+    hak_os_unmap_between((uintptr_t)guarded, guarded_bytes());
 }
 
 static void swap_draw(hak_guarded *mine) {
@@ -239,7 +284,7 @@ static HAK_UNSEEN void only_mine(void) {
     for (hak_guarded *state = hak_guarded_all, *next; state != NULL; state = next) {
         next = state->next;
         if (state != mine)
-            hak_os_unmap_between((uintptr_t)state, guarded_bytes());
+            guarded_unmap(state);
     }
     waiting = NULL;
     owners = 0;
@@ -281,6 +326,49 @@ static void ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count) {
     atomic_fetch_sub_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
 }
 
+static void flush_state(hak_guarded *state) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        ring_shorten(state, cls, state->rings[cls].limit);
+        for (unsigned i = 0; i < HAK_SWAP_PLACES; i++) {
+            void *obj = state->swaps[cls][i];
+            state->swaps[cls][i] = NULL;
+            if (obj != NULL)
+                state->give(obj, cls);
+        }
+    }
+}
+
+/* One state after the other leaves the list of those that wait, is emptied, and goes back: nobody else has it meanwhile. */
+static void flush_waiting(void) {
+    hak_guarded *emptied = NULL;
+    for (;;) {
+        hak_lock_take(&hak_hardening_lock);
+        hak_guarded *state = waiting;
+        if (state != NULL)
+            waiting = state->next_waiting;
+        hak_lock_give(&hak_hardening_lock);
+        if (state == NULL)
+            break;
+        flush_state(state);
+        state->next_waiting = emptied;
+        emptied = state;
+    }
+    hak_lock_take(&hak_hardening_lock);
+    while (emptied != NULL) {
+        hak_guarded *next = emptied->next_waiting;
+        emptied->next_waiting = waiting;
+        waiting = emptied;
+        emptied = next;
+    }
+    hak_lock_give(&hak_hardening_lock);
+}
+
+void hak_quarantine_flush(void) {
+    if (hak_guarded_mine != &nobody)
+        flush_state(hak_guarded_mine);
+    flush_waiting();
+}
+
 /* Makes the class that holds most give some, if that is not `cls`; false when it is. */
 static bool steal(hak_guarded *mine, unsigned cls) {
     unsigned most = cls;
@@ -313,6 +401,8 @@ static bool ring_extend(hak_guarded *mine, unsigned cls) {
         if (atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) + bytes > TOTAL_BYTES)
             return false;
     }
+    if (!ring_map(mine, cls, ring->limit + more))
+        return false;
     ring->limit += more;
     ring->stop = ring->slots + ring->limit;
     mine->held += bytes;

@@ -27,7 +27,7 @@ typedef struct hak_ring {
     void **stop; /* the end of the places in use; equal to `in`: the ring has come round, or has not begun */
     uint32_t swap_mask; /* places of the swap in use, less one */
     uint32_t limit;     /* how many places are in use */
-    void **slots;       /* `most` of them, and HAK_RING_AHEAD that stay NULL */
+    void **slots; /* room for `most` of them and HAK_RING_AHEAD that stay NULL, as far as it is mapped */
 } hak_ring;
 
 /* What the hardened variant keeps per thread. */
@@ -43,11 +43,14 @@ typedef struct hak_guarded {
     _Atomic uint8_t sites_seen[HAK_SITES]; /* how often a site was due, up to 255 */
     uint32_t most[HAK_TAGS];               /* places that a ring may have */
     _Atomic uint64_t turns[HAK_TAGS];      /* see hak_quarantine_turns */
+    uint32_t mapped[HAK_TAGS];             /* places of its room that are mapped */
+    uintptr_t deep;                        /* the rooms of the long rings; 0: it has none */
     hak_rng rng;
     uint64_t draws; /* random bits for places in slabs */
     unsigned draws_left;
     size_t held;              /* bytes that the rings may hold as they are now */
     uintptr_t sweep_at;       /* address where the running sweep goes on */
+    _Atomic bool sweeps;      /* a step is being made */
     unsigned sweep_turn;      /* steps of it */
     unsigned sweep_sample;    /* and where it goes on among sampled objects */
     struct hak_guarded *next; /* all of them, in order of birth; never removed */
@@ -75,6 +78,8 @@ extern _Atomic size_t hak_quarantine_held;
 void hak_quarantine_begin(void (*give)(void *obj, unsigned cls));
 void hak_quarantine_end(void);
 void hak_quarantine_forsake(void); /* the thread has none any more, and what was its own is lost */
+/* Gives home what the calling thread's rings and those of threads that have ended hold, because memory has run out. */
+void hak_quarantine_flush(void);
 void hak_quarantine_fork_child(void);
 void hak_quarantine_reset(void); /* debug builds: nothing is in quarantine; see hak_policy_reset */
 

@@ -41,7 +41,6 @@ typedef struct hak_hardening_page {
     uint32_t sample_period; /* one allocation in about so many is sampled; 0: none */
     bool sample_period_set; /* by HAKMEM_SAMPLE_RATE */
     bool canary, neighbours, zero, verify, quarantine, random; /* what the fast paths ask: mode is not off */
-    bool tags_sparse; /* the tag table has holes: the regions are asked first */
     bool guard;
     uint8_t mode[HAK_CHECKS]; /* hak_mode */
     /* How the fast paths end, chosen at start (wipe.c) by the processor and by what is relaxed: a freed slot is made live, a slot

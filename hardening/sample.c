@@ -1,7 +1,7 @@
 /* sample.c: see sample.h. */
 #include "hardening/sample.h"
 
-#include "allocator/os.h"
+#include "allocator/extent.h"
 #include "allocator/os_process.h"
 #include "hardening/canary.h"
 #include "hardening/exits.h"
@@ -25,8 +25,6 @@ enum {
     /* Places looked at for one that is not live. */
     TRIES = 16,
     DATA_AT = HAK_SAMPLE_PLACE / 2 - HAK_SAMPLE_MAX / 2, /* where the accessible pages begin in a place */
-    /* In an address space with a limit the pool takes this part of it. */
-    LIMITED_PART = 64,
 };
 
 static uintptr_t pool;
@@ -35,38 +33,37 @@ static hak_sample *samples;
 static _Atomic uint32_t wishes; /* how many samples were wanted; raised under the lock */
 static _Atomic unsigned sites_sampled, early_sampled;
 static unsigned next_place; /* the one that was freed longest ago, or never used */
+static uint64_t
+    mapped_records[PLACES / 64]; /* bit i: the i-th page of records is mapped; hak_hardening_lock */
 /* Places that ever were used: at exit nobody looks at the others, whose records were never touched and take 1 MiB. */
 static _Atomic uint64_t used_places[PLACES / 64];
 
+/* Nothing is mapped but the pages of live objects, and those of the table that hold a record which was ever used. */
 void hak_sample_init(void) {
-    size_t size = (size_t)PLACES * HAK_SAMPLE_PLACE;
-    if (hak_os_address_limit() != SIZE_MAX)
-        size = hak_align_down(hak_os_address_limit() / LIMITED_PART, HAK_SAMPLE_PLACE);
-    uintptr_t addr = size != 0 ? hak_os_reserve(size, HAK_GRANULE, 0) : 0;
-    if (addr == 0)
+    pool = hak_extent_claim((size_t)PLACES * HAK_SAMPLE_PLACE, HAK_GRANULE);
+    samples = (hak_sample *)hak_extent_claim(PLACES * sizeof(hak_sample), hak_os_page);
+    if (pool == 0 || samples == NULL)
         return;
-    size_t table = hak_align_up(size / HAK_SAMPLE_PLACE * sizeof(hak_sample), hak_os_page);
-    samples = (hak_sample *)hak_os_map_between(table);
-    if (samples == NULL) {
-        hak_os_unmap(addr, size);
-        return;
-    }
-    pool = addr;
-    places = (unsigned)(size / HAK_SAMPLE_PLACE);
+    places = PLACES;
     next_place = (unsigned)(hak_random_next() % places);
 }
 
-void hak_sample_fork_child(void) {
-    if (places == 0)
-        return;
-    next_place = (unsigned)(hak_random_next() % places);
-    hak_inherit_fill(pool, (size_t)places * HAK_SAMPLE_PLACE);
+/* The record of the place can be read, now or already. */
+static bool record_map(unsigned place) {
+    size_t page = place * sizeof(hak_sample) / hak_os_page;
+    uint64_t bit = (uint64_t)1 << page % 64;
+    if ((mapped_records[page / 64] & bit) == 0 &&
+        hak_os_map_at((uintptr_t)samples + page * hak_os_page, hak_os_page) == HAK_MAP_DONE)
+        mapped_records[page / 64] |= bit;
+    return (mapped_records[page / 64] & bit) != 0;
 }
 
 /* A place that is not live; the lock is held. */
 static hak_sample *place_take(void) {
     wishes++;
     for (unsigned i = 0; i < TRIES && i < places; i++) {
+        if (!record_map(next_place))
+            return NULL;
         hak_sample *sample = &samples[next_place];
         bool rested =
             hak_record_state(sample->word) == HAK_SLOT_FREED && wishes - sample->freed_at >= REST * places;
@@ -115,25 +112,20 @@ static uintptr_t align(uintptr_t data, size_t size, unsigned align_log2) {
     return hak_align_down(data + pages_of(size) - size, (size_t)1 << align_log2);
 }
 
-/* Access to the object's pages. Guard markers are moved by one system call each way, and leave the map of the process alone; a
- * change of protection splits a mapping each time. */
-HAK_UNSEEN static bool data_open(hak_sample *sample, size_t bytes) {
-    uintptr_t data = data_of(sample), place = place_of(sample);
-    if (!hak_guard_has_markers())
-        return hak_os_commit(data, bytes);
-    if (!sample->marked)
-        sample->marked = hak_os_guard(place, HAK_SAMPLE_PLACE) && hak_os_commit(place, HAK_SAMPLE_PLACE);
-    return sample->marked && hak_os_unguard(data, bytes);
+/* The object's pages are mapped, between addresses that are not; false when the OS refuses, or so many mappings are too many. */
+static bool data_open(const hak_sample *sample, size_t bytes) {
+    if (!hak_guard_maps_take(1))
+        return false;
+    if (hak_os_map_at(data_of(sample), bytes) == HAK_MAP_DONE)
+        return true;
+    hak_guard_maps_give(1);
+    return false;
 }
 
 /* And the end of it, contents included. */
-static void data_shut(hak_sample *sample, size_t bytes) {
-    uintptr_t data = data_of(sample);
-    if (sample->marked && hak_os_guard(data, bytes))
-        return;
-    (void)hak_os_protect(data, bytes);
-    (void)hak_os_purge(data, bytes, HAK_PURGE_NOW);
-    sample->marked = false; /* the next owner begins with the protection */
+static void data_shut(const hak_sample *sample, size_t bytes) {
+    hak_os_unmap(data_of(sample), bytes);
+    hak_guard_maps_give(1);
 }
 
 static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller) {
@@ -228,11 +220,14 @@ void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin orig
     return (void *)sample->obj;
 }
 
-/* The place that `addr` lies in, NULL outside of the pool. */
+static bool was_used(size_t place) {
+    return (atomic_load_explicit(&used_places[place / 64], memory_order_relaxed) >> place % 64 & 1) != 0;
+}
+
+/* The place that `addr` lies in, if it ever was used; NULL outside of the pool. */
 static hak_sample *place_at(uintptr_t addr) {
-    if (addr - pool >= (size_t)places * HAK_SAMPLE_PLACE)
-        return NULL;
-    return &samples[(addr - pool) / HAK_SAMPLE_PLACE];
+    size_t place = (addr - pool) / HAK_SAMPLE_PLACE;
+    return addr >= pool && place < places && was_used(place) ? &samples[place] : NULL;
 }
 
 hak_sample *hak_sample_find(const void *obj) {
@@ -308,10 +303,12 @@ bool hak_sample_locate(uintptr_t addr, hak_located *out) {
 }
 
 bool hak_sample_locate_before(uintptr_t addr, hak_located *out) {
-    const hak_sample *sample = place_at(addr);
-    while (sample != NULL && sample->word == 0 && sample > samples)
-        sample--;
-    return describe(sample, out);
+    size_t place = (addr - pool) / HAK_SAMPLE_PLACE;
+    if (addr < pool || place >= places)
+        return false;
+    while (place > 0 && !(was_used(place) && samples[place].word != 0))
+        place--;
+    return was_used(place) && describe(&samples[place], out);
 }
 
 hak_sample *hak_sample_next(unsigned *at) {
@@ -337,29 +334,30 @@ void hak_sample_each(void (*each)(const hak_sample *sample)) {
         }
 }
 
-/* As it was before its first owner: os_keep.h may not take away later what is a real marker now. */
-HAK_UNSEEN static void place_clear(hak_sample *sample) {
-    (void)hak_os_unguard(place_of(sample), HAK_SAMPLE_PLACE);
-    (void)hak_os_protect(place_of(sample), HAK_SAMPLE_PLACE);
-    (void)hak_os_purge(place_of(sample), HAK_SAMPLE_PLACE, HAK_PURGE_NOW);
-    sample->marked = false;
+/* The program may have left its pages out of the copy. */
+static void data_fill(const hak_sample *sample) {
+    hak_inherit_fill(data_of(sample), pages_of(sample->size));
+}
+
+void hak_sample_fork_child(void) {
+    if (places == 0)
+        return;
+    next_place = (unsigned)(hak_random_next() % places);
+    hak_sample_each(data_fill);
 }
 
 /* After a reset places are used in order, so that the next one need look at no more than those. */
 HAK_UNSEEN void hak_sample_reset(bool stay) {
-    static uint64_t ever_used[PLACES / 64]; /* since the last reset that did not stay */
-    for (unsigned i = 0; i < PLACES / 64; i++)
-        ever_used[i] |= atomic_exchange(&used_places[i], 0);
-    unsigned end = stay && next_place < places ? next_place : places;
-    for (unsigned i = 0; i < end; i++) {
-        if (samples[i].word != 0 && samples[i].size != 0)
+    (void)stay;
+    for (unsigned i = 0; i < places; i++) {
+        if (!was_used(i))
+            continue;
+        if (hak_record_state(samples[i].word) == HAK_SLOT_LIVE && samples[i].size != 0)
             data_shut(&samples[i], pages_of(samples[i].size));
-        if (!stay && (ever_used[i / 64] >> i % 64 & 1) != 0)
-            place_clear(&samples[i]);
         samples[i].word = 0;
     }
-    if (!stay)
-        memset(ever_used, 0, sizeof ever_used);
+    for (unsigned i = 0; i < PLACES / 64; i++)
+        atomic_store(&used_places[i], 0);
     next_place = 0;
     wishes = 0;
     atomic_store(&sites_sampled, 0);

@@ -16,6 +16,7 @@
 
 enum {
     HAK_SAMPLE_STACK = 12,
+    HAK_SAMPLE_RECORD = 256,          /* bytes */
     HAK_SAMPLE_PLACE = 128 * HAK_KIB, /* bytes of address space for one sampled object */
     HAK_SAMPLE_MAX = 64 * HAK_KIB,    /* largest sampled object */
 };
@@ -24,13 +25,13 @@ typedef struct hak_sample {
     uintptr_t obj;
     size_t size;           /* bytes */
     _Atomic uint32_t word; /* as a record, without the size */
-    bool marked;           /* its place is readable but for guard markers */
     _Atomic bool told;     /* the running sweep has reported it: once is enough where the program goes on */
     uint32_t made_by, freed_by;                                /* threads */
     uint32_t forks;                                            /* hak_forks when it was made */
     uint32_t freed_at;                                         /* how many samples were wanted until then */
     uintptr_t made[HAK_SAMPLE_STACK], freed[HAK_SAMPLE_STACK]; /* return addresses, 0: no more */
-} hak_sample;
+} __attribute__((aligned(HAK_SAMPLE_RECORD))) hak_sample;
+_Static_assert(sizeof(hak_sample) == HAK_SAMPLE_RECORD, "no record lies across two pages");
 
 void hak_sample_init(void);
 void hak_sample_fork_child(void);

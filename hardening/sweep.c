@@ -74,7 +74,7 @@ typedef struct slab_view {
 static bool slab_at(const hak_ledger_region *ledger, uintptr_t addr, slab_view *out) {
     const hak_granule *granule = &ledger->granules[(addr - ledger->base) >> HAK_GRANULE_SHIFT];
     const hak_record *run = atomic_load_explicit(&granule->run, memory_order_acquire);
-    if (run == NULL)
+    if (run == NULL || hak_tag_of((void *)addr) - 1u >= HAK_CLASSES) /* the latter: hollow */
         return false;
     *out = (slab_view){run, addr & ~(uintptr_t)granule->mask, &hak_classes[granule->cls], granule->cls};
     return true;
@@ -117,6 +117,31 @@ void hak_sweep_sample(hak_guarded *mine) {
         sample->told = check_sample(sample, SAMPLE_REACH, "sweep", false);
 }
 
+/* Whether another thread of this process is in a sweep, or this one at exit. What it may read stays mapped. */
+static _Atomic bool exits;
+bool hak_sweep_running(void) {
+    atomic_thread_fence(
+        memory_order_seq_cst); /* pairs with sweep_begin: it sees the tags that are gone, or we see it */
+    bool running = atomic_load_explicit(&exits, memory_order_relaxed);
+    const hak_guarded *guarded = atomic_load_explicit(&hak_guarded_all, memory_order_acquire);
+    for (; guarded != NULL && !running; guarded = guarded->next)
+        running = atomic_load_explicit(&guarded->sweeps, memory_order_relaxed);
+    return running;
+}
+
+/* The others are not there. */
+void hak_sweep_fork_child(void) {
+    atomic_store_explicit(&exits, false, memory_order_relaxed);
+    hak_guarded *guarded = atomic_load_explicit(&hak_guarded_all, memory_order_relaxed);
+    for (; guarded != NULL; guarded = guarded->next)
+        atomic_store_explicit(&guarded->sweeps, false, memory_order_relaxed);
+}
+
+static void sweep_begin(_Atomic bool *sweeps) {
+    atomic_store_explicit(sweeps, true, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
 /* Looks at the slot at or after the address, if it is live or one that `mine` has freed. The address of the next one. */
 static uintptr_t step(const hak_guarded *mine, const hak_ledger_region *region, uintptr_t at, bool *more) {
     slab_view slab;
@@ -136,7 +161,7 @@ static uintptr_t step(const hak_guarded *mine, const hak_ledger_region *region, 
 }
 
 /* Steps over what is no slab. The region is the one that is asked first: the only one where addresses are plentiful. */
-void hak_sweep_step(hak_guarded *mine) {
+static void some_steps(hak_guarded *mine) {
     const hak_ledger_region *region = &hak_ledger_first;
     if (region->size == 0 || mine->owner == 0 || hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF ||
         hak_exits_begun())
@@ -154,6 +179,12 @@ void hak_sweep_step(hak_guarded *mine) {
     for (int i = 0; i < STEP_SLOTS && more && at - region->base < used; i++)
         at = step(mine, region, at, &more);
     mine->sweep_at = at;
+}
+
+void hak_sweep_step(hak_guarded *mine) {
+    sweep_begin(&mine->sweeps);
+    some_steps(mine);
+    atomic_store_explicit(&mine->sweeps, false, memory_order_release);
 }
 
 /* The slots that lie in the resident page, or begin in it; live ones once, of the others what is in the page. `done`: slots
@@ -340,6 +371,7 @@ static void check_some_sample(const hak_sample *sample) {
 void hak_sweep_all(void) {
     if (hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF || hak_inherit_unseen())
         return;
+    sweep_begin(&exits);
     budget left = hak_forks == 0 ? FIRST_PROCESS : FORKED_CHILD;
     pauses = PAUSES;
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire);

@@ -17,4 +17,9 @@ void hak_sweep_sample(hak_guarded *mine);
 /* Everything, up to a bound. The process's last act: exits.c calls it. */
 void hak_sweep_all(void);
 
+/* True when somebody reads free memory, which then may not be unmapped. Asked when no tag leads to it any more. */
+bool hak_sweep_running(void);
+
+void hak_sweep_fork_child(void);
+
 #endif

@@ -7,6 +7,7 @@
 #include "allocator/tag.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 enum { OBJECTS = 40, STEPS = 1000 };
 
@@ -279,23 +280,102 @@ static void growing_at_the_end(void **state) {
     give(&it);
 }
 
+/* The object grows to a place elsewhere: what it had is there, and the old place is free and can be had again. */
 static void moving(void **state) {
     (void)state;
-    object from, to;
-    take(&from, 3 * HAK_MIB, 16);
-    take(&to, 4 * HAK_MIB, 16);
-    memset(from.at, 0x3c, from.size);
-    bool moved = hak_large_move(from.at, to.at, from.size);
-    for (size_t i = 0; moved && i < from.size; i++)
-        assert_int_equal(to.at[i], 0x3c);
-    for (size_t i = 0; i < from.size; i += 4096)
-        assert_int_equal(from.at[i], moved ? 0 : 0x3c);
-    assert_false(hak_large_move(from.at, to.at, 4096)); /* too small to pay */
-    (void)hak_os_fail_at(1);
-    assert_false(hak_large_move(from.at, to.at, from.size));
-    (void)hak_os_fail_at(0);
-    assert_true(hak_large_give(from.at));
-    assert_true(hak_large_give(to.at));
+    object it, behind, other;
+    size_t capacity;
+    take(&it, 3 * HAK_MIB, 16);
+    take(&behind, HAK_MIB, 16);
+    memset(it.at, 0x3c, it.size);
+    size_t live = hak_release_large_live;
+    unsigned char *to = hak_large_move(it.at, 8 * HAK_MIB, &capacity);
+    assert_non_null(to);
+    hak_large_check();
+    assert_true(to != it.at && capacity == 8 * HAK_MIB);
+    assert_int_equal(hak_release_large_live, live + 5 * HAK_MIB);
+    for (size_t i = 0; i < it.size; i++)
+        assert_int_equal(to[i], 0x3c);
+    for (size_t i = it.size; i < capacity; i += 4096)
+        to[i] = 1;
+    assert_int_equal(hak_large_capacity(it.at), 0);
+    assert_false(hak_large_give(it.at));
+    take(&other, 3 * HAK_MIB, 16);
+    give(&other);
+    assert_true(hak_large_give(to));
+    hak_large_check();
+    give(&behind);
+}
+
+/* Whatever the OS says no to, the object is as it was, all of it. */
+static void moving_refused(void **state) {
+    (void)state;
+    for (uint64_t k = 1;; k++) {
+        object it;
+        size_t capacity;
+        hak_test_reset(HAK_RESET_FRESH);
+        take(&it, 3 * HAK_MIB, 16);
+        memset(it.at, 0x3c, it.size);
+        (void)hak_os_fail_at(k);
+        unsigned char *to = hak_large_move(it.at, 8 * HAK_MIB, &capacity);
+        uint64_t seen = hak_os_fail_at(0);
+        hak_large_check();
+        unsigned char *now = to != NULL ? to : it.at;
+        for (size_t i = 0; i < it.size; i++)
+            assert_int_equal(now[i], 0x3c);
+        memset(now, 1, it.size);
+        assert_true(hak_large_give(now));
+        assert_int_equal(hak_release_large_live, 0);
+        if (seen < k) {
+            assert_non_null(to);
+            break;
+        }
+        assert_null(to);
+    }
+}
+
+/* An object across two mappings, and one that is too small to pay: the caller copies. */
+static void moving_does_not_pay(void **state) {
+    (void)state;
+    object it;
+    size_t capacity;
+    take(&it, 512 * HAK_KIB, 16);
+    assert_null(hak_large_move(it.at, 8 * HAK_MIB, &capacity));
+    give(&it);
+    take(&it, 4 * HAK_MIB, 16);
+    memset(it.at, 0x3c, it.size);
+    assert_null(hak_large_move(it.at, 2 * HAK_MIB, &capacity));
+    assert_int_equal(mprotect(it.at + 2 * HAK_MIB, HAK_MIB, PROT_READ), 0); /* three mappings */
+    assert_null(hak_large_move(it.at, 8 * HAK_MIB, &capacity));
+    hak_large_check();
+    for (size_t i = 0; i < it.size; i++)
+        assert_int_equal(it.at[i], 0x3c);
+    assert_int_equal(mprotect(it.at + 2 * HAK_MIB, HAK_MIB, PROT_READ | PROT_WRITE), 0);
+    paint(&it);
+    give(&it);
+}
+
+/* Free spans are not mapped any more, what is live is as it was, and all can be had again, zeroed. */
+static void hollowed(void **state) {
+    (void)state;
+    object objects[8];
+    for (int i = 0; i < 8; i++)
+        take(&objects[i], HAK_MIB, 16);
+    for (int i = 0; i < 8; i += 2)
+        give(&objects[i]);
+    size_t committed = hak_region_committed;
+    size_t bytes = hak_large_hollow();
+    assert_true(bytes >= 4 * HAK_MIB && hak_region_committed == committed - bytes);
+    hak_large_check();
+    assert_int_equal(hak_large_hollow(), 0);
+    for (int i = 1; i < 8; i += 2)
+        expect_paint(&objects[i], objects[i].size);
+    for (int i = 0; i < 8; i += 2) {
+        take(&objects[i], HAK_MIB / 2, 16);
+        hak_large_check();
+    }
+    for (int i = 0; i < 8; i++)
+        give(&objects[i]);
     hak_large_check();
 }
 
@@ -372,7 +452,10 @@ int main(void) {
         SENTENCE("more free memory than the policy lets stay goes back at once", idle_spans),
         SENTENCE("what a shrinking object leaves goes back as the policy says", shrinking),
         SENTENCE("an object at the end of its region grows in place", growing_at_the_end),
-        SENTENCE("pages are moved, or left where they are", moving),
+        SENTENCE("an object's pages are moved to where it can grow", moving),
+        SENTENCE("a move that the OS refuses at any step changes nothing", moving_refused),
+        SENTENCE("what cannot be moved, or is too small for it, stays", moving_does_not_pay),
+        SENTENCE("free spans lose their memory, and get it again", hollowed),
         SENTENCE("a refusal of the OS at any step leaves everything consistent", refusals),
         SENTENCE("a flipped bit of a span's length, state or tag is found", corruption),
     };

@@ -39,13 +39,34 @@ static void zeros(void **state) {
     (void)state;
     uintptr_t addr = hak_os_reserve_zeros(HAK_MIB);
     assert_true(addr != 0 && all_zero(addr, HAK_MIB));
-    assert_false(hak_os_reserve_zeros_at(addr + hak_os_page, hak_os_page)); /* taken */
+    assert_int_equal(hak_os_reserve_zeros_at(addr + hak_os_page, hak_os_page), HAK_MAP_TAKEN);
     hak_os_unmap(addr, HAK_MIB);
-    assert_true(hak_os_reserve_zeros_at(addr, HAK_MIB));
+    assert_int_equal(hak_os_reserve_zeros_at(addr, HAK_MIB), HAK_MAP_DONE);
     assert_true(all_zero(addr, HAK_MIB));
     assert_true(hak_os_commit(addr, hak_os_page));
     *(char *)addr = 1;
     hak_os_unmap(addr, HAK_MIB);
+}
+
+/* At an address and nowhere else, over nothing that is there; a part goes and comes. */
+static void mapping_at(void **state) {
+    (void)state;
+    uintptr_t addr = hak_os_reserve(4 * HAK_MIB, HAK_MIB, 0);
+    assert_int_equal(hak_os_map_at(addr, HAK_MIB), HAK_MAP_TAKEN);
+    hak_os_unmap(addr, 4 * HAK_MIB);
+    assert_int_equal(hak_os_map_at(addr, 2 * HAK_MIB), HAK_MAP_DONE);
+    memset((void *)addr, 1, 2 * HAK_MIB);
+    assert_int_equal(hak_os_map_at(addr + HAK_MIB, 2 * HAK_MIB),
+                     HAK_MAP_TAKEN); /* overlaps, and changes nothing */
+    assert_int_equal(*(char *)(addr + HAK_MIB), 1);
+    assert_true(hak_os_unmap_part(addr, HAK_MIB));
+    assert_int_equal(hak_os_map_at(addr, HAK_MIB), HAK_MAP_DONE);
+    assert_true(all_zero(addr, HAK_MIB) && *(char *)(addr + HAK_MIB) == 1);
+    assert_true(hak_os_shut(addr, HAK_MIB));
+    assert_true(hak_os_commit(addr, HAK_MIB) && all_zero(addr, HAK_MIB));
+    hak_os_unmap(addr, 2 * HAK_MIB);
+    assert_int_equal(hak_os_map_at(addr, (size_t)1 << 46),
+                     HAK_MAP_REFUSED); /* as the usual overcommit policy has it */
 }
 
 static void purging(void **state) {
@@ -63,17 +84,21 @@ static void purging(void **state) {
 
 static void moving(void **state) {
     (void)state;
-    uintptr_t addr = hak_os_reserve(2 * HAK_MIB, hak_os_page, 0), to = addr + HAK_MIB;
-    assert_true(hak_os_commit(addr, 2 * HAK_MIB));
+    uintptr_t addr = hak_os_reserve(4 * HAK_MIB, hak_os_page, 0), to = addr + 2 * HAK_MIB;
+    hak_os_unmap(to, 2 * HAK_MIB);
+    assert_true(hak_os_commit(addr, HAK_MIB));
     memset((void *)addr, 0x5a, HAK_MIB);
-    if (!hak_os_move(addr, to, HAK_MIB)) /* a kernel before 5.7: nothing has moved */
-        memcpy((void *)to, (void *)addr, HAK_MIB);
-    else
-        assert_true(all_zero(addr, HAK_MIB));
+    assert_false(hak_os_move(addr, 2 * HAK_MIB, to, 2 * HAK_MIB + hak_os_page)); /* across two mappings */
+    for (size_t i = 0; i < HAK_MIB; i++)
+        assert_int_equal(((char *)addr)[i], 0x5a);
+    assert_int_equal(hak_os_map_at(to, HAK_MIB), HAK_MAP_DONE); /* nothing is there still */
+    hak_os_unmap(to, HAK_MIB);
+    assert_true(hak_os_move(addr, HAK_MIB, to, 2 * HAK_MIB));
     for (size_t i = 0; i < HAK_MIB; i++)
         assert_int_equal(((char *)to)[i], 0x5a);
-    memset((void *)addr, 1, HAK_MIB);
-    hak_os_unmap(addr, 2 * HAK_MIB);
+    assert_true(all_zero(to + HAK_MIB, HAK_MIB));
+    assert_int_equal(hak_os_map_at(addr, HAK_MIB), HAK_MAP_DONE); /* nothing is there any more */
+    hak_os_unmap(addr, 4 * HAK_MIB);
 }
 
 static void populating(void **state) {
@@ -93,7 +118,7 @@ static void populating(void **state) {
 /* One call of each kind, which fails when `fail`. */
 static void one_of_each(bool fail) {
     uintptr_t addr = hak_os_reserve(HAK_MIB, hak_os_page, 0);
-    for (int call = 0; call < 6; call++) {
+    for (int call = 0; call < 9; call++) {
         (void)hak_os_fail_at(fail ? 1 : 0);
         errno = 77;
         uintptr_t got = call == 0   ? hak_os_reserve(HAK_MIB, hak_os_page, 0)
@@ -102,10 +127,13 @@ static void one_of_each(bool fail) {
         bool done = call == 2   ? hak_os_commit(addr, HAK_MIB)
                     : call == 3 ? hak_os_purge(addr, HAK_MIB, HAK_PURGE_NOW)
                     : call == 4 ? hak_os_protect(addr, HAK_MIB)
-                    : call == 5 ? hak_os_reserve_zeros_at(addr, HAK_MIB)
+                    : call == 5 ? hak_os_reserve_zeros_at(addr, HAK_MIB) == HAK_MAP_DONE
+                    : call == 6 ? hak_os_map_at(addr, HAK_MIB) == HAK_MAP_DONE
+                    : call == 7 ? hak_os_shut(addr, HAK_MIB)
+                    : call == 8 ? hak_os_unmap_part(addr, HAK_MIB)
                                 : got != 0;
         assert_int_equal(errno, 77);
-        assert_int_equal(done, !fail && call != 5); /* 5: taken */
+        assert_int_equal(done, !fail && call != 5 && call != 6); /* taken */
         if (got != 0)
             hak_os_unmap(got, HAK_MIB);
     }
@@ -205,7 +233,8 @@ int main(void) {
         SENTENCE("address space is reserved at every alignment, and too much of it is refused", reserving),
         SENTENCE("reserved zeros read as zero, and are not mapped over anything", zeros),
         SENTENCE("pages that are given back at once read as zero and may be written again", purging),
-        SENTENCE("moved pages have their contents, and the old place reads as zero", moving),
+        SENTENCE("memory is mapped at an address, over nothing, and parts of it go and come", mapping_at),
+        SENTENCE("moved pages have their contents, and a move that fails changes nothing", moving),
         SENTENCE("a populated range is resident and zero", populating),
         SENTENCE("an injected failure fails that call only, and every call keeps errno", failures),
         SENTENCE("every call is counted by its kind", counters),

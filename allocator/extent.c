@@ -1,0 +1,144 @@
+/* extent.c: see extent.h. */
+#include "allocator/extent.h"
+
+#include "allocator/bits.h"
+
+enum {
+    CLAIMS_MAX =
+        32 *
+        1024,   /* the regions that there may be have four extents each; and each thread may have a claim */
+    DRAWS = 64, /* for a place that is nobody's: one in some hundred is not */
+    TRIES = 8,  /* places that turn out to be taken */
+};
+
+typedef struct claim {
+    uintptr_t start;
+    size_t room; /* 0: not in use */
+} claim;
+
+static claim claims[CLAIMS_MAX];
+static unsigned claims_used; /* entries that ever were in use */
+
+/* The stack lies at the top of the address space: tells how large that is. */
+static uintptr_t address_end(void) {
+    uintptr_t landmarks[HAK_OS_LANDMARKS];
+    hak_os_landmarks(landmarks);
+    return (uintptr_t)2 << hak_log2(landmarks[HAK_LANDMARK_STACK]);
+}
+
+static bool is_free(uintptr_t start, size_t room) {
+    uintptr_t landmarks[HAK_OS_LANDMARKS];
+    hak_os_landmarks(landmarks);
+    for (int i = 0; i < HAK_OS_LANDMARKS; i++)
+        if (landmarks[i] - start < room)
+            return false;
+    for (unsigned i = 0; i < claims_used; i++)
+        if (start < claims[i].start + claims[i].room && claims[i].start < start + room)
+            return false;
+    return true;
+}
+
+static claim *entry_take(void) {
+    for (unsigned i = 0; i < claims_used; i++)
+        if (claims[i].room == 0)
+            return &claims[i];
+    return claims_used < CLAIMS_MAX ? &claims[claims_used++] : NULL;
+}
+
+/* Between a hundredth of the address space, where programs that ask for low addresses have theirs, and what is close to its end, where
+ * libraries and stacks lie. */
+uintptr_t hak_extent_claim(size_t room, size_t align) {
+    uintptr_t end = address_end(), first = end / 128, space = end - end / 16 - first;
+    if (room >= space)
+        return 0;
+    for (int i = 0; i < DRAWS; i++) {
+        uint64_t number;
+        hak_os_random(&number, sizeof number);
+        uintptr_t start = hak_align_up(first + number % (space - room), align);
+        if (!is_free(start, room))
+            continue;
+        claim *entry = entry_take();
+        if (entry == NULL)
+            return 0;
+        *entry = (claim){start, room};
+        return start;
+    }
+    return 0;
+}
+
+void hak_extent_unclaim(uintptr_t start) {
+    for (unsigned i = 0; i < claims_used; i++)
+        if (claims[i].room != 0 && claims[i].start == start)
+            claims[i].room = 0;
+}
+
+/* As much room as can be had in one mapping, at an address that the kernel chooses. */
+static bool begin_reserved(hak_extent *extent, size_t room, size_t first, size_t align) {
+    size_t least = hak_align_up(first, align);
+    room = hak_max(hak_align_up(room, align), least);
+    uintptr_t start = hak_os_reserve(room, align, 0);
+    while (start == 0 && room > least) {
+        room = hak_max(least, hak_align_up(room / 2, align));
+        start = hak_os_reserve(room, align, 0);
+    }
+    if (start == 0)
+        return false;
+    *extent = (hak_extent){start, room, first, true};
+    if (first == 0 || hak_os_commit(start, first))
+        return true;
+    hak_os_unmap(start, room);
+    extent->start = 0;
+    return false;
+}
+
+bool hak_extent_begin(hak_extent *extent, size_t room, size_t first, size_t align) {
+    for (int i = 0; i < TRIES; i++) {
+        uintptr_t start = hak_extent_claim(room, align);
+        if (start == 0)
+            break;
+        hak_map_result result = hak_os_map_at(start, first);
+        if (result == HAK_MAP_DONE) {
+            *extent = (hak_extent){start, room, first, false};
+            return true;
+        }
+        hak_extent_unclaim(start);
+        if (result == HAK_MAP_REFUSED)
+            return false;
+    }
+    return begin_reserved(extent, room, first, align);
+}
+
+bool hak_extent_fill(const hak_extent *extent, uintptr_t addr, size_t size) {
+    return extent->reserved ? hak_os_commit(addr, size) : hak_os_map_at(addr, size) == HAK_MAP_DONE;
+}
+
+bool hak_extent_grow(hak_extent *extent, size_t end) {
+    if (end <= extent->mapped)
+        return true;
+    if (end > extent->room)
+        return false;
+    uintptr_t from = extent->start + extent->mapped;
+    size_t more = end - extent->mapped;
+    hak_map_result result = !extent->reserved           ? hak_os_map_at(from, more)
+                            : hak_os_commit(from, more) ? HAK_MAP_DONE
+                                                        : HAK_MAP_REFUSED;
+    if (result == HAK_MAP_DONE)
+        extent->mapped = end;
+    if (result == HAK_MAP_TAKEN)
+        extent->room = extent->mapped; /* somebody has mapped there: it does not grow any more */
+    return result == HAK_MAP_DONE;
+}
+
+bool hak_extent_hollow(const hak_extent *extent, uintptr_t addr, size_t size) {
+    return extent->reserved ? hak_os_shut(addr, size) : hak_os_unmap_part(addr, size);
+}
+
+void hak_extent_end(hak_extent *extent) {
+    if (extent->reserved)
+        hak_os_unmap(extent->start, extent->room);
+    else {
+        hak_os_unmap(extent->start, extent->mapped);
+        hak_extent_unclaim(extent->start);
+    }
+    *extent = (hak_extent){0};
+}

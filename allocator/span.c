@@ -1,0 +1,268 @@
+/* span.c: see span.h. */
+#include "allocator/span.h"
+
+#include "allocator/os.h"
+#include "allocator/policy.h"
+#include "allocator/release.h"
+#include "allocator/span_index.h"
+#include "allocator/tag.h"
+
+static hak_link by_age; /* free dirty spans, the oldest first */
+static uint64_t now;    /* milliseconds, as of the last look at the clock */
+
+void hak_span_init(void) {
+    hak_span_index_init();
+    hak_list_init(&by_age);
+    now = hak_os_milliseconds(); /* else the first span that is freed would count as idle */
+}
+
+/* Makes a span free and puts it into the lists. */
+static void list_free(hak_region_kind kind, hak_span *span, uint32_t granules, hak_span_content content) {
+    hak_span_describe(span, granules, HAK_SPAN_FREE);
+    span->kind = (uint8_t)kind;
+    span->dirty = content.dirty;
+    span->zeroed = content.zeroed;
+    span->hollow = span[granules - 1].hollow = content.hollow;
+    span->freed_at = now;
+    hak_span_index_add(span);
+    if (content.dirty != 0) {
+        hak_list_push_back(&by_age, &span->age);
+        hak_counter_add(&hak_release_large_dirty, hak_span_bytes(content.dirty));
+    }
+}
+
+static void unlist_free(hak_span *span) {
+    HAK_CHECK(span->state == HAK_SPAN_FREE, "span in a list is not free");
+    hak_span_index_remove(span);
+    if (span->dirty != 0) {
+        hak_list_remove(&span->age);
+        hak_counter_sub(&hak_release_large_dirty, hak_span_bytes(span->dirty));
+    }
+    /* Its last record goes stale inside of what it becomes part of: fewer stores (docs/decisions/006). */
+    span->state = HAK_SPAN_NONE;
+}
+
+static uint32_t min32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+/* Of a span's `dirty` granules, those left when the first `taken` ones go: where they lie is not known, but the front is
+ * used most. A span that is not known to be clean keeps at least one. */
+static uint32_t dirty_after(uint32_t dirty, uint32_t taken) {
+    return dirty > taken ? dirty - taken : dirty != 0;
+}
+
+/* The free neighbours of [span, span + granules), NULL where there is none. */
+static hak_span *free_before(const hak_region *region, hak_span *span) {
+    if (span == (hak_span *)region->records || span[-1].state != HAK_SPAN_FREE)
+        return NULL;
+    return span - span[-1].granules;
+}
+static hak_span *free_after(const hak_region *region, hak_span *span, uint32_t granules) {
+    span += granules;
+    return span < hak_span_end_of(region) && span->state == HAK_SPAN_FREE ? span : NULL;
+}
+
+static hak_span_content content_of(const hak_span *span) {
+    return (hak_span_content){span->dirty, span->zeroed, span->hollow};
+}
+static hak_span_content both(hak_span_content a, hak_span_content b) {
+    return (hak_span_content){a.dirty + b.dirty, a.zeroed && b.zeroed, a.hollow};
+}
+
+/* As hak_span_give; the span that it has become. */
+static hak_span *give(hak_region *region, hak_span *span, uint32_t granules, hak_span_content content) {
+    hak_span *before = free_before(region, span), *after = free_after(region, span, granules);
+    if (before != NULL && before->hollow == content.hollow) {
+        unlist_free(before);
+        granules += before->granules;
+        content = both(content, content_of(before));
+        span = before;
+    }
+    if (after != NULL && after->hollow == content.hollow) {
+        unlist_free(after);
+        granules += after->granules;
+        content = both(content, content_of(after));
+    }
+    list_free(region->kind, span, granules, content);
+    return span;
+}
+
+void hak_span_give(hak_region *region, hak_span *span, uint32_t granules, hak_span_content content) {
+    (void)give(region, span, granules, content);
+}
+
+/* Takes `need` granules, beginning `skip` granules into the free span; what is left stays free. */
+static hak_span *carve(hak_span *span, uint32_t skip, uint32_t need) {
+    unlist_free(span);
+    uint32_t rest = span->granules - skip - need;
+    hak_span_content content = content_of(span), part = content;
+    hak_region_kind kind = (hak_region_kind)span->kind;
+    if (skip != 0) {
+        part.dirty = min32(content.dirty, skip);
+        list_free(kind, span, skip, part);
+    }
+    if (rest != 0) {
+        part.dirty = min32(dirty_after(content.dirty, skip + need), rest);
+        list_free(kind, span + skip + need, rest, part);
+    }
+    span += skip;
+    span->zeroed = content.zeroed;
+    span->hollow = content.hollow;
+    return span;
+}
+
+/* Takes more of the region's unused part, merged with the free span before it; NULL when the OS refuses. */
+static hak_span *grow(hak_region_kind kind, uint32_t granules, bool hollow) {
+    hak_region *region;
+    size_t bytes = hak_span_bytes(granules);
+    uintptr_t addr =
+        hollow ? hak_region_take_hollow(kind, bytes, &region) : hak_region_take(kind, bytes, &region);
+    if (addr == 0)
+        return NULL;
+    return give(region, hak_region_record(region, addr), granules, (hak_span_content){0, true, hollow});
+}
+
+/* The carved span becomes mapped, or hollow; false when the OS refuses, and it is free again. */
+static bool make_hollow(hak_region *region, hak_span *span, uint32_t granules, bool hollow) {
+    uintptr_t start = hak_span_start(region, span);
+    size_t bytes = hak_span_bytes(granules);
+    bool was = span->hollow;
+    if (was == hollow)
+        return true;
+    if (hollow ? hak_region_hollow(region, start, bytes) : hak_region_fill(region, start, bytes)) {
+        hak_policy_large_hollowed(region, start, bytes);
+        span->hollow = hollow;
+        span->zeroed = true;
+        return true;
+    }
+    hak_span_give(region, span, granules, (hak_span_content){was ? 0 : granules, was, was});
+    return false;
+}
+
+hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_region **region) {
+    uint32_t slack = align > HAK_GRANULE ? (uint32_t)(align >> HAK_GRANULE_SHIFT) - 1 : 0;
+    hak_span *span = hak_span_index_find(kind, need + slack);
+    if (span == NULL)
+        span = grow(kind, need + slack, false);
+    if (span == NULL)
+        return NULL;
+    *region = hak_span_region(span);
+    uintptr_t start = hak_span_start(*region, span);
+    uint32_t skip = (uint32_t)((hak_align_up(start, align) - start) >> HAK_GRANULE_SHIFT);
+    span = carve(span, skip, need);
+    return make_hollow(*region, span, need, false) ? span : NULL;
+}
+
+hak_span *hak_span_take_hollow(hak_region_kind kind, uint32_t need, hak_region **region) {
+    hak_span *span = hak_span_index_find(kind, need);
+    if (span == NULL)
+        span = grow(kind, need, true);
+    if (span == NULL)
+        return NULL;
+    *region = hak_span_region(span);
+    span = carve(span, 0, need);
+    return make_hollow(*region, span, need, true) ? span : NULL;
+}
+
+/* A free span of at least `more` granules right behind the live one; NULL: there is none. At the end of what the region has in use
+ * it is made longer: what grows and grows, as vectors and string builders do, stays where it is. */
+static hak_span *room_behind(hak_region *region, hak_span *span, uint32_t more) {
+    hak_span *after = free_after(region, span, span->granules);
+    uint32_t have = after != NULL ? after->granules : 0;
+    hak_span *next = span + span->granules + have;
+    if (have >= more)
+        return after;
+    if (next != hak_span_end_of(region) || (after != NULL && after->hollow) ||
+        !hak_region_take_more(region, hak_span_bytes(more - have)))
+        return NULL;
+    return give(region, next, more - have, (hak_span_content){0, true, false});
+}
+
+bool hak_span_extend(hak_region *region, hak_span *span, uint32_t more) {
+    hak_span *after = room_behind(region, span, more);
+    if (after == NULL)
+        return false;
+    after = carve(after, 0, more);
+    if (!make_hollow(region, after, more, false))
+        return false;
+    uint32_t granules = span->granules + more;
+    hak_span_describe(span, span->granules, HAK_SPAN_NONE);
+    hak_span_describe(span, granules, HAK_SPAN_LIVE);
+    return true;
+}
+
+/* Gives one free span's pages back; false when the OS refuses. It is no longer in the list by age then. */
+static bool purge_one(hak_span *span) {
+    uintptr_t start = hak_span_start(hak_span_region(span), span);
+    hak_list_remove(&span->age);
+    hak_counter_sub(&hak_release_large_dirty, hak_span_bytes(span->dirty));
+    span->dirty = 0;
+    if (!hak_release_range(start, hak_span_bytes(span->granules)))
+        return false;
+    span->zeroed = hak_release_zeroes();
+    return true;
+}
+
+size_t hak_span_purge(size_t keep, uint64_t before) {
+    size_t purged = 0;
+    while (!hak_list_empty(&by_age) && hak_release_large_dirty > keep) {
+        hak_span *span = HAK_OWNER_OF(by_age.next, hak_span, age);
+        if (span->freed_at > before)
+            break;
+        size_t dirty = hak_span_bytes(span->dirty);
+        purged += purge_one(span) ? dirty : 0;
+    }
+    return purged;
+}
+
+void hak_span_release_idle(const hak_release_bounds *bounds) {
+    now = hak_os_milliseconds();
+    if (now > bounds->idle_ms)
+        (void)hak_span_purge(0, now - bounds->idle_ms);
+    if (now > bounds->unused_ms)
+        (void)hak_span_purge(bounds->wanted, now - bounds->unused_ms);
+}
+
+/* One that is refused stays as it is. */
+static size_t hollow_region(hak_region *region) {
+    size_t bytes = 0;
+    for (hak_span *span = (hak_span *)region->records; span < hak_span_end_of(region);
+         span += span->granules) {
+        if (span->state != HAK_SPAN_FREE || span->hollow)
+            continue;
+        uint32_t granules = span->granules;
+        span = carve(span, 0, granules);
+        if (!make_hollow(region, span, granules, true))
+            continue;
+        span = give(region, span, granules, (hak_span_content){0, true, true});
+        bytes += hak_span_bytes(granules);
+    }
+    return bytes;
+}
+
+size_t hak_span_hollow_all(void) {
+    size_t bytes = 0;
+    for (unsigned i = 0; i < atomic_load_explicit(&hak_regions_used, memory_order_acquire); i++)
+        if (hak_regions[i].size != 0 && hak_region_is_large(&hak_regions[i]))
+            bytes += hollow_region(&hak_regions[i]);
+    return bytes;
+}
+
+HAK_WALKER void hak_span_check(hak_region *region) {
+    hak_span *span = (hak_span *)region->records, *end = hak_span_end_of(region), *before = NULL;
+    while (span < end) {
+        bool is_free = span->state == HAK_SPAN_FREE;
+        HAK_CHECK(span->granules >= 1 && span->granules <= (size_t)(end - span), "length of span");
+        HAK_CHECK(span->state != HAK_SPAN_NONE && span[span->granules - 1].granules == span->granules &&
+                      span[span->granules - 1].state == span->state,
+                  "last record of span");
+        HAK_CHECK(!(is_free && before != NULL && before->hollow == span->hollow),
+                  "free neighbours were not merged");
+        HAK_CHECK(!(is_free && span->hollow && span->dirty != 0), "hollow span is dirty");
+        HAK_CHECK((hak_tag_of((void *)hak_span_start(region, span)) == HAK_TAG_LARGE) == !is_free,
+                  "tag of span");
+        before = is_free ? span : NULL;
+        span += span->granules;
+    }
+}
