@@ -136,11 +136,10 @@ static void release_locked(void) {
 
 /* Pages that were moved here are a mapping of their own as long as they are mapped. */
 static bool unmap_moved(hak_region *region, const hak_span *span) {
-    if (!span->moved ||
-        !hak_region_hollow(region, hak_span_start(region, span), hak_span_bytes(span->granules)))
+    if (!span->moved)
         return false;
     moved--;
-    return true;
+    return hak_region_hollow(region, hak_span_start(region, span), hak_span_bytes(span->granules));
 }
 
 /* The object's granules become free; everything but the bookkeeping of life is done. */
@@ -170,7 +169,9 @@ static void shrink(hak_region *region, hak_span *span, uint32_t need) {
     uint32_t rest = span->granules - need;
     hak_span_describe(span, span->granules, HAK_SPAN_NONE);
     hak_span_describe(span, need, HAK_SPAN_LIVE);
-    hak_span_give(region, span + need, rest, (hak_span_content){rest, false, false});
+    bool hollow =
+        span->moved && hak_region_hollow(region, hak_span_start(region, span + need), hak_span_bytes(rest));
+    hak_span_give(region, span + need, rest, (hak_span_content){hollow ? 0 : rest, hollow, hollow});
 }
 
 bool hak_large_resize(void *obj, size_t size, size_t *capacity) {

@@ -276,7 +276,7 @@ HAK_UNSEEN bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) 
 
 /* What the kernel may have done when it says no (mm/mremap.c, 5.10 to 6.18): with MREMAP_FIXED it takes away what is mapped at the new
  * address before it looks at the old one, and does not bring it back when it then fails, because the old range lies across two mappings
- * (EFAULT), at a limit (ENOMEM), for locked memory (EAGAIN) or when mappings run out (ENOMEM). So nothing may be mapped there. Page tables
+ * (EFAULT), at a limit (ENOMEM), for locked memory (EAGAIN) or when mappings run out (ENOMEM). So nothing but our own is there. Page tables
  * that were moved in part before a failure are moved back. From 6.17 on a range across several mappings may be moved, and may be left
  * half moved when that fails: only where both lengths are the same, so they never are here; with different lengths it is EFAULT as
  * before. */
@@ -284,8 +284,13 @@ bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size) {
     if (injected_failure() || (HAK_DEBUG_BUILD && hak_os_keeps()))
         return false;
     int saved = errno;
+    /* Held by a mapping without access, so that nobody else's can be there: MREMAP_FIXED would take it away. */
+    if (map_at(to, new_size, PROT_NONE) != HAK_MAP_DONE)
+        return false;
     count(&hak_os_counts.mmap);
     void *got = mremap((void *)from, size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)to);
+    if (got == MAP_FAILED)
+        (void)munmap((void *)to, new_size); /* if the kernel has not done so already */
     errno = saved;
     if (HAK_DEBUG_BUILD && got != MAP_FAILED) {
         hak_os_keep_note(from, size, false);

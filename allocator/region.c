@@ -159,7 +159,7 @@ static bool begin(hak_region *region, hak_region_kind kind, size_t first) {
 /* A new region with room for `needed` bytes. */
 static hak_region *region_born(hak_region_kind kind, size_t needed) {
     hak_region *region = entry_take();
-    size_t first = generous(ROOM[kind], 0, needed);
+    size_t first = generous(hak_max(ROOM[kind], needed), 0, needed);
     if (region == NULL || !(begin(region, kind, first) || (needed < first && begin(region, kind, needed))))
         return NULL;
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);

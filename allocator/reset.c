@@ -58,6 +58,13 @@ static void make_regions(void) {
         (void)hak_region_take((hak_region_kind)kind, units[kind], &region);
 }
 
+/* Nothing is mapped for regions, or counts as that. */
+static void forget_regions(void) {
+    atomic_store(&hak_region_mapped, 0);
+    atomic_store(&hak_region_committed, 0);
+    atomic_store(&hak_region_metadata, 0);
+}
+
 static hak_reset before = HAK_RESET_FRESH;
 
 static void reset_memory(hak_reset how) {
@@ -66,6 +73,7 @@ static void reset_memory(hak_reset how) {
     if (how == HAK_RESET_FRESH || how != before) {
         hak_policy_reset(false);
         for_regions(hak_region_dies);
+        forget_regions();
         hak_os_keep(HAK_KEEP_NOTHING);
         hak_os_keep(keep[how]);
         if (how != HAK_RESET_FRESH)
@@ -80,9 +88,7 @@ static void reset_memory(hak_reset how) {
         for_regions(clean);
     hak_policy_reset(true);
     for_regions(empty);
-    atomic_store(&hak_region_mapped, 0);
-    atomic_store(&hak_region_committed, 0);
-    atomic_store(&hak_region_metadata, 0);
+    forget_regions();
 }
 
 /* One that is not the machine's, so that an input means the same everywhere; few, for the walkers look at all. */

@@ -237,7 +237,7 @@ bool hak_superslab_prewarm(unsigned count) {
     hak_lock_take(&hak_superslab_lock);
     for (; born < count; born++) {
         hak_superslab *superslab = superslab_born();
-        if (superslab == NULL)
+        if (superslab == NULL || superslab->hollow_mask != 0)
             break;
         superslab->dirty_mask = ALL_FREE;
         hak_counter_add(&hak_superslab_free_dirty, HAK_SUPERSLAB);

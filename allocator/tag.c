@@ -30,6 +30,11 @@ static const struct {
     {HAK_LANDMARK_STACK, (size_t)2 << 30, (size_t)1 << 30},
 };
 
+/* Which pages are mapped already depends on the programs before, which is nothing that a fuzzer should see. */
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
+#endif
+
 static size_t page_of(uintptr_t addr) {
     return (addr >> HAK_GRANULE_SHIFT) / hak_os_page;
 }
@@ -128,3 +133,7 @@ uintptr_t hak_tag_covered_to(uintptr_t end) {
 void hak_tag_set(uintptr_t addr, size_t size, unsigned tag) {
     memset(hak_tags + (addr >> HAK_GRANULE_SHIFT), (int)tag, size >> HAK_GRANULE_SHIFT);
 }
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif

@@ -78,13 +78,18 @@ static void resize(unsigned i, size_t size) {
 }
 
 static void move(unsigned from, unsigned to) {
-    if (from == to || spans[from].at == NULL || spans[to].at == NULL || spans[from].size > spans[to].capacity)
+    if (spans[from].at == NULL)
         return;
-    if (!hak_large_move(spans[from].at, spans[to].at, spans[from].size))
+    size_t size = spans[from].capacity + (to + 1) * (size_t)HAK_GRANULE, capacity;
+    char *moved = hak_large_move(spans[from].at, size, &capacity);
+    if (moved == NULL)
         return;
-    judge_mark(from, spans[to].at, spans[from].size);
+    judge_mark(from, moved, spans[from].size);
+    spans[from].at = moved;
+    spans[from].size = size;
+    spans[from].capacity = capacity;
+    judge_place(from, HAK_MIN_ALIGN);
     mark(from);
-    mark(to);
 }
 
 static void judge(void) {

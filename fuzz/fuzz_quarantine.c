@@ -71,7 +71,9 @@ static void judge(void) {
                    "a ring's bounds");
         for (uint32_t i = 0; i < ring->limit; i++)
             count += ring->slots[i] != NULL;
-        for (uint32_t i = 0; i < HAK_RING_AHEAD && ring->limit != mine->most[cls]; i++)
+        BYTES_RULE(ring->limit == 0 || ring->limit + HAK_RING_AHEAD <= mine->mapped[cls],
+                   "what is in use is mapped");
+        for (uint32_t i = 0; i < HAK_RING_AHEAD && ring->limit != 0 && ring->limit != mine->most[cls]; i++)
             BYTES_RULE(ring->slots[ring->limit + i] == NULL, "nothing lies past a ring's end");
         for (uint32_t i = 0; i < HAK_SWAP_PLACES; i++)
             count += mine->swaps[cls][i] != NULL;

@@ -32,7 +32,9 @@ void hak_guard_maps_give(unsigned count) {
 static bool guard(uintptr_t addr, size_t size) {
     if (have_markers && hak_os_guard(addr, size))
         return true;
-    if (!hak_guard_maps_take(MAPS_OF_GUARD))
+    /* Half is for sampled objects: guards of slabs stay for good. */
+    if (atomic_load_explicit(&maps, memory_order_relaxed) > maps_most / 2 ||
+        !hak_guard_maps_take(MAPS_OF_GUARD))
         return false;
     if (hak_os_purge(addr, size, HAK_PURGE_NOW) && hak_os_protect(addr, size)) {
         atomic_fetch_add_explicit(&fallbacks, 1, memory_order_relaxed);
@@ -69,7 +71,7 @@ static unsigned maps_allowed(void) {
     unsigned number = 0;
     for (size_t i = 0; i < got && text[i] >= '0' && text[i] <= '9' && number < MAPS_USUAL * 100; i++)
         number = number * 10 + (unsigned)(text[i] - '0');
-    return number;
+    return number != 0 ? number : MAPS_USUAL;
 }
 
 /* A page is tried, because a kernel says what it can only when it is asked. */
@@ -185,10 +187,22 @@ bool hak_guard_large_live(void *obj, size_t capacity) {
     return true;
 }
 
+/* A guard that splits a mapping went with it. */
+static void guard_gone(bool begins) {
+    if (have_markers || !begins || atomic_load_explicit(&fallbacks, memory_order_relaxed) == 0)
+        return;
+    atomic_fetch_sub_explicit(&fallbacks, 1, memory_order_relaxed);
+    hak_guard_maps_give(MAPS_OF_GUARD);
+}
+
 void hak_guard_hollowed(const hak_region *region, uintptr_t start, size_t size) {
     hak_large_record *record = &hak_ledger[region->index].large[(start - region->base) >> HAK_GRANULE_SHIFT];
-    for (size_t i = 0; i < size >> HAK_GRANULE_SHIFT; i++)
+    for (size_t i = 0; hak_hardening.guard && i < size >> HAK_GRANULE_SHIFT; i++) {
+        if (record[i].shut == 0)
+            continue;
+        guard_gone(i == 0 || record[i - 1].shut == 0);
         record[i].shut = 0;
+    }
 }
 
 bool hak_guard_large_freed(void *obj) {

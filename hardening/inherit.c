@@ -33,7 +33,7 @@ void hak_inherit_fill(uintptr_t addr, size_t size) {
 
 /* What was hollow in the parent stays so. */
 static void fill_superslab(const hak_superslab *superslab) {
-    for (unsigned i = 0, end; i < HAK_SUPERSLAB_GRANULES; i = end) {
+    for (unsigned i = 0, end; superslab->start != 0 && i < HAK_SUPERSLAB_GRANULES; i = end) {
         bool hollow = (superslab->hollow_mask >> i & 1) != 0;
         for (end = i + 1; end < HAK_SUPERSLAB_GRANULES && (superslab->hollow_mask >> end & 1) == hollow;)
             end++;
@@ -49,7 +49,8 @@ static void fill_slabs(const hak_region *region) {
 
 static void fill_spans(const hak_region *region) {
     const hak_span *span = (const hak_span *)region->records, *end = hak_span_end_of(region);
-    for (; span < end; span += span->granules)
+    for (; span < end && span->granules != 0 && span->granules <= (size_t)(end - span);
+         span += span->granules)
         if (span->state == HAK_SPAN_LIVE || !span->hollow)
             hak_inherit_fill(hak_span_start(region, span), hak_span_bytes(span->granules));
 }

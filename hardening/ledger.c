@@ -110,7 +110,8 @@ static HAK_WALKER void empty(const hak_region *region) {
     if (region->kind == HAK_REGION_SLABS)
         clear_slabs(ledger, granules);
     memset((void *)ledger->granules, 0, granules * table_entry(region->kind));
-    memset((void *)ledger->runs.start, 0, ledger->runs_used);
+    if (ledger->runs_used != 0)
+        memset((void *)ledger->runs.start, 0, ledger->runs_used);
     count(-(ledger->table.mapped + ledger->runs.mapped));
     ledger->runs_used = ledger->runs.mapped = ledger->table.mapped = 0;
     atomic_store(&ledger->reach, 0);

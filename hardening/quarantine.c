@@ -201,6 +201,8 @@ void hak_quarantine_end(void) {
     if (guarded == &nobody)
         return;
     hak_guarded_mine = &nobody;
+    atomic_store_explicit(&guarded->sweeps, false,
+                          memory_order_release); /* a report may have jumped out of a step */
     hak_lock_take(&hak_hardening_lock);
     atomic_fetch_add_explicit(&guarded->uses, 1, memory_order_release); /* after the rings have changed */
     guarded->next_waiting = waiting;
@@ -209,6 +211,8 @@ void hak_quarantine_end(void) {
 }
 
 void hak_quarantine_forsake(void) {
+    if (hak_guarded_mine != &nobody)
+        atomic_store_explicit(&hak_guarded_mine->sweeps, false, memory_order_release);
     hak_guarded_mine = &nobody;
 }
 
@@ -349,7 +353,11 @@ static void flush_waiting(void) {
         hak_lock_give(&hak_hardening_lock);
         if (state == NULL)
             break;
+        /* Odd while it changes: see sweep_ring. */
+        atomic_fetch_add_explicit(&state->uses, 1, memory_order_relaxed);
+        atomic_thread_fence(memory_order_release);
         flush_state(state);
+        atomic_fetch_add_explicit(&state->uses, 1, memory_order_release);
         state->next_waiting = emptied;
         emptied = state;
     }

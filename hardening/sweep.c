@@ -232,9 +232,10 @@ static size_t sweep_used(const slab_view *slab) {
 
 /* A granule that no slab has had: what was written there went down from the first slot of the slab after it, or up from a slab
  * before it. Unless another thread has made a slab there since. */
+static bool gaps; /* nobody unmaps them */
 static size_t sweep_gap(const hak_ledger_region *ledger, uintptr_t granule) {
     size_t seen = 0;
-    uint64_t resident = hak_os_resident(granule, (unsigned)(HAK_GRANULE / hak_os_page));
+    uint64_t resident = gaps ? hak_os_resident(granule, (unsigned)(HAK_GRANULE / hak_os_page)) : 0;
     for (; resident != 0 && hak_hardening.verify; resident &= resident - 1, seen += hak_os_page) {
         uintptr_t page = granule + hak_lowest_bit(resident) * hak_os_page;
         const unsigned char *bad = hak_wipe_find((void *)page, hak_os_page);
@@ -374,6 +375,9 @@ void hak_sweep_all(void) {
     sweep_begin(&exits);
     budget left = hak_forks == 0 ? FIRST_PROCESS : FORKED_CHILD;
     pauses = PAUSES;
+    gaps = lock_soon(&hak_superslab_lock); /* who hollows free memory is done, and the next one sees us */
+    if (gaps)
+        hak_lock_give(&hak_superslab_lock);
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire);
     sweep_rings(&left);
     hak_sample_each(hak_forks == 0 ? check_whole_sample : check_some_sample);
