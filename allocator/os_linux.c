@@ -147,7 +147,7 @@ uintptr_t hak_os_reserve_zeros(size_t size) {
 /* Before Linux 4.17 MAP_FIXED_NOREPLACE was only a hint, and where the address cannot be used some answer with another one. The kernel says
  * EEXIST before it changes anything, and ENOMEM or EAGAIN (what may be locked) before it adds the mapping: mm/mmap.c, do_mmap and
  * mmap_region, 5.10 to 6.18. */
-static hak_map_result map_at(uintptr_t addr, size_t size, int protection) {
+static HAK_UNSEEN hak_map_result map_at(uintptr_t addr, size_t size, int protection) {
     int saved = errno;
     count(&hak_os_counts.mmap);
     void *got =

@@ -143,6 +143,9 @@ static bool make_hollow(hak_region *region, hak_span *span, uint32_t granules, b
 hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_region **region) {
     uint32_t slack = align > HAK_GRANULE ? (uint32_t)(align >> HAK_GRANULE_SHIFT) - 1 : 0;
     hak_span *span = hak_span_index_find(kind, need + slack);
+    if (span == NULL &&
+        hak_span_bytes(slack) > HAK_SUPERSLAB) /* what lies before a multiple of 4 GiB need not be had */
+        span = grow(kind, need + slack, true);
     if (span == NULL)
         span = grow(kind, need + slack, false);
     if (span == NULL)

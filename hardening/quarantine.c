@@ -121,7 +121,7 @@ static size_t guarded_bytes(void) {
 }
 
 /* Maps the ring's room for so many places, and those ahead; false when the OS refuses. */
-static bool ring_map(hak_guarded *mine, unsigned cls, uint32_t places) {
+static HAK_UNSEEN bool ring_map(hak_guarded *mine, unsigned cls, uint32_t places) {
     uint32_t need = places + HAK_RING_AHEAD, have = mine->mapped[cls];
     if (need <= have)
         return true;

@@ -49,7 +49,7 @@ void hak_sample_init(void) {
 }
 
 /* The record of the place can be read, now or already. */
-static bool record_map(unsigned place) {
+static HAK_UNSEEN bool record_map(unsigned place) {
     size_t page = place * sizeof(hak_sample) / hak_os_page;
     uint64_t bit = (uint64_t)1 << page % 64;
     if ((mapped_records[page / 64] & bit) == 0 &&
@@ -113,7 +113,7 @@ static uintptr_t align(uintptr_t data, size_t size, unsigned align_log2) {
 }
 
 /* The object's pages are mapped, between addresses that are not; false when the OS refuses, or so many mappings are too many. */
-static bool data_open(const hak_sample *sample, size_t bytes) {
+static HAK_UNSEEN bool data_open(const hak_sample *sample, size_t bytes) {
     if (!hak_guard_maps_take(1))
         return false;
     if (hak_os_map_at(data_of(sample), bytes) == HAK_MAP_DONE)
@@ -123,7 +123,7 @@ static bool data_open(const hak_sample *sample, size_t bytes) {
 }
 
 /* And the end of it, contents included. */
-static void data_shut(const hak_sample *sample, size_t bytes) {
+static HAK_UNSEEN void data_shut(const hak_sample *sample, size_t bytes) {
     hak_os_unmap(data_of(sample), bytes);
     hak_guard_maps_give(1);
 }
@@ -220,7 +220,7 @@ void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin orig
     return (void *)sample->obj;
 }
 
-static bool was_used(size_t place) {
+static HAK_UNSEEN bool was_used(size_t place) {
     return (atomic_load_explicit(&used_places[place / 64], memory_order_relaxed) >> place % 64 & 1) != 0;
 }
 
