@@ -59,7 +59,7 @@ uintptr_t hak_extent_claim(size_t room, size_t align) {
     if (room >= space)
         return 0;
     for (int i = 0; i < DRAWS; i++) {
-        uint64_t number;
+        uint64_t number = 0; /* MemorySanitizer does not see what the kernel writes */
         hak_os_random(&number, sizeof number);
         uintptr_t start = hak_align_up(first + number % (space - room), align);
         if (!is_free(start, room))
