@@ -171,6 +171,12 @@ static HAK_UNSEEN hak_map_result map_missing(uintptr_t addr, size_t size) {
     return result == HAK_MAP_REFUSED ? result : HAK_MAP_DONE;
 }
 
+/* The range begins in, or right behind, what is kept. */
+static HAK_UNSEEN bool is_kept_in_part(uintptr_t addr) {
+    return hak_os_keeps() && (hak_os_keep_protect(addr, hak_os_page, true) ||
+                              hak_os_keep_protect(addr - hak_os_page, hak_os_page, true));
+}
+
 HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
     if (injected_failure())
         return HAK_MAP_REFUSED;
@@ -179,7 +185,7 @@ HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
         return HAK_MAP_DONE;
     }
     hak_map_result result = map_at(addr, size, PROT_READ | PROT_WRITE);
-    if (HAK_DEBUG_BUILD && result == HAK_MAP_TAKEN && hak_os_keeps())
+    if (HAK_DEBUG_BUILD && result == HAK_MAP_TAKEN && is_kept_in_part(addr))
         result = map_missing(addr, size);
     if (HAK_DEBUG_BUILD && result == HAK_MAP_DONE)
         hak_os_keep_note(addr, size, true);
