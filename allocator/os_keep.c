@@ -15,7 +15,7 @@
 #endif
 
 enum {
-    RANGES = 1024, /* accessible ranges that are known; what does not fit is asked of the kernel again */
+    RANGES = 256, /* accessible ranges that are known; what does not fit is asked of the kernel again */
     CLOCK_START = 1000 * 1000, /* milliseconds: later than any idle time */
     CLOCK_STEP =
         50, /* a few looks make what is unused for half a second due, some more, what is idle for ten */

@@ -37,12 +37,12 @@ size_t hak_os_page = 4096;
 
 static _Atomic uint64_t fail_at, calls_seen;
 
-static HAK_UNSEEN void count(_Atomic uint64_t *counter) {
+static void count(_Atomic uint64_t *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
 /* True when this call is the one that a test wants to fail. */
-static HAK_UNSEEN bool injected_failure(void) {
+static bool injected_failure(void) {
     if (!HAK_DEBUG_BUILD)
         return false;
     uint64_t k = atomic_load_explicit(&fail_at, memory_order_relaxed);
@@ -65,7 +65,7 @@ void hak_os_init(void) {
     hak_os_page = page;
 }
 
-static HAK_UNSEEN uintptr_t map(uintptr_t hint, size_t size, int protection) {
+static uintptr_t map(uintptr_t hint, size_t size, int protection) {
     if (injected_failure())
         return 0;
     int saved = errno;
@@ -101,7 +101,7 @@ HAK_UNSEEN bool hak_os_unmap_part(uintptr_t addr, size_t size) {
     return done;
 }
 
-HAK_UNSEEN uintptr_t hak_os_reserve(size_t size, size_t align, uintptr_t hint) {
+uintptr_t hak_os_reserve(size_t size, size_t align, uintptr_t hint) {
     uintptr_t addr = map(hint, size, PROT_NONE);
     if (addr == 0 || (addr & (align - 1)) == 0)
         return addr;
@@ -159,7 +159,7 @@ static HAK_UNSEEN hak_map_result map_at(uintptr_t addr, size_t size, int protect
     return (uintptr_t)got == addr ? HAK_MAP_DONE : refused ? HAK_MAP_REFUSED : HAK_MAP_TAKEN;
 }
 
-HAK_UNSEEN hak_map_result hak_os_reserve_zeros_at(uintptr_t addr, size_t size) {
+hak_map_result hak_os_reserve_zeros_at(uintptr_t addr, size_t size) {
     return injected_failure() ? HAK_MAP_REFUSED : map_at(addr, size, PROT_READ);
 }
 
@@ -223,7 +223,7 @@ static HAK_UNSEEN bool protect(uintptr_t addr, size_t size, int protection) {
     return done;
 }
 
-HAK_UNSEEN bool hak_os_commit(uintptr_t addr, size_t size) {
+bool hak_os_commit(uintptr_t addr, size_t size) {
     return protect(addr, size, PROT_READ | PROT_WRITE);
 }
 HAK_UNSEEN bool hak_os_protect(uintptr_t addr, size_t size) {
@@ -305,7 +305,7 @@ bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size) {
     return got != MAP_FAILED;
 }
 
-HAK_UNSEEN void hak_os_huge(uintptr_t addr, size_t size) {
+void hak_os_huge(uintptr_t addr, size_t size) {
     int saved = errno;
     count(&hak_os_counts.madvise);
     (void)madvise((void *)addr, size, MADV_HUGEPAGE);
@@ -324,7 +324,7 @@ void hak_os_populate(uintptr_t addr, size_t size) {
 static uint64_t fixed_random; /* the state of hak_os_random_fix; 0: off */
 
 /* splitmix64 (Steele et al. 2014). */
-static HAK_UNSEEN void mix(uint64_t *state, void *out, size_t size) {
+static void mix(uint64_t *state, void *out, size_t size) {
     for (size_t i = 0; i < size; i++) {
         *state += 0x9e3779b97f4a7c15u;
         uint64_t mixed = (*state ^ (*state >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -337,7 +337,7 @@ void hak_os_random_fix(uint64_t seed) {
     fixed_random = seed;
 }
 
-HAK_UNSEEN void hak_os_random(void *out, size_t size) {
+void hak_os_random(void *out, size_t size) {
     if (HAK_DEBUG_BUILD && fixed_random != 0) {
         mix(&fixed_random, out, size);
         return;
@@ -365,7 +365,7 @@ void hak_os_filter_raise(hak_filter level) {
         hak_os_filter = (uint8_t)level;
 }
 
-HAK_UNSEEN void hak_os_landmarks(uintptr_t out[HAK_OS_LANDMARKS]) {
+void hak_os_landmarks(uintptr_t out[HAK_OS_LANDMARKS]) {
     int on_stack = 0;
     out[HAK_LANDMARK_PROGRAM] = getauxval(AT_PHDR);
     out[HAK_LANDMARK_LIBRARY] = (uintptr_t)&hak_os_counts;

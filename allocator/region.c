@@ -41,7 +41,7 @@ void hak_region_define(hak_region_kind kind, unsigned unit_shift, size_t record_
 }
 
 /* An entry of the table that is free, NULL when none is. */
-static HAK_UNSEEN hak_region *entry_take(void) {
+static hak_region *entry_take(void) {
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
     for (unsigned i = 0; i < used; i++)
         if (atomic_load_explicit(&hak_regions[i].size, memory_order_relaxed) == 0)
@@ -157,7 +157,7 @@ static bool begin(hak_region *region, hak_region_kind kind, size_t first) {
 }
 
 /* A new region with room for `needed` bytes. */
-static HAK_UNSEEN hak_region *region_born(hak_region_kind kind, size_t needed) {
+static hak_region *region_born(hak_region_kind kind, size_t needed) {
     hak_region *region = entry_take();
     size_t first = generous(hak_max(ROOM[kind], needed), 0, needed);
     if (region == NULL || !(begin(region, kind, first) || (needed < first && begin(region, kind, needed))))
@@ -177,7 +177,7 @@ static bool commit(hak_region *region, size_t size) {
     return commit_to(region, most) || (end < most && commit_to(region, end));
 }
 
-static HAK_UNSEEN bool has_room(const hak_region *region, hak_region_kind kind, size_t size) {
+static bool has_room(const hak_region *region, hak_region_kind kind, size_t size) {
     return region->size != 0 && region->kind == kind && region->body.room - region->used >= size;
 }
 
@@ -191,7 +191,7 @@ static uintptr_t take_from(hak_region *region, size_t size) {
 }
 
 /* From the first region that gives it: one whose room somebody else has mapped into gives no more. */
-HAK_UNSEEN uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out) {
+uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out) {
     uintptr_t taken = 0;
     hak_lock_take(&hak_region_lock);
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
@@ -223,7 +223,7 @@ static uintptr_t take_hollow_from(hak_region *region, size_t size) {
     return from;
 }
 
-HAK_UNSEEN uintptr_t hak_region_take_hollow(hak_region_kind kind, size_t size, hak_region **out) {
+uintptr_t hak_region_take_hollow(hak_region_kind kind, size_t size, hak_region **out) {
     uintptr_t taken = 0;
     hak_lock_take(&hak_region_lock);
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
@@ -266,7 +266,7 @@ bool hak_region_move(hak_region *old, uintptr_t from, size_t size, hak_region *r
     return true;
 }
 
-static HAK_UNSEEN size_t trim_one(hak_region *region) {
+static size_t trim_one(hak_region *region) {
     size_t slack = region->body.mapped - region->used;
     if (slack == 0 || !hak_extent_hollow(&region->body, region->base + region->used, slack))
         return 0;
@@ -276,7 +276,7 @@ static HAK_UNSEEN size_t trim_one(hak_region *region) {
     return slack;
 }
 
-HAK_UNSEEN size_t hak_region_trim(void) {
+size_t hak_region_trim(void) {
     size_t bytes = 0;
     hak_lock_take(&hak_region_lock);
     for (unsigned i = 0; i < hak_regions_used; i++)

@@ -244,7 +244,7 @@ static size_t hollow_region(hak_region *region) {
     return bytes;
 }
 
-HAK_UNSEEN size_t hak_span_hollow_all(void) {
+size_t hak_span_hollow_all(void) {
     size_t bytes = 0;
     for (unsigned i = 0; i < atomic_load_explicit(&hak_regions_used, memory_order_acquire); i++)
         if (hak_regions[i].size != 0 && hak_region_is_large(&hak_regions[i]))

@@ -336,7 +336,7 @@ static size_t hollow_one(hak_superslab *superslab) {
     return (size_t)__builtin_popcount(done) * HAK_GRANULE;
 }
 
-HAK_UNSEEN size_t hak_superslab_hollow(void) {
+size_t hak_superslab_hollow(void) {
     size_t bytes = 0;
     hak_lock_take(&hak_superslab_lock);
     for (unsigned i = 0; i < atomic_load_explicit(&hak_regions_used, memory_order_acquire); i++) {

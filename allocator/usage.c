@@ -23,7 +23,7 @@ static size_t less(size_t from, size_t what) {
 }
 
 /* Returns the maximum after that. */
-static HAK_UNSEEN size_t raise(_Atomic size_t *maximum, size_t to) {
+static size_t raise(_Atomic size_t *maximum, size_t to) {
     size_t was = load(maximum);
     while (was < to && !atomic_compare_exchange_weak_explicit(maximum, &was, to, memory_order_relaxed,
                                                               memory_order_relaxed))
@@ -44,7 +44,7 @@ static size_t arena_of(const hak_held *held) {
     return load(&hak_superslab_live_bytes) + free_bytes() + held->own_bytes + held->large_resident;
 }
 
-HAK_UNSEEN void hak_usage_note(void) {
+void hak_usage_note(void) {
     hak_held held = {.own_bytes = 0};
     hak_policy_held_large(&held);
     hak_usage_part large = live_large(&held);

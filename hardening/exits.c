@@ -11,7 +11,6 @@ enum {
     STREAM_MOST = 512,
     /* Pages that may be opened: a thread stumbles over one or two. */
     MENDED_MOST = 4096,
-    LANDMARK_LIBC = 2,
 };
 
 HAK_HIDDEN _Atomic bool hak_exits_over;
@@ -23,7 +22,7 @@ static _Atomic unsigned mended;
 __attribute__((constructor(102))) static void process_begins(void) {
     uintptr_t marks[HAK_OS_LANDMARKS], start, end;
     hak_os_landmarks(marks);
-    if (!hak_os_code_of(marks[LANDMARK_LIBC], &start, &end))
+    if (!hak_os_code_of(marks[HAK_LANDMARK_LIBC], &start, &end))
         return;
     libc_apart = (uintptr_t)&process_begins - start >= end - start;
     libc_start = start;
@@ -41,7 +40,8 @@ bool hak_exits_mend(const hak_fault *fault) {
         return false;
     uintptr_t page = hak_align_down(fault->addr, hak_os_page);
     (void)hak_os_unguard(page, hak_os_page); /* false where the kernel has no markers: then it is none */
-    return hak_os_commit(page, hak_os_page);
+    /* A sampled object's page is not mapped any more; unless another thread has been here just now. */
+    return hak_os_commit(page, hak_os_page) || hak_os_map_at(page, hak_os_page) != HAK_MAP_REFUSED;
 }
 
 __attribute__((destructor(101))) static void process_exits(void) {

@@ -1,9 +1,9 @@
 #!/bin/bash
-# chroots_steps.sh [STEP,STEP]: what tools/chroots runs inside a fresh Debian, in /root/hakmem: a table row for each step on
-# stdout, its output in /root/logs. Status 1 if a step failed. A step is a function step_NAME; they run in the order below.
+# chroots_steps.sh [STEP,STEP]: what tools/chroots runs inside a fresh Debian, in /srv/hakmem: a table row for each step on
+# stdout, its output in /srv/logs. Status 1 if a step failed. A step is a function step_NAME; they run in the order below.
 set -uo pipefail
-cd /root/hakmem || exit 1
-logs=/root/logs
+cd /srv/hakmem || exit 1
+logs=/srv/logs
 mkdir -p $logs
 all=(bare run_command install run test again boot kept)
 list_boot() { find /etc/systemd /etc/rc[0-9S].d -path '*.wants/*' -o -name 'S[0-9][0-9]*' 2>/dev/null | sort; }
@@ -27,7 +27,7 @@ step_run_command() {
 }
 
 step_install() {
-    tools/install --prefix=/root/installed && [ -e /root/installed/lib/libhakmem.so ] && ! command -v redis-server
+    tools/install --prefix=/srv/installed && [ -e /srv/installed/lib/libhakmem.so ] && ! command -v redis-server
 }
 
 step_run() {
