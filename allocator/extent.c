@@ -16,6 +16,13 @@ enum {
     TRIES = 8,  /* places that turn out to be taken */
 };
 
+/* The first functions of the sanitizers whose shadow memory has places that the compiler has chosen, most of the address space in all, and
+ * that find it taken when they begin after us. NULL where none is in the process. */
+extern void __asan_init(void) __attribute__((weak));
+extern void __msan_init(void) __attribute__((weak));
+extern void __tsan_init(void) __attribute__((weak));
+extern void __hwasan_init(void) __attribute__((weak));
+
 typedef struct claim {
     uintptr_t start;
     size_t room; /* 0: not in use */
@@ -23,6 +30,10 @@ typedef struct claim {
 
 static claim claims[CLAIMS_MAX];
 static unsigned claims_used; /* entries that ever were in use */
+
+static bool has_shadow(void) {
+    return __asan_init != NULL || __msan_init != NULL || __tsan_init != NULL || __hwasan_init != NULL;
+}
 
 /* Stacks and libraries lie at the top of the address space: tells how large that is. */
 static uintptr_t address_end(void) {
@@ -56,7 +67,7 @@ static claim *entry_take(void) {
  * libraries and stacks lie. */
 uintptr_t hak_extent_claim(size_t room, size_t align) {
     uintptr_t end = address_end(), first = end / 128, space = end - end / 16 - first;
-    if (room >= space)
+    if (room >= space || has_shadow())
         return 0;
     for (int i = 0; i < DRAWS; i++) {
         uint64_t number = 0; /* MemorySanitizer does not see what the kernel writes */
@@ -81,7 +92,7 @@ void hak_extent_unclaim(uintptr_t start) {
 
 /* As much room as can be had in one mapping, at an address that the kernel chooses. */
 static bool begin_reserved(hak_extent *extent, size_t room, size_t first, size_t align) {
-    size_t least = hak_align_up(first, align);
+    size_t least = hak_max(align, hak_align_up(first, align));
     room = hak_max(hak_align_up(room, align), least);
     uintptr_t start = hak_os_reserve(room, align, 0);
     while (start == 0 && room > least) {
@@ -103,7 +114,7 @@ bool hak_extent_begin(hak_extent *extent, size_t room, size_t first, size_t alig
         uintptr_t start = hak_extent_claim(room, align);
         if (start == 0)
             break;
-        hak_map_result result = hak_os_map_at(start, first);
+        hak_map_result result = first != 0 ? hak_os_map_at(start, first) : HAK_MAP_DONE;
         if (result == HAK_MAP_DONE) {
             *extent = (hak_extent){start, room, first, false};
             return true;

@@ -25,7 +25,7 @@ typedef struct hak_extent {
 uintptr_t hak_extent_claim(size_t room, size_t align);
 void hak_extent_unclaim(uintptr_t start);
 
-/* Begins an extent with `first` bytes mapped. `first` and `align` are multiples of the page. False when the OS refuses, and nothing has
+/* Begins an extent with `first` bytes mapped, 0: none. `first` and `align` are multiples of the page. False when the OS refuses, and nothing has
  * changed. */
 bool hak_extent_begin(hak_extent *extent, size_t room, size_t first, size_t align);
 

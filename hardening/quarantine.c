@@ -100,13 +100,13 @@ static size_t rooms_bytes(bool deep) {
 }
 
 static void rings_init(hak_guarded *guarded) {
-    void **shallow = (void **)(guarded + 1), **deep = (void **)guarded->deep;
+    void **shallow = (void **)(guarded + 1), **deep = (void **)guarded->deep.start;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         size_t places = hak_max(2, hak_min(SWAP_BYTES / hak_classes[cls].size, HAK_SWAP_PLACES));
         uint32_t mask = hak_hardening.random ? (1u << hak_log2(places)) - 1 : 0;
         void **slots = is_deep(cls) ? deep : shallow;
         guarded->rings[cls] = (hak_ring){.in = slots, .stop = slots, .slots = slots, .swap_mask = mask};
-        guarded->most[cls] = is_deep(cls) && guarded->deep == 0 ? 0 : ring_most(cls);
+        guarded->most[cls] = is_deep(cls) && guarded->deep.start == 0 ? 0 : ring_most(cls);
         if (is_deep(cls))
             deep += ring_room(cls);
         else {
@@ -127,7 +127,7 @@ static HAK_UNSEEN bool ring_map(hak_guarded *mine, unsigned cls, uint32_t places
         return true;
     uintptr_t start = (uintptr_t)mine->rings[cls].slots;
     size_t from = have * sizeof(void *), to = hak_align_up(need * sizeof(void *), hak_os_page);
-    if (hak_os_map_at(start + from, to - from) != HAK_MAP_DONE)
+    if (!hak_extent_fill(&mine->deep, start + from, to - from))
         return false;
     mine->mapped[cls] = (uint32_t)(to / sizeof(void *));
     hak_seal_metadata(start, to);
@@ -139,7 +139,9 @@ static hak_guarded *guarded_map(void) {
     if (guarded == NULL)
         return NULL;
     hak_lock_take(&hak_region_lock);
-    guarded->deep = hak_extent_claim(rooms_bytes(true), hak_os_page);
+    if (hak_extent_begin(&guarded->deep, rooms_bytes(true), 0, hak_os_page) &&
+        guarded->deep.room < rooms_bytes(true))
+        hak_extent_end(&guarded->deep);
     hak_lock_give(&hak_region_lock);
     hak_seal_metadata((uintptr_t)guarded, guarded_bytes());
     rings_init(guarded);
@@ -154,11 +156,11 @@ static hak_guarded *guarded_map(void) {
 
 /* Debug builds. */
 static void guarded_unmap(hak_guarded *guarded) {
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+    for (unsigned cls = 1; cls <= HAK_CLASSES && !guarded->deep.reserved; cls++)
         if (is_deep(cls) && guarded->mapped[cls] != 0)
             hak_os_unmap((uintptr_t)guarded->rings[cls].slots, guarded->mapped[cls] * sizeof(void *));
-    if (guarded->deep != 0)
-        hak_extent_unclaim(guarded->deep);
+    if (guarded->deep.start != 0)
+        hak_extent_end(&guarded->deep);
     hak_os_unmap_between((uintptr_t)guarded, guarded_bytes());
 }
 

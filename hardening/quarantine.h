@@ -44,7 +44,7 @@ typedef struct hak_guarded {
     uint32_t most[HAK_TAGS];               /* places that a ring may have */
     _Atomic uint64_t turns[HAK_TAGS];      /* see hak_quarantine_turns */
     uint32_t mapped[HAK_TAGS];             /* places of its room that are mapped */
-    uintptr_t deep;                        /* the rooms of the long rings; 0: it has none */
+    hak_extent deep;                       /* the rooms of the long rings; start 0: it has none */
     hak_rng rng;
     uint64_t draws; /* random bits for places in slabs */
     unsigned draws_left;

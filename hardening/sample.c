@@ -27,6 +27,7 @@ enum {
     DATA_AT = HAK_SAMPLE_PLACE / 2 - HAK_SAMPLE_MAX / 2, /* where the accessible pages begin in a place */
 };
 
+static hak_extent place_extent, record_extent;
 static uintptr_t pool;
 static unsigned places; /* in the pool; 0: there is none */
 static hak_sample *samples;
@@ -40,10 +41,13 @@ static _Atomic uint64_t used_places[PLACES / 64];
 
 /* Nothing is mapped but the pages of live objects, and those of the table that hold a record which was ever used. */
 void hak_sample_init(void) {
-    pool = hak_extent_claim((size_t)PLACES * HAK_SAMPLE_PLACE, HAK_GRANULE);
-    samples = (hak_sample *)hak_extent_claim(PLACES * sizeof(hak_sample), hak_os_page);
-    if (pool == 0 || samples == NULL)
+    if (!hak_extent_begin(&place_extent, (size_t)PLACES * HAK_SAMPLE_PLACE, 0, HAK_GRANULE) ||
+        !hak_extent_begin(&record_extent, PLACES * sizeof(hak_sample), 0, hak_os_page) ||
+        place_extent.room < (size_t)PLACES * HAK_SAMPLE_PLACE ||
+        record_extent.room < PLACES * sizeof(hak_sample))
         return;
+    pool = place_extent.start;
+    samples = (hak_sample *)record_extent.start;
     places = PLACES;
     next_place = (unsigned)(hak_random_next() % places);
 }
@@ -53,7 +57,7 @@ static HAK_UNSEEN bool record_map(unsigned place) {
     size_t page = place * sizeof(hak_sample) / hak_os_page;
     uint64_t bit = (uint64_t)1 << page % 64;
     if ((mapped_records[page / 64] & bit) == 0 &&
-        hak_os_map_at((uintptr_t)samples + page * hak_os_page, hak_os_page) == HAK_MAP_DONE)
+        hak_extent_fill(&record_extent, record_extent.start + page * hak_os_page, hak_os_page))
         mapped_records[page / 64] |= bit;
     return (mapped_records[page / 64] & bit) != 0;
 }
@@ -116,7 +120,7 @@ static uintptr_t align(uintptr_t data, size_t size, unsigned align_log2) {
 static HAK_UNSEEN bool data_open(const hak_sample *sample, size_t bytes) {
     if (!hak_guard_maps_take(1))
         return false;
-    if (hak_os_map_at(data_of(sample), bytes) == HAK_MAP_DONE)
+    if (hak_extent_fill(&place_extent, data_of(sample), bytes))
         return true;
     hak_guard_maps_give(1);
     return false;
@@ -124,7 +128,11 @@ static HAK_UNSEEN bool data_open(const hak_sample *sample, size_t bytes) {
 
 /* And the end of it, contents included. */
 static HAK_UNSEEN void data_shut(const hak_sample *sample, size_t bytes) {
-    hak_os_unmap(data_of(sample), bytes);
+    if (place_extent.reserved) {
+        (void)hak_os_protect(data_of(sample), bytes);
+        (void)hak_os_purge(data_of(sample), bytes, HAK_PURGE_NOW);
+    } else
+        hak_os_unmap(data_of(sample), bytes);
     hak_guard_maps_give(1);
 }
 
