@@ -70,8 +70,7 @@ uintptr_t hak_extent_claim(size_t room, size_t align) {
     if (room >= space || has_shadow())
         return 0;
     for (int i = 0; i < DRAWS; i++) {
-        uint64_t number = 0; /* MemorySanitizer does not see what the kernel writes */
-        hak_os_random(&number, sizeof number);
+        uint64_t number = hak_os_random_place();
         uintptr_t start = hak_align_up(first + number % (space - room), align);
         if (!is_free(start, room))
             continue;

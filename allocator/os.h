@@ -91,6 +91,10 @@ void hak_os_populate(uintptr_t addr, size_t size);
 /* Fills `out` with random bytes from the kernel, never blocking; weak ones (clock, addresses) where it has none. */
 void hak_os_random(void *out, size_t size);
 
+/* A random number for the place of a mapping. In debug builds with fixed numbers these are a sequence of their own: how many are drawn
+ * depends on what is mapped. */
+uint64_t hak_os_random_place(void);
+
 /* Debug builds: from now on hak_os_random gives the numbers that follow from `seed`; 0: the kernel's again. For reset.h. */
 void hak_os_random_fix(uint64_t seed);
 

@@ -22,6 +22,8 @@ enum {
     SMALL = 16 * 1024, /* bytes that are zeroed without a look which pages are resident: that takes as long */
 };
 
+static const size_t MOST = (size_t)4 << 30;
+
 typedef struct range {
     uintptr_t from, to;
 } range;
@@ -80,6 +82,10 @@ bool hak_os_keep_hollow(uintptr_t addr, size_t size) {
         (void)(hak_os_unguard(addr, size) || mprotect((void *)addr, size, PROT_READ | PROT_WRITE));
     hak_os_scrub(addr, size);
     return true;
+}
+
+bool hak_os_keep_refuses(size_t size) {
+    return keeping != HAK_KEEP_NOTHING && size > MOST;
 }
 
 bool hak_os_keeps(void) {

@@ -178,7 +178,7 @@ static HAK_UNSEEN bool is_kept_in_part(uintptr_t addr) {
 }
 
 HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
-    if (injected_failure())
+    if (injected_failure() || (HAK_DEBUG_BUILD && hak_os_keep_refuses(size)))
         return HAK_MAP_REFUSED;
     if (HAK_DEBUG_BUILD && hak_os_keep_protect(addr, size, true)) {
         count(&hak_os_counts.mmap);
@@ -321,7 +321,7 @@ void hak_os_populate(uintptr_t addr, size_t size) {
     errno = saved;
 }
 
-static uint64_t fixed_random; /* the state of hak_os_random_fix; 0: off */
+static uint64_t fixed_random, fixed_places; /* the states of hak_os_random_fix; 0: off */
 
 /* splitmix64 (Steele et al. 2014). */
 static void mix(uint64_t *state, void *out, size_t size) {
@@ -334,7 +334,7 @@ static void mix(uint64_t *state, void *out, size_t size) {
 }
 
 void hak_os_random_fix(uint64_t seed) {
-    fixed_random = seed;
+    fixed_random = fixed_places = seed;
 }
 
 void hak_os_random(void *out, size_t size) {
@@ -356,6 +356,15 @@ void hak_os_random(void *out, size_t size) {
     if (given != NULL)
         state ^= given[0] + given[1];
     mix(&state, out, size);
+}
+
+uint64_t hak_os_random_place(void) {
+    uint64_t number = 0; /* MemorySanitizer does not see what the kernel writes */
+    if (HAK_DEBUG_BUILD && fixed_places != 0)
+        mix(&fixed_places, &number, sizeof number);
+    else
+        hak_os_random(&number, sizeof number);
+    return number;
 }
 
 _Atomic uint8_t hak_os_filter = HAK_FILTER_NONE;

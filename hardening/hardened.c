@@ -82,6 +82,7 @@ bool hak_harden_reclaim(size_t size) {
 
 /* Debug builds. What was known of the regions is forgotten: see hak_policy_reset. */
 void hak_harden_reset(bool stay) {
+    hak_sweep_reset();
     hak_quarantine_reset();
     hak_keep_reset();
     hak_sample_reset(stay);

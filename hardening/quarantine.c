@@ -154,11 +154,20 @@ static hak_guarded *guarded_map(void) {
     return guarded;
 }
 
+/* Debug builds: the long rings have no room yet. */
+static void deep_unmap(hak_guarded *guarded) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        if (!is_deep(cls) || guarded->mapped[cls] == 0)
+            continue;
+        if (!guarded->deep.reserved)
+            hak_os_unmap((uintptr_t)guarded->rings[cls].slots, guarded->mapped[cls] * sizeof(void *));
+        guarded->mapped[cls] = 0;
+    }
+}
+
 /* Debug builds. */
 static void guarded_unmap(hak_guarded *guarded) {
-    for (unsigned cls = 1; cls <= HAK_CLASSES && !guarded->deep.reserved; cls++)
-        if (is_deep(cls) && guarded->mapped[cls] != 0)
-            hak_os_unmap((uintptr_t)guarded->rings[cls].slots, guarded->mapped[cls] * sizeof(void *));
+    deep_unmap(guarded);
     if (guarded->deep.start != 0)
         hak_extent_end(&guarded->deep);
     hak_os_unmap_between((uintptr_t)guarded, guarded_bytes());
@@ -271,6 +280,7 @@ static void state_reset(hak_guarded *state) {
         ring->in = ring->stop = ring->slots;
         ring->limit = 0;
     }
+    deep_unmap(state); /* the next program asks the OS as often as the one before */
     memset(state->swaps, 0, sizeof state->swaps);
     state->draws_left = 0;
     state->held = 0;

@@ -366,6 +366,11 @@ HAK_UNSEEN void hak_sample_reset(bool stay) {
     }
     for (unsigned i = 0; i < PLACES / 64; i++)
         atomic_store(&used_places[i], 0);
+    for (unsigned page = 0; page < PLACES;
+         page++) /* the next program asks the OS as often as the one before */
+        if ((mapped_records[page / 64] >> page % 64 & 1) != 0 && !record_extent.reserved)
+            hak_os_unmap(record_extent.start + page * hak_os_page, hak_os_page);
+    memset(mapped_records, 0, sizeof mapped_records);
     next_place = 0;
     wishes = 0;
     atomic_store(&sites_sampled, 0);

@@ -137,6 +137,11 @@ void hak_sweep_fork_child(void) {
         atomic_store_explicit(&guarded->sweeps, false, memory_order_relaxed);
 }
 
+void hak_sweep_reset(void) {
+    atomic_store(&hak_judge_large_sweep, false);
+    atomic_store_explicit(&exits, false, memory_order_release);
+}
+
 static void sweep_begin(_Atomic bool *sweeps) {
     atomic_store_explicit(sweeps, true, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
@@ -390,5 +395,5 @@ void hak_sweep_all(void) {
         else
             sweep_large(&hak_regions[i], &left);
     }
-    atomic_store(&hak_judge_large_sweep, false);
+    hak_sweep_reset();
 }

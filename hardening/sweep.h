@@ -22,4 +22,7 @@ bool hak_sweep_running(void);
 
 void hak_sweep_fork_child(void);
 
+/* No sweep of everything is going on: its end; and in debug builds, when a test has jumped out of its report. */
+void hak_sweep_reset(void);
+
 #endif
