@@ -76,10 +76,8 @@ bool hak_os_keep_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {
 }
 
 bool hak_os_keep_hollow(uintptr_t addr, size_t size) {
-    if (keeping == HAK_KEEP_NOTHING)
-        return false;
-    if (keeping == HAK_KEEP_GUARDS) /* which would be gone with the mapping */
-        (void)(hak_os_unguard(addr, size) || mprotect((void *)addr, size, PROT_READ | PROT_WRITE));
+    if (keeping != HAK_KEEP_ALL)
+        return false; /* what is hollow faults as a guard does */
     hak_os_scrub(addr, size);
     return true;
 }

@@ -8,29 +8,31 @@
 /* How many granules without a slab are passed over to find the slab before: 64 MiB. */
 enum { LOOK_BACK = 1024 };
 
-static bool is_in_slab(uintptr_t addr) {
-    return hak_tag_of((void *)addr) - 1u < HAK_CLASSES;
+/* The class of the slab that the address lies in, hollow or not; 0: in none. */
+static unsigned class_at(const hak_ledger_region *region, uintptr_t addr) {
+    size_t offset = addr - region->base;
+    if (offset >= atomic_load_explicit(&region->reach, memory_order_relaxed))
+        return 0;
+    const hak_granule *granule = &region->granules[offset >> HAK_GRANULE_SHIFT];
+    return atomic_load_explicit(&granule->run, memory_order_acquire) != NULL ? granule->cls : 0;
 }
 
 /* Where no slab lies, the one that ends before is meant: who copies far past the end ends in memory that nobody has. But the guard
  * before a slab is for who goes down from its first slot. */
 static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_located *out) {
     uintptr_t next = hak_align_up(addr + 1, HAK_GRANULE);
-    if (!is_in_slab(addr) && next - addr <= hak_os_page &&
-        next - region->base < atomic_load_explicit(&region->reach, memory_order_relaxed) && is_in_slab(next))
+    if (class_at(region, addr) == 0 && next - addr <= hak_os_page && class_at(region, next) != 0)
         addr = next;
-    unsigned cls = hak_tag_of((void *)addr);
+    unsigned cls = class_at(region, addr);
     unsigned steps = LOOK_BACK;
-    for (; cls - 1u >= HAK_CLASSES && steps > 0 && addr - region->base >= HAK_GRANULE; steps--) {
+    for (; cls == 0 && steps > 0 && addr - region->base >= HAK_GRANULE; steps--) {
         addr = hak_align_down(addr, HAK_GRANULE) - 1;
-        cls = hak_tag_of((void *)addr);
+        cls = class_at(region, addr);
     }
-    if (cls - 1u >= HAK_CLASSES)
+    if (cls == 0)
         return false;
     const hak_class_info *info = &hak_classes[cls];
-    hak_record *run = region->granules[(addr - region->base) >> HAK_GRANULE_SHIFT].run;
-    if (run == NULL)
-        return false;
+    const hak_record *run = region->granules[(addr - region->base) >> HAK_GRANULE_SHIFT].run;
     uintptr_t slab = hak_slab_start(cls, addr);
     uint32_t slot = (uint32_t)((addr - slab) / info->size);
     if (slot >= info->slots)
@@ -68,7 +70,7 @@ static bool locate_large(const hak_region *region, const hak_ledger_region *ledg
 /* The start of the region's first slab; of the region, when it has none yet. */
 static uintptr_t first_slab(const hak_region *region) {
     for (size_t at = 0; at < region->used; at += HAK_GRANULE)
-        if (is_in_slab(region->base + at))
+        if (class_at(&hak_ledger[region->index], region->base + at) != 0)
             return region->base + at;
     return region->base;
 }

@@ -77,7 +77,7 @@ static void overflows_what_is_new(void) {
     char *obj = NULL;
     while (obj == NULL || hak_inherited((uintptr_t)obj) || hak_granule_find((uintptr_t)obj) == NULL)
         obj = hak_malloc(SIZE);
-    obj[SIZE] = 0;
+    *(volatile char *)((uintptr_t)obj + SIZE) = 0; /* UBSan knows how long an object is */
     hak_sweep_all();
 }
 static void overflows_and_frees(void) {
