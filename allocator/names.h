@@ -214,6 +214,7 @@
 #define hak_os_keep_protect       HAK_NAME(os_keep_protect)
 #define hak_os_keep_purge         HAK_NAME(os_keep_purge)
 #define hak_os_keep_refuses       HAK_NAME(os_keep_refuses)
+#define hak_os_keep_some          HAK_NAME(os_keep_some)
 #define hak_os_keep_unguard       HAK_NAME(os_keep_unguard)
 #define hak_os_keeps              HAK_NAME(os_keeps)
 #define hak_os_landmarks          HAK_NAME(os_landmarks)

@@ -63,6 +63,15 @@ static bool is_known(uintptr_t addr, size_t size) {
     return found;
 }
 
+bool hak_os_keep_some(uintptr_t addr, size_t size) {
+    bool found = false;
+    take();
+    for (unsigned i = 0; i < known && !found && keeping != HAK_KEEP_NOTHING; i++)
+        found = addr < ranges[i].to && ranges[i].from < addr + size;
+    give();
+    return found;
+}
+
 bool hak_os_keep_protect(uintptr_t addr, size_t size, bool open) {
     return open ? is_known(addr, size) : keeping == HAK_KEEP_ALL;
 }
@@ -100,12 +109,23 @@ bool hak_os_keep_unguard(void) {
     return keeping == HAK_KEEP_ALL;
 }
 
+static void know(uintptr_t from, uintptr_t to) {
+    if (from < to && known < RANGES)
+        ranges[known++] = (range){from, to};
+}
+
+/* What lies on either side of a hole is known still. */
 static void forget(uintptr_t addr, size_t size) {
-    for (unsigned i = 0; i < known;)
-        if (addr < ranges[i].to && ranges[i].from < addr + size)
-            ranges[i] = ranges[--known];
-        else
+    for (unsigned i = 0; i < known;) {
+        range cut = ranges[i];
+        if (addr >= cut.to || cut.from >= addr + size) {
             i++;
+            continue;
+        }
+        ranges[i] = ranges[--known];
+        know(cut.from, hak_min(cut.to, addr));
+        know(hak_max(cut.from, addr + size), cut.to);
+    }
 }
 
 /* Takes a range up that touches it, or a new one. */
@@ -116,8 +136,7 @@ static void remember(uintptr_t addr, size_t size) {
             ranges[i].to = hak_max(ranges[i].to, addr + size);
             return;
         }
-    if (known < RANGES)
-        ranges[known++] = (range){addr, addr + size};
+    know(addr, addr + size);
 }
 
 void hak_os_keep_note(uintptr_t addr, size_t size, bool open) {

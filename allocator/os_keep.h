@@ -29,6 +29,9 @@ bool hak_os_keep_unguard(void);
 /* More than a fixed size is refused: what the kernel says depends on the machine, and on how much of it is there already. */
 bool hak_os_keep_refuses(size_t size);
 
+/* Whether some of the range is kept. */
+bool hak_os_keep_some(uintptr_t addr, size_t size);
+
 /* Whether anything is kept. */
 bool hak_os_keeps(void);
 

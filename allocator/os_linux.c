@@ -163,18 +163,12 @@ hak_map_result hak_os_reserve_zeros_at(uintptr_t addr, size_t size) {
     return injected_failure() ? HAK_MAP_REFUSED : map_at(addr, size, PROT_READ);
 }
 
-/* Of what is kept, parts may be there already, known or not: ours in any case, in a program that a fuzzer runs. */
+/* Of a range of which something is kept, parts may be there already. */
 static HAK_UNSEEN hak_map_result map_missing(uintptr_t addr, size_t size) {
     hak_map_result result = HAK_MAP_DONE;
     for (size_t at = 0; at < size && result != HAK_MAP_REFUSED; at += hak_os_page)
         result = map_at(addr + at, hak_os_page, PROT_READ | PROT_WRITE);
     return result == HAK_MAP_REFUSED ? result : HAK_MAP_DONE;
-}
-
-/* The range begins in, or right behind, what is kept. */
-static HAK_UNSEEN bool is_kept_in_part(uintptr_t addr) {
-    return hak_os_keeps() && (hak_os_keep_protect(addr, hak_os_page, true) ||
-                              hak_os_keep_protect(addr - hak_os_page, hak_os_page, true));
 }
 
 HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
@@ -185,7 +179,7 @@ HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
         return HAK_MAP_DONE;
     }
     hak_map_result result = map_at(addr, size, PROT_READ | PROT_WRITE);
-    if (HAK_DEBUG_BUILD && result == HAK_MAP_TAKEN && is_kept_in_part(addr))
+    if (HAK_DEBUG_BUILD && result == HAK_MAP_TAKEN && hak_os_keep_some(addr, size))
         result = map_missing(addr, size);
     if (HAK_DEBUG_BUILD && result == HAK_MAP_DONE)
         hak_os_keep_note(addr, size, true);

@@ -112,16 +112,15 @@ bool hak_tag_init(void) {
     return init_whole();
 }
 
+/* Page by page: a page describes 256 MiB. */
 bool hak_tag_cover(uintptr_t addr, size_t size) {
-    size_t first = page_of(addr), end = page_of(addr + size - 1) + 1;
-    for (size_t page = first, run; page < end; page = run) {
-        run = run_end(page, end);
-        size_t bytes = (run - page) * hak_os_page;
-        bool done = is_mapped(page) ? hak_os_commit(page_address(page), bytes)
-                                    : hak_os_map_at(page_address(page), bytes) == HAK_MAP_DONE;
-        if (!done)
+    size_t end = page_of(addr + size - 1) + 1;
+    for (size_t page = page_of(addr); page < end; page++) {
+        uintptr_t at = page_address(page);
+        if (!(is_mapped(page) ? hak_os_commit(at, hak_os_page)
+                              : hak_os_map_at(at, hak_os_page) == HAK_MAP_DONE))
             return false;
-        note_mapped(page, run);
+        note_mapped(page, page + 1);
     }
     return true;
 }
