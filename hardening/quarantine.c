@@ -287,6 +287,7 @@ static void state_reset(hak_guarded *state) {
     state->sweep_at = 0;
     state->sweep_turn = state->sweep_sample = 0;
     state->swap_next = 0;
+    state->shuffle_due = false;
     sites_restart(state);
     hak_rng_seed(&state->rng);
     swap_draw(state);
