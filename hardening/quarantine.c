@@ -288,6 +288,7 @@ static void state_reset(hak_guarded *state) {
     state->sweep_turn = state->sweep_sample = 0;
     state->swap_next = 0;
     state->shuffle_due = false;
+    atomic_store(&state->sweeps, false);
     sites_restart(state);
     hak_rng_seed(&state->rng);
     swap_draw(state);
