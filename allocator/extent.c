@@ -14,6 +14,7 @@ enum {
         1024,   /* the regions that there may be have four extents each; and each thread may have a claim */
     DRAWS = 64, /* for a place that is nobody's: one in some hundred is not */
     TRIES = 8,  /* places that turn out to be taken */
+    SPACE_PART = 8, /* in a small address space a room is at most so much of it */
 };
 
 /* The first functions of the sanitizers whose shadow memory has places that the compiler has chosen, most of the address space in all, and
@@ -23,13 +24,13 @@ extern void __msan_init(void) __attribute__((weak));
 extern void __tsan_init(void) __attribute__((weak));
 extern void __hwasan_init(void) __attribute__((weak));
 
-typedef struct claim {
+typedef struct range {
     uintptr_t start;
-    size_t room; /* 0: not in use */
-} claim;
+    size_t room;
+} range;
 
-static claim claims[CLAIMS_MAX];
-static unsigned claims_used; /* entries that ever were in use */
+static range claims[CLAIMS_MAX]; /* room 0: not in use */
+static unsigned claims_used;     /* entries that ever were in use */
 
 static bool has_shadow(void) {
     return __asan_init != NULL || __msan_init != NULL || __tsan_init != NULL || __hwasan_init != NULL;
@@ -56,7 +57,7 @@ static bool is_free(uintptr_t start, size_t room) {
     return true;
 }
 
-static claim *entry_take(void) {
+static range *entry_take(void) {
     for (unsigned i = 0; i < claims_used; i++)
         if (claims[i].room == 0)
             return &claims[i];
@@ -65,19 +66,24 @@ static claim *entry_take(void) {
 
 /* Between a hundredth of the address space, where programs that ask for low addresses have theirs, and what is close to its end, where
  * libraries and stacks lie. */
+static range places(void) {
+    uintptr_t end = address_end(), first = end / 128;
+    return (range){first, end - end / 16 - first};
+}
+
 uintptr_t hak_extent_claim(size_t room, size_t align) {
-    uintptr_t end = address_end(), first = end / 128, space = end - end / 16 - first;
-    if (room >= space || has_shadow())
+    range space = places();
+    if (room >= space.room || has_shadow())
         return 0;
     for (int i = 0; i < DRAWS; i++) {
         uint64_t number = hak_os_random_place();
-        uintptr_t start = hak_align_up(first + number % (space - room), align);
+        uintptr_t start = hak_align_up(space.start + number % (space.room - room), align);
         if (!is_free(start, room))
             continue;
-        claim *entry = entry_take();
+        range *entry = entry_take();
         if (entry == NULL)
             return 0;
-        *entry = (claim){start, room};
+        *entry = (range){start, room};
         return start;
     }
     return 0;
@@ -108,12 +114,22 @@ static bool begin_reserved(hak_extent *extent, size_t room, size_t first, size_t
     return false;
 }
 
+/* Where nothing is mapped yet, whether anything can be: the address space may end sooner than it seems (valgrind's does). */
+static hak_map_result probe(uintptr_t start, size_t room) {
+    uintptr_t last = start + room - hak_os_page;
+    hak_map_result result = hak_os_map_at(last, hak_os_page);
+    if (result == HAK_MAP_DONE)
+        hak_os_unmap(last, hak_os_page);
+    return result == HAK_MAP_REFUSED ? HAK_MAP_DONE : result; /* there may be memory later */
+}
+
 bool hak_extent_begin(hak_extent *extent, size_t room, size_t first, size_t align) {
+    room = hak_align_up(hak_max(first, hak_min(room, places().room / SPACE_PART)), align);
     for (int i = 0; i < TRIES; i++) {
         uintptr_t start = hak_extent_claim(room, align);
         if (start == 0)
             break;
-        hak_map_result result = first != 0 ? hak_os_map_at(start, first) : HAK_MAP_DONE;
+        hak_map_result result = first != 0 ? hak_os_map_at(start, first) : probe(start, room);
         if (result == HAK_MAP_DONE) {
             *extent = (hak_extent){start, room, first, false};
             return true;
@@ -125,8 +141,10 @@ bool hak_extent_begin(hak_extent *extent, size_t room, size_t first, size_t alig
     return begin_reserved(extent, room, first, align);
 }
 
-bool hak_extent_fill(const hak_extent *extent, uintptr_t addr, size_t size) {
-    return extent->reserved ? hak_os_commit(addr, size) : hak_os_map_at(addr, size) == HAK_MAP_DONE;
+hak_map_result hak_extent_fill(const hak_extent *extent, uintptr_t addr, size_t size) {
+    if (!extent->reserved)
+        return hak_os_map_at(addr, size);
+    return hak_os_commit(addr, size) ? HAK_MAP_DONE : HAK_MAP_REFUSED;
 }
 
 bool hak_extent_grow(hak_extent *extent, size_t end) {
@@ -136,9 +154,7 @@ bool hak_extent_grow(hak_extent *extent, size_t end) {
         return false;
     uintptr_t from = extent->start + extent->mapped;
     size_t more = end - extent->mapped;
-    hak_map_result result = !extent->reserved           ? hak_os_map_at(from, more)
-                            : hak_os_commit(from, more) ? HAK_MAP_DONE
-                                                        : HAK_MAP_REFUSED;
+    hak_map_result result = hak_extent_fill(extent, from, more);
     if (result == HAK_MAP_DONE)
         extent->mapped = end;
     if (result == HAK_MAP_TAKEN)

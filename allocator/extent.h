@@ -25,17 +25,19 @@ typedef struct hak_extent {
 uintptr_t hak_extent_claim(size_t room, size_t align);
 void hak_extent_unclaim(uintptr_t start);
 
-/* Begins an extent with `first` bytes mapped, 0: none. `first` and `align` are multiples of the page. False when the OS refuses, and nothing has
- * changed. */
+/* Begins an extent with `first` bytes mapped, 0: none, and room for `room`, or as much as the address space lets one have.
+ * `first` and `align` are multiples of the page. False when the OS refuses, and nothing has changed. */
 bool hak_extent_begin(hak_extent *extent, size_t room, size_t first, size_t align);
 
 /* Maps up to byte `end`; false when there is no room or the OS refuses, and nothing has changed. */
 bool hak_extent_grow(hak_extent *extent, size_t end);
 
-/* Takes the memory of a part away, but not its addresses: it is not mapped any more; and brings it back, zeroed. False when the OS
- * refuses, and nothing has changed. */
+/* Takes the memory of a part away, but not its addresses: it is not mapped any more. False when the OS refuses, and nothing has changed. */
 bool hak_extent_hollow(const hak_extent *extent, uintptr_t addr, size_t size);
-bool hak_extent_fill(const hak_extent *extent, uintptr_t addr, size_t size);
+
+/* Brings it back, zeroed. HAK_MAP_TAKEN: somebody else has mapped there meanwhile, and the part is not ours any more. When it is not
+ * done, nothing has changed. */
+hak_map_result hak_extent_fill(const hak_extent *extent, uintptr_t addr, size_t size);
 
 /* Gives all of it back. */
 void hak_extent_end(hak_extent *extent);

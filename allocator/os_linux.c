@@ -186,25 +186,7 @@ HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
     return result;
 }
 
-/* MAP_FIXED takes what is there away first; when the kernel then has no memory for the new mapping, there is none. That is no worse for
- * the caller, who wants no access, but that the address could go to somebody else: mm/mmap.c, mmap_region, 5.10 to 6.18. */
-bool hak_os_shut(uintptr_t addr, size_t size) {
-    if (injected_failure())
-        return false;
-    if (HAK_DEBUG_BUILD && hak_os_keep_hollow(addr, size))
-        return true;
-    int saved = errno;
-    count(&hak_os_counts.mmap);
-    void *got = mmap((void *)addr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    errno = saved;
-    if (HAK_DEBUG_BUILD && got != MAP_FAILED)
-        hak_os_keep_note(addr, size, false);
-    return got != MAP_FAILED;
-}
-
-static HAK_UNSEEN bool protect(uintptr_t addr, size_t size, int protection) {
-    if (injected_failure())
-        return false;
+static HAK_UNSEEN bool set_protection(uintptr_t addr, size_t size, int protection) {
     int saved = errno;
     bool open = (protection & PROT_WRITE) != 0;
     count(&hak_os_counts.mprotect);
@@ -217,6 +199,9 @@ static HAK_UNSEEN bool protect(uintptr_t addr, size_t size, int protection) {
     return done;
 }
 
+static bool protect(uintptr_t addr, size_t size, int protection) {
+    return !injected_failure() && set_protection(addr, size, protection);
+}
 bool hak_os_commit(uintptr_t addr, size_t size) {
     return protect(addr, size, PROT_READ | PROT_WRITE);
 }
@@ -242,6 +227,22 @@ static bool advise(uintptr_t addr, size_t size, int advice) {
     bool done = madvise((void *)addr, size, advice) == 0;
     errno = saved;
     return done;
+}
+
+/* Not a new mapping over the old one: MAP_FIXED takes what is there away first, and when the kernel then has no memory for the new one the
+ * address could go to somebody else (mm/mmap.c, mmap_region, 5.10 to 6.18). MADV_DONTNEED refuses locked memory before it changes
+ * anything. */
+bool hak_os_shut(uintptr_t addr, size_t size) {
+    if (injected_failure())
+        return false;
+    if (HAK_DEBUG_BUILD && hak_os_keep_hollow(addr, size))
+        return true;
+    if (!set_protection(addr, size, PROT_NONE))
+        return false;
+    if (advise(addr, size, MADV_DONTNEED))
+        return true;
+    (void)set_protection(addr, size, PROT_READ | PROT_WRITE);
+    return false;
 }
 
 bool hak_os_guard(uintptr_t addr, size_t size) {

@@ -250,11 +250,11 @@ bool hak_region_hollow(hak_region *region, uintptr_t addr, size_t size) {
     return true;
 }
 
-bool hak_region_fill(hak_region *region, uintptr_t addr, size_t size) {
-    if (!hak_extent_fill(&region->body, addr, size))
-        return false;
-    count_committed(size);
-    return true;
+hak_map_result hak_region_fill(hak_region *region, uintptr_t addr, size_t size) {
+    hak_map_result result = hak_extent_fill(&region->body, addr, size);
+    if (result == HAK_MAP_DONE)
+        count_committed(size);
+    return result;
 }
 
 /* Not inside of a reservation: when the kernel refuses, its part at `to` is gone. */

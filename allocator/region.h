@@ -105,10 +105,10 @@ uintptr_t hak_region_take_hollow(hak_region_kind kind, size_t size, hak_region *
 /* The same as hak_region_take from this region and no other. False when it has no room or the OS refuses, and nothing has changed. */
 bool hak_region_take_more(hak_region *region, size_t size);
 
-/* Of a used part, whose owner calls: its memory goes, and with it all that the kernel counts; and comes back, zeroed. False when the OS
- * refuses, and nothing has changed. Any lock but the region's may be held. */
+/* Of a used part, whose owner calls: its memory goes, and with it all that the kernel counts; and comes back, zeroed. When it is not done
+ * nothing has changed; HAK_MAP_TAKEN: the part is somebody else's now, for good. Any lock but the region's may be held. */
 bool hak_region_hollow(hak_region *region, uintptr_t addr, size_t size);
-bool hak_region_fill(hak_region *region, uintptr_t addr, size_t size);
+hak_map_result hak_region_fill(hak_region *region, uintptr_t addr, size_t size);
 
 /* Moves what is mapped at `from` to the hollow part at `to`, as hak_os_move does; `from` is hollow then. */
 bool hak_region_move(hak_region *old, uintptr_t from, size_t size, hak_region *region, uintptr_t to,

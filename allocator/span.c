@@ -123,38 +123,52 @@ static hak_span *grow(hak_region_kind kind, uint32_t granules, bool hollow) {
     return give(region, hak_region_record(region, addr), granules, (hak_span_content){0, true, hollow});
 }
 
-/* The carved span becomes mapped, or hollow; false when the OS refuses, and it is free again. */
-static bool make_hollow(hak_region *region, hak_span *span, uint32_t granules, bool hollow) {
+/* The carved span becomes mapped, or hollow. Else it is free again, or lost. */
+static hak_map_result make_hollow(hak_region *region, hak_span *span, uint32_t granules, bool hollow) {
     uintptr_t start = hak_span_start(region, span);
     size_t bytes = hak_span_bytes(granules);
     bool was = span->hollow;
     if (was == hollow)
-        return true;
-    if (hollow ? hak_region_hollow(region, start, bytes) : hak_region_fill(region, start, bytes)) {
+        return HAK_MAP_DONE;
+    hak_map_result result = !hollow                                   ? hak_region_fill(region, start, bytes)
+                            : hak_region_hollow(region, start, bytes) ? HAK_MAP_DONE
+                                                                      : HAK_MAP_REFUSED;
+    if (result == HAK_MAP_DONE) {
         hak_policy_large_hollowed(region, start, bytes);
         span->hollow = hollow;
         span->zeroed = true;
-        return true;
-    }
-    hak_span_give(region, span, granules, (hak_span_content){was ? 0 : granules, was, was});
-    return false;
+    } else if (result == HAK_MAP_TAKEN)
+        hak_span_describe(span, granules, HAK_SPAN_LOST);
+    else
+        hak_span_give(region, span, granules, (hak_span_content){was ? 0 : granules, was, was});
+    return result;
+}
+
+/* A free span of at least `granules`, from the lists or new; NULL when the OS refuses. */
+static hak_span *find_or_grow(hak_region_kind kind, uint32_t granules, bool prefer_hollow) {
+    hak_span *span = hak_span_index_find(kind, granules);
+    if (span == NULL && prefer_hollow)
+        span = grow(kind, granules, true);
+    return span != NULL ? span : grow(kind, granules, false);
 }
 
 hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_region **region) {
     uint32_t slack = align > HAK_GRANULE ? (uint32_t)(align >> HAK_GRANULE_SHIFT) - 1 : 0;
-    hak_span *span = hak_span_index_find(kind, need + slack);
-    if (span == NULL &&
-        hak_span_bytes(slack) > HAK_SUPERSLAB) /* what lies before a multiple of 4 GiB need not be had */
-        span = grow(kind, need + slack, true);
-    if (span == NULL)
-        span = grow(kind, need + slack, false);
-    if (span == NULL)
-        return NULL;
-    *region = hak_span_region(span);
-    uintptr_t start = hak_span_start(*region, span);
-    uint32_t skip = (uint32_t)((hak_align_up(start, align) - start) >> HAK_GRANULE_SHIFT);
-    span = carve(span, skip, need);
-    return make_hollow(*region, span, need, false) ? span : NULL;
+    bool far =
+        hak_span_bytes(slack) > HAK_SUPERSLAB; /* what lies before a multiple of 4 GiB need not be had */
+    hak_map_result result;
+    hak_span *span;
+    do {
+        span = find_or_grow(kind, need + slack, far);
+        if (span == NULL)
+            return NULL;
+        *region = hak_span_region(span);
+        uintptr_t start = hak_span_start(*region, span);
+        uint32_t skip = (uint32_t)((hak_align_up(start, align) - start) >> HAK_GRANULE_SHIFT);
+        span = carve(span, skip, need);
+        result = make_hollow(*region, span, need, false);
+    } while (result == HAK_MAP_TAKEN); /* which makes a free span shorter each time */
+    return result == HAK_MAP_DONE ? span : NULL;
 }
 
 hak_span *hak_span_take_hollow(hak_region_kind kind, uint32_t need, hak_region **region) {
@@ -165,7 +179,7 @@ hak_span *hak_span_take_hollow(hak_region_kind kind, uint32_t need, hak_region *
         return NULL;
     *region = hak_span_region(span);
     span = carve(span, 0, need);
-    return make_hollow(*region, span, need, true) ? span : NULL;
+    return make_hollow(*region, span, need, true) == HAK_MAP_DONE ? span : NULL;
 }
 
 /* A free span of at least `more` granules right behind the live one; NULL: there is none. At the end of what the region has in use
@@ -187,7 +201,7 @@ bool hak_span_extend(hak_region *region, hak_span *span, uint32_t more) {
     if (after == NULL)
         return false;
     after = carve(after, 0, more);
-    if (!make_hollow(region, after, more, false))
+    if (make_hollow(region, after, more, false) != HAK_MAP_DONE)
         return false;
     uint32_t granules = span->granules + more;
     hak_span_describe(span, span->granules, HAK_SPAN_NONE);
@@ -236,7 +250,7 @@ static size_t hollow_region(hak_region *region) {
             continue;
         uint32_t granules = span->granules;
         span = carve(span, 0, granules);
-        if (!make_hollow(region, span, granules, true))
+        if (make_hollow(region, span, granules, true) != HAK_MAP_DONE)
             continue;
         span = give(region, span, granules, (hak_span_content){0, true, true});
         bytes += hak_span_bytes(granules);
@@ -263,7 +277,8 @@ HAK_WALKER void hak_span_check(hak_region *region) {
         HAK_CHECK(!(is_free && before != NULL && before->hollow == span->hollow),
                   "free neighbours were not merged");
         HAK_CHECK(!(is_free && span->hollow && span->dirty != 0), "hollow span is dirty");
-        HAK_CHECK((hak_tag_of((void *)hak_span_start(region, span)) == HAK_TAG_LARGE) == !is_free,
+        HAK_CHECK((hak_tag_of((void *)hak_span_start(region, span)) == HAK_TAG_LARGE) ==
+                      (span->state == HAK_SPAN_LIVE),
                   "tag of span");
         before = is_free ? span : NULL;
         span += span->granules;

@@ -12,9 +12,14 @@
 #include "allocator/list.h"
 #include "allocator/region.h"
 
-/* none: never used, or merged into the span before it. What lies between a span's first and last record is not looked at, and may be
- * stale. Only live spans have HAK_TAG_LARGE, on their first granule. */
-typedef enum hak_span_state { HAK_SPAN_NONE, HAK_SPAN_FREE, HAK_SPAN_LIVE } hak_span_state;
+/* none: never used, or merged into the span before it. lost: somebody else has mapped there while it was hollow. What lies between a
+ * span's first and last record is not looked at, and may be stale. Only live spans have HAK_TAG_LARGE, on their first granule. */
+typedef enum hak_span_state {
+    HAK_SPAN_NONE,
+    HAK_SPAN_FREE,
+    HAK_SPAN_LIVE,
+    HAK_SPAN_LOST,
+} hak_span_state;
 
 typedef struct hak_span {
     hak_link link;     /* free: in the list of its length */

@@ -91,30 +91,42 @@ static unsigned run_end(uint32_t mask) {
     return zeros != 0 ? first + hak_lowest_bit(zeros) : HAK_SUPERSLAB_GRANULES;
 }
 
-/* Calls `each` for every run of granules in `mask`: those for which it says true. */
-static uint32_t for_runs(hak_superslab *superslab, uint32_t mask,
-                         bool (*each)(hak_region *region, uintptr_t addr, size_t size)) {
-    uint32_t done = 0;
-    for (uint32_t left = mask; left != 0;) {
-        unsigned first = hak_lowest_bit(left), count = run_end(left) - first;
-        uint32_t run = hak_ones32(first, count);
-        left &= ~run;
-        uintptr_t addr = superslab->start + (size_t)first * HAK_GRANULE;
-        if (each(hak_region_find(superslab->start), addr, (size_t)count * HAK_GRANULE))
-            done |= run;
+/* Takes the lowest run of ones out of `mask`, and returns it. */
+static uint32_t next_run(uint32_t *mask) {
+    unsigned first = hak_lowest_bit(*mask);
+    uint32_t run = hak_ones32(first, run_end(*mask) - first);
+    *mask &= ~run;
+    return run;
+}
+
+static uintptr_t run_start(const hak_superslab *superslab, uint32_t run) {
+    return superslab->start + (size_t)hak_lowest_bit(run) * HAK_GRANULE;
+}
+
+static size_t bytes_of(uint32_t mask) {
+    return (size_t)__builtin_popcount(mask) * HAK_GRANULE;
+}
+
+/* Maps the granules of `mask` that are not. A run that is taken stays hollow and is not free any more. */
+static hak_map_result fill(hak_superslab *superslab, uint32_t mask) {
+    hak_map_result all = HAK_MAP_DONE;
+    for (uint32_t left = superslab->hollow_mask & mask; left != 0;) {
+        uint32_t run = next_run(&left);
+        hak_map_result result =
+            hak_region_fill(hak_region_find(superslab->start), run_start(superslab, run), bytes_of(run));
+        if (result == HAK_MAP_DONE)
+            superslab->hollow_mask &= ~run;
+        if (result == HAK_MAP_TAKEN)
+            superslab->free_mask &= ~run;
+        if (result == HAK_MAP_TAKEN || all == HAK_MAP_DONE)
+            all = result;
     }
-    return done;
+    relist(superslab);
+    return all;
 }
 
-/* Maps the granules of `mask` that are not; false when the OS refuses. */
-static bool fill(hak_superslab *superslab, uint32_t mask) {
-    uint32_t hollow = superslab->hollow_mask & mask;
-    superslab->hollow_mask &= ~for_runs(superslab, hollow, hak_region_fill);
-    return (superslab->hollow_mask & mask) == 0;
-}
-
-/* Where a slab goes; -1 when the OS refuses. */
-static int place_for(hak_superslab *superslab, unsigned granules) {
+/* Where a slab goes; -1 when there is no memory for it. */
+static int place_for(hak_superslab *superslab, unsigned granules, hak_map_result *result) {
     /* A run that is dirty already costs no page fault, one that is mapped no system call. */
     const uint32_t wanted[] = {superslab->dirty_mask, ~superslab->hollow_mask, ALL_FREE};
     unsigned turn = hak_policy_granule_choice();
@@ -122,12 +134,13 @@ static int place_for(hak_superslab *superslab, unsigned granules) {
     for (unsigned i = 0; i < sizeof wanted / sizeof wanted[0] && first < 0; i++)
         first = find_turned(superslab->free_mask & wanted[i], granules, turn);
     HAK_CHECK(first >= 0, "superslab in a list of free runs has none");
-    return fill(superslab, hak_ones32((unsigned)first, granules)) ? first : -1;
+    *result = fill(superslab, hak_ones32((unsigned)first, granules));
+    return *result == HAK_MAP_DONE ? first : -1;
 }
 
-static hak_slab *cut(hak_superslab *superslab, const hak_class_info *info) {
+static hak_slab *cut(hak_superslab *superslab, const hak_class_info *info, hak_map_result *result) {
     unsigned granules = info->slab_bytes / HAK_GRANULE;
-    int first = place_for(superslab, granules);
+    int first = place_for(superslab, granules, result);
     if (first < 0)
         return NULL;
     hak_slab *slab = &superslab->slabs[first];
@@ -147,7 +160,7 @@ static void occupy(hak_slab *slab) {
     superslab->free_mask &= ~mask;
     superslab->used_mask |= mask;
     superslab->dirty_mask |= mask;
-    hak_counter_sub(&hak_superslab_free_dirty, (size_t)__builtin_popcount(was_dirty) * HAK_GRANULE);
+    hak_counter_sub(&hak_superslab_free_dirty, bytes_of(was_dirty));
     hak_counter_add(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
     relist(superslab);
 }
@@ -175,18 +188,28 @@ static void fill_bits(hak_slab *slab) {
         slab->free_bits[words - 1] = ((uint64_t)1 << (slab->slots % 64)) - 1;
 }
 
-/* A free slab that stays with its class; NULL when there is none, or the OS refuses its memory. */
-static hak_slab *take_bound(unsigned cls) {
-    hak_slab *slab = HAK_OWNER_OF(of_class[cls].next, hak_slab, link);
-    if (!fill(superslab_of(slab), mask_of(slab)))
-        return NULL;
-    hak_list_remove(&slab->link);
-    return slab;
+/* A free slab that stays with its class; NULL when there is none, or the OS refuses its memory. One that is taken is in no list any more. */
+static hak_slab *take_bound(unsigned cls, hak_map_result *result) {
+    while (!hak_list_empty(&of_class[cls])) {
+        hak_slab *slab = HAK_OWNER_OF(of_class[cls].next, hak_slab, link);
+        *result = fill(superslab_of(slab), mask_of(slab));
+        if (*result != HAK_MAP_REFUSED)
+            hak_list_remove(&slab->link);
+        if (*result != HAK_MAP_TAKEN)
+            return *result == HAK_MAP_DONE ? slab : NULL;
+    }
+    return NULL;
 }
 
+/* NULL when the OS refuses. */
 static hak_slab *take_any(const hak_class_info *info) {
-    hak_superslab *superslab = find_with_run(info->slab_bytes / HAK_GRANULE);
-    return superslab != NULL ? cut(superslab, info) : NULL;
+    hak_map_result result = HAK_MAP_DONE;
+    hak_slab *slab;
+    do {
+        hak_superslab *superslab = find_with_run(info->slab_bytes / HAK_GRANULE);
+        slab = superslab != NULL ? cut(superslab, info, &result) : NULL;
+    } while (slab == NULL && result == HAK_MAP_TAKEN);
+    return slab;
 }
 
 /* The slab is for `cls` from now on, all slots free. */
@@ -204,8 +227,10 @@ static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
 
 hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard) {
     hak_lock_take(&hak_superslab_lock);
-    bool bound = HAK_POLICY_CLASS_BOUND && !hak_list_empty(&of_class[cls]);
-    hak_slab *slab = bound ? take_bound(cls) : take_any(&hak_classes[cls]);
+    hak_map_result result = HAK_MAP_TAKEN;
+    hak_slab *slab = HAK_POLICY_CLASS_BOUND ? take_bound(cls, &result) : NULL;
+    if (slab == NULL && result == HAK_MAP_TAKEN) /* there was none */
+        slab = take_any(&hak_classes[cls]);
     if (slab != NULL)
         slab_begin(slab, cls, shard);
     hak_lock_give(&hak_superslab_lock);
@@ -259,13 +284,9 @@ static size_t purge_one(hak_superslab *superslab) {
     size_t purged = 0;
     uint32_t mask = superslab->dirty_mask & superslab->free_mask;
     while (mask != 0) {
-        unsigned first = hak_lowest_bit(mask), count = 1;
-        while (first + count < HAK_SUPERSLAB_GRANULES && (mask >> (first + count) & 1))
-            count++;
-        uint32_t run = hak_ones32(first, count);
-        mask &= ~run;
-        size_t bytes = (size_t)count * HAK_GRANULE;
-        if (!hak_release_range(superslab->start + (size_t)first * HAK_GRANULE, bytes))
+        uint32_t run = next_run(&mask);
+        size_t bytes = bytes_of(run);
+        if (!hak_release_range(run_start(superslab, run), bytes))
             continue;
         superslab->dirty_mask &= ~run;
         hak_counter_sub(&hak_superslab_free_dirty, bytes);
@@ -322,18 +343,29 @@ static void tag_bound(hak_superslab *superslab, uint32_t mask, bool hollow) {
     }
 }
 
+/* Those of `mask` that the OS took back. */
+static uint32_t hollow_runs(const hak_superslab *superslab, uint32_t mask) {
+    uint32_t done = 0;
+    for (uint32_t left = mask; left != 0;) {
+        uint32_t run = next_run(&left);
+        if (hak_region_hollow(hak_region_find(superslab->start), run_start(superslab, run), bytes_of(run)))
+            done |= run;
+    }
+    return done;
+}
+
 static size_t hollow_one(hak_superslab *superslab) {
     uint32_t mask = free_granules(superslab) & ~superslab->hollow_mask;
     tag_bound(superslab, mask, true);
-    uint32_t done = hak_policy_may_hollow() ? for_runs(superslab, mask, hak_region_hollow) : 0;
+    uint32_t done = hak_policy_may_hollow() ? hollow_runs(superslab, mask) : 0;
     tag_bound(superslab, mask & ~done, false);
     if (done != 0)
         hak_policy_hollowed(superslab->start, done);
     uint32_t was_dirty = superslab->dirty_mask & done;
     superslab->hollow_mask |= done;
     superslab->dirty_mask &= ~done;
-    hak_counter_sub(&hak_superslab_free_dirty, (size_t)__builtin_popcount(was_dirty) * HAK_GRANULE);
-    return (size_t)__builtin_popcount(done) * HAK_GRANULE;
+    hak_counter_sub(&hak_superslab_free_dirty, bytes_of(was_dirty));
+    return bytes_of(done);
 }
 
 size_t hak_superslab_hollow(void) {
@@ -364,10 +396,6 @@ static HAK_WALKER void check_slab(const hak_superslab *superslab, const hak_slab
 typedef struct totals {
     size_t live, live_bytes, free_dirty;
 } totals;
-
-static size_t bytes_of(uint32_t mask) {
-    return (size_t)__builtin_popcount(mask) * HAK_GRANULE;
-}
 
 static HAK_WALKER void check_one(const hak_superslab *superslab, totals *sum) {
     uint32_t used = 0;

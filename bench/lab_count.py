@@ -25,7 +25,7 @@ def totals(program, work, ops, extra, library, env):
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "out")
         run_env = dict(env, **({"LD_PRELOAD": library} if library else {}))
-        command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=" + out, "--soname-synonyms=somalloc=NONE",
+        command = ["valgrind", "--tool=callgrind", "--vgdb=no", "--callgrind-out-file=" + out, "--soname-synonyms=somalloc=NONE",
                    "--compress-strings=no", "--compress-pos=no", program, work, f"ops={ops}", *extra]
         done = subprocess.run(command, env=run_env, capture_output=True, text=True)
         if done.returncode:

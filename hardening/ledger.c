@@ -141,16 +141,28 @@ static bool grow_runs(hak_ledger_region *ledger, size_t end) {
     return true;
 }
 
+/* Where the runs cannot grow any more, because somebody else has mapped behind them, those that there are stay and more begin elsewhere. */
+static bool find_runs(hak_ledger_region *ledger, size_t size) {
+    if (grow_runs(ledger, ledger->runs_used + size))
+        return true;
+    if (ledger->runs.mapped != ledger->runs.room || !begin_runs(ledger, ledger->size))
+        return false;
+    ledger->runs_used = 0;
+    return grow_runs(ledger, size);
+}
+
 /* A run of `records` zeroed records; NULL when there is no memory. */
 static hak_record *run_take(hak_ledger_region *ledger, size_t records) {
     size_t size = hak_align_up(records * sizeof(hak_record), RUN_ALIGN);
     hak_record *run = NULL;
+    hak_lock_take(&hak_region_lock); /* for the extent */
     hak_lock_take(&hak_hardening_lock);
-    if (grow_runs(ledger, ledger->runs_used + size)) {
+    if (find_runs(ledger, size)) {
         run = (hak_record *)(ledger->runs.start + ledger->runs_used);
         ledger->runs_used += size;
     }
     hak_lock_give(&hak_hardening_lock);
+    hak_lock_give(&hak_region_lock);
     return run;
 }
 

@@ -120,14 +120,18 @@ static size_t guarded_bytes(void) {
     return hak_align_up(sizeof(hak_guarded), hak_os_page) + rooms_bytes(false);
 }
 
-/* Maps the ring's room for so many places, and those ahead; false when the OS refuses. */
+/* Maps the ring's room for so many places, and those ahead; false when the OS refuses. Where somebody else has mapped, the ring stays as
+ * long as it is. */
 static HAK_UNSEEN bool ring_map(hak_guarded *mine, unsigned cls, uint32_t places) {
     uint32_t need = places + HAK_RING_AHEAD, have = mine->mapped[cls];
     if (need <= have)
         return true;
     uintptr_t start = (uintptr_t)mine->rings[cls].slots;
     size_t from = have * sizeof(void *), to = hak_align_up(need * sizeof(void *), hak_os_page);
-    if (!hak_extent_fill(&mine->deep, start + from, to - from))
+    hak_map_result result = hak_extent_fill(&mine->deep, start + from, to - from);
+    if (result == HAK_MAP_TAKEN)
+        mine->most[cls] = mine->rings[cls].limit;
+    if (result != HAK_MAP_DONE)
         return false;
     mine->mapped[cls] = (uint32_t)(to / sizeof(void *));
     hak_seal_metadata(start, to);

@@ -57,7 +57,8 @@ static HAK_UNSEEN bool record_map(unsigned place) {
     size_t page = place * sizeof(hak_sample) / hak_os_page;
     uint64_t bit = (uint64_t)1 << page % 64;
     if ((mapped_records[page / 64] & bit) == 0 &&
-        hak_extent_fill(&record_extent, record_extent.start + page * hak_os_page, hak_os_page))
+        hak_extent_fill(&record_extent, record_extent.start + page * hak_os_page, hak_os_page) ==
+            HAK_MAP_DONE)
         mapped_records[page / 64] |= bit;
     return (mapped_records[page / 64] & bit) != 0;
 }
@@ -66,8 +67,10 @@ static HAK_UNSEEN bool record_map(unsigned place) {
 static hak_sample *place_take(void) {
     wishes++;
     for (unsigned i = 0; i < TRIES && i < places; i++) {
-        if (!record_map(next_place))
-            return NULL;
+        if (!record_map(next_place)) {
+            next_place = (next_place + 1) % places;
+            continue;
+        }
         hak_sample *sample = &samples[next_place];
         bool rested =
             hak_record_state(sample->word) == HAK_SLOT_FREED && wishes - sample->freed_at >= REST * places;
@@ -120,7 +123,7 @@ static uintptr_t align(uintptr_t data, size_t size, unsigned align_log2) {
 static HAK_UNSEEN bool data_open(const hak_sample *sample, size_t bytes) {
     if (!hak_guard_maps_take(1))
         return false;
-    if (hak_extent_fill(&place_extent, data_of(sample), bytes))
+    if (hak_extent_fill(&place_extent, data_of(sample), bytes) == HAK_MAP_DONE)
         return true;
     hak_guard_maps_give(1);
     return false;

@@ -30,7 +30,7 @@ def heard(stderr):
 class Valgrind(unittest.TestCase):
     def clean(self, *command, options=(), tool="memcheck"):
         errors = ["--error-exitcode=9"] if tool in ("memcheck", "helgrind") else []
-        done = run("valgrind", "-q", f"--tool={tool}", *errors, *options, *command)
+        done = run("valgrind", "-q", "--vgdb=no", f"--tool={tool}", *errors, *options, *command)
         self.assertEqual((done.returncode, heard(done.stderr)), (0, []), command)
         return done.stdout
 
@@ -45,17 +45,17 @@ class Valgrind(unittest.TestCase):
 
     def test_real_programs_run_when_memcheck_leaves_malloc_to_us(self):
         command = ["python3", "-c", "print(sum(len(str(n)) for n in range(1000)))"]
-        done = run("valgrind", "-q", *OURS, *command)
+        done = run("valgrind", "-q", "--vgdb=no", *OURS, *command)
         self.assertEqual((done.returncode, done.stdout), (0, run(*command).stdout), done.stderr)
 
     def test_memcheck_finds_what_it_is_there_for(self):
-        done = run("valgrind", "-q", PROGRAM, "crimes")
+        done = run("valgrind", "-q", "--vgdb=no", PROGRAM, "crimes")
         self.assertIn("Invalid write of size 1", done.stderr)
         self.assertIn("0 bytes after a block of size 200 alloc'd", done.stderr)
         self.assertIn("Invalid free()", done.stderr)
 
     def test_ours_finds_it_when_memcheck_leaves_malloc_to_it(self):
-        done = run("valgrind", "-q", *OURS, PROGRAM, "crimes")
+        done = run("valgrind", "-q", "--vgdb=no", *OURS, PROGRAM, "crimes")
         if GUARDED:
             self.assertRegex(done.stderr, r"(?m)^hakmem: (heap overflow|buffer overflow|double free)")
         else:
@@ -64,7 +64,7 @@ class Valgrind(unittest.TestCase):
     def test_other_tools_run(self):
         for tool, out in (("helgrind", None), ("callgrind", "callgrind"), ("massif", "massif"), ("dhat", "dhat")):
             options = [f"--{out}-out-file={SCRATCH}/{out}"] if out else []
-            done = run("valgrind", f"--tool={tool}", "-q", *options, PROGRAM, "names")
+            done = run("valgrind", f"--tool={tool}", "-q", "--vgdb=no", *options, PROGRAM, "names")
             self.assertEqual((done.returncode, done.stdout), (0, "done\n"), done.stderr)
 
 

@@ -179,13 +179,14 @@ static void hollow_parts(void **state) {
     assert_int_equal(mincore((void *)(addr + HAK_MIB), hak_os_page, resident), -1);
     assert_true(hak_region_mapped == mapped - 2 * HAK_MIB && hak_region_committed == committed - 2 * HAK_MIB);
     assert_int_equal(address_space(), space - 2 * HAK_MIB);
-    assert_true(hak_region_fill(region, addr + HAK_MIB, 2 * HAK_MIB));
+    assert_int_equal(hak_region_fill(region, addr + HAK_MIB, 2 * HAK_MIB), HAK_MAP_DONE);
     assert_true(hak_region_mapped == mapped && hak_region_committed == committed);
     assert_true(all_zero(addr + HAK_MIB, 2 * HAK_MIB) && *(char *)addr == 1);
     uintptr_t hollow = hak_region_take_hollow(HAK_REGION_LARGE, 2 * HAK_MIB, &region);
     assert_true(hollow != 0 && hak_region_find(hollow) == region);
     assert_int_equal(mincore((void *)hollow, hak_os_page, resident), -1);
-    assert_true(hak_region_fill(region, hollow, 2 * HAK_MIB) && all_zero(hollow, 2 * HAK_MIB));
+    assert_int_equal(hak_region_fill(region, hollow, 2 * HAK_MIB), HAK_MAP_DONE);
+    assert_true(all_zero(hollow, 2 * HAK_MIB));
 }
 
 /* Somebody else has a mapping where the region would grow: it stays, and memory comes from another region. */

@@ -1,0 +1,97 @@
+/* extent_test.c: pieces of address space that grow where they are, of which nothing is reserved. */
+#include "tests/unit/unit.h"
+
+#include "allocator/bits.h"
+#include "allocator/extent.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+enum { EXTENTS = 64 };
+
+static void skip_where_reserved(void) {
+    uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
+    if (place == 0)
+        skip(); /* a sanitizer has the address space */
+    hak_extent_unclaim(place);
+}
+
+static bool is_mapped(uintptr_t addr) {
+    unsigned char resident;
+    return mincore((void *)addr, hak_os_page, &resident) == 0;
+}
+
+static void grows(void **state) {
+    (void)state;
+    hak_extent extent;
+    assert_true(hak_extent_begin(&extent, 64 * HAK_MIB, HAK_MIB, HAK_MIB));
+    assert_int_equal(extent.start % HAK_MIB, 0);
+    memset((void *)extent.start, 1, HAK_MIB);
+    assert_true(hak_extent_grow(&extent, 3 * HAK_MIB));
+    assert_int_equal(extent.mapped, 3 * HAK_MIB);
+    memset((void *)(extent.start + HAK_MIB), 2, 2 * HAK_MIB);
+    assert_int_equal(*(char *)extent.start, 1);
+    assert_false(hak_extent_grow(&extent, extent.room + HAK_MIB));
+    uintptr_t start = extent.start;
+    hak_extent_end(&extent);
+    assert_false(is_mapped(start));
+}
+
+/* Of what is wanted as much as the address space has, and none of it is mapped. */
+static void more_than_there_is(void **state) {
+    (void)state;
+    skip_where_reserved();
+    hak_extent extents[3];
+    for (int i = 0; i < 3; i++) {
+        assert_true(hak_extent_begin(&extents[i], (size_t)1 << 60, 0, HAK_MIB));
+        assert_false(extents[i].reserved);
+        assert_true(extents[i].room >= (size_t)1 << 30);
+        assert_false(is_mapped(extents[i].start) || is_mapped(extents[i].start + extents[i].room / 2));
+    }
+    for (int i = 0; i < 3; i++)
+        hak_extent_end(&extents[i]);
+}
+
+static void apart(void **state) {
+    (void)state;
+    hak_extent extents[EXTENTS];
+    for (int i = 0; i < EXTENTS; i++) {
+        assert_true(hak_extent_begin(&extents[i], 64 * HAK_MIB, i % 2 == 0 ? hak_os_page : 0, hak_os_page));
+        for (int j = 0; j < i; j++)
+            assert_true(extents[j].start + extents[j].room <= extents[i].start ||
+                        extents[i].start + extents[i].room <= extents[j].start);
+    }
+    for (int i = 0; i < EXTENTS; i++)
+        hak_extent_end(&extents[i]);
+}
+
+static void somebody_else(void **state) {
+    (void)state;
+    skip_where_reserved();
+    hak_extent extent;
+    assert_true(hak_extent_begin(&extent, 64 * HAK_MIB, HAK_MIB, HAK_MIB));
+    char *theirs = mmap((void *)(extent.start + 8 * HAK_MIB), hak_os_page, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    assert_int_equal((uintptr_t)theirs, extent.start + 8 * HAK_MIB);
+    *theirs = 'x';
+    assert_true(hak_extent_grow(&extent, 8 * HAK_MIB));
+    assert_false(hak_extent_grow(&extent, 9 * HAK_MIB));
+    assert_true(extent.mapped == 8 * HAK_MIB && extent.room == 8 * HAK_MIB);
+    assert_int_equal(*theirs, 'x');
+    assert_true(hak_extent_hollow(&extent, extent.start + HAK_MIB, HAK_MIB));
+    assert_int_equal(hak_extent_fill(&extent, extent.start + HAK_MIB, HAK_MIB), HAK_MAP_DONE);
+    assert_int_equal(hak_extent_fill(&extent, (uintptr_t)theirs, hak_os_page), HAK_MAP_TAKEN);
+    hak_extent_end(&extent);
+    assert_int_equal(*theirs, 'x');
+    munmap(theirs, hak_os_page);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SENTENCE("an extent grows where it is, up to its room", grows),
+        SENTENCE("of more room than there is, a part is had and nothing is reserved", more_than_there_is),
+        SENTENCE("the rooms of two extents do not overlap", apart),
+        SENTENCE("where somebody else has mapped, an extent does not grow any more", somebody_else),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
