@@ -14,6 +14,8 @@ _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metadata;
 /* The room of a region of each kind: bytes that are not mapped cost nothing. */
 static const size_t ROOM[HAK_REGION_KINDS] = {(size_t)256 << 30, (size_t)4 << 40, (size_t)1 << 40};
 
+static const size_t EXTRA_ROOM = (size_t)4 << 30;
+
 enum {
     /* Commit at least this much at once, and a sixteenth of what there is: what is committed before it is used counts against the
      * program's limits, so it is little; and at most that. */
@@ -117,7 +119,39 @@ static bool commit_to(hak_region *region, size_t end) {
     return true;
 }
 
+/* Maps the extra area up to byte `end`, a sixteenth more than that or just so far. False when there is no room or the OS refuses. */
+static bool grow_extra(hak_region *region, size_t end) {
+    size_t before = region->extra.mapped;
+    end = hak_align_up(end, hak_os_page);
+    size_t most = hak_min(region->extra.room, hak_align_up(end + end / COMMIT_STEP_PART, hak_os_page));
+    if (end > before && !hak_extent_grow(&region->extra, most) && !hak_extent_grow(&region->extra, end))
+        return false;
+    count_committed(region->extra.mapped - before);
+    count(&hak_region_metadata, region->extra.mapped - before);
+    return true;
+}
+
+void *hak_region_extra(hak_region *region, size_t size) {
+    void *taken = NULL;
+    hak_lock_take(&hak_region_lock);
+    bool done = region->extra.start != 0 && grow_extra(region, region->extra_used + size);
+    /* The first one; and where somebody else has mapped behind it, what there is stays and more begins elsewhere. */
+    if (!done && region->extra.mapped == region->extra.room &&
+        hak_extent_begin(&region->extra, EXTRA_ROOM, 0, hak_os_page)) {
+        region->extra_used = 0;
+        done = grow_extra(region, size);
+    }
+    if (done) {
+        taken = (void *)(region->extra.start + region->extra_used);
+        region->extra_used += size;
+    }
+    hak_lock_give(&hak_region_lock);
+    return taken;
+}
+
 static void extents_end(hak_region *region) {
+    if (region->extra.start != 0)
+        hak_extent_end(&region->extra);
     hak_extent_end(&region->meta);
     hak_extent_end(&region->body);
 }
@@ -126,8 +160,9 @@ static void dies_locked(hak_region *region) {
     hak_policy_region_dies(region);
     atomic_store_explicit(&region->size, 0, memory_order_relaxed);
     hak_tag_set(region->base, region->used, HAK_TAG_NONE);
-    count_committed(-(region->body.mapped + region->meta_committed));
-    count(&hak_region_metadata, -region->meta_committed);
+    size_t metadata = region->meta_committed + region->extra.mapped;
+    count_committed(-(region->body.mapped + metadata));
+    count(&hak_region_metadata, -metadata);
     extents_end(region);
 }
 

@@ -2,9 +2,10 @@
  *
  *   body   |#### used ####|-- committed --|........ room to grow, not mapped ........|
  *   meta   |## records ###|--             |..........................................|   one record per unit of the body
+ *   extra  |## what only some units need, in the order in which they asked ..........|
  *
- * Each kind of memory has regions of its own; one is enough, unless somebody maps where it would grow. Body and meta area are extents:
- * nothing is reserved. `used` and `committed` only grow, in steps of a sixteenth, so that the number of system calls grows with the
+ * Each kind of memory has regions of its own; one is enough, unless somebody maps where it would grow. All three are extents: nothing is
+ * reserved. `used` and `committed` only grow, in steps of a sixteenth, so that the number of system calls grows with the
  * logarithm of the heap; where the OS refuses such a step, just what is needed is asked for. Whoever owns a part may hollow it: its
  * addresses stay the region's, its memory goes. Guarded by the region lock, except that hak_region_find takes none. */
 #ifndef HAK_REGION_H
@@ -37,7 +38,8 @@ typedef struct hak_region {
     unsigned index;      /* in the table of regions */
     size_t record_size;  /* bytes */
     hak_region_kind kind;
-    hak_extent body, meta;
+    hak_extent body, meta, extra;
+    size_t extra_used; /* bytes */
 } hak_region;
 
 enum { HAK_REGIONS_MAX = 1024 };
@@ -104,6 +106,10 @@ uintptr_t hak_region_take_hollow(hak_region_kind kind, size_t size, hak_region *
 
 /* The same as hak_region_take from this region and no other. False when it has no room or the OS refuses, and nothing has changed. */
 bool hak_region_take_more(hak_region *region, size_t size);
+
+/* `size` bytes (a multiple of the page) for what a unit needs beside its record: of unknown content, never given back. NULL when the OS
+ * refuses. Any lock but the region's may be held. */
+void *hak_region_extra(hak_region *region, size_t size);
 
 /* Of a used part, whose owner calls: its memory goes, and with it all that the kernel counts; and comes back, zeroed. When it is not done
  * nothing has changed; HAK_MAP_TAKEN: the part is somebody else's now, for good. Any lock but the region's may be held. */

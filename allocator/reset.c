@@ -40,7 +40,7 @@ static void empty(hak_region *region) {
             region)) /* slabs promise nothing of their contents, or the policy has seen to it */
         hak_os_scrub(region->base, region->used);
     region->used = region->committed = region->meta_committed = region->tagged = region->huge_asked = 0;
-    region->body.mapped = region->meta.mapped = 0;
+    region->body.mapped = region->meta.mapped = region->extra.mapped = region->extra_used = 0;
 }
 
 /* Takes guards away, and what a crime may have left in slabs that are free. */

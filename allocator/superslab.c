@@ -138,14 +138,24 @@ static int place_for(hak_superslab *superslab, unsigned granules, hak_map_result
     return *result == HAK_MAP_DONE ? first : -1;
 }
 
+/* The bitmaps of many slots, too, where the slab needs one. */
+static bool has_bits(hak_superslab *superslab, bool few) {
+    if (!few && superslab->many_bits == NULL)
+        superslab->many_bits = hak_region_extra(hak_region_find(superslab->start),
+                                                HAK_SUPERSLAB_GRANULES * sizeof superslab->many_bits[0]);
+    return few || superslab->many_bits != NULL;
+}
+
 static hak_slab *cut(hak_superslab *superslab, const hak_class_info *info, hak_map_result *result) {
     unsigned granules = info->slab_bytes / HAK_GRANULE;
+    bool few = info->slots <= HAK_FEW_WORDS * 64;
+    if (!has_bits(superslab, few))
+        return NULL;
     int first = place_for(superslab, granules, result);
     if (first < 0)
         return NULL;
     hak_slab *slab = &superslab->slabs[first];
     slab->start = superslab->start + (size_t)first * HAK_GRANULE;
-    bool few = info->slots <= HAK_FEW_WORDS * 64;
     slab->free_bits = few ? superslab->few_bits[first] : superslab->many_bits[first];
     slab->granules = (uint8_t)granules;
     return slab;

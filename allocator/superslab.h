@@ -39,7 +39,7 @@ typedef struct hak_slab {
     uint8_t granules;
 } hak_slab;
 
-typedef struct hak_superslab {
+typedef struct __attribute__((aligned(4096))) hak_superslab {
     hak_link link;   /* in the list of its largest free run */
     uintptr_t start; /* 0: never used */
     uint32_t
@@ -49,14 +49,13 @@ typedef struct hak_superslab {
     uint32_t hollow_mask; /* granules that are not mapped: no slab in use has one */
     uint8_t order;        /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
     hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
-    /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors: where objects have 128 bytes or
-     * more, one page of records is resident for 2 MiB of slabs instead of five. */
+    /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors; where all objects have 128 bytes or
+     * more, there are no others: one page of records is mapped for 2 MiB of slabs instead of five. */
     uint64_t few_bits[HAK_SUPERSLAB_GRANULES][HAK_FEW_WORDS] __attribute__((aligned(HAK_CACHELINE)));
-    uint64_t many_bits[HAK_SUPERSLAB_GRANULES][HAK_BITMAP_WORDS] __attribute__((aligned(4096)));
+    uint64_t (*many_bits)[HAK_BITMAP_WORDS]; /* [HAK_SUPERSLAB_GRANULES]; NULL until a slab needs it */
 } hak_superslab;
 
-_Static_assert(sizeof(hak_superslab) == 4096 + HAK_SUPERSLAB_GRANULES * HAK_BITMAP_WORDS * 8,
-               "descriptors and bitmaps of few slots fit in 4 KiB, bitmaps of many follow");
+_Static_assert(sizeof(hak_superslab) == 4096, "descriptors and bitmaps of few slots fit in a page");
 
 extern hak_lock hak_superslab_lock;
 

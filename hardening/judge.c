@@ -97,6 +97,8 @@ static bool slot_is_live(const matter *m, hak_place *place) {
     if (!hak_ledger_find((void *)m->addr, place)) {
         if (hak_ledger_of(m->addr) == NULL)
             not_ours(m);
+        else if (hak_ledger_was_slot(m->addr))
+            not_live(m, HAK_SLOT_FREED);
         else
             inside(m);
         return false;

@@ -2,22 +2,14 @@
 #include "hardening/ledger.h"
 
 #include "allocator/os.h"
+#include "hardening/runs.h"
 #include "hardening/seal.h"
 
 #include <string.h>
 
 HAK_HIDDEN hak_ledger_region hak_ledger[HAK_REGIONS_MAX + 1];
 
-enum {
-    RUN_ALIGN = 16, /* runs of few records share cache lines; none shares a record */
-    RUNS_STEP = HAK_GRANULE,
-    RUNS_STEP_PART = 8,
-};
-
-/* Bytes of records that a granule of the smallest slots needs, with those before and past its ends. */
-static const size_t RUN_MAX = (HAK_GRANULE / HAK_MIN_ALIGN + 3) * sizeof(hak_record) + RUN_ALIGN;
-
-static void count(size_t bytes) {
+void hak_ledger_count(size_t bytes) {
     atomic_fetch_add_explicit(&hak_region_mapped, bytes, memory_order_relaxed);
     atomic_fetch_add_explicit(&hak_region_committed, bytes, memory_order_relaxed);
     atomic_fetch_add_explicit(&hak_region_metadata, bytes, memory_order_relaxed);
@@ -31,15 +23,6 @@ static size_t table_bytes(hak_region_kind kind, size_t size) {
     return hak_align_up((size >> HAK_GRANULE_SHIFT) * table_entry(kind), hak_os_page);
 }
 
-/* Runs for some slabs of the region; other regions have none. */
-static bool begin_runs(hak_ledger_region *ledger, size_t size) {
-    size_t room = hak_align_up((size >> HAK_GRANULE_SHIFT) * RUN_MAX, hak_os_page);
-    if (!hak_extent_begin(&ledger->runs, room, HAK_GRANULE, hak_os_page))
-        return false;
-    count(ledger->runs.mapped);
-    return true;
-}
-
 bool hak_ledger_region_born(hak_region *region, size_t size) {
     hak_ledger_region *ledger = &hak_ledger[region->index];
     *ledger = (hak_ledger_region){.base = region->base, .size = size};
@@ -47,9 +30,9 @@ bool hak_ledger_region_born(hak_region *region, size_t size) {
                           table_bytes(region->kind, region->body.mapped), hak_os_page))
         return false;
     ledger->granules = (hak_granule *)ledger->table.start;
-    count(ledger->table.mapped);
-    if (region->kind == HAK_REGION_SLABS && !begin_runs(ledger, size)) {
-        count(-ledger->table.mapped);
+    hak_ledger_count(ledger->table.mapped);
+    if (region->kind == HAK_REGION_SLABS && !hak_runs_begin(ledger)) {
+        hak_ledger_count(-ledger->table.mapped);
         hak_extent_end(&ledger->table);
         return false;
     }
@@ -63,9 +46,11 @@ bool hak_ledger_region_commit(hak_region *region, size_t end) {
     size_t before = ledger->table.mapped, need = table_bytes(region->kind, end);
     if (!hak_extent_grow(&ledger->table, need))
         return false;
-    count(ledger->table.mapped - before);
+    hak_ledger_count(ledger->table.mapped - before);
     hak_seal_metadata(ledger->table.start, ledger->table.mapped);
     hak_seal_metadata(region->records, region->meta_committed);
+    if (region->extra.mapped != 0)
+        hak_seal_metadata(region->extra.start, region->extra.mapped);
     atomic_store_explicit(&ledger->reach, end, memory_order_relaxed);
     if (ledger->base == hak_ledger_first.base)
         atomic_store_explicit(&hak_ledger_first.reach, end, memory_order_relaxed);
@@ -75,10 +60,9 @@ bool hak_ledger_region_commit(hak_region *region, size_t end) {
 void hak_ledger_region_dies(hak_region *region) {
     hak_ledger_region *ledger = &hak_ledger[region->index];
     ledger->size = 0;
-    count(-(ledger->table.mapped + ledger->runs.mapped));
+    hak_ledger_count(-ledger->table.mapped);
     hak_extent_end(&ledger->table);
-    if (ledger->runs.start != 0)
-        hak_extent_end(&ledger->runs);
+    hak_runs_end(ledger);
     if (ledger->base == hak_ledger_first.base)
         hak_ledger_first.size = hak_ledger_first.base = 0;
 }
@@ -110,10 +94,9 @@ static HAK_WALKER void empty(const hak_region *region) {
     if (region->kind == HAK_REGION_SLABS)
         clear_slabs(ledger, granules);
     memset((void *)ledger->granules, 0, granules * table_entry(region->kind));
-    if (ledger->runs_used != 0)
-        memset((void *)ledger->runs.start, 0, ledger->runs_used);
-    count(-(ledger->table.mapped + ledger->runs.mapped));
-    ledger->runs_used = ledger->runs.mapped = ledger->table.mapped = 0;
+    hak_runs_empty(ledger);
+    hak_ledger_count(-ledger->table.mapped);
+    ledger->table.mapped = 0;
     atomic_store(&ledger->reach, 0);
 }
 
@@ -126,76 +109,66 @@ HAK_WALKER void hak_ledger_reset(bool stay) {
             empty(&hak_regions[i]);
 }
 
-/* Maps the runs up to byte `end`, by a generous step or else just so far; false when the OS refuses. */
-static bool grow_runs(hak_ledger_region *ledger, size_t end) {
-    size_t before = ledger->runs.mapped;
-    if (end <= before)
-        return true;
-    size_t step = hak_align_up(hak_max(RUNS_STEP, before / RUNS_STEP_PART), hak_os_page);
-    if (!hak_extent_grow(&ledger->runs, hak_min(ledger->runs.room,
-                                                hak_max(before + step, hak_align_up(end, hak_os_page)))) &&
-        !hak_extent_grow(&ledger->runs, hak_align_up(end, hak_os_page)))
-        return false;
-    count(ledger->runs.mapped - before);
-    hak_seal_metadata(ledger->runs.start, ledger->runs.mapped);
-    return true;
+/* Records of a slab of the class. One for each index that hak_slot_index can give: also for what is no slot because a guard lies there,
+ * and for what is rounded up because it is no multiple. And one before. */
+static size_t run_records(unsigned cls) {
+    return hak_classes[cls].slab_bytes / hak_classes[cls].size + 3;
 }
 
-/* Where the runs cannot grow any more, because somebody else has mapped behind them, those that there are stay and more begin elsewhere. */
-static bool find_runs(hak_ledger_region *ledger, size_t size) {
-    if (grow_runs(ledger, ledger->runs_used + size))
-        return true;
-    if (ledger->runs.mapped != ledger->runs.room || !begin_runs(ledger, ledger->size))
-        return false;
-    ledger->runs_used = 0;
-    return grow_runs(ledger, size);
-}
-
-/* A run of `records` zeroed records; NULL when there is no memory. */
-static hak_record *run_take(hak_ledger_region *ledger, size_t records) {
-    size_t size = hak_align_up(records * sizeof(hak_record), RUN_ALIGN);
-    hak_record *run = NULL;
-    hak_lock_take(&hak_region_lock); /* for the extent */
-    hak_lock_take(&hak_hardening_lock);
-    if (find_runs(ledger, size)) {
-        run = (hak_record *)(ledger->runs.start + ledger->runs_used);
-        ledger->runs_used += size;
+static void describe(hak_granule *granules, const hak_slab *slab, hak_record *run) {
+    const hak_class_info *info = &hak_classes[slab->cls];
+    for (unsigned i = 0; i < slab->granules; i++) {
+        granules[i].reciprocal = info->reciprocal;
+        granules[i].size = info->size;
+        granules[i].mask = info->slab_bytes - 1;
+        granules[i].cls = slab->cls;
+        granules[i].hollowed = 0;
+        atomic_store_explicit(&granules[i].run, run + 1, memory_order_release);
     }
-    hak_lock_give(&hak_hardening_lock);
-    hak_lock_give(&hak_region_lock);
-    return run;
+}
+
+/* The run that the slab had before it was hollow, or another one. */
+static hak_record *run_again(hak_ledger_region *ledger, const hak_granule *granule, size_t records) {
+    hak_map_result result = hak_run_fill(ledger, granule->hollow_run, records);
+    return result == HAK_MAP_DONE    ? granule->hollow_run
+           : result == HAK_MAP_TAKEN ? hak_run_take(ledger, records)
+                                     : NULL;
 }
 
 bool hak_ledger_slab_born(hak_slab *slab, bool *is_new) {
     hak_region *region = hak_region_find(slab->start);
     hak_ledger_region *ledger = &hak_ledger[region->index];
     hak_granule *granules = &ledger->granules[(slab->start - ledger->base) >> HAK_GRANULE_SHIFT];
-    *is_new = granules->run == NULL || granules->hollowed != 0;
-    granules->hollowed = 0;
+    *is_new = granules->run == NULL;
     if (granules->run != NULL)
         return true; /* the slab's class is for life, and so is its run */
-    /* One record for each index that hak_slot_index can give: also for what is no slot because a guard lies there, and for
-     * what is rounded up because it is no multiple. And one before. */
-    const hak_class_info *info = &hak_classes[slab->cls];
-    hak_record *run = run_take(ledger, info->slab_bytes / info->size + 3);
+    size_t records = run_records(slab->cls);
+    hak_record *run =
+        granules->hollowed ? run_again(ledger, granules, records) : hak_run_take(ledger, records);
     if (run == NULL)
         return false;
-    for (unsigned i = 0; i < slab->granules; i++) {
-        granules[i].reciprocal = info->reciprocal;
-        granules[i].size = info->size;
-        granules[i].mask = info->slab_bytes - 1;
-        granules[i].cls = slab->cls;
-        atomic_store_explicit(&granules[i].run, run + 1, memory_order_release);
-    }
+    describe(granules, slab, run);
     return true;
+}
+
+/* The slab's granules that are hollow go on knowing their class, and where its run was. */
+static unsigned slab_hollowed(hak_ledger_region *ledger, hak_granule *granules) {
+    hak_record *run = atomic_load_explicit(&granules->run, memory_order_relaxed) - 1;
+    unsigned cls = granules->cls, count = hak_classes[cls].slab_bytes >> HAK_GRANULE_SHIFT;
+    for (unsigned i = 0; i < count; i++) {
+        granules[i].hollowed = 1;
+        atomic_store_explicit(&granules[i].run, NULL, memory_order_release);
+        granules[i].hollow_run = run;
+    }
+    hak_run_hollow(ledger, run, run_records(cls));
+    return count;
 }
 
 void hak_ledger_hollowed(uintptr_t superslab, uint32_t mask) {
     hak_ledger_region *ledger = &hak_ledger[hak_region_find(superslab)->index];
     hak_granule *granules = &ledger->granules[(superslab - ledger->base) >> HAK_GRANULE_SHIFT];
-    for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++)
-        if ((mask >> i & 1) != 0 && granules[i].run != NULL)
-            granules[i].hollowed = 1;
+    for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES;)
+        i += (mask >> i & 1) != 0 && granules[i].run != NULL ? slab_hollowed(ledger, &granules[i]) : 1;
 }
 
 const hak_ledger_region *hak_ledger_of(uintptr_t addr) {
@@ -215,6 +188,15 @@ const hak_granule *hak_granule_find(uintptr_t addr) {
         granule = &ledger->granules[(addr - ledger->base) >> HAK_GRANULE_SHIFT];
     }
     return granule->run != NULL ? granule : NULL;
+}
+
+bool hak_ledger_was_slot(uintptr_t addr) {
+    const hak_region *region = hak_region_find(addr);
+    if (region == NULL || region->kind != HAK_REGION_SLABS || addr - region->base >= region->used)
+        return false;
+    const hak_granule *granule =
+        &hak_ledger[region->index].granules[(addr - region->base) >> HAK_GRANULE_SHIFT];
+    return granule->hollowed && ((uint32_t)addr & granule->mask) % granule->size == 0;
 }
 
 hak_large_record *hak_ledger_large(uintptr_t addr) {

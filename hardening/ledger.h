@@ -6,7 +6,7 @@
  *               +--> 0 | r r r r r r ...  4 bytes per slot | 0 | r r r ..                     one run per slab
  *
  * A run is made when a slab is first born and stays for good, because a slab never changes its class here; so the table has
- * all that a lookup needs in half a cache line (docs/decisions/009). Before each run lies a record that stays unused, so
+ * all that a lookup needs in half a cache line (docs/decisions/009). Its memory goes and comes with that of the slab (runs.h). Before each run lies a record that stays unused, so
  * that the first slot needs no question of its own when the slot before is looked at. The table and the runs of a region
  * are extents of their own, far from everything else. Large objects have a record of 16 bytes per granule; that
  * of the first granule counts.
@@ -70,11 +70,14 @@ _Static_assert(sizeof(hak_large_record) == 16, "16 bytes per granule");
 /* What lies in a granule of a region of slabs: zeros when no slab ever did. */
 typedef struct hak_granule {
     _Atomic(hak_record *) run; /* of the slab's first slot; written last */
-    uint64_t reciprocal;       /* as the class has it */
-    uint32_t size;             /* bytes of a slot */
-    uint32_t mask;             /* of the byte in the slab: its bytes less one */
+    union {
+        uint64_t reciprocal;    /* as the class has it */
+        hak_record *hollow_run; /* hollowed: what the run was, less the record before the first */
+    };
+    uint32_t size; /* bytes of a slot */
+    uint32_t mask; /* of the byte in the slab: its bytes less one */
     uint32_t cls;
-    uint32_t hollowed; /* its memory, guards included, went while no slab was there */
+    uint32_t hollowed; /* its memory, guards and records included, went while no slab was there */
 } hak_granule;
 _Static_assert(sizeof(hak_granule) == 32, "half a cache line");
 
@@ -86,8 +89,8 @@ typedef struct hak_ledger_region {
         hak_granule *granules;   /* HAK_REGION_SLABS */
         hak_large_record *large; /* HAK_REGION_LARGE: per granule */
     };
-    hak_extent table, runs;
-    size_t runs_used; /* bytes of `runs` that slabs have */
+    hak_extent table, runs, run_pages; /* the latter two: runs.h */
+    size_t runs_used;                  /* bytes of `runs` that slabs have */
     _Atomic size_t
         reach; /* bytes from base on that have an entry in the table; grows: an old value sends the long way */
     size_t inherited; /* bytes from base on that were in use when this process was forked: inherit.h */
@@ -102,10 +105,13 @@ bool hak_ledger_region_commit(hak_region *region, size_t end);
 void hak_ledger_region_dies(hak_region *region);
 void hak_ledger_reset(bool stay); /* debug builds: see hak_policy_reset */
 
+/* Bytes that were mapped for the ledger, or went. */
+void hak_ledger_count(size_t bytes);
+
 /* Gives the slab its run; *is_new: it has no guards yet. False when there is no memory. */
 bool hak_ledger_slab_born(hak_slab *slab, bool *is_new);
 
-/* The granules of `mask` of the superslab have lost their memory. */
+/* The granules of `mask` of the superslab have lost their memory, and no slab is there; the superslab lock is held. */
 void hak_ledger_hollowed(uintptr_t superslab, uint32_t mask);
 
 /* Where a slot is written down. */
@@ -148,6 +154,9 @@ HAK_INLINE bool hak_ledger_find(const void *obj, hak_place *out) {
     const hak_granule *granule = hak_granule_find((uintptr_t)obj);
     return granule != NULL && hak_granule_place(granule, obj, out);
 }
+
+/* Whether a slot began there whose slab is hollow now. */
+bool hak_ledger_was_slot(uintptr_t addr);
 
 /* The record of the large object whose first granule holds `addr`; NULL: not in a region of large objects. */
 hak_large_record *hak_ledger_large(uintptr_t addr);

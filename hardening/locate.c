@@ -14,7 +14,8 @@ static unsigned class_at(const hak_ledger_region *region, uintptr_t addr) {
     if (offset >= atomic_load_explicit(&region->reach, memory_order_relaxed))
         return 0;
     const hak_granule *granule = &region->granules[offset >> HAK_GRANULE_SHIFT];
-    return atomic_load_explicit(&granule->run, memory_order_acquire) != NULL ? granule->cls : 0;
+    bool known = atomic_load_explicit(&granule->run, memory_order_acquire) != NULL || granule->hollowed;
+    return known ? granule->cls : 0;
 }
 
 /* Where no slab lies, the one that ends before is meant: who copies far past the end ends in memory that nobody has. But the guard
@@ -37,7 +38,7 @@ static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_loc
     uint32_t slot = (uint32_t)((addr - slab) / info->size);
     if (slot >= info->slots)
         slot = info->slots - 1;
-    uint32_t word = hak_record_load(&run[slot]);
+    uint32_t word = run != NULL ? hak_record_load(&run[slot]) : HAK_SLOT_FREED; /* the latter: hollow */
     *out = (hak_located){.where = HAK_WHERE_SLOT,
                          .obj = slab + (uintptr_t)slot * info->size,
                          .size = hak_record_size(word),

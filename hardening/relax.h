@@ -63,7 +63,7 @@ typedef union hak_hardening_sealed {
 extern HAK_HIDDEN hak_hardening_sealed hak_hardening_data;
 #define hak_hardening hak_hardening_data.page
 
-/* The one lock of hardening/: runs of records, states of threads, sampled objects, large objects in quarantine. Short
+/* The one lock of hardening/: states of threads, sampled objects, large objects in quarantine. Short
  * sections, no system call but for the commit of more records. */
 extern hak_lock hak_hardening_lock;
 

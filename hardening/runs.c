@@ -1,0 +1,185 @@
+/* runs.c: see runs.h. */
+#include "hardening/runs.h"
+
+#include "allocator/os.h"
+
+#include <string.h>
+
+enum {
+    RUN_ALIGN = 16, /* runs of few records share cache lines; none shares a record */
+    RUNS_STEP = HAK_GRANULE,
+    RUNS_STEP_PART = 8,
+    GONE = 255, /* of a page: it is not mapped. No page has so many runs: a slab has eight slots at least */
+};
+
+/* Bytes of records that a granule of the smallest slots needs, with those before and past its ends. */
+static const size_t RUN_MAX = (HAK_GRANULE / HAK_MIN_ALIGN + 3) * sizeof(hak_record) + RUN_ALIGN;
+
+static size_t run_bytes(size_t records) {
+    return hak_align_up(records * sizeof(hak_record), RUN_ALIGN);
+}
+
+static uint8_t *users_of(const hak_ledger_region *ledger) {
+    return (uint8_t *)ledger->run_pages.start;
+}
+
+/* Bytes of run_pages for so many bytes of runs. */
+static size_t users_bytes(size_t bytes) {
+    return hak_align_up(bytes / hak_os_page + 1, hak_os_page);
+}
+
+bool hak_runs_begin(hak_ledger_region *ledger) {
+    size_t room = hak_align_up((ledger->size >> HAK_GRANULE_SHIFT) * RUN_MAX, hak_os_page);
+    if (!hak_extent_begin(&ledger->runs, room, HAK_GRANULE, hak_os_page))
+        return false;
+    if (!hak_extent_begin(&ledger->run_pages, users_bytes(room), users_bytes(HAK_GRANULE), hak_os_page)) {
+        hak_extent_end(&ledger->runs);
+        return false;
+    }
+    ledger->runs_used = 0;
+    hak_ledger_count(ledger->runs.mapped + ledger->run_pages.mapped);
+    return true;
+}
+
+/* Bytes of the pages that are not mapped. */
+static size_t gone(const hak_ledger_region *ledger) {
+    size_t bytes = 0;
+    for (size_t page = 0; page < ledger->runs_used / hak_os_page; page++)
+        bytes += users_of(ledger)[page] == GONE ? hak_os_page : 0;
+    return bytes;
+}
+
+void hak_runs_end(hak_ledger_region *ledger) {
+    if (ledger->runs.start == 0)
+        return;
+    hak_ledger_count(gone(ledger) - ledger->runs.mapped - ledger->run_pages.mapped);
+    hak_extent_end(&ledger->runs);
+    hak_extent_end(&ledger->run_pages);
+}
+
+HAK_WALKER void hak_runs_empty(hak_ledger_region *ledger) {
+    if (ledger->runs.start == 0)
+        return;
+    hak_ledger_count(gone(ledger) - ledger->runs.mapped - ledger->run_pages.mapped);
+    for (size_t at = 0; at < ledger->runs_used; at += hak_os_page)
+        if (users_of(ledger)[at / hak_os_page] != GONE)
+            memset((char *)ledger->runs.start + at, 0, hak_min(hak_os_page, ledger->runs_used - at));
+    if (ledger->runs_used != 0)
+        memset(users_of(ledger), 0, ledger->runs_used / hak_os_page + 1);
+    ledger->runs_used = ledger->runs.mapped = ledger->run_pages.mapped = 0;
+}
+
+/* Maps the runs up to byte `end`, by a generous step or else just so far; false when the OS refuses. */
+static bool grow(hak_ledger_region *ledger, size_t end) {
+    size_t before = ledger->runs.mapped, users_before = ledger->run_pages.mapped;
+    if (end <= before)
+        return true;
+    size_t step = hak_align_up(hak_max(RUNS_STEP, before / RUNS_STEP_PART), hak_os_page);
+    size_t most = hak_min(ledger->runs.room, hak_max(before + step, hak_align_up(end, hak_os_page)));
+    if (!hak_extent_grow(&ledger->run_pages, users_bytes(most)))
+        return false;
+    hak_ledger_count(ledger->run_pages.mapped - users_before);
+    if (!hak_extent_grow(&ledger->runs, most) &&
+        !hak_extent_grow(&ledger->runs, hak_align_up(end, hak_os_page)))
+        return false;
+    hak_ledger_count(ledger->runs.mapped - before);
+    return true;
+}
+
+/* Where the runs cannot grow any more, because somebody else has mapped behind them, those that there are stay and more begin elsewhere. */
+static bool find(hak_ledger_region *ledger, size_t bytes) {
+    if (grow(ledger, ledger->runs_used + bytes))
+        return true;
+    bool stuck =
+        ledger->runs.mapped == ledger->runs.room || ledger->run_pages.mapped == ledger->run_pages.room;
+    return stuck && hak_runs_begin(ledger) && grow(ledger, bytes);
+}
+
+/* The pages of a run: first, and the one behind the last. */
+typedef struct span {
+    size_t first, end;
+} span;
+
+static span pages_of(const hak_ledger_region *ledger, const hak_record *run, size_t bytes) {
+    size_t from = (uintptr_t)run - ledger->runs.start;
+    return (span){from / hak_os_page, (from + bytes - 1) / hak_os_page + 1};
+}
+
+static void use(hak_ledger_region *ledger, span pages) {
+    for (size_t page = pages.first; page < pages.end; page++)
+        users_of(ledger)[page]++;
+}
+
+hak_record *hak_run_take(hak_ledger_region *ledger, size_t records) {
+    size_t bytes = run_bytes(records);
+    hak_record *run = NULL;
+    hak_lock_take(&hak_region_lock);
+    if (find(ledger, bytes)) {
+        run = (hak_record *)(ledger->runs.start + ledger->runs_used);
+        use(ledger, pages_of(ledger, run, bytes));
+        ledger->runs_used += bytes;
+    }
+    hak_lock_give(&hak_region_lock);
+    return run;
+}
+
+/* False: it lies where runs cannot grow any more, and of which nothing is known. */
+static bool is_known(const hak_ledger_region *ledger, const hak_record *run) {
+    return (uintptr_t)run - ledger->runs.start < ledger->runs_used;
+}
+
+static uintptr_t page_at(const hak_ledger_region *ledger, size_t page) {
+    return ledger->runs.start + page * hak_os_page;
+}
+
+static void hollow(hak_ledger_region *ledger, size_t first, size_t end) {
+    size_t bytes = (end - first) * hak_os_page;
+    if (first == end || !hak_extent_hollow(&ledger->runs, page_at(ledger, first), bytes))
+        return;
+    memset(users_of(ledger) + first, GONE, end - first);
+    hak_ledger_count(-bytes);
+}
+
+/* Pages that nobody uses, beside the run's own, go with them: one call for many. The page that the next run begins in stays. */
+void hak_run_hollow(hak_ledger_region *ledger, hak_record *run, size_t records) {
+    hak_lock_take(&hak_region_lock);
+    if (is_known(ledger, run)) {
+        span pages = pages_of(ledger, run, run_bytes(records));
+        size_t end = hak_min(pages.end, ledger->runs_used / hak_os_page), first = pages.first;
+        for (size_t page = pages.first; page < pages.end; page++)
+            users_of(ledger)[page]--;
+        while (first < end && users_of(ledger)[first] != 0)
+            first++;
+        while (end > first && users_of(ledger)[end - 1] != 0)
+            end--;
+        hollow(ledger, first, end);
+    }
+    hak_lock_give(&hak_region_lock);
+}
+
+/* Maps those of the pages that are gone. */
+static hak_map_result fill(hak_ledger_region *ledger, span pages) {
+    for (size_t page = pages.first; page < pages.end; page++) {
+        if (users_of(ledger)[page] != GONE)
+            continue;
+        hak_map_result result = hak_extent_fill(&ledger->runs, page_at(ledger, page), hak_os_page);
+        if (result != HAK_MAP_DONE)
+            return result;
+        users_of(ledger)[page] = 0;
+        hak_ledger_count(hak_os_page);
+    }
+    return HAK_MAP_DONE;
+}
+
+hak_map_result hak_run_fill(hak_ledger_region *ledger, hak_record *run, size_t records) {
+    hak_map_result result = HAK_MAP_DONE;
+    hak_lock_take(&hak_region_lock);
+    if (is_known(ledger, run)) {
+        span pages = pages_of(ledger, run, run_bytes(records));
+        result = fill(ledger, pages);
+        if (result == HAK_MAP_DONE)
+            use(ledger, pages);
+    }
+    hak_lock_give(&hak_region_lock);
+    return result;
+}
