@@ -12,6 +12,11 @@ enum {
     /* A slab has room for at least this many slots, so that a 256 KiB class fills one superslab. */
     MIN_SLOTS = 8,
 
+    /* And where slots have pages of their own, so that a longer slab has no more of them resident, at most this part of it lies behind
+     * the last slot. */
+    PAGES_FROM = 4 * HAK_KIB,
+    TAIL_PART = 32,
+
     /* A bin may hold this many bytes, but at least BIN_CAP_MIN and at most BIN_CAP_MAX objects. The bytes are what work d needs
      * to stay in its bins (half as many: a tenth slower, and 0.6 MiB more resident); more objects than these bought no speed in
      * works g, i, larson and xmalloc, and cost up to 3 MiB of peak RSS in work g. */
@@ -24,14 +29,19 @@ enum {
 static size_t next_size(size_t size) {
     if (size < 256)
         return size + 16;
-    size_t steps = size < 8192 ? 8 : 4;
-    return size + ((size_t)1 << hak_log2(size)) / steps;
+    return size + ((size_t)1 << hak_log2(size)) / 8;
+}
+
+/* Bytes of a slab that no slot has. */
+static size_t tail(size_t slab, size_t size, size_t guard_bytes) {
+    return slab - (slab - guard_bytes) / size * size;
 }
 
 static void describe(hak_class_info *info, size_t size, size_t guard_bytes) {
     size_t slab = HAK_GRANULE;
     size_t slots = size <= HAK_POLICY_SLAB_SLOTS_SIZE ? hak_max(MIN_SLOTS, HAK_POLICY_SLAB_SLOTS) : MIN_SLOTS;
-    while (slab < slots * size)
+    while (slab < slots * size ||
+           (size > PAGES_FROM && slab < HAK_SUPERSLAB && tail(slab, size, guard_bytes) > slab / TAIL_PART))
         slab *= 2;
     info->size = (uint32_t)size;
     info->reciprocal = ((1ull << 40) + size - 1) / size;

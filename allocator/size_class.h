@@ -2,8 +2,7 @@
  *
  * Classes are numbered from 1; their number is what the tag table holds. Slot sizes (bytes):
  *   classes  1..16   16, 32 .. 256            steps of 16
- *   classes 17..56   288, 320 .. 8192         eight steps per doubling: at most 12.5 % is wasted
- *   classes 57..76   10240, 12288 .. 262144   four steps per doubling: at most 25 %
+ *   classes 17..96   288, 320 .. 262144       eight steps per doubling: at most 12.5 % is wasted
  * Slot sizes and slab bytes are such that every slot of a class whose size is a multiple of a power of
  * two A is aligned to A. All functions are pure; the tables are filled once by hak_size_class_init. */
 #ifndef HAK_SIZE_CLASS_H
@@ -13,7 +12,7 @@
 #include "allocator/check.h"
 
 enum {
-    HAK_CLASSES = 76, /* classes 1 to HAK_CLASSES */
+    HAK_CLASSES = 96, /* classes 1 to HAK_CLASSES */
 
     /* Tags that are no class. Their bins are always empty and always full, so that the fast paths leave. */
     HAK_TAG_NONE = 0, /* not ours, or inside a large object */

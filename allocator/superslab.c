@@ -272,7 +272,7 @@ bool hak_superslab_prewarm(unsigned count) {
     hak_lock_take(&hak_superslab_lock);
     for (; born < count; born++) {
         hak_superslab *superslab = superslab_born();
-        if (superslab == NULL || superslab->hollow_mask != 0)
+        if (superslab == NULL || superslab->hollow_mask != 0 || !has_bits(superslab, false))
             break;
         superslab->dirty_mask = ALL_FREE;
         hak_counter_add(&hak_superslab_free_dirty, HAK_SUPERSLAB);

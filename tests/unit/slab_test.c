@@ -8,7 +8,7 @@
 
 enum { SLOTS_MAX = HAK_GRANULE / HAK_MIN_ALIGN };
 
-static const unsigned classes[] = {1, 2, 3, 16, 17, 40, 56, 57, 70, 76};
+static const unsigned classes[] = {1, 2, 3, 16, 17, 40, 56, 57, 70, 96};
 
 static void expect_slot(const hak_slab *slab, void *obj) {
     size_t offset = (uintptr_t)obj - slab->start;
