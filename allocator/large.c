@@ -39,7 +39,7 @@ static uint32_t granules_for(size_t size) {
 /* The span becomes that of a live object of `size` bytes. Returns its capacity. */
 static size_t make_live(hak_region *region, hak_span *span, uint32_t granules, size_t size) {
     hak_span_describe(span, granules, HAK_SPAN_LIVE);
-    span->moved = false;
+    span->moved = span->hollow = false;
     span->capacity = hak_align_up(size, hak_os_page);
     hak_tag_set_one(hak_span_start(region, span), HAK_TAG_LARGE);
     hak_counter_add(&hak_release_large_live, span->capacity);
@@ -144,10 +144,24 @@ static bool unmap_moved(hak_region *region, const hak_span *span) {
 
 /* The object's granules become free; everything but the bookkeeping of life is done. */
 static void free_locked(hak_region *region, hak_span *span) {
-    bool hollow = unmap_moved(region, span);
+    bool hollow = span->hollow || unmap_moved(region, span);
     uint32_t dirty = (uint32_t)(hak_align_up(span->capacity, HAK_GRANULE) >> HAK_GRANULE_SHIFT);
     hak_span_give(region, span, span->granules, (hak_span_content){hollow ? 0 : dirty, hollow, hollow});
     release_locked();
+}
+
+bool hak_large_empty(void *obj) {
+    hak_lock_take(&hak_large_lock);
+    hak_region *region;
+    hak_span *span = live_span_of(obj, &region);
+    size_t bytes = span != NULL ? hak_span_bytes(span->granules) : 0;
+    bool done = span != NULL && hak_region_hollow(region, (uintptr_t)obj, bytes);
+    if (done) {
+        span->hollow = true;
+        hak_policy_large_hollowed(region, (uintptr_t)obj, bytes);
+    }
+    hak_lock_give(&hak_large_lock);
+    return done;
 }
 
 bool hak_large_give(void *obj) {
@@ -169,8 +183,11 @@ static void shrink(hak_region *region, hak_span *span, uint32_t need) {
     uint32_t rest = span->granules - need;
     hak_span_describe(span, span->granules, HAK_SPAN_NONE);
     hak_span_describe(span, need, HAK_SPAN_LIVE);
-    bool hollow =
-        span->moved && hak_region_hollow(region, hak_span_start(region, span + need), hak_span_bytes(rest));
+    uintptr_t start = hak_span_start(region, span + need);
+    size_t bytes = hak_span_bytes(rest);
+    bool hollow = (span->moved || bytes >= HAK_POLICY_HOLLOW_FROM) && hak_region_hollow(region, start, bytes);
+    if (hollow)
+        hak_policy_large_hollowed(region, start, bytes);
     hak_span_give(region, span + need, rest, (hak_span_content){hollow ? 0 : rest, hollow, hollow});
 }
 

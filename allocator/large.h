@@ -25,6 +25,10 @@ size_t hak_large_capacity(const void *obj);
 /* Ends the object's life; false when `obj` is no live large object, and nothing has changed. */
 bool hak_large_give(void *obj);
 
+/* Takes the live object's memory away: any access faults until hak_large_give, which is all that may follow. False when the OS refuses, and
+ * nothing has changed. */
+bool hak_large_empty(void *obj);
+
 /* Makes the live object's capacity at least `size`, in place; false when that cannot be. */
 bool hak_large_resize(void *obj, size_t size, size_t *capacity);
 

@@ -31,7 +31,7 @@ typedef struct hak_span {
     uint8_t kind;      /* free: hak_region_kind */
     uint8_t state;     /* hak_span_state, in the first and in the last record */
     uint8_t zeroed;    /* free: all of it reads as zero, or will when it is filled */
-    uint8_t hollow;    /* free: none of it is mapped; neighbours that are and that are not do not merge */
+    uint8_t hollow;    /* none of it is mapped; free neighbours that are and that are not do not merge */
     uint8_t moved;     /* live: its pages were moved here, and are a mapping of their own */
 } hak_span;
 

@@ -4,6 +4,8 @@
 #include "allocator/large.h"
 #include "allocator/os.h"
 #include "allocator/os_process.h"
+#include "allocator/policy.h"
+#include "hardening/marks.h"
 
 enum {
     MAPS_PART = 5,      /* the part of the process's mappings that guards may use up */
@@ -125,11 +127,17 @@ bool hak_guard_at_leisure(void) {
     return atomic_load_explicit(&spent, memory_order_relaxed) < hak_os_milliseconds();
 }
 
-/* The granules of the live object's span. */
-static size_t granules_of(const void *obj) {
-    hak_region *region = hak_region_find((uintptr_t)obj);
+/* A large object's granules: of its region, the first one and the one behind the last. */
+typedef struct granules {
+    const hak_ledger_region *ledger;
+    size_t first, end;
+} granules;
+
+static granules granules_of(const void *obj) {
+    const hak_region *region = hak_region_find((uintptr_t)obj);
     const hak_span *span = hak_region_record(region, (uintptr_t)obj);
-    return span->granules;
+    size_t first = ((uintptr_t)obj - region->base) >> HAK_GRANULE_SHIFT;
+    return (granules){&hak_ledger[region->index], first, first + span->granules};
 }
 
 /* How many pages at the end of granule `i` are to be shut, when `capacity` bytes from the first granule on are in use. */
@@ -154,25 +162,36 @@ static size_t open_bytes(const hak_large_record *record, size_t from, size_t gra
     return open;
 }
 
-/* Two calls at most: open everything from the first to the last granule that has too much shut, then shut the end. */
+/* Opens what is shut of the first `capacity` bytes, the object's first `used` granules, from the first to the last granule that has too
+ * much shut: one call. False when the OS refuses, and nothing has changed. */
+static bool open_inside(granules its, size_t used, size_t capacity) {
+    hak_large_record *record = its.ledger->large;
+    size_t first = used, end = 0;
+    for (size_t at = its.first; (at = hak_marks_next(its.ledger, at, its.first + used)) < its.first + used;
+         at++)
+        if (record[at].shut > to_shut(at - its.first, capacity)) {
+            first = hak_min(first, at - its.first);
+            end = at - its.first + 1;
+        }
+    uintptr_t obj = its.ledger->base + (its.first << HAK_GRANULE_SHIFT);
+    if (end != 0 && !unguard(obj + (first << HAK_GRANULE_SHIFT),
+                             hak_min(end << HAK_GRANULE_SHIFT, capacity) - (first << HAK_GRANULE_SHIFT)))
+        return false;
+    for (size_t at = its.first + first; end != 0 && at < its.first + end; at++)
+        record[at].shut = (uint8_t)hak_min(record[at].shut, to_shut(at - its.first, capacity));
+    return true;
+}
+
+/* And then shuts the end. */
 bool hak_guard_large_live(void *obj, size_t capacity) {
     if (!hak_hardening.guard)
         return true;
-    hak_large_record *record = hak_ledger_large((uintptr_t)obj);
-    size_t granules = granules_of(obj), used = (capacity + HAK_GRANULE - 1) >> HAK_GRANULE_SHIFT;
-    size_t first = granules, end = 0;
-    for (size_t i = 0; i < used; i++)
-        if (record[i].shut > to_shut(i, capacity)) {
-            first = hak_min(first, i);
-            end = i + 1;
-        }
-    if (end != 0 && !unguard((uintptr_t)obj + (first << HAK_GRANULE_SHIFT),
-                             hak_min(end << HAK_GRANULE_SHIFT, capacity) - (first << HAK_GRANULE_SHIFT)))
+    granules its = granules_of(obj);
+    hak_large_record *record = &its.ledger->large[its.first];
+    size_t count = its.end - its.first, used = (capacity + HAK_GRANULE - 1) >> HAK_GRANULE_SHIFT;
+    if (!open_inside(its, used, capacity))
         return false;
-    for (size_t i = 0; i < used - 1; i++)
-        record[i].shut = 0;
-    record[used - 1].shut = (uint8_t)hak_min(record[used - 1].shut, to_shut(used - 1, capacity));
-    size_t open = open_bytes(record, used - 1, granules);
+    size_t open = open_bytes(record, used - 1, count);
     if (hak_guard_near(capacity, open) && (open - capacity) / hak_os_page <= UINT16_MAX &&
         !hak_guard_at_leisure()) {
         record->slack = (uint16_t)((open - capacity) / hak_os_page);
@@ -181,8 +200,10 @@ bool hak_guard_large_live(void *obj, size_t capacity) {
     record->slack = 0;
     bool shut = open == capacity;
     if (!shut) /* a gap follows each object */
-        shut = guard((uintptr_t)obj + capacity, (granules << HAK_GRANULE_SHIFT) - capacity);
-    for (size_t i = used - 1; shut && i < granules; i++)
+        shut = guard((uintptr_t)obj + capacity, (count << HAK_GRANULE_SHIFT) - capacity);
+    if (shut)
+        hak_marks_set(its.ledger, its.first + used - 1, its.end);
+    for (size_t i = used - 1; shut && i < count; i++)
         record[i].shut = to_shut(i, capacity);
     return true;
 }
@@ -196,24 +217,32 @@ static void guard_gone(bool begins) {
 }
 
 void hak_guard_hollowed(const hak_region *region, uintptr_t start, size_t size) {
-    hak_large_record *record = &hak_ledger[region->index].large[(start - region->base) >> HAK_GRANULE_SHIFT];
-    for (size_t i = 0; hak_hardening.guard && i < size >> HAK_GRANULE_SHIFT; i++) {
-        if (record[i].shut == 0)
+    const hak_ledger_region *ledger = &hak_ledger[region->index];
+    size_t first = (start - region->base) >> HAK_GRANULE_SHIFT, end = first + (size >> HAK_GRANULE_SHIFT);
+    for (size_t at = first; hak_hardening.guard && (at = hak_marks_next(ledger, at, end)) < end; at++) {
+        hak_large_record *record = &ledger->large[at];
+        if (record->shut == 0)
             continue;
-        guard_gone(i == 0 || record[i - 1].shut == 0);
-        record[i].shut = 0;
+        guard_gone(at == first || record[-1].shut == 0);
+        record->shut = 0;
     }
 }
 
 bool hak_guard_large_freed(void *obj) {
     if (!hak_hardening.guard || !token_take())
         return false;
-    size_t granules = granules_of(obj);
-    if (!guard((uintptr_t)obj, granules << HAK_GRANULE_SHIFT))
+    granules its = granules_of(obj);
+    size_t bytes = (its.end - its.first) << HAK_GRANULE_SHIFT;
+    hak_large_record *record = its.ledger->large;
+    if (bytes >= HAK_POLICY_HOLLOW_FROM && hak_large_empty(obj)) {
+        record[its.first].slack = 0;
+        return true;
+    }
+    if (!guard((uintptr_t)obj, bytes))
         return false;
-    hak_large_record *record = hak_ledger_large((uintptr_t)obj);
-    for (size_t i = 0; i < granules; i++)
-        record[i].shut = HAK_GRANULE / hak_os_page;
-    record->slack = 0;
+    hak_marks_set(its.ledger, its.first, its.end);
+    for (size_t at = its.first; at < its.end; at++)
+        record[at].shut = HAK_GRANULE / hak_os_page;
+    record[its.first].slack = 0;
     return true;
 }

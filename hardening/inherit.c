@@ -51,7 +51,7 @@ static void fill_spans(const hak_region *region) {
     const hak_span *span = (const hak_span *)region->records, *end = hak_span_end_of(region);
     for (; span < end && span->granules != 0 && span->granules <= (size_t)(end - span);
          span += span->granules)
-        if (span->state == HAK_SPAN_LIVE || !span->hollow)
+        if (!span->hollow)
             hak_inherit_fill(hak_span_start(region, span), hak_span_bytes(span->granules));
 }
 

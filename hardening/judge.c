@@ -12,6 +12,7 @@
 #include "hardening/inherit.h"
 #include "hardening/keep.h"
 #include "hardening/look.h"
+#include "hardening/marks.h"
 #include "hardening/quarantine.h"
 #include "hardening/sample.h"
 #include "hardening/wipe.h"
@@ -281,17 +282,22 @@ static hak_large_record *large_live(matter *m, hak_claim claim, bool end_it) {
 }
 
 /* Of objects that began there before: to the last granule, which the object may have only a part of. */
-static void forget_inside(hak_large_record *record, size_t capacity) {
-    size_t granules = hak_align_up(capacity, HAK_GRANULE) >> HAK_GRANULE_SHIFT;
-    for (size_t i = 1; i < granules; i++)
-        record[i].word = 0;
+static void forget_inside(const void *obj, size_t capacity) {
+    const hak_ledger_region *ledger = hak_ledger_of((uintptr_t)obj);
+    size_t first = ((uintptr_t)obj - ledger->base) >> HAK_GRANULE_SHIFT;
+    size_t last = first + ((capacity - 1) >> HAK_GRANULE_SHIFT);
+    for (size_t i = hak_marks_next(ledger, first + 1, last + 1); i <= last;
+         i = hak_marks_next(ledger, i + 1, last + 1))
+        ledger->large[i].word = 0;
+    hak_marks_clear(ledger, first + 1, last); /* none there has a guard either: hak_guard_large_live */
+    hak_marks_set(ledger, first, first + 1);
 }
 
 bool hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
     if (!hak_guard_large_live(obj, capacity))
         return false;
-    forget_inside(record, capacity);
+    forget_inside(obj, capacity);
     record->size = size;
     large_mark_end(obj, record);
     __atomic_store_n(&record->word, hak_record_live(origin), __ATOMIC_RELEASE);
@@ -323,7 +329,7 @@ bool hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
     large_wait();
     bool done = hak_guard_large_live(obj, capacity);
     if (done) {
-        forget_inside(record, capacity);
+        forget_inside(obj, capacity);
         record->size = size;
         large_mark_end(obj, record);
         word = hak_record_live(origin);

@@ -2,6 +2,7 @@
 #include "hardening/ledger.h"
 
 #include "allocator/os.h"
+#include "hardening/marks.h"
 #include "hardening/runs.h"
 #include "hardening/seal.h"
 
@@ -23,6 +24,21 @@ static size_t table_bytes(hak_region_kind kind, size_t size) {
     return hak_align_up((size >> HAK_GRANULE_SHIFT) * table_entry(kind), hak_os_page);
 }
 
+static bool begin_marks(hak_ledger_region *ledger, size_t first) {
+    if (!hak_extent_begin(&ledger->marks, hak_marks_bytes(ledger->size), hak_marks_bytes(first), hak_os_page))
+        return false;
+    hak_ledger_count(ledger->marks.mapped);
+    return true;
+}
+
+static bool grow_marks(hak_ledger_region *ledger, size_t end) {
+    size_t before = ledger->marks.mapped;
+    if (!hak_extent_grow(&ledger->marks, hak_marks_bytes(end)))
+        return false;
+    hak_ledger_count(ledger->marks.mapped - before);
+    return true;
+}
+
 bool hak_ledger_region_born(hak_region *region, size_t size) {
     hak_ledger_region *ledger = &hak_ledger[region->index];
     *ledger = (hak_ledger_region){.base = region->base, .size = size};
@@ -31,7 +47,8 @@ bool hak_ledger_region_born(hak_region *region, size_t size) {
         return false;
     ledger->granules = (hak_granule *)ledger->table.start;
     hak_ledger_count(ledger->table.mapped);
-    if (region->kind == HAK_REGION_SLABS && !hak_runs_begin(ledger)) {
+    if (!(region->kind == HAK_REGION_SLABS ? hak_runs_begin(ledger)
+                                           : begin_marks(ledger, region->body.mapped))) {
         hak_ledger_count(-ledger->table.mapped);
         hak_extent_end(&ledger->table);
         return false;
@@ -47,6 +64,8 @@ bool hak_ledger_region_commit(hak_region *region, size_t end) {
     if (!hak_extent_grow(&ledger->table, need))
         return false;
     hak_ledger_count(ledger->table.mapped - before);
+    if (region->kind != HAK_REGION_SLABS && !grow_marks(ledger, end))
+        return false;
     hak_seal_metadata(ledger->table.start, ledger->table.mapped);
     hak_seal_metadata(region->records, region->meta_committed);
     if (region->extra.mapped != 0)
@@ -63,6 +82,10 @@ void hak_ledger_region_dies(hak_region *region) {
     hak_ledger_count(-ledger->table.mapped);
     hak_extent_end(&ledger->table);
     hak_runs_end(ledger);
+    if (ledger->marks.start != 0) {
+        hak_ledger_count(-ledger->marks.mapped);
+        hak_extent_end(&ledger->marks);
+    }
     if (ledger->base == hak_ledger_first.base)
         hak_ledger_first.size = hak_ledger_first.base = 0;
 }
@@ -95,8 +118,10 @@ static HAK_WALKER void empty(const hak_region *region) {
         clear_slabs(ledger, granules);
     memset((void *)ledger->granules, 0, granules * table_entry(region->kind));
     hak_runs_empty(ledger);
-    hak_ledger_count(-ledger->table.mapped);
-    ledger->table.mapped = 0;
+    if (ledger->marks.start != 0)
+        memset((void *)ledger->marks.start, 0, hak_marks_bytes(region->used));
+    hak_ledger_count(-(ledger->table.mapped + ledger->marks.mapped));
+    ledger->table.mapped = ledger->marks.mapped = 0;
     atomic_store(&ledger->reach, 0);
 }
 

@@ -89,8 +89,10 @@ typedef struct hak_ledger_region {
         hak_granule *granules;   /* HAK_REGION_SLABS */
         hak_large_record *large; /* HAK_REGION_LARGE: per granule */
     };
-    hak_extent table, runs, run_pages; /* the latter two: runs.h */
-    size_t runs_used;                  /* bytes of `runs` that slabs have */
+    hak_extent table;
+    hak_extent runs, run_pages; /* HAK_REGION_SLABS: runs.h */
+    hak_extent marks;           /* others: marks.h */
+    size_t runs_used;           /* bytes of `runs` that slabs have */
     _Atomic size_t
         reach; /* bytes from base on that have an entry in the table; grows: an old value sends the long way */
     size_t inherited; /* bytes from base on that were in use when this process was forked: inherit.h */

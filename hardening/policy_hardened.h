@@ -35,6 +35,10 @@ enum {
     HAK_POLICY_SLAB_SLOTS_SIZE = 4608,
 };
 
+/* Bytes of a freed large object, or of what a shrinking one leaves behind, from which on it is unmapped: a guard's marker takes an entry
+ * of the page tables for each page, whether that was ever touched or not, and what is mapped anew is known to be zero. */
+#define HAK_POLICY_HOLLOW_FROM ((size_t)16 * HAK_MIB)
+
 bool hak_harden_init(void);
 void hak_harden_seal(void);
 void hak_harden_fork_child(void);

@@ -9,6 +9,7 @@
 #include "hardening/inherit.h"
 #include "hardening/judge.h"
 #include "hardening/look.h"
+#include "hardening/marks.h"
 #include "hardening/sample.h"
 #include "hardening/wipe.h"
 
@@ -304,7 +305,7 @@ static const unsigned char *large_batch(const hak_region *region, size_t *at, ui
     const hak_ledger_region *ledger = &hak_ledger[region->index];
     size_t granules = region->used >> HAK_GRANULE_SHIFT, end = hak_min(granules, *at + LARGE_BATCH);
     const unsigned char *bad = NULL;
-    for (; *at < end && bad == NULL; ++*at) {
+    for (; (*at = hak_marks_next(ledger, *at, end)) < end && bad == NULL; ++*at) {
         *obj = region->base + (*at << HAK_GRANULE_SHIFT);
         bad = large_wrong(*obj, &ledger->large[*at]);
     }
