@@ -1,0 +1,89 @@
+/* runs_test.c: the records of slots go with the memory of their slabs, and come back; those of others stay. */
+#include "hardening/runs.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "allocator/extent.h"
+#include "allocator/reclaim.h"
+#include "allocator/reset.h"
+#include "include/hakmem.h"
+
+enum { MANY = 400 * 1000, SOME = 2000 };
+
+static void *objects[MANY];
+
+static int fresh(void **state) {
+    (void)state;
+    hak_test_reset(HAK_RESET_FRESH);
+    return 0;
+}
+
+static void give_all_back(size_t size) {
+    for (int how = 0; how < HAK_RECLAIMS; how++)
+        (void)hak_reclaim_memory(size, (hak_reclaim)how);
+}
+
+static bool can_hollow(void) {
+    uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
+    if (place != 0)
+        hak_extent_unclaim(place);
+    return place != 0; /* else a sanitizer has the address space */
+}
+
+static void go_and_come(void **state) {
+    (void)state;
+    if (!can_hollow())
+        skip();
+    size_t most = 0;
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < MANY; i++)
+            assert_non_null(objects[i] = hak_malloc(8));
+        size_t live = hak_region_metadata;
+        for (int i = 0; i < MANY; i++)
+            hak_free(objects[i]);
+        give_all_back(MANY * 16);
+        size_t left = hak_region_metadata;
+        assert_true(live - left >= MANY * sizeof(hak_record) * 9 / 10);
+        assert_true(round == 0 || left <= most); /* they came back to where they were */
+        most = left;
+    }
+}
+
+/* Slabs of few slots have their records in one page: of those in turn every other one is given up. */
+static void others_stay(void **state) {
+    (void)state;
+    if (!can_hollow())
+        skip();
+    for (int i = 0; i < SOME; i++) {
+        objects[i] = hak_malloc(i % 2 == 0 ? 5000 : 7000);
+        assert_non_null(objects[i]);
+        memset(objects[i], 1, 5000);
+    }
+    for (int i = 0; i < SOME; i += 2)
+        hak_free(objects[i]);
+    give_all_back((size_t)SOME * 5000);
+    for (int i = 1; i < SOME; i += 2) {
+        assert_int_equal(hak_usable_size(objects[i]), 7000);
+        hak_free(objects[i]);
+    }
+    for (int i = 0; i < SOME; i += 2) {
+        objects[i] = hak_malloc(5000);
+        assert_non_null(objects[i]);
+    }
+    for (int i = 0; i < SOME; i += 2)
+        hak_free(objects[i]);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        {"records go with the memory of their slabs, and come back", go_and_come, fresh, NULL, NULL},
+        {"records of other slabs in the same page stay", others_stay, fresh, NULL, NULL},
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
