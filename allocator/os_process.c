@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -60,6 +61,17 @@ __attribute__((no_sanitize("address"))) HAK_PEEKS size_t hak_os_read(void *out, 
     }
     errno = saved;
     return done;
+}
+
+static bool has_limit(int resource) {
+    struct rlimit limit;
+    return getrlimit((__rlimit_resource_t)resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+}
+bool hak_os_limited(void) {
+    int saved = errno;
+    bool limited = has_limit(RLIMIT_AS) || has_limit(RLIMIT_DATA);
+    errno = saved;
+    return limited;
 }
 
 /* Not by libc's functions, here and below: those are cancellation points, and a thread that is cancelled in free would vanish there. */

@@ -13,6 +13,9 @@ unsigned hak_os_tid(void);
  * while it is read. */
 size_t hak_os_read(void *out, uintptr_t from, size_t size);
 
+/* Whether address space or data of the process has a limit (RLIMIT_AS, RLIMIT_DATA). */
+bool hak_os_limited(void);
+
 /* An existing file to read, -1 when it cannot be. */
 int hak_os_open(const char *path);
 /* At most `size` bytes; 0 at the end and on error. */

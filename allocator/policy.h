@@ -78,7 +78,7 @@ static inline void hak_policy_on_refill(void **objs, unsigned count);
 
 /* Large objects. ----------------------------------------------------------------------------------------- */
 
-/* Bytes of address space, whole granules, to keep between a large object and the next. */
+/* Bytes of address space, at least, to keep between a large object and the next. */
 static inline size_t hak_policy_large_gap(size_t size);
 /* Free memory for large objects was taken away, or came back: guards in it are gone. The large lock is held. */
 static inline void hak_policy_large_hollowed(hak_region *region, uintptr_t start, size_t size);
@@ -110,6 +110,8 @@ static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls));
 static inline void hak_policy_cache_dies(void);
 /* The calling thread dies, perhaps in the middle of a call: it uses nothing any more that was its own. */
 static inline void hak_policy_cache_forsaken(void);
+/* The OS has refused memory: what is only good for odds may be left out from now on. */
+static inline void hak_policy_scarce(void);
 /* Memory has run out: gives home what the calling thread and ended threads keep back, and large objects, if a request of `size` bytes may
  * be served by that; true when it did. A request that cannot be served anyway must not empty a quarantine. No lock is held. */
 static inline bool hak_policy_reclaim(size_t size);

@@ -140,6 +140,7 @@ static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) 
 }
 static inline void hak_policy_cache_dies(void) {}
 static inline void hak_policy_cache_forsaken(void) {}
+static inline void hak_policy_scarce(void) {}
 static inline bool hak_policy_reclaim(size_t size) {
     return (void)size, false;
 }

@@ -6,6 +6,7 @@
 #include "allocator/policy.h"
 
 static bool give_idle(void) {
+    hak_policy_scarce();
     size_t held = hak_cache_held();
     hak_cache_flush_all();
     hak_depot_trim();

@@ -123,24 +123,31 @@ static bool commit_to(hak_region *region, size_t end) {
 static bool grow_extra(hak_region *region, size_t end) {
     size_t before = region->extra.mapped;
     end = hak_align_up(end, hak_os_page);
-    size_t most = hak_min(region->extra.room, hak_align_up(end + end / COMMIT_STEP_PART, hak_os_page));
-    if (end > before && !hak_extent_grow(&region->extra, most) && !hak_extent_grow(&region->extra, end))
+    size_t most =
+        hak_max(end, hak_min(region->extra.room, hak_align_up(end + end / COMMIT_STEP_PART, hak_os_page)));
+    if (!hak_extent_grow(&region->extra, most) && !hak_extent_grow(&region->extra, end))
         return false;
     count_committed(region->extra.mapped - before);
     count(&hak_region_metadata, region->extra.mapped - before);
     return true;
 }
 
+/* The first extra area; and where somebody else has mapped behind it, what there is stays and more begins elsewhere. False when that need
+ * not be, or the OS refuses. */
+static bool begin_extra(hak_region *region) {
+    if (region->extra.mapped != region->extra.room ||
+        !hak_extent_begin(&region->extra, EXTRA_ROOM, 0, hak_os_page))
+        return false;
+    region->extra_used = 0;
+    return true;
+}
+
 void *hak_region_extra(hak_region *region, size_t size) {
     void *taken = NULL;
     hak_lock_take(&hak_region_lock);
-    bool done = region->extra.start != 0 && grow_extra(region, region->extra_used + size);
-    /* The first one; and where somebody else has mapped behind it, what there is stays and more begins elsewhere. */
-    if (!done && region->extra.mapped == region->extra.room &&
-        hak_extent_begin(&region->extra, EXTRA_ROOM, 0, hak_os_page)) {
-        region->extra_used = 0;
+    bool done = grow_extra(region, region->extra_used + size);
+    while (!done && begin_extra(region))
         done = grow_extra(region, size);
-    }
     if (done) {
         taken = (void *)(region->extra.start + region->extra_used);
         region->extra_used += size;

@@ -16,6 +16,7 @@ enum {
 };
 
 static bool have_markers = true; /* MADV_GUARD_INSTALL has not failed yet */
+static _Atomic bool scarce;
 static _Atomic unsigned fallbacks;
 static _Atomic unsigned maps; /* in use */
 static unsigned maps_most = MAPS_USUAL / MAPS_PART;
@@ -62,6 +63,14 @@ static bool unguard(uintptr_t addr, size_t size) {
     return true;
 }
 
+void hak_guard_scarce(void) {
+    if (!hak_guard_is_scarce())
+        atomic_store_explicit(&scarce, true, memory_order_relaxed);
+}
+bool hak_guard_is_scarce(void) {
+    return atomic_load_explicit(&scarce, memory_order_relaxed);
+}
+
 /* vm.max_map_count, which may be small. */
 static unsigned maps_allowed(void) {
     char text[16];
@@ -79,6 +88,8 @@ static unsigned maps_allowed(void) {
 /* A page is tried, because a kernel says what it can only when it is asked. */
 void hak_guard_init(void) {
     maps_most = maps_allowed() / MAPS_PART;
+    if (hak_os_limited())
+        hak_guard_scarce();
     uintptr_t page = hak_os_reserve(hak_os_page, hak_os_page, 0);
     have_markers = page != 0 && hak_os_commit(page, hak_os_page) && hak_os_guard(page, hak_os_page);
     if (page != 0)
@@ -90,6 +101,7 @@ bool hak_guard_has_markers(void) {
 }
 
 void hak_guard_reset(void) {
+    atomic_store(&scarce, false);
     atomic_store(&fallbacks, 0);
     atomic_store(&maps, 0);
     atomic_store(&spent, 0);

@@ -23,6 +23,11 @@ bool hak_guard_has_markers(void);
 bool hak_guard_maps_take(unsigned count);
 void hak_guard_maps_give(unsigned count);
 
+/* Address space is scarce from now on: the kernel has refused some, or limited what the process may have before it began. A guard of one
+ * page follows a large object then, and no gap of random length, which counts against the limit as any memory does. */
+void hak_guard_scarce(void);
+bool hak_guard_is_scarce(void);
+
 /* Bytes at the end of each slab: one page, where pages are small enough. */
 size_t hak_guard_slab_bytes(void);
 

@@ -235,6 +235,8 @@ static inline size_t hak_policy_large_gap(size_t size) {
     (void)size;
     if (!hak_hardening.guard)
         return 0;
+    if (hak_guard_is_scarce())
+        return hak_os_page;
     return (1 + (hak_hardening.random ? hak_random_next() >> 62 : 0)) << HAK_GRANULE_SHIFT;
 }
 static inline void hak_policy_large_hollowed(hak_region *region, uintptr_t start, size_t size) {
@@ -268,6 +270,9 @@ static inline void hak_policy_cache_dies(void) {
 }
 static inline void hak_policy_cache_forsaken(void) {
     hak_quarantine_forsake();
+}
+static inline void hak_policy_scarce(void) {
+    hak_guard_scarce();
 }
 static inline bool hak_policy_reclaim(size_t size) {
     return hak_harden_reclaim(size);

@@ -74,13 +74,13 @@ static bool grow(hak_ledger_region *ledger, size_t end) {
     size_t before = ledger->runs.mapped, users_before = ledger->run_pages.mapped;
     if (end <= before)
         return true;
+    size_t least = hak_align_up(end, hak_os_page);
     size_t step = hak_align_up(hak_max(RUNS_STEP, before / RUNS_STEP_PART), hak_os_page);
-    size_t most = hak_min(ledger->runs.room, hak_max(before + step, hak_align_up(end, hak_os_page)));
+    size_t most = hak_max(least, hak_min(ledger->runs.room, before + step));
     if (!hak_extent_grow(&ledger->run_pages, users_bytes(most)))
         return false;
     hak_ledger_count(ledger->run_pages.mapped - users_before);
-    if (!hak_extent_grow(&ledger->runs, most) &&
-        !hak_extent_grow(&ledger->runs, hak_align_up(end, hak_os_page)))
+    if (!hak_extent_grow(&ledger->runs, most) && !hak_extent_grow(&ledger->runs, least))
         return false;
     hak_ledger_count(ledger->runs.mapped - before);
     return true;

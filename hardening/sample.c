@@ -130,12 +130,15 @@ static HAK_UNSEEN bool data_open(const hak_sample *sample, size_t bytes) {
 }
 
 /* And the end of it, contents included. */
-static HAK_UNSEEN void data_shut(const hak_sample *sample, size_t bytes) {
+static HAK_UNSEEN void pages_shut(const hak_sample *sample, size_t bytes) {
     if (place_extent.reserved) {
         (void)hak_os_protect(data_of(sample), bytes);
         (void)hak_os_purge(data_of(sample), bytes, HAK_PURGE_NOW);
     } else
         hak_os_unmap(data_of(sample), bytes);
+}
+static void data_shut(const hak_sample *sample, size_t bytes) {
+    pages_shut(sample, bytes);
     hak_guard_maps_give(1);
 }
 
@@ -363,8 +366,9 @@ HAK_UNSEEN void hak_sample_reset(bool stay) {
     for (unsigned i = 0; i < places; i++) {
         if (!was_used(i))
             continue;
-        if (hak_record_state(samples[i].word) == HAK_SLOT_LIVE && samples[i].size != 0)
-            data_shut(&samples[i], pages_of(samples[i].size));
+        if (samples[i].word != 0 &&
+            samples[i].size != 0) /* a report may have been jumped out of, before it was shut */
+            pages_shut(&samples[i], pages_of(samples[i].size));
         samples[i].word = 0;
     }
     for (unsigned i = 0; i < PLACES / 64; i++)

@@ -106,11 +106,43 @@ static void at_the_last_page(void **state) {
 
 #define SENTENCE(text, function) {text, function, without_markers, NULL, NULL}
 
+/* Bytes from one object to the next in the middle of a few hundred, of which some lie side by side. */
+static size_t least_distance(void *objects[FREED]) {
+    size_t least = SIZE_MAX;
+    for (int i = 0; i < FREED; i++) {
+        objects[i] = hak_malloc(SIZE);
+        assert_non_null(objects[i]);
+    }
+    for (int i = 1; i < FREED; i++) {
+        uintptr_t here = (uintptr_t)objects[i], before = (uintptr_t)objects[i - 1];
+        if (here > before)
+            least = hak_min(least, here - before);
+    }
+    return least;
+}
+
+/* SIZE is eleven parts of twelve of five granules: there is room for the guard already. */
+static void scarce(void **state) {
+    (void)state;
+    static void *loose[FREED], *close[FREED];
+    hak_guard_reset(); /* the tests before were refused memory */
+    size_t granules = hak_align_up(SIZE, HAK_GRANULE);
+    assert_in_range(least_distance(loose), granules + HAK_GRANULE, 2 * granules);
+    hak_guard_scarce();
+    assert_int_equal(least_distance(close), granules);
+    hak_guard_reset();
+    for (int i = 0; i < FREED; i++) {
+        hak_free(loose[i]);
+        hak_free(close[i]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SENTENCE("no open page lies behind the last one of a large object, however it was made",
                  at_the_last_page),
         SENTENCE("a new object in a place that the OS will not open is no memory", a_new_object),
+        SENTENCE("where address space is scarce, no gap lies between large objects", scarce),
         SENTENCE("an object that the OS will not let grow stays as it was", an_object_that_grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
