@@ -239,8 +239,10 @@ bool hak_os_shut(uintptr_t addr, size_t size) {
         return true;
     if (!set_protection(addr, size, PROT_NONE))
         return false;
-    if (advise(addr, size, MADV_DONTNEED))
+    if (advise(addr, size, MADV_DONTNEED)) {
+        (void)advise(addr, size, MADV_GUARD_REMOVE); /* markers outlive MADV_DONTNEED: mm/madvise.c of 6.13 */
         return true;
+    }
     (void)set_protection(addr, size, PROT_READ | PROT_WRITE);
     return false;
 }
