@@ -23,12 +23,18 @@
 #endif
 #endif
 #ifdef __SANITIZE_THREAD__
+#define HAK_TSAN        1
 #define HAK_PEEKS       __attribute__((noinline, no_sanitize("thread"), unused))
 #define HAK_PEEK_INLINE static HAK_PEEKS
 #else
+#define HAK_TSAN 0
 #define HAK_PEEKS
 #define HAK_PEEK_INLINE HAK_INLINE
 #endif
+/* What one thread writes and others may read at the same time, as a hint or between two looks at what says that nothing was written
+ * meanwhile: relaxed, which costs what a plain access costs. The writer's own reads need nothing. */
+#define HAK_SHOW(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELAXED)
+#define HAK_GLANCE(place)      __atomic_load_n(&(place), __ATOMIC_RELAXED)
 /* On data that a fast path reads: it is in this very library, so no address of it has to be looked up. */
 #define HAK_HIDDEN    __attribute__((visibility("hidden")))
 #define HAK_CACHELINE 64

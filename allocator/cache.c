@@ -66,11 +66,12 @@ static void **base_of(hak_cache *cache, unsigned cls) {
 
 static void bins_init(hak_cache *cache) {
     memcpy(cache->fine, hak_class_fine, sizeof cache->fine);
-    for (unsigned tag = 0; tag < HAK_TAGS; tag++)
-        cache->top[tag] = cache->end[tag] = (void **)nothing;
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        cache->top[cls] = base_of(cache, cls);
-        cache->end[cls] = cache->top[cls] + hak_min(CAP_FIRST, hak_classes[cls].bin_cap);
+    for (unsigned tag = 0; tag < HAK_TAGS; tag++) {
+        bool holds = tag - 1u < HAK_CLASSES;
+        void **top = holds ? base_of(cache, tag) : (void **)nothing;
+        HAK_SHOW(cache->top[tag],
+                 top); /* one that had an owner before is counted: never another value for a moment */
+        cache->end[tag] = top + (holds ? hak_min(CAP_FIRST, hak_classes[tag].bin_cap) : 0);
     }
 }
 
@@ -133,12 +134,11 @@ static hak_cache *cache_map(void) {
 }
 
 /* Their owners may be at work. */
-HAK_PEEKS void hak_cache_count(size_t objects[HAK_TAGS]) {
+void hak_cache_count(size_t objects[HAK_TAGS]) {
     hak_lock_take(&hak_cache_lock);
     for (hak_cache *cache = newest; cache != NULL; cache = cache->older)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-            objects[cls] +=
-                (size_t)(__atomic_load_n(&cache->top[cls], __ATOMIC_RELAXED) - base_of(cache, cls));
+            objects[cls] += (size_t)(HAK_GLANCE(cache->top[cls]) - base_of(cache, cls));
     hak_lock_give(&hak_cache_lock);
 }
 
@@ -191,7 +191,7 @@ void hak_cache_flush_all(void) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         void **base = base_of(cache, cls);
         give(base + 1, cls, (unsigned)(cache->top[cls] - base), shard_for(cache, cls));
-        cache->top[cls] = base;
+        HAK_SHOW(cache->top[cls], base);
     }
 }
 
@@ -237,7 +237,7 @@ void *hak_cache_refill_slow(unsigned cls) {
     if (++cache->refills % IDLE_PERIOD == 0)
         hak_large_release_idle();
     hak_policy_on_refill(base + 1, got);
-    cache->top[cls] = base + got;
+    HAK_SHOW(cache->top[cls], base + got);
     (void)bin_grow(cache, cls);
     return hak_cache_pop(cache, cls);
 }
@@ -254,7 +254,7 @@ void hak_cache_flush_slow(void *obj, unsigned cls) {
         unsigned count = (unsigned)(cache->top[cls] - base), home = (count + 1) / 2;
         give(base + 1, cls, home, shard_for(cache, cls));
         memmove(base + 1, base + 1 + home, (count - home) * sizeof(void *));
-        cache->top[cls] = base + (count - home);
+        HAK_SHOW(cache->top[cls], base + (count - home));
     }
     (void)hak_cache_push(cache, obj, cls);
 }

@@ -20,11 +20,12 @@
 
 typedef struct hak_cache {
     uint8_t fine[HAK_FINE_MAX + 1]; /* as hak_class_fine; all 0 in the static caches */
-    void **top[HAK_TAGS];           /* the object that was freed last, or the NULL below the first entry */
-    void **end[HAK_TAGS];           /* the last entry that may be used for now */
-    struct hak_cache *next;         /* while it waits for a new thread */
-    struct hak_cache *older;        /* in the list of all */
-    unsigned shard;                 /* of its depots; for wide slots see shard_for in cache.c */
+    void **top
+        [HAK_TAGS]; /* the object that was freed last, or the NULL below the first entry; hak_cache_count glances at it */
+    void **end[HAK_TAGS];    /* the last entry that may be used for now */
+    struct hak_cache *next;  /* while it waits for a new thread */
+    struct hak_cache *older; /* in the list of all */
+    unsigned shard;          /* of its depots; for wide slots see shard_for in cache.c */
     unsigned refills;
     void *entries[];
 } hak_cache;
@@ -46,7 +47,7 @@ HAK_INLINE void *hak_cache_pop(hak_cache *cache, unsigned tag) {
     void **top = cache->top[tag];
     void *obj = *top;
     if (HAK_LIKELY(obj != NULL))
-        cache->top[tag] = top - 1;
+        HAK_SHOW(cache->top[tag], top - 1);
     return obj;
 }
 
@@ -56,7 +57,7 @@ HAK_INLINE bool hak_cache_push(hak_cache *cache, void *obj, unsigned tag) {
     if (HAK_UNLIKELY(top == cache->end[tag]))
         return false;
     top[1] = obj;
-    cache->top[tag] = top + 1;
+    HAK_SHOW(cache->top[tag], top + 1);
     return true;
 }
 

@@ -318,13 +318,14 @@ void hak_os_populate(uintptr_t addr, size_t size) {
     errno = saved;
 }
 
-static uint64_t fixed_random, fixed_places; /* the states of hak_os_random_fix; 0: off */
+static _Atomic uint64_t fixed_random, fixed_places; /* the states of hak_os_random_fix; 0: off */
 
-/* splitmix64 (Steele et al. 2014). */
-static void mix(uint64_t *state, void *out, size_t size) {
+/* splitmix64 (Steele et al. 2014). Relaxed: who comes first is left to chance, but each step is taken once. */
+static void mix(_Atomic uint64_t *state, void *out, size_t size) {
+    const uint64_t step = 0x9e3779b97f4a7c15u;
     for (size_t i = 0; i < size; i++) {
-        *state += 0x9e3779b97f4a7c15u;
-        uint64_t mixed = (*state ^ (*state >> 30)) * 0xbf58476d1ce4e5b9u;
+        uint64_t now = atomic_fetch_add_explicit(state, step, memory_order_relaxed) + step;
+        uint64_t mixed = (now ^ (now >> 30)) * 0xbf58476d1ce4e5b9u;
         mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
         ((unsigned char *)out)[i] = (unsigned char)(mixed >> 33);
     }
@@ -349,7 +350,7 @@ void hak_os_random(void *out, size_t size) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     const uint64_t *given = (const uint64_t *)getauxval(AT_RANDOM);
-    uint64_t state = (uint64_t)now.tv_nsec ^ ((uint64_t)now.tv_sec << 32) ^ (uintptr_t)&now;
+    _Atomic uint64_t state = (uint64_t)now.tv_nsec ^ ((uint64_t)now.tv_sec << 32) ^ (uintptr_t)&now;
     if (given != NULL)
         state ^= given[0] + given[1];
     mix(&state, out, size);

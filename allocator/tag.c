@@ -3,8 +3,6 @@
 
 #include "allocator/extent.h"
 
-#include <string.h>
-
 /* Before hak_tag_init there is a tag for NULL only: free(NULL) may be the first call. */
 static uint8_t no_tags[1];
 uint8_t *hak_tags = no_tags;
@@ -130,7 +128,9 @@ uintptr_t hak_tag_covered_to(uintptr_t end) {
 }
 
 void hak_tag_set(uintptr_t addr, size_t size, unsigned tag) {
-    memset(hak_tags + (addr >> HAK_GRANULE_SHIFT), (int)tag, size >> HAK_GRANULE_SHIFT);
+    uint8_t *first = hak_tags + (addr >> HAK_GRANULE_SHIFT);
+    for (size_t i = 0; i < size >> HAK_GRANULE_SHIFT; i++) /* some tens at most */
+        HAK_SHOW(first[i], (uint8_t)tag);
 }
 
 #if defined(__clang__)

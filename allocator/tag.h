@@ -31,9 +31,14 @@ HAK_INLINE unsigned hak_tag_of(const void *obj) {
     return hak_tags[(uintptr_t)obj >> HAK_GRANULE_SHIFT];
 }
 
+/* The same for who owns nothing there: it may change meanwhile. */
+HAK_INLINE unsigned hak_tag_glance(uintptr_t addr) {
+    return HAK_GLANCE(hak_tags[addr >> HAK_GRANULE_SHIFT]);
+}
+
 /* Sets the tag of the granule that `addr` lies in. */
 HAK_INLINE void hak_tag_set_one(uintptr_t addr, unsigned tag) {
-    hak_tags[addr >> HAK_GRANULE_SHIFT] = (uint8_t)tag;
+    HAK_SHOW(hak_tags[addr >> HAK_GRANULE_SHIFT], (uint8_t)tag);
 }
 
 /* Sets the tags of all granules in [addr, addr + size). */

@@ -4,19 +4,19 @@
 #include "allocator/os.h"
 
 /* Places of the ring that have an object. It fills from its start; when the last place has one, all have. */
-static HAK_PEEKS size_t ring_count(const hak_ring *ring) {
-    uint32_t limit = __atomic_load_n(&ring->limit, __ATOMIC_RELAXED);
+static size_t ring_count(const hak_ring *ring) {
+    uint32_t limit = HAK_GLANCE(ring->limit);
     if (limit == 0)
         return 0;
-    if (__atomic_load_n(&ring->slots[limit - 1], __ATOMIC_RELAXED) != NULL)
+    if (HAK_GLANCE(ring->slots[limit - 1]) != NULL)
         return limit;
-    return hak_min(limit, (size_t)(__atomic_load_n(&ring->in, __ATOMIC_RELAXED) - ring->slots));
+    return hak_min(limit, (size_t)(HAK_GLANCE(ring->in) - ring->slots));
 }
 
-static HAK_PEEKS size_t swap_count(void *const *swap) {
+static size_t swap_count(void *const *swap) {
     size_t count = 0;
     for (unsigned i = 0; i < HAK_SWAP_PLACES; i++)
-        count += __atomic_load_n(&swap[i], __ATOMIC_RELAXED) != NULL;
+        count += HAK_GLANCE(swap[i]) != NULL;
     return count;
 }
 

@@ -250,8 +250,8 @@ static void judge_stray(const matter *m) {
     hak_located found;
     if (record == NULL)
         not_ours(m);
-    else if (record->word != 0 && hak_ledger_large_begins(m->addr))
-        not_live(m, record->word);
+    else if (HAK_GLANCE(record->word) != 0 && hak_ledger_large_begins(m->addr))
+        not_live(m, HAK_GLANCE(record->word));
     else if (hak_locate(m->addr, &found) && m->addr - found.obj < found.room)
         inside(m);
     else
@@ -288,7 +288,7 @@ static void forget_inside(const void *obj, size_t capacity) {
     size_t last = first + ((capacity - 1) >> HAK_GRANULE_SHIFT);
     for (size_t i = hak_marks_next(ledger, first + 1, last + 1); i <= last;
          i = hak_marks_next(ledger, i + 1, last + 1))
-        ledger->large[i].word = 0;
+        HAK_SHOW(ledger->large[i].word, 0);
     hak_marks_clear(ledger, first + 1, last); /* none there has a guard either: hak_guard_large_live */
     hak_marks_set(ledger, first, first + 1);
 }
@@ -382,10 +382,10 @@ void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t c
     } else if (tag == HAK_TAG_LARGE) {
         hak_large_record *record = hak_ledger_large(m.addr);
         claim.family = record != NULL && hak_ledger_large_begins(m.addr)
-                           ? record->word >> HAK_RECORD_FAMILY_SHIFT & 3
+                           ? HAK_GLANCE(record->word) >> HAK_RECORD_FAMILY_SHIFT & 3
                            : 0;
         record = large_live(&m, claim, false);
-        word = record != NULL ? record->word : 0;
+        word = record != NULL ? HAK_GLANCE(record->word) : 0;
     } else if (hak_sample_locate(m.addr, &found)) {
         const hak_sample *sample = hak_sample_find(obj);
         if (sample == NULL)

@@ -55,12 +55,13 @@ static bool locate_large(const hak_region *region, const hak_ledger_region *ledg
         return false;
     for (size_t i = (addr - region->base) >> HAK_GRANULE_SHIFT;; i--) {
         const hak_large_record *record = &ledger->large[i];
-        if (record->word != 0) {
+        uint32_t word = HAK_GLANCE(record->word);
+        if (word != 0) {
             *out = (hak_located){.where = HAK_WHERE_LARGE,
                                  .obj = region->base + (i << HAK_GRANULE_SHIFT),
                                  .size = record->size,
                                  .room = hak_ledger_large_pages(record),
-                                 .word = record->word};
+                                 .word = word};
             return true;
         }
         if (i == 0)

@@ -236,8 +236,8 @@ static void swap_shuffle(hak_guarded *mine, unsigned cls) {
     for (uint32_t i = mine->rings[cls].swap_mask; i > 0; i--) {
         uint32_t other = hak_rng_below(&mine->rng, i + 1);
         void *obj = swap[i];
-        swap[i] = swap[other];
-        swap[other] = obj;
+        HAK_SHOW(swap[i], swap[other]);
+        HAK_SHOW(swap[other], obj);
     }
 }
 
@@ -335,14 +335,14 @@ static void ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count) {
     uint32_t limit = ring->limit - count;
     for (uint32_t i = limit; i < ring->limit; i++) {
         void *obj = ring->slots[i];
-        ring->slots[i] = NULL;
+        HAK_SHOW(ring->slots[i], NULL);
         if (obj != NULL)
             mine->give(obj, cls);
     }
-    ring->limit = limit;
+    HAK_SHOW(ring->limit, limit);
     ring->stop = ring->slots + limit;
     if (ring->in > ring->stop)
-        ring->in = ring->stop;
+        HAK_SHOW(ring->in, ring->stop);
     size_t bytes = (size_t)count * hak_classes[cls].size;
     mine->held -= bytes;
     atomic_fetch_sub_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
@@ -353,7 +353,7 @@ static void flush_state(hak_guarded *state) {
         ring_shorten(state, cls, state->rings[cls].limit);
         for (unsigned i = 0; i < HAK_SWAP_PLACES; i++) {
             void *obj = state->swaps[cls][i];
-            state->swaps[cls][i] = NULL;
+            HAK_SHOW(state->swaps[cls][i], NULL);
             if (obj != NULL)
                 state->give(obj, cls);
         }
@@ -429,7 +429,7 @@ static bool ring_extend(hak_guarded *mine, unsigned cls) {
     }
     if (!ring_map(mine, cls, ring->limit + more))
         return false;
-    ring->limit += more;
+    HAK_SHOW(ring->limit, ring->limit + more);
     ring->stop = ring->slots + ring->limit;
     mine->held += bytes;
     atomic_fetch_add_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
@@ -445,7 +445,7 @@ void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
     if (!ring_extend(mine, cls)) {
         if (ring->limit == 0)
             return obj;
-        ring->in = ring->slots;
+        HAK_SHOW(ring->in, ring->slots);
     }
     return hak_ring_exchange(mine, obj, cls, hak_classes[cls].size);
 }

@@ -21,7 +21,7 @@ enum {
     HAK_RING_DEEP = 96, /* the largest slots with such rings, bytes */
 };
 
-/* What free needs of a class's quarantine. */
+/* What free needs of a class's quarantine. Sweeps and who counts glance at `in`, `limit` and the slots. */
 typedef struct hak_ring {
     void **in;   /* where the next object goes, and the oldest is */
     void **stop; /* the end of the places in use; equal to `in`: the ring has come round, or has not begun */
@@ -124,8 +124,8 @@ HAK_INLINE void *hak_ring_exchange(hak_guarded *mine, void *obj, unsigned cls, s
     if (HAK_UNLIKELY(in == ring->stop))
         return hak_quarantine_turn_slow(obj, cls);
     void *oldest = *in;
-    *in = obj;
-    ring->in = in + 1;
+    HAK_SHOW(*in, obj);
+    HAK_SHOW(ring->in, in + 1);
     if (HAK_UNLIKELY(oldest == NULL))
         return NULL;
     if (size <= HAK_RING_DEEP)
@@ -134,7 +134,7 @@ HAK_INLINE void *hak_ring_exchange(hak_guarded *mine, void *obj, unsigned cls, s
     mine->swap_next = (uint8_t)(next + 1);
     void **place = &mine->swaps[cls][mine->swap_random[next] & ring->swap_mask];
     void *out = *place;
-    *place = oldest;
+    HAK_SHOW(*place, oldest);
     return HAK_LIKELY(next != UINT8_MAX) ? out : hak_quarantine_draw_slow(out);
 }
 

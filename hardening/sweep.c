@@ -75,7 +75,7 @@ typedef struct slab_view {
 static bool slab_at(const hak_ledger_region *ledger, uintptr_t addr, slab_view *out) {
     const hak_granule *granule = &ledger->granules[(addr - ledger->base) >> HAK_GRANULE_SHIFT];
     const hak_record *run = atomic_load_explicit(&granule->run, memory_order_acquire);
-    if (run == NULL || hak_tag_of((void *)addr) - 1u >= HAK_CLASSES) /* the latter: hollow */
+    if (run == NULL || hak_tag_glance(addr) - 1u >= HAK_CLASSES) /* the latter: hollow */
         return false;
     *out = (slab_view){run, addr & ~(uintptr_t)granule->mask, &hak_classes[granule->cls], granule->cls};
     return true;
@@ -123,10 +123,11 @@ static _Atomic bool exits;
 bool hak_sweep_running(void) {
     atomic_thread_fence(
         memory_order_seq_cst); /* pairs with sweep_begin: it sees the tags that are gone, or we see it */
-    bool running = atomic_load_explicit(&exits, memory_order_relaxed);
+    /* acquire: what a sweep that is over has read, it has read before; pairs with the releases at its end */
+    bool running = atomic_load_explicit(&exits, memory_order_acquire);
     const hak_guarded *guarded = atomic_load_explicit(&hak_guarded_all, memory_order_acquire);
     for (; guarded != NULL && !running; guarded = guarded->next)
-        running = atomic_load_explicit(&guarded->sweeps, memory_order_relaxed);
+        running = atomic_load_explicit(&guarded->sweeps, memory_order_acquire);
     return running;
 }
 
@@ -334,13 +335,13 @@ static void sweep_large(const hak_region *region, budget *left) {
  * not looked at: a state that nobody had before and after has not changed in between. */
 static void sweep_ring(const hak_guarded *guarded, unsigned cls, size_t most) {
     const hak_ring *ring = &guarded->rings[cls];
-    for (uint32_t i = 0; i < hak_min(ring->limit, most); i++) {
+    for (uint32_t i = 0; i < hak_min(HAK_GLANCE(ring->limit), most); i++) {
         uint32_t uses = atomic_load_explicit(&guarded->uses, memory_order_acquire);
         bool mine = guarded == hak_guarded_mine;
         hak_place place;
         if (!mine && uses % 2 != 0)
             return;
-        void *obj = ring->slots[i];
+        void *obj = HAK_GLANCE(ring->slots[i]);
         if (obj == NULL || !hak_ledger_find(obj, &place))
             continue;
         uint32_t word = hak_record_load(place.record);
@@ -355,7 +356,7 @@ static void sweep_ring(const hak_guarded *guarded, unsigned cls, size_t most) {
 static void sweep_state(const hak_guarded *guarded, budget *left) {
     for (unsigned cls = 1; cls <= HAK_CLASSES && left->rings != 0; cls++) {
         sweep_ring(guarded, cls, left->rings);
-        left->rings -= hak_min(left->rings, guarded->rings[cls].limit);
+        left->rings -= hak_min(left->rings, HAK_GLANCE(guarded->rings[cls].limit));
     }
 }
 

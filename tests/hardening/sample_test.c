@@ -134,6 +134,9 @@ static void write_and_go_on(char *obj, ptrdiff_t at) {
 
 static void swept(void **state) {
     (void)state;
+    if (HAK_TSAN) { /* has a thread of its own, so that no process is one of one thread */
+        skip();
+    }
     char *obj = shown(hak_malloc(40));
     assert_true(is_sampled(obj));
     assert_int_equal(signal_of(write_and_go_on, obj, 39), 0);
