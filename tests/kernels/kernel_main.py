@@ -2,17 +2,22 @@
 """tools/kernels: the tests that depend on the kernel, under Debian's own kernels in qemu (software emulation; no KVM).
 
 usage: tools/kernels [--quick | --all | --self-test | --fetch] [--kernel NAME]... [--group NAME]... [--libraries DIR] [--table FILE]
+                     [--keep FILE]
 
   --fetch      only gets the kernels into the cache (needs a network; the others do not, once they are there); --newest gets them anew
   --quick      what bazel test has of it (default)
   --all        everything, and its table into docs/KERNELS.md
   --self-test  programs that fail on purpose: exit 0 when each is seen to fail
+  --keep       results are added to FILE as they come, and runs that have passed there are not made again: so --all can be done in
+               parts, and goes on where it was ended
   --libraries  takes libhakmem.so and libhakmem-hardened.so of DIR, in place of this tree's
 
 The last line is "N passed, N failed". A kernel that cannot be had, a panic, a machine that does not reach its end are failures."""
 import argparse
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -20,7 +25,9 @@ import tempfile
 
 import kernel_archive
 import kernel_groups
+import kernel_keep
 import kernel_report
+import kernel_vm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 TABLE = os.path.join(ROOT, "docs/KERNELS.md")
@@ -36,6 +43,8 @@ def arguments():
     parser.add_argument("--kernel", action="append", choices=[kernel.name for kernel in kernel_archive.KERNELS], help="default: all")
     parser.add_argument("--group", action="append", help="only these groups of tests")
     parser.add_argument("--setting", action="append", choices=[s.name for s in kernel_groups.SETTINGS], help="only these settings")
+    parser.add_argument("--keep", metavar="FILE")
+    parser.add_argument("--or-skip", action="store_true", help="a kernel or qemu that is not there is no failure but a line SKIPPED:")
     parser.add_argument("--libraries", metavar="DIR")
     parser.add_argument("--payload", metavar="FILE", help="the archive of test programs (default: bazel builds it)")
     parser.add_argument("--table", metavar="FILE", help="where the table goes (default of --all: docs/KERNELS.md)")
@@ -87,10 +96,19 @@ def kernels_of(args):
     return chosen, missing
 
 
-def write_table(path, results, missing):
+def skip_if_absent(kernels):
+    """Ends the process with status 0 where tools/setup could not get what a machine needs."""
+    absent = [f"no {name}" for name in (kernel_vm.QEMU, "busybox") if not shutil.which(name)]
+    absent += [f"kernel {kernel.name} is not in {kernel_archive.cache()}" for kernel in kernels if not kernel_archive.is_here(kernel)]
+    if absent:
+        print("SKIPPED: " + ", ".join(absent))
+        sys.exit(0)
+
+
+def write_table(path, results, missing, how):
     head = [
         "# Kernels", "",
-        "Written by `tools/kernels --all`: test programs that passed, under Debian's kernels in qemu. A column is a setting of the kernel:",
+        f"Written by `tools/kernels {how}`: test programs that passed, under Debian's kernels in qemu. A column is a setting of the kernel:",
         "transparent huge pages madvise (or as named), vm.overcommit_memory 0 (or 2), vm.max_map_count as the kernel has it (or 1000),",
         "`limit`: a cgroup of 256 MiB. Bold: some failed. The glibc rows are the same programs on glibc's malloc.", "",
     ]
@@ -105,21 +123,38 @@ def self_test(results):
     return len(good) == len(results)
 
 
+def run_all(kernels, runs, tests, path):
+    try:
+        keep = kernel_keep.Keep(path, tests)
+    except kernel_keep.KeepError as error:
+        sys.exit(f"tools/kernels: {error}")
+    results = []
+    for kernel in kernels:
+        kept = {run: keep.get(kernel.name, run) for run in runs}
+        left = [run for run in runs if kept[run] is None]
+        if left:
+            made = kernel_report.run_plan(kernel, left, tests, lambda line: print(line, flush=True), keep.put)
+            kept.update(zip(left, made))
+        results += [kept[run] for run in runs]
+    return results
+
+
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the machine ends, too
     args = arguments()
     if args.fetch:
         return fetch(args.newest)
     runs, (kernels, missing) = plan_of(args), kernels_of(args)
+    if args.or_skip:
+        skip_if_absent(kernels)
     with tempfile.TemporaryDirectory() as scratch:
         tests = unpack(args.payload or payload(), scratch, args.libraries)
-        results = []
-        for kernel in kernels:
-            results += kernel_report.run_plan(kernel, runs, tests, lambda line: print(line, flush=True))
+        results = run_all(kernels, runs, tests, args.keep)
     print("", *missing, *kernel_report.summary(results), sep="\n")
     if args.self_test:
         sys.exit(0 if self_test(results) else 1)
     if args.table or args.all:
-        write_table(args.table or TABLE, results, missing)
+        write_table(args.table or TABLE, results, missing, "--all" if args.all else "--quick")
     sys.exit(0 if results and all(result.passed for result in results) else 1)
 
 

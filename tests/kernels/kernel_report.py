@@ -22,8 +22,9 @@ def judge(kernel, release, run, event):
     return Result(kernel, release, run, passed, count, event.seconds, wrong + event.output + ([event.last] if passed else []))
 
 
-def run_plan(kernel, runs, tests, say=print):
-    """Results of all runs, those that never ended too; an end of the machine before its time is the failure of what did not run."""
+def run_plan(kernel, runs, tests, say=print, ended=lambda result: None):
+    """Results of all runs, those that never ended too; an end of the machine before its time is the failure of what did not run. Each
+    that has ended is also given to `ended`."""
     results, machine = {}, None
     try:
         machine = Machine(image(kernel)[0], tests, plan_text(runs))
@@ -31,6 +32,7 @@ def run_plan(kernel, runs, tests, say=print):
             result = judge(kernel.name, machine.release, runs[event.number], event)
             results[event.number] = result
             say_run(result, say)
+            ended(result)
         why = []
     except (MachineError, ArchiveError) as error:
         why = str(error).splitlines()

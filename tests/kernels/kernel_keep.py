@@ -1,0 +1,64 @@
+"""kernel_keep.py: results that are kept in a file as they come, so that hours of runs can be done in parts.
+
+A line of JSON per result, after one that says of which test programs they are: those of others are not taken."""
+import hashlib
+import json
+import os
+
+from kernel_report import Result
+
+
+class KeepError(Exception):
+    """The file cannot be gone on with; the text says why."""
+
+
+def digest(tests):
+    """Of the test programs: {name: path}."""
+    whole = hashlib.sha256()
+    for name, path in sorted(tests.items()):
+        with open(path, "rb") as program:
+            whole.update(name.encode() + hashlib.sha256(program.read()).digest())
+    return whole.hexdigest()
+
+
+def key_of(kernel, run):
+    return (kernel, run.setting, run.group, run.variant, run.name)
+
+
+class Keep:
+    """The results in the file, and those that are added; without a path, none but these."""
+
+    def __init__(self, path, tests):
+        self.path, self.found = path, {}
+        if path is None:
+            return
+        head = {"programs": digest(tests)}
+        if os.path.exists(path):
+            self.load(head)
+        else:
+            self.append(head)
+
+    def load(self, head):
+        with open(self.path, encoding="utf-8") as lines:
+            if json.loads(next(lines)) != head:
+                raise KeepError(f"{self.path}: results of other test programs: take another file")
+            for line in lines:
+                entry = json.loads(line)
+                if entry["passed"]:  # what has failed is made again
+                    self.found[tuple(entry.pop("key"))] = entry
+
+    def append(self, entry):
+        with open(self.path, "a", encoding="utf-8") as out:
+            out.write(json.dumps(entry) + "\n")
+
+    def get(self, kernel, run):
+        """The kept result of the run, if it has passed; else None."""
+        entry = self.found.get(key_of(kernel, run))
+        return entry and Result(kernel=kernel, run=run, **entry)
+
+    def put(self, result):
+        if self.path is None:
+            return
+        entry = result._asdict()
+        del entry["kernel"], entry["run"]
+        self.append({"key": key_of(result.kernel, result.run), **entry})
