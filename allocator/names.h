@@ -361,6 +361,7 @@
 #define hak_superslab_free_dirty  HAK_NAME(superslab_free_dirty)
 #define hak_superslab_give_slab   HAK_NAME(superslab_give_slab)
 #define hak_superslab_hollow      HAK_NAME(superslab_hollow)
+#define hak_superslab_hollow_at   HAK_NAME(superslab_hollow_at)
 #define hak_superslab_init        HAK_NAME(superslab_init)
 #define hak_superslab_live_bytes  HAK_NAME(superslab_live_bytes)
 #define hak_superslab_lock        HAK_NAME(superslab_lock)

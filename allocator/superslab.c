@@ -378,6 +378,11 @@ static size_t hollow_one(hak_superslab *superslab) {
     return bytes_of(done);
 }
 
+bool hak_superslab_hollow_at(uintptr_t addr) {
+    hak_superslab *superslab = hak_region_record(hak_region_find(addr), addr);
+    return (superslab->hollow_mask >> ((addr - superslab->start) >> HAK_GRANULE_SHIFT) & 1) != 0;
+}
+
 size_t hak_superslab_hollow(void) {
     size_t bytes = 0;
     hak_lock_take(&hak_superslab_lock);

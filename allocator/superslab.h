@@ -77,6 +77,9 @@ bool hak_superslab_prewarm(unsigned count);
  * Returns the bytes given back. */
 size_t hak_superslab_purge(size_t keep);
 
+/* True when the granule that `addr` lies in, of a superslab, is hollow. The caller holds hak_superslab_lock. */
+bool hak_superslab_hollow_at(uintptr_t addr);
+
 /* Makes what is free hollow: address space and all that the kernel counts go back, for when it has refused something. Returns the
  * bytes. */
 size_t hak_superslab_hollow(void);

@@ -111,6 +111,14 @@ size_t hak_guard_slab_bytes(void) {
     return hak_hardening.guard && hak_os_page <= HAK_GRANULE / 4 ? hak_os_page : 0;
 }
 
+/* What is hollow is not ours to shut: somebody else may have mapped there. The lock keeps it from becoming so meanwhile. */
+static void guard_before(const hak_slab *slab, size_t size) {
+    hak_lock_take(&hak_superslab_lock);
+    if (!hak_superslab_hollow_at(slab->start - size))
+        (void)guard(slab->start - size, size);
+    hak_lock_give(&hak_superslab_lock);
+}
+
 /* Where no slab lies before this one, the last page before it is shut as well: if a slab is born there it ends with this very
  * page, because it cannot reach any further. */
 void hak_guard_slab(const hak_slab *slab) {
@@ -122,7 +130,7 @@ void hak_guard_slab(const hak_slab *slab) {
     size_t granule = (slab->start - region->base) >> HAK_GRANULE_SHIFT;
     if (granule != 0 &&
         atomic_load_explicit(&region->granules[granule - 1].run, memory_order_relaxed) == NULL)
-        (void)guard(slab->start - size, size);
+        guard_before(slab, size);
 }
 
 /* Leaky bucket: `spent` runs ahead of the clock by the tokens that were taken. */

@@ -15,6 +15,10 @@
 #include "hardening/guard.h"
 #include "include/hakmem.h"
 
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 /* Regions become accessible in generous steps: at their end there may be room that was never shut, where an object needs nothing of
  * the OS. What is made there is kept and the trial is made again, so often at most. */
 enum { SIZE = 300 * HAK_KIB, FREED = 200, TRIALS = 100 };
@@ -104,6 +108,53 @@ static void at_the_last_page(void **state) {
     hak_free(shorter);
 }
 
+/* Somebody else's memory in the odd granules of a superslab whose free granules are hollow. */
+static char *strangers[HAK_SUPERSLAB_GRANULES];
+static void strangers_come(uintptr_t superslab) {
+    for (unsigned i = 1; i < HAK_SUPERSLAB_GRANULES; i += 2) {
+        void *at = (void *)(superslab + i * (uintptr_t)HAK_GRANULE);
+        /* Not by libc's: ThreadSanitizer lets it map nothing there. */
+        void *got = (void *)syscall(SYS_mmap, at, HAK_GRANULE, PROT_READ | PROT_WRITE,
+                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        strangers[i] = got != MAP_FAILED ? got : NULL; /* a slab is there */
+        if (strangers[i] != NULL)
+            memset(strangers[i], (int)i, HAK_GRANULE);
+    }
+}
+
+/* Not a sampled one. NULL: no memory. */
+static void *slot(size_t size) {
+    void *obj = hak_malloc(size);
+    if (obj == NULL || hak_region_find((uintptr_t)obj) != NULL)
+        return obj;
+    hak_free(obj);
+    return slot(size);
+}
+
+static void a_slab_among_strangers(void **state) {
+    (void)state;
+    void *first = slot(16);
+    if (hak_region_find((uintptr_t)first)
+            ->body.reserved) { /* a sanitizer's shadow: what is hollow stays reserved */
+        skip();
+    }
+    (void)hak_superslab_hollow();
+    strangers_come(hak_align_down((uintptr_t)first, HAK_SUPERSLAB));
+    /* Slabs of one granule; those that would lie where strangers are may be refused. */
+    for (size_t size = 32; size < 250; size += 16)
+        hak_free(slot(size));
+    unsigned seen = 0;
+    for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++) {
+        for (size_t at = 0; strangers[i] != NULL && at < HAK_GRANULE; at += hak_os_page)
+            assert_int_equal(strangers[i][at], i);
+        seen += strangers[i] != NULL;
+        if (strangers[i] != NULL)
+            assert_int_equal(munmap(strangers[i], HAK_GRANULE), 0);
+    }
+    assert_true(seen > HAK_SUPERSLAB_GRANULES / 4);
+    hak_free(first);
+}
+
 #define SENTENCE(text, function) {text, function, without_markers, NULL, NULL}
 
 /* Bytes from one object to the next in the middle of a few hundred, of which some lie side by side. */
@@ -139,6 +190,8 @@ static void scarce(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        {"what somebody else has mapped where memory was given back is never shut", a_slab_among_strangers,
+         NULL, NULL, NULL},
         SENTENCE("no open page lies behind the last one of a large object, however it was made",
                  at_the_last_page),
         SENTENCE("a new object in a place that the OS will not open is no memory", a_new_object),
