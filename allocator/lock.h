@@ -102,6 +102,11 @@ HAK_INLINE void hak_lock_give(hak_lock *lock) {
         hak_unlock_slow(lock);
 }
 
+/* By whomever, at this moment. In a process of one thread: this thread was interrupted while it had it. */
+HAK_INLINE bool hak_lock_is_taken(const hak_lock *lock) {
+    return atomic_load_explicit(&lock->word, memory_order_relaxed) != 0;
+}
+
 /* Counters that are changed under a lock only, and read by anybody: whole words, but nothing has to be exchanged. */
 HAK_INLINE void hak_counter_add(_Atomic size_t *counter, size_t n) {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,

@@ -1,6 +1,7 @@
 /* inherit.c: see inherit.h. */
 #include "hardening/inherit.h"
 
+#include "allocator/large.h"
 #include "allocator/os.h"
 #include "allocator/os_process.h"
 #include "allocator/span.h"
@@ -55,6 +56,18 @@ static void fill_spans(const hak_region *region) {
             hak_inherit_fill(hak_span_start(region, span), hak_span_bytes(span->granules));
 }
 
+/* Where the fork has interrupted the change of a kind of region, in a handler of a signal, records do not say what is mapped: what they
+ * call mapped may be a hole already, which has to stay one, for the interrupted call goes on in the child. */
+static void fill_region(const hak_region *region) {
+    bool is_slabs = region->kind == HAK_REGION_SLABS;
+    if (hak_lock_is_taken(is_slabs ? &hak_superslab_lock : &hak_large_lock))
+        return;
+    if (is_slabs)
+        fill_slabs(region);
+    else
+        fill_spans(region);
+}
+
 void hak_inherit_begin(void) {
     process = hak_os_pid();
     hak_forks++;
@@ -63,10 +76,7 @@ void hak_inherit_begin(void) {
         if (hak_regions[i].size == 0)
             continue;
         hak_ledger[i].inherited = hak_regions[i].used;
-        if (hak_regions[i].kind == HAK_REGION_SLABS)
-            fill_slabs(&hak_regions[i]);
-        else
-            fill_spans(&hak_regions[i]);
+        fill_region(&hak_regions[i]);
         if (hak_ledger[i].base == hak_ledger_first.base)
             hak_ledger_first.inherited = hak_regions[i].used;
     }

@@ -6,7 +6,10 @@
 
 #include <cmocka.h>
 
+#include "allocator/large.h"
 #include "allocator/os.h"
+#include "allocator/os_process.h"
+#include "allocator/superslab.h"
 #include "hardening/canary.h"
 #include "hardening/inherit.h"
 #include "hardening/sweep.h"
@@ -14,6 +17,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -138,10 +142,50 @@ static void left_out(void **state) {
     }
 }
 
+static uintptr_t hole;
+static void has_hole(void) {
+    if (hak_os_is_mapped(hole, HAK_GRANULE))
+        abort();
+}
+
+/* A handler of a signal forks in the middle of a change: the memory is gone, the record does not say so yet. */
+static void interrupted(void **state) {
+    (void)state;
+    hak_region *region = &hak_regions[0];
+    hak_superslab *superslab = hak_region_record(region, region->base);
+    uint32_t idle = ~superslab->used_mask & ~superslab->hollow_mask;
+    assert_int_equal(region->kind, HAK_REGION_SLABS);
+    assert_int_not_equal(idle, 0);
+    hole = superslab->start + (size_t)hak_lowest_bit(idle) * HAK_GRANULE;
+    hak_lock_take(&hak_superslab_lock);
+    assert_true(hak_region_hollow(region, hole, HAK_GRANULE));
+    assert_int_equal(child_that(has_hole), 0);
+    assert_true(hak_region_fill(region, hole, HAK_GRANULE));
+    hak_lock_give(&hak_superslab_lock);
+}
+
+/* The same of a large object. */
+static void interrupted_large(void **state) {
+    (void)state;
+    char *obj = hak_malloc(HAK_MIB);
+    hak_region *region = hak_region_find((uintptr_t)obj);
+    assert_non_null(region);
+    hole = (uintptr_t)obj;
+    hak_lock_take(&hak_large_lock);
+    assert_true(hak_region_hollow(region, hole, HAK_GRANULE));
+    assert_int_equal(child_that(has_hole), 0);
+    assert_true(hak_region_fill(region, hole, HAK_GRANULE));
+    hak_lock_give(&hak_large_lock);
+    memset(obj, 0, HAK_MIB);
+    hak_free(obj);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         {"pages that were left out of the copy, or wiped, are no crime in the child", left_out, NULL, NULL,
          NULL},
+        {"a hole that a fork in a handler finds stays one", interrupted, NULL, NULL, NULL},
+        {"so does one in a large object", interrupted_large, NULL, NULL, NULL},
         {"the child of a process with one thread looks at what it inherits", child_of_one_thread, NULL, NULL,
          NULL},
         {"where there were threads it looks at what is new, and at what it frees", child_of_threads, NULL,
