@@ -59,11 +59,15 @@ bool hak_os_freeze(uintptr_t addr, size_t size);
 bool hak_os_guard(uintptr_t addr, size_t size);
 bool hak_os_unguard(uintptr_t addr, size_t size);
 
+/* Zeroed memory to read and write in the place of whatever is in the range, guards included. False when the OS refuses: then what was
+ * there may be gone, and nothing mapped. */
+bool hak_os_renew(uintptr_t addr, size_t size);
+
 /* Zeroed memory of `size` bytes, a multiple of the page, between two pages without access; 0 when the OS refuses. And its end. */
 uintptr_t hak_os_map_between(size_t size);
 void hak_os_unmap_between(uintptr_t addr, size_t size);
 
-/* Gives everything in the range back, address space included. */
+/* Gives everything in the range back, address space included. Where a filter of system calls forbids that, it stays. */
 void hak_os_unmap(uintptr_t addr, size_t size);
 
 /* The same for a part of a mapping, which the kernel refuses when it would have to split one mapping too many: false, and nothing has

@@ -82,7 +82,7 @@ HAK_UNSEEN void hak_os_unmap(uintptr_t addr, size_t size) {
     count(&hak_os_counts.munmap);
     if (HAK_DEBUG_BUILD)
         hak_os_keep_note(addr, size, false);
-    HAK_CHECK(munmap((void *)addr, size) == 0 || errno == ENOMEM, "munmap refused");
+    HAK_CHECK(munmap((void *)addr, size) == 0 || errno != EINVAL, "munmap refused");
     errno = saved;
 }
 
@@ -184,6 +184,19 @@ HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
     if (HAK_DEBUG_BUILD && result == HAK_MAP_DONE)
         hak_os_keep_note(addr, size, true);
     return result;
+}
+
+bool hak_os_renew(uintptr_t addr, size_t size) {
+    if (injected_failure())
+        return false;
+    int saved = errno;
+    count(&hak_os_counts.mmap);
+    void *got =
+        mmap((void *)addr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    errno = saved;
+    if (HAK_DEBUG_BUILD && got != MAP_FAILED)
+        hak_os_keep_note(addr, size, true);
+    return got != MAP_FAILED;
 }
 
 static HAK_UNSEEN bool set_protection(uintptr_t addr, size_t size, int protection) {

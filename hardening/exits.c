@@ -3,6 +3,7 @@
 
 #include "allocator/death.h"
 #include "allocator/os.h"
+#include "hardening/guard.h"
 #include "hardening/sweep.h"
 
 enum {
@@ -39,9 +40,8 @@ bool hak_exits_mend(const hak_fault *fault) {
         atomic_fetch_add(&mended, 1) >= MENDED_MOST)
         return false;
     uintptr_t page = hak_align_down(fault->addr, hak_os_page);
-    (void)hak_os_unguard(page, hak_os_page); /* false where the kernel has no markers: then it is none */
     /* A sampled object's page is not mapped any more; unless another thread has been here just now. */
-    return hak_os_commit(page, hak_os_page) || hak_os_map_at(page, hak_os_page) != HAK_MAP_REFUSED;
+    return hak_guard_open(page, hak_os_page) || hak_os_map_at(page, hak_os_page) != HAK_MAP_REFUSED;
 }
 
 __attribute__((destructor(101))) static void process_exits(void) {

@@ -47,10 +47,12 @@ static bool guard(uintptr_t addr, size_t size) {
     return false;
 }
 
-/* Opens what either method has shut; false when the OS refuses. */
+/* Markers that the process may not take away any more, because it filters its calls since: the pages themselves are replaced, which are
+ * empty. */
 static bool unguard(uintptr_t addr, size_t size) {
-    if (have_markers && hak_os_unguard(addr, size) &&
-        atomic_load_explicit(&fallbacks, memory_order_relaxed) == 0)
+    if (have_markers && !hak_os_unguard(addr, size))
+        return hak_os_renew(addr, size);
+    if (have_markers && atomic_load_explicit(&fallbacks, memory_order_relaxed) == 0)
         return true;
     if (!hak_os_commit(addr, size))
         return false;
@@ -69,6 +71,10 @@ void hak_guard_scarce(void) {
 }
 bool hak_guard_is_scarce(void) {
     return atomic_load_explicit(&scarce, memory_order_relaxed);
+}
+
+bool hak_guard_open(uintptr_t addr, size_t size) {
+    return unguard(addr, size);
 }
 
 /* vm.max_map_count, which may be small. */

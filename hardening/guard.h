@@ -41,6 +41,9 @@ void hak_guard_hollowed(const hak_region *region, uintptr_t start, size_t size);
  * when the OS refuses the former; nothing has changed. */
 bool hak_guard_large_live(void *obj, size_t capacity);
 
+/* Opens what is guarded, in either way: it reads as zero. False when the OS refuses. */
+bool hak_guard_open(uintptr_t addr, size_t size);
+
 /* True when there is time to guard large objects exactly; takes none of it. */
 bool hak_guard_at_leisure(void);
 

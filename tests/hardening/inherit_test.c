@@ -160,7 +160,7 @@ static void interrupted(void **state) {
     hak_lock_take(&hak_superslab_lock);
     assert_true(hak_region_hollow(region, hole, HAK_GRANULE));
     assert_int_equal(child_that(has_hole), 0);
-    assert_true(hak_region_fill(region, hole, HAK_GRANULE));
+    assert_int_equal(hak_region_fill(region, hole, HAK_GRANULE), HAK_MAP_DONE);
     hak_lock_give(&hak_superslab_lock);
 }
 
@@ -174,7 +174,7 @@ static void interrupted_large(void **state) {
     hak_lock_take(&hak_large_lock);
     assert_true(hak_region_hollow(region, hole, HAK_GRANULE));
     assert_int_equal(child_that(has_hole), 0);
-    assert_true(hak_region_fill(region, hole, HAK_GRANULE));
+    assert_int_equal(hak_region_fill(region, hole, HAK_GRANULE), HAK_MAP_DONE);
     hak_lock_give(&hak_large_lock);
     memset(obj, 0, HAK_MIB);
     hak_free(obj);
