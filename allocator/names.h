@@ -192,6 +192,7 @@
 #define hak_object_make_aligned   HAK_NAME(object_make_aligned)
 #define hak_object_make_slow      HAK_NAME(object_make_slow)
 #define hak_operators             HAK_NAME(operators)
+#define hak_operators_catch       HAK_NAME(operators_catch)
 #define hak_operators_elsewhere   HAK_NAME(operators_elsewhere)
 #define hak_operators_forward     HAK_NAME(operators_forward)
 #define hak_operators_library     HAK_NAME(operators_library)

@@ -31,6 +31,9 @@ bool hak_operators_look(void);
  * the dynamic linker. */
 const void *hak_operators_library(const hak_operator *one);
 
+/* Calls function(argument), and lets no exception of C++ out of it. In archives only; elsewhere NULL. */
+extern HAK_HIDDEN void hak_operators_catch(void (*function)(void *), void *argument) __attribute__((weak));
+
 /* True when the program replaced some. */
 bool hak_operators_replaced(void);
 

@@ -58,9 +58,30 @@ static _Noreturn HAK_COLD void throw_bad_alloc(void) {
     hak_die("out of memory", "operator new, and no C++ library to throw std::bad_alloc");
 }
 
+/* What make_after_handler gets and gives. */
+typedef struct wish {
+    size_t size;
+    hak_origin origin;
+    void *obj;
+} wish;
+
+static void fulfil(void *argument) {
+    wish *it = argument;
+    it->obj = make_after_handler(it->size, it->origin);
+}
+
+/* In a static program there is no second form. */
+static void *make_caught(size_t size, hak_origin origin) {
+    wish it = {size, origin, NULL};
+    if (hak_operators_catch != NULL)
+        hak_operators_catch(fulfil, &it);
+    else
+        fulfil(&it);
+    return it.obj;
+}
+
 /* What the handler throws ends in NULL, and C catches nothing. The C++ library's form does: it calls the form that may throw, which is
- * ours or the program's, and catches (C++17 [new.delete.single] 7). In a static program there is no second form, and what the handler
- * throws is on its way to std::terminate. */
+ * ours or the program's, and catches (C++17 [new.delete.single] 7). */
 static HAK_COLD void *nothrow_failed(size_t size, size_t align, hak_origin origin) {
     unsigned form = (origin.family == HAK_FAMILY_NEW_ARRAY ? FORMS : 0) +
                     (align == 0 ? NEW_NOTHROW : NEW_ALIGNED_NOTHROW);
@@ -69,7 +90,7 @@ static HAK_COLD void *nothrow_failed(size_t size, size_t align, hak_origin origi
         return NULL;
     const void *library = hak_operators_library(&hak_operators[form]);
     if (library == NULL)
-        return make_after_handler(size, origin);
+        return make_caught(size, origin);
     if (align == 0)
         return ((void *(*)(size_t, const void *))library)(size, &nothrow);
     return ((void *(*)(size_t, size_t, const void *))library)(size, align, &nothrow);
