@@ -84,7 +84,7 @@ bool hak_cache_begin(void);
 /* Takes the cache from the calling thread, for good; what it frees from now on goes to the depots. */
 void hak_cache_end(void);
 
-/* For dying.c: the same at once, and what it holds is lost. */
+/* For dying.c and shim_early.c: the same at once, and what it holds is lost. */
 void hak_cache_forsake(void);
 
 /* Debug builds, for reset.h: the calling thread's cache is new and empty, and there is no other. */

@@ -226,7 +226,7 @@ void hak_quarantine_end(void) {
 }
 
 void hak_quarantine_forsake(void) {
-    if (hak_guarded_mine != &nobody)
+    if (hak_guarded_mine != &nobody && hak_guarded_mine != NULL) /* NULL: TLS is not there yet */
         atomic_store_explicit(&hak_guarded_mine->sweeps, false, memory_order_release);
     hak_guarded_mine = &nobody;
 }
