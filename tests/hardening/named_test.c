@@ -2,11 +2,14 @@
 #include "tests/unit/unit.h"
 
 #include "allocator/base.h"
+#include "allocator/reclaim.h"
 #include "include/hakmem.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+enum { HOLLOW_ONES = 2000 };
 
 typedef struct claim {
     size_t made, said;
@@ -83,12 +86,32 @@ static void run_relaxed(char **argv) {
     abort();
 }
 
+/* The memory of what was freed has gone, and what was known of each slot with it. */
+static void hollow(void **state) {
+    (void)state;
+    static char *objs[HOLLOW_ONES];
+    static const size_t sizes[] = {20, 1000, 40000};
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        for (int i = 0; i < HOLLOW_ONES; i++)
+            assert_non_null(objs[i] = hak_malloc(sizes[s]));
+        for (int i = 0; i < HOLLOW_ONES; i++)
+            hak_free(objs[i]);
+        for (int how = 0; how < HAK_RECLAIMS; how++)
+            (void)hak_reclaim_memory(sizes[s] * HOLLOW_ONES, (hak_reclaim)how);
+        for (int i = HOLLOW_ONES / 4; i < HOLLOW_ONES; i += HOLLOW_ONES / 4) {
+            unit_expect_death(end_it, objs[i], "hakmem: double free: free(");
+            unit_expect_death(end_it, objs[i] + 1, "hakmem: misaligned free: free(");
+        }
+    }
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     run_relaxed(argv);
     const struct CMUnitTest tests[] = {
         SENTENCE("free_aligned_sized with another alignment is an alignment mismatch", alignments),
         SENTENCE("free_sized with another size is a size mismatch", sizes),
+        SENTENCE("an object freed twice is named though its memory has gone", hollow),
         SENTENCE("every granule of a large object is inside of it", inside_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
