@@ -44,15 +44,14 @@ class Keep:
                 raise KeepError(f"{self.path}: results of other test programs: take another file")
             for line in lines:
                 entry = json.loads(line)
-                if entry["passed"]:  # what has failed is made again
-                    self.found[tuple(entry.pop("key"))] = entry
+                self.found[tuple(entry.pop("key"))] = entry
 
     def append(self, entry):
         with open(self.path, "a", encoding="utf-8") as out:
             out.write(json.dumps(entry) + "\n")
 
     def get(self, kernel, run):
-        """The kept result of the run, if it has passed; else None."""
+        """The kept result of the run, or None."""
         entry = self.found.get(key_of(kernel, run))
         return entry and Result(kernel=kernel, run=run, **entry)
 

@@ -44,6 +44,7 @@ def arguments():
     parser.add_argument("--group", action="append", help="only these groups of tests")
     parser.add_argument("--setting", action="append", choices=[s.name for s in kernel_groups.SETTINGS], help="only these settings")
     parser.add_argument("--keep", metavar="FILE")
+    parser.add_argument("--tell", action="store_true", help="only makes the table, of what --keep's file has")
     parser.add_argument("--or-skip", action="store_true", help="a kernel or qemu that is not there is no failure but a line SKIPPED:")
     parser.add_argument("--libraries", metavar="DIR")
     parser.add_argument("--payload", metavar="FILE", help="the archive of test programs (default: bazel builds it)")
@@ -105,15 +106,17 @@ def skip_if_absent(kernels):
         sys.exit(0)
 
 
-def write_table(path, results, missing, how):
+def write_table(args, runs, results, missing):
+    how = "--all" if args.all else "--quick"
     head = [
         "# Kernels", "",
         f"Written by `tools/kernels {how}`: test programs that passed, under Debian's kernels in qemu. A column is a setting of the kernel:",
         "transparent huge pages madvise (or as named), vm.overcommit_memory 0 (or 2), vm.max_map_count as the kernel has it (or 1000),",
-        "`limit`: a cgroup of 256 MiB. Bold: some failed. The glibc rows are the same programs on glibc's malloc.", "",
+        "`limit`: a cgroup of 256 MiB. Bold: some failed. A number in brackets: so many have not been run yet (`--keep`). The glibc rows are the",
+        "same programs on glibc's malloc.", "",
     ]
-    with open(path, "w", encoding="utf-8") as out:
-        out.write("\n".join(head + list(kernel_report.table(results, missing))) + "\n")
+    with open(args.table or TABLE, "w", encoding="utf-8") as out:
+        out.write("\n".join(head + list(kernel_report.table(results, runs, missing))) + "\n")
 
 
 def self_test(results):
@@ -123,7 +126,7 @@ def self_test(results):
     return len(good) == len(results)
 
 
-def run_all(kernels, runs, tests, path):
+def run_all(kernels, runs, tests, path, tell):
     try:
         keep = kernel_keep.Keep(path, tests)
     except kernel_keep.KeepError as error:
@@ -131,11 +134,11 @@ def run_all(kernels, runs, tests, path):
     results = []
     for kernel in kernels:
         kept = {run: keep.get(kernel.name, run) for run in runs}
-        left = [run for run in runs if kept[run] is None]
-        if left:
+        left = [run for run in runs if kept[run] is None or not kept[run].passed]  # what has failed is made again
+        if left and not tell:
             made = kernel_report.run_plan(kernel, left, tests, lambda line: print(line, flush=True), keep.put)
             kept.update(zip(left, made))
-        results += [kept[run] for run in runs]
+        results += [kept[run] for run in runs if kept[run] is not None]
     return results
 
 
@@ -149,12 +152,12 @@ def main():
         skip_if_absent(kernels)
     with tempfile.TemporaryDirectory() as scratch:
         tests = unpack(args.payload or payload(), scratch, args.libraries)
-        results = run_all(kernels, runs, tests, args.keep)
+        results = run_all(kernels, runs, tests, args.keep, args.tell)
     print("", *missing, *kernel_report.summary(results), sep="\n")
     if args.self_test:
         sys.exit(0 if self_test(results) else 1)
     if args.table or args.all:
-        write_table(args.table or TABLE, results, missing, "--all" if args.all else "--quick")
+        write_table(args, runs, results, missing)
     sys.exit(0 if results and all(result.passed for result in results) else 1)
 
 

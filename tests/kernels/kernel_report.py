@@ -76,19 +76,24 @@ def summary(results):
     yield f"{len(results) - failed} passed, {failed} failed"
 
 
-def table(results, missing=()):
+def cell(members, planned):
+    passed, left = sum(member.passed for member in members), planned - len(members)
+    if planned == 0:
+        return ""
+    text = str(passed) if passed == len(members) else f"**{passed} of {len(members)}**"
+    return (text if members else "") + (f" ({left})" if left else "")
+
+
+def table(results, runs, missing=()):
     """docs/KERNELS.md's: a row per kernel, variant and group, a column per setting: how many programs passed, of how many."""
-    names = [setting.name for setting in SETTINGS if any(result.run.setting == setting.name for result in results)]
+    planned = collections.Counter((run.setting, run.group, run.variant) for run in runs)
+    names = [setting.name for setting in SETTINGS if any(run.setting == setting.name for run in runs)]
     yield "| kernel | group | variant | " + " | ".join(names) + " |"
     yield "| --- " * (3 + len(names)) + "|"
     found = groups(results)
     releases = {result.kernel: result.release for result in results}
     for kernel, group, variant in collections.OrderedDict.fromkeys((key[0], key[2], key[3]) for key in found):
-        cells = []
-        for name in names:
-            members = found.get((kernel, name, group, variant), [])
-            passed = sum(member.passed for member in members)
-            cells.append("" if not members else str(passed) if passed == len(members) else f"**{passed} of {len(members)}**")
+        cells = [cell(found.get((kernel, name, group, variant), []), planned[name, group, variant]) for name in names]
         yield f"| {releases[kernel]} | {group} | {variant} | " + " | ".join(cells) + " |"
     yield from (f"| {line} |" + " |" * (2 + len(names)) for line in missing)
     yield ""
