@@ -45,7 +45,8 @@ bool hak_os_shut(uintptr_t addr, size_t size);
 /* Makes reserved memory readable and writable; false when the OS refuses, and nothing has changed. */
 bool hak_os_commit(uintptr_t addr, size_t size);
 
-/* Takes access away; the pages keep their contents. False when the OS refuses (map count). */
+/* Takes access away from what can be read and written; the pages keep their contents. False when the OS refuses (map count), and nothing has
+ * changed. */
 bool hak_os_protect(uintptr_t addr, size_t size);
 
 /* Makes pages read-only. Best effort. */

@@ -218,8 +218,14 @@ static bool protect(uintptr_t addr, size_t size, int protection) {
 bool hak_os_commit(uintptr_t addr, size_t size) {
     return protect(addr, size, PROT_READ | PROT_WRITE);
 }
+/* The mappings of a range are changed one by one: those before the one that is refused have changed (mm/mprotect.c, do_mprotect_pkey). */
 HAK_UNSEEN bool hak_os_protect(uintptr_t addr, size_t size) {
-    return protect(addr, size, PROT_NONE);
+    if (injected_failure())
+        return false;
+    if (set_protection(addr, size, PROT_NONE))
+        return true;
+    (void)set_protection(addr, size, PROT_READ | PROT_WRITE);
+    return false;
 }
 void hak_os_seal(uintptr_t addr, size_t size) {
     (void)protect(addr, size, PROT_READ);
@@ -260,6 +266,8 @@ bool hak_os_shut(uintptr_t addr, size_t size) {
     return false;
 }
 
+/* Markers are not for memory that the program has locked; the mappings before that have theirs when the kernel says so (mm/madvise.c of
+ * 6.13, madvise_walk_vmas). They may be taken off anything. */
 bool hak_os_guard(uintptr_t addr, size_t size) {
     if (injected_failure())
         return false;
@@ -267,7 +275,10 @@ bool hak_os_guard(uintptr_t addr, size_t size) {
         count(&hak_os_counts.madvise);
         return true;
     }
-    return advise(addr, size, MADV_GUARD_INSTALL);
+    if (advise(addr, size, MADV_GUARD_INSTALL))
+        return true;
+    (void)advise(addr, size, MADV_GUARD_REMOVE);
+    return false;
 }
 /* Needs no memory, so it does not fail for want of it, and no failure is injected: as with hak_os_unmap. */
 bool hak_os_unguard(uintptr_t addr, size_t size) {
