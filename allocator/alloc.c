@@ -5,6 +5,7 @@
  */
 #include "allocator/alloc.h"
 
+#include "allocator/idle.h"
 #include "allocator/large.h"
 #include "allocator/reclaim.h"
 #include "allocator/report.h"
@@ -15,6 +16,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* Up to so many bytes calloc zeroes what it has got: whose pages are touched by their owner, too, more likely than not. */
+enum { CALLOC_TOUCHES = 4 * HAK_KIB };
+
 static HAK_COLD void *no_memory(void) {
     errno = ENOMEM;
     return NULL;
@@ -23,6 +27,7 @@ static HAK_COLD void *no_memory(void) {
 /* NULL, errno as it was, when there is no memory; so the next three. */
 static void *make_large(size_t size, size_t align, hak_origin origin, bool *zeroed) {
     size_t capacity;
+    hak_idle_look();
     size_t need = hak_max(1, size); /* 0 bytes at a huge alignment are an object, too */
     void *obj = hak_policy_large_again(need, align, &capacity);
     if (obj == NULL)
@@ -40,6 +45,7 @@ static void *make_large(size_t size, size_t align, hak_origin origin, bool *zero
 static void *make_of_class(unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
     void *obj = hak_cache_pop(hak_cache_mine, cls);
     if (obj == NULL) {
+        hak_idle_look();
         obj = hak_cache_refill_slow(cls);
         hak_usage_note();
     }
@@ -86,10 +92,13 @@ HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) 
         (void)hak_thread_begin();
         if (first && !hak_policy_on_first_free(&obj, tag))
             return;
-        if (!hak_cache_push(hak_cache_mine, obj, tag))
+        if (!hak_cache_push(hak_cache_mine, obj, tag)) {
+            hak_idle_look();
             hak_cache_flush_slow(obj, tag);
+        }
         return;
     }
+    hak_idle_look();
     if (hak_policy_on_large_free(obj) && !hak_large_give(obj))
         hak_die_at("invalid free", claim.call, (uintptr_t)obj, "not the start of a live object");
     hak_usage_note();
@@ -115,12 +124,29 @@ HAK_ENTRY void hak_free_sized(void *obj, size_t size) {
     hak_object_end(obj, claim);
 }
 
-/* Large memory that never was used is zero already. */
-static HAK_NOINLINE void *calloc_large_slow(size_t size) {
+/* An object of a class whose memory calloc would rather not touch; NULL: none was to be had. */
+static void *calloc_slot(unsigned cls, size_t size, uintptr_t caller) {
+    bool zeroed;
+    hak_idle_look();
+    void *obj = hak_cache_take_zeroed(cls, &zeroed);
+    hak_usage_note();
+    if (obj == NULL)
+        return NULL;
+    obj = hak_policy_on_alloc(obj, cls, size, HAK_ORIGIN_PLAIN, caller);
+    return zeroed ? obj : hak_policy_clear(obj, size);
+}
+
+/* Memory that is known to be zero, because it never was used or was given back, is not touched. */
+static HAK_NOINLINE void *calloc_slow(size_t size, uintptr_t caller) {
     if (!hak_thread_begin())
         return no_memory();
     bool zeroed = false;
-    void *obj = make_or_reclaim(0, size, HAK_MIN_ALIGN, HAK_ORIGIN_PLAIN, 0, &zeroed);
+    size_t need = hak_policy_request(size);
+    unsigned cls = need <= HAK_SLAB_SIZE_MAX ? hak_class_of(need) : 0;
+    void *obj = cls != 0 ? calloc_slot(cls, size, caller) : NULL;
+    if (obj != NULL)
+        return obj;
+    obj = make_or_reclaim(cls, size, HAK_MIN_ALIGN, HAK_ORIGIN_PLAIN, cls != 0 ? caller : 0, &zeroed);
     return obj == NULL || zeroed ? obj : memset(obj, 0, size);
 }
 
@@ -128,8 +154,8 @@ HAK_ENTRY void *hak_calloc(size_t count, size_t size) {
     size_t total;
     if (HAK_UNLIKELY(!hak_mul_checked(count, size, &total)))
         return no_memory();
-    if (HAK_UNLIKELY(hak_policy_request(total) > HAK_SLAB_SIZE_MAX))
-        return calloc_large_slow(total);
+    if (HAK_UNLIKELY(hak_policy_request(total) > CALLOC_TOUCHES))
+        return calloc_slow(total, HAK_CALLER);
     void *obj = hak_object_make(total, HAK_ORIGIN_PLAIN, HAK_CALLER);
     return HAK_LIKELY(obj != NULL) ? memset(obj, 0, total) : NULL;
 }

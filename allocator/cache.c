@@ -2,7 +2,6 @@
 #include "allocator/cache.h"
 
 #include "allocator/death.h"
-#include "allocator/large.h"
 #include "allocator/os.h"
 #include "allocator/policy.h"
 #include "allocator/tag.h"
@@ -10,13 +9,23 @@
 #include <string.h>
 
 enum {
-    /* A bin begins with room for this many objects and doubles when that is too small, up to its class's bin_cap: a
+    /* A bin begins with room for this many objects or bytes and doubles when that is too small, up to its class's bin_cap: a
      * thread that needs few objects keeps few. Measure again with peak RSS of works a and larson. */
     CAP_FIRST = 16,
+    BYTES_FIRST = 16 * HAK_KIB,
+    /* The bins of a thread may hold this much, and those of all threads that, or so much for each shard; nevertheless each thread the last
+     * one. What idle threads hold is out of reach, so it is small: 200 of them keep some 40 MiB. Measure again with works d, f and larson. */
+    THREAD_BYTES = 8 * HAK_MIB,
+    TOTAL_BYTES = 16 * HAK_MIB,
+    TOTAL_PER_SHARD = HAK_MIB,
+    ALWAYS_BYTES = 192 * HAK_KIB,
+    /* So many new slabs age the bins as a second does: a thread whose need moves to other sizes leaves slots behind that pin whole slabs. */
+    SLABS_PER_AGE = 32,
+    /* When free slots between others' are more than this part of what is out, and this much, bins that are not used are emptied. */
+    SPARSE_PART = 4,
+    SPARSE_MIN = 16 * HAK_MIB,
     /* A slot of at least so many bytes shares few of its cache lines with its neighbours. See shard_for. */
     WIDE_SLOT = 256,
-    /* Every so many refills, idle large memory is looked for: some 5 ns a refill where there is any, else one load. */
-    IDLE_PERIOD = 64,
 };
 
 /* What every bin of a static cache points at: empty, because it is NULL, and full, because top == end. */
@@ -33,6 +42,9 @@ hak_lock hak_cache_lock = HAK_LOCK_INIT(HAK_RANK_CACHES);
 static hak_cache *waiting;                  /* caches of threads that have ended; hak_cache_lock */
 static hak_cache *newest;                   /* of all caches; hak_cache_lock */
 static unsigned threads_of[HAK_SHARDS_MAX]; /* how many threads use the shard; hak_cache_lock */
+
+_Atomic size_t hak_cache_room;
+static _Atomic unsigned ages, trims;
 
 _Atomic size_t hak_caches_live, hak_cache_operations, hak_cache_out[HAK_TAGS];
 
@@ -67,22 +79,99 @@ static void **base_of(hak_cache *cache, unsigned cls) {
 static void bins_init(hak_cache *cache) {
     memcpy(cache->fine, hak_class_fine, sizeof cache->fine);
     for (unsigned tag = 0; tag < HAK_TAGS; tag++) {
-        bool holds = tag - 1u < HAK_CLASSES;
-        void **top = holds ? base_of(cache, tag) : (void **)nothing;
+        void **base = tag - 1u < HAK_CLASSES ? base_of(cache, tag) : (void **)nothing;
         HAK_SHOW(cache->top[tag],
-                 top); /* one that had an owner before is counted: never another value for a moment */
-        cache->end[tag] = top + (holds ? hak_min(CAP_FIRST, hak_classes[tag].bin_cap) : 0);
+                 base); /* one that had an owner before is counted: never another value for a moment */
+        cache->end[tag] = cache->seen[tag] = base;
+    }
+    cache->room = 0;
+}
+
+/* The bin may hold so many objects from now on. */
+static void set_room(hak_cache *cache, unsigned cls, size_t places) {
+    void **base = base_of(cache, cls), **end = base + places;
+    size_t more = (size_t)(end - cache->end[cls]) * hak_classes[cls].size; /* wraps when it is less */
+    cache->end[cls] = end;
+    cache->room += more;
+    atomic_fetch_add_explicit(&hak_cache_room, more, memory_order_relaxed);
+}
+
+static bool may_hold(const hak_cache *cache, size_t more) {
+    size_t room = cache->room + more,
+           total = atomic_load_explicit(&hak_cache_room, memory_order_relaxed) + more;
+    return room <= ALWAYS_BYTES ||
+           (room <= THREAD_BYTES && total <= hak_max(TOTAL_BYTES, (size_t)hak_shards * TOTAL_PER_SHARD));
+}
+
+/* Doubles the room of a bin; false when it has all that its class, its thread or all threads may have. */
+static bool bin_grow(hak_cache *cache, unsigned cls) {
+    const hak_class_info *info = &hak_classes[cls];
+    size_t cap = (size_t)(cache->end[cls] - base_of(cache, cls));
+    size_t first = hak_max(1, hak_min(CAP_FIRST, BYTES_FIRST / info->size));
+    size_t next = hak_min(hak_max(first, 2 * cap), info->bin_cap);
+    if (cap == next || !may_hold(cache, (next - cap) * info->size))
+        return false;
+    set_room(cache, cls, next);
+    return true;
+}
+
+/* The older `home` objects of the bin go home. */
+static void bin_flush(hak_cache *cache, unsigned cls, unsigned home) {
+    void **base = base_of(cache, cls);
+    unsigned count = (unsigned)(cache->top[cls] - base);
+    give(base + 1, cls, home, shard_for(cache, cls));
+    memmove(base + 1, base + 1 + home, (count - home) * sizeof(void *));
+    HAK_SHOW(cache->top[cls], base + (count - home));
+}
+
+static void bin_shrink(hak_cache *cache, unsigned cls, size_t places) {
+    unsigned count = (unsigned)(cache->top[cls] - base_of(cache, cls));
+    if (count > places)
+        bin_flush(cache, cls, count - (unsigned)places);
+    set_room(cache, cls, places);
+}
+
+static void flush_bins(hak_cache *cache) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        bin_flush(cache, cls, (unsigned)(cache->top[cls] - base_of(cache, cls)));
+        set_room(cache, cls, 0);
     }
 }
 
-/* Doubles the room of a bin; false when it has all that its class allows. */
-static bool bin_grow(hak_cache *cache, unsigned cls) {
-    void **base = base_of(cache, cls);
-    size_t cap = (size_t)(cache->end[cls] - base), most = hak_classes[cls].bin_cap;
-    if (cap == most)
-        return false;
-    cache->end[cls] = base + hak_min(2 * cap, most);
-    return true;
+bool hak_cache_sparse(void) {
+    size_t out = 0, held = atomic_load_explicit(&hak_superslab_live_bytes, memory_order_relaxed);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        out += atomic_load_explicit(&hak_cache_out[cls], memory_order_relaxed) * hak_classes[cls].size;
+    return held > out + hak_max(SPARSE_MIN, out / SPARSE_PART);
+}
+
+/* All but the one of class `used`, where a slow call is. */
+static HAK_NOINLINE void age_slow(hak_cache *cache, unsigned used, unsigned age) {
+    bool sparse = hak_cache_sparse();
+    unsigned trim = atomic_load_explicit(&trims, memory_order_relaxed);
+    cache->age = age;
+    if (cache->trim != trim)
+        flush_bins(cache);
+    cache->trim = trim;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        size_t room = (size_t)(cache->end[cls] - base_of(cache, cls));
+        if (cls != used && cache->top[cls] == cache->seen[cls] && room != 0)
+            bin_shrink(cache, cls, sparse ? 0 : room / 2);
+        cache->seen[cls] = cache->top[cls];
+    }
+    hak_policy_cache_age(sparse);
+}
+
+/* At each slow call. */
+static void age_look(hak_cache *cache, unsigned used) {
+    unsigned age = atomic_load_explicit(&ages, memory_order_relaxed) +
+                   (unsigned)(atomic_load_explicit(&hak_slabs_fresh, memory_order_relaxed) / SLABS_PER_AGE);
+    if (HAK_UNLIKELY(age != cache->age))
+        age_slow(cache, used, age);
+}
+
+void hak_cache_age(void) {
+    atomic_fetch_add_explicit(&ages, 1, memory_order_relaxed);
 }
 
 static size_t cache_bytes(void) {
@@ -106,6 +195,8 @@ void hak_cache_alone(void) {
     memset(threads_of, 0, sizeof threads_of);
     if (!is_static(hak_cache_mine))
         threads_of[hak_cache_mine->shard] = 1;
+    atomic_store_explicit(&hak_cache_room, is_static(hak_cache_mine) ? 0 : hak_cache_mine->room,
+                          memory_order_relaxed);
     atomic_store_explicit(&hak_caches_live, !is_static(hak_cache_mine), memory_order_relaxed);
 }
 
@@ -165,6 +256,7 @@ bool hak_cache_begin(void) {
         return false;
     cache->shard = shard_join();
     bins_init(cache);
+    cache->trim = atomic_load_explicit(&trims, memory_order_relaxed);
     atomic_fetch_add_explicit(&hak_caches_live, 1, memory_order_relaxed);
     hak_cache_mine = cache;
     hak_policy_cache_born(give_one);
@@ -172,6 +264,8 @@ bool hak_cache_begin(void) {
 }
 
 void hak_cache_forsake(void) {
+    if (hak_cache_mine != NULL && !is_static(hak_cache_mine)) /* NULL: see shim_early.c */
+        atomic_fetch_sub_explicit(&hak_cache_room, hak_cache_mine->room, memory_order_relaxed);
     hak_cache_mine = &after_last;
     hak_policy_cache_forsaken();
 }
@@ -185,14 +279,21 @@ size_t hak_cache_held(void) {
 }
 
 void hak_cache_flush_all(void) {
-    hak_cache *cache = hak_cache_mine;
-    if (is_static(cache))
-        return;
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        void **base = base_of(cache, cls);
-        give(base + 1, cls, (unsigned)(cache->top[cls] - base), shard_for(cache, cls));
-        HAK_SHOW(cache->top[cls], base);
+    if (!is_static(hak_cache_mine))
+        flush_bins(hak_cache_mine);
+}
+
+void hak_cache_trim(void) {
+    hak_cache_flush_all();
+    atomic_fetch_add_explicit(&trims, 1, memory_order_relaxed);
+    hak_cache_age();
+    hak_lock_take(&hak_cache_lock);
+    for (hak_cache *cache = waiting; cache != NULL; cache = cache->next) {
+        uintptr_t entries =
+            hak_align_up((uintptr_t)cache->entries, hak_os_page); /* a NULL below each bin, or nothing */
+        (void)hak_os_purge(entries, (uintptr_t)cache + cache_bytes() - entries, HAK_PURGE_NOW);
     }
+    hak_lock_give(&hak_cache_lock);
 }
 
 void hak_cache_end(void) {
@@ -212,12 +313,12 @@ void hak_cache_end(void) {
     hak_lock_give(&hak_cache_lock);
 }
 
-/* For a thread that has no cache: before its first call when there is no memory for one, and after its end. */
-static void *take_one(unsigned cls) {
+/* For a thread that has no cache, before its first call when there is no memory for one and after its end; and for a bin without room. */
+static void *take_one(unsigned cls, unsigned shard) {
     void *obj;
     if (hak_death_near())
         hak_death_look();
-    if (hak_depot_take_batch(0, cls, &obj, 1) == 0)
+    if (hak_depot_take_batch(shard, cls, &obj, 1) == 0)
         return NULL;
     count_moved(cls, 0, 1);
     return obj;
@@ -226,20 +327,35 @@ static void *take_one(unsigned cls) {
 void *hak_cache_refill_slow(unsigned cls) {
     hak_cache *cache = hak_cache_mine;
     if (is_static(cache))
-        return take_one(cls);
+        return take_one(cls, 0);
+    age_look(cache, cls);
     void **base = base_of(cache, cls);
     HAK_ASSERT(cache->top[cls] == base);
+    if (cache->end[cls] == base && !bin_grow(cache, cls))
+        return take_one(cls, shard_for(cache, cls));
     unsigned want = (unsigned)hak_max(1, (size_t)(cache->end[cls] - base) / 2);
     unsigned got = hak_depot_take_batch(shard_for(cache, cls), cls, base + 1, want);
     if (got == 0)
         return NULL;
     count_moved(cls, 0, got);
-    if (++cache->refills % IDLE_PERIOD == 0)
-        hak_large_release_idle();
     hak_policy_on_refill(base + 1, got);
     HAK_SHOW(cache->top[cls], base + got);
     (void)bin_grow(cache, cls);
     return hak_cache_pop(cache, cls);
+}
+
+void *hak_cache_take_zeroed(unsigned cls, bool *zeroed) {
+    hak_cache *cache = hak_cache_mine;
+    *zeroed = false;
+    void *obj = hak_cache_pop(cache, cls);
+    if (obj != NULL)
+        return obj;
+    if (!is_static(cache))
+        age_look(cache, cls);
+    obj = hak_depot_take_zeroed(is_static(cache) ? 0 : shard_for(cache, cls), cls, zeroed);
+    if (obj != NULL)
+        count_moved(cls, 0, 1);
+    return obj;
 }
 
 void hak_cache_flush_slow(void *obj, unsigned cls) {
@@ -248,13 +364,14 @@ void hak_cache_flush_slow(void *obj, unsigned cls) {
         give_one(obj, cls);
         return;
     }
+    age_look(cache, cls);
     if (!bin_grow(cache, cls)) {
-        /* The older half goes home; the rest is warm in the processor's caches. */
-        void **base = base_of(cache, cls);
-        unsigned count = (unsigned)(cache->top[cls] - base), home = (count + 1) / 2;
-        give(base + 1, cls, home, shard_for(cache, cls));
-        memmove(base + 1, base + 1 + home, (count - home) * sizeof(void *));
-        HAK_SHOW(cache->top[cls], base + (count - home));
+        unsigned count = (unsigned)(cache->top[cls] - base_of(cache, cls));
+        if (cache->end[cls] == base_of(cache, cls)) { /* it may have no room at all */
+            give(&obj, cls, 1, shard_for(cache, cls));
+            return;
+        }
+        bin_flush(cache, cls, (count + 1) / 2); /* the rest is warm in the processor's caches */
     }
     (void)hak_cache_push(cache, obj, cls);
 }
@@ -273,8 +390,11 @@ HAK_UNSEEN void hak_cache_reset(void) {
     newest = hak_cache_mine;
     newest->older = NULL;
     bins_init(newest);
+    atomic_store(&hak_cache_room, 0);
+    atomic_store(&ages, 0);
+    atomic_store(&trims, 0);
+    newest->age = newest->trim = 0;
     hak_cache_mine->shard = 0;
-    hak_cache_mine->refills = 0;
     hak_cache_alone();
 }
 

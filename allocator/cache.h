@@ -12,6 +12,10 @@
  * Tops and ends are arrays of their own because an index into an array of words is free on x86-64; the classes of the
  * small sizes are in the cache because they are then reached by the pointer that is at hand anyway.
  *
+ * A bin has no room before its first use, and then as much as its class, its thread and all threads together may have. At slow calls,
+ * after a while or when the heap has grown, bins whose tops have not moved lose half of their room, so that what a thread
+ * holds follows what it does (docs/decisions/029).
+ *
  * A cache belongs to one thread and has no lock. */
 #ifndef HAK_CACHE_H
 #define HAK_CACHE_H
@@ -26,7 +30,9 @@ typedef struct hak_cache {
     struct hak_cache *next;  /* while it waits for a new thread */
     struct hak_cache *older; /* in the list of all */
     unsigned shard;          /* of its depots; for wide slots see shard_for in cache.c */
-    unsigned refills;
+    unsigned age, trim;      /* how often hak_cache_age and hak_cache_trim were called when it aged last */
+    size_t room;             /* bytes that its bins may hold for now */
+    void **seen[HAK_TAGS];   /* the tops at its last ageing */
     void *entries[];
 } hak_cache;
 
@@ -35,6 +41,15 @@ extern HAK_HIDDEN _Thread_local hak_cache *hak_cache_mine;
 
 /* Caches in use; objects that were moved between depots and caches; and, per class, those that went to caches and have not come back. */
 extern _Atomic size_t hak_caches_live, hak_cache_operations, hak_cache_out[HAK_TAGS];
+
+/* Bytes that the bins of all threads may hold for now. */
+extern _Atomic size_t hak_cache_room;
+
+/* Bins that were not used meanwhile become shorter at their thread's next slow call, in every thread. idle.c calls it by the clock. */
+void hak_cache_age(void);
+
+/* Many slabs are there for a few objects of theirs, those in caches and quarantines perhaps. */
+bool hak_cache_sparse(void);
 
 /* hak_cache_out of all classes together. */
 size_t hak_cache_objects(void);
@@ -65,6 +80,9 @@ HAK_INLINE bool hak_cache_push(hak_cache *cache, void *obj, unsigned tag) {
  * without a cache of its own gets its object straight from a depot. */
 void *hak_cache_refill_slow(unsigned cls);
 
+/* An object for calloc: the bin's newest, or one from the depots. *zeroed: it is known to read as zero. NULL: no memory. */
+void *hak_cache_take_zeroed(unsigned cls, bool *zeroed);
+
 /* Makes room in the full bin and puts the object, one of the class, into it. */
 void hak_cache_flush_slow(void *obj, unsigned cls);
 
@@ -73,6 +91,9 @@ size_t hak_cache_held(void);
 
 /* Empties all bins of the calling thread into the depots. */
 void hak_cache_flush_all(void);
+
+/* The calling thread's bins are emptied now, other threads' at their next slow call; of caches that wait for a thread nothing stays resident. */
+void hak_cache_trim(void);
 
 /* True when the calling thread has a cache. */
 bool hak_cache_begun(void);

@@ -7,8 +7,16 @@ typedef struct depot {
     hak_link partial; /* slabs with at least one free slot */
 } __attribute__((aligned(HAK_CACHELINE))) depot;
 
-/* So many empty slabs stay in a depot: a class at the edge of a slab does not take and give it over and over. */
-enum { EMPTY_KEPT = 1 };
+enum {
+    /* So many empty slabs stay in a depot: a class at the edge of a slab does not take and give it over and over. */
+    EMPTY_KEPT = 1,
+    /* But none above this size: an object of the class costs more to use than its slab to take, and the depots of all classes would hold
+     * tens of MiB. */
+    EMPTY_BYTES = 512 * HAK_KIB,
+    /* Pages between objects go when no slot of the slab was taken for some seconds; again when an eighth of its slots more are free. */
+    PURGE_UNUSED = 2,
+    PURGE_PART = 8,
+};
 
 static depot depots[HAK_SHARDS_MAX][HAK_TAGS];
 unsigned hak_shards = 1;
@@ -35,24 +43,41 @@ static bool add_slab_locked(depot *d, unsigned shard, unsigned cls) {
     return true;
 }
 
+/* Up to `want` objects of the first slab of the list. */
+static unsigned take_locked(depot *d, void **out, unsigned want, bool *zeroed) {
+    hak_slab *slab = HAK_OWNER_OF(d->partial.next, hak_slab, link);
+    if (slab->free == slab->slots)
+        d->empty--;
+    unsigned taken = hak_slab_take_batch(slab, out, want, zeroed);
+    if (slab->free == 0) {
+        hak_list_remove(&slab->link);
+        slab->state = HAK_SLAB_FULL;
+    }
+    return taken;
+}
+
 unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned want) {
     depot *d = &depots[shard][cls];
     unsigned taken = 0;
+    bool zeroed;
     hak_lock_take(&d->lock);
     while (taken < want) {
         if (hak_list_empty(&d->partial) && (taken != 0 || !add_slab_locked(d, shard, cls)))
             break; /* a new slab only for a thread that would go away with nothing */
-        hak_slab *slab = HAK_OWNER_OF(d->partial.next, hak_slab, link);
-        if (slab->free == slab->slots)
-            d->empty--;
-        taken += hak_slab_take_batch(slab, out + taken, want - taken);
-        if (slab->free == 0) {
-            hak_list_remove(&slab->link);
-            slab->state = HAK_SLAB_FULL;
-        }
+        taken += take_locked(d, out + taken, want - taken, &zeroed);
     }
     hak_lock_give(&d->lock);
     return taken;
+}
+
+void *hak_depot_take_zeroed(unsigned shard, unsigned cls, bool *zeroed) {
+    depot *d = &depots[shard][cls];
+    void *obj = NULL;
+    hak_lock_take(&d->lock);
+    if (!hak_list_empty(&d->partial) || add_slab_locked(d, shard, cls))
+        (void)take_locked(d, &obj, 1, zeroed);
+    hak_lock_give(&d->lock);
+    return obj;
 }
 
 /* One object home. *empty: a slab that is to be given back, or NULL. */
@@ -67,7 +92,7 @@ static hak_slab_verdict give_locked(depot *d, hak_slab *slab, void *obj, hak_sla
     }
     if (slab->free < slab->slots)
         return verdict;
-    if (d->empty < EMPTY_KEPT) {
+    if (d->empty < EMPTY_KEPT && hak_classes[slab->cls].slab_bytes <= EMPTY_BYTES) {
         d->empty++;
         return verdict;
     }
@@ -159,6 +184,59 @@ static void trim_one(depot *d) {
     }
     hak_lock_give(&d->lock);
     give_slabs(&done);
+}
+
+/* Whether to purge it now. */
+static bool is_due(const hak_slab *slab, bool all) {
+    if (all)
+        return true;
+    uint32_t unused = atomic_load_explicit(&hak_slab_time, memory_order_relaxed) - slab->taken_at;
+    return unused >= PURGE_UNUSED && slab->free >= slab->purged + slab->slots / PURGE_PART + 1;
+}
+
+/* Its free slots are nobody's while their pages are given back, without the lock: as if one thread had them all. */
+static void purge_slab(depot *d, hak_slab *slab) {
+    hak_slab_part part;
+    if (slab->free == slab->slots)
+        d->empty--;
+    hak_slab_take_free(slab, &part);
+    hak_list_remove(&slab->link);
+    slab->state = HAK_SLAB_FULL;
+    hak_lock_give(&d->lock);
+    hak_slab_purge_part(slab, &part);
+    hak_lock_take(&d->lock);
+    hak_slab_give_free(slab, &part);
+    if (slab->state == HAK_SLAB_FULL) {
+        slab->state = HAK_SLAB_PARTIAL;
+        hak_list_push_back(&d->partial, &slab->link);
+    }
+    if (slab->free == slab->slots)
+        d->empty++;
+}
+
+/* The list is turned round once: others may change it while a slab is purged. */
+static void purge_one(depot *d, bool all) {
+    size_t left = 0;
+    hak_lock_take(&d->lock);
+    for (const hak_link *link = d->partial.next; link != &d->partial; link = link->next)
+        left++;
+    for (; left != 0 && !hak_list_empty(&d->partial); left--) {
+        hak_slab *slab = HAK_OWNER_OF(d->partial.next, hak_slab, link);
+        if (is_due(slab, all)) {
+            purge_slab(d, slab);
+            continue;
+        }
+        hak_list_remove(&slab->link);
+        hak_list_push_back(&d->partial, &slab->link);
+    }
+    hak_lock_give(&d->lock);
+}
+
+void hak_depot_purge(bool all) {
+    for (unsigned shard = 0; shard < hak_shards; shard++)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+            if (!hak_list_empty(&depots[shard][cls].partial)) /* a glance */
+                purge_one(&depots[shard][cls], all);
 }
 
 /* Calls `each` for every depot, in rank order. */

@@ -22,11 +22,18 @@ void hak_depot_init(unsigned shards);
 /* Stores up to `want` objects of `cls` in out[]; returns how many: 0 when the OS has no memory, else at least 1. */
 unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned want);
 
+/* One object, NULL when the OS has no memory. *zeroed: it is known to read as zero. */
+void *hak_depot_take_zeroed(unsigned shard, unsigned cls, bool *zeroed);
+
 /* Takes `count` objects of `cls` home, whatever their shard. Reorders objs[]. */
 void hak_depot_give_batch(unsigned shard, unsigned cls, void **objs, unsigned count);
 
 /* Gives empty slabs that depots keep for reuse back to their superslabs. */
 void hak_depot_trim(void);
+
+/* Gives pages back on which all slots are free, between objects that are in use: of every slab, or only where no slot was taken for a while and
+ * many have become free. */
+void hak_depot_purge(bool all);
 
 /* What depots have: slots that are free, per class, and bytes of slabs that have all theirs free. */
 typedef struct hak_depot_free {

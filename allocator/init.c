@@ -4,6 +4,7 @@
 #include "allocator/cache.h"
 #include "allocator/death.h"
 #include "allocator/fork.h"
+#include "allocator/idle.h"
 #include "allocator/large.h"
 #include "allocator/options.h"
 #include "allocator/os.h"
@@ -31,6 +32,7 @@ static bool init_locked(void) {
     hak_large_init();
     hak_depot_init(hak_os_cpus() * SHARDS_PER_CPU);
     hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
+    hak_idle_init();
     (void)hak_superslab_prewarm(hak_option.prewarm); /* a wish: without it the first requests map */
     hak_thread_init();
     hak_policy_seal();

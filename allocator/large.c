@@ -1,6 +1,7 @@
 /* large.c: see large.h. */
 #include "allocator/large.h"
 
+#include "allocator/huge.h"
 #include "allocator/os.h"
 #include "allocator/policy.h"
 #include "allocator/release.h"
@@ -13,18 +14,18 @@ _Atomic size_t hak_large_count, hak_large_operations;
 enum {
     /* Live objects whose pages were moved: mappings of their own, of which a process may have 65,530. Beyond, they are copied. */
     MOVES_MAX = 4096,
+    ZERO_BY_PURGE = 8 * HAK_MIB >> HAK_GRANULE_SHIFT,
     MOVE_MIN = HAK_MIB, /* below, copying is as quick as the system call and the page faults after it */
-    /* Every so many frees the clock is read, and idle spans are looked for. */
-    CLOCK_PERIOD = 64,
 };
 
-static unsigned moved, frees;
+static unsigned moved;
 
 void hak_large_init(void) {
     hak_region_define(HAK_REGION_LARGE, HAK_GRANULE_SHIFT, sizeof(hak_span));
     hak_region_define(HAK_REGION_ALIGNED, HAK_GRANULE_SHIFT, sizeof(hak_span));
     hak_span_init();
-    moved = frees = 0;
+    hak_huge_init();
+    moved = 0;
 }
 
 /* Granules of a span for an object of `size` bytes; 0: there cannot be so many. */
@@ -46,6 +47,13 @@ static size_t make_live(hak_region *region, hak_span *span, uint32_t granules, s
     return span->capacity;
 }
 
+/* A span that may not read as zero, most of which is not resident, or which is long: what is resident goes, and the rest need not be
+ * touched. */
+static bool make_zero(hak_region *region, hak_span *span, uint32_t granules) {
+    return (span->dirty < granules / 2 || granules >= ZERO_BY_PURGE) &&
+           hak_os_purge(hak_span_start(region, span), hak_span_bytes(granules), HAK_PURGE_NOW);
+}
+
 void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity) {
     uint32_t need = granules_for(size);
     if (need == 0 || align >= (size_t)1 << HAK_ADDRESS_BITS)
@@ -56,10 +64,11 @@ void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity) 
     hak_span *span = hak_span_take(hak_policy_large_kind(align), need, align, &region);
     if (span != NULL) {
         if (zeroed != NULL)
-            *zeroed = span->zeroed;
+            *zeroed = span->zeroed || make_zero(region, span, need);
         *capacity = make_live(region, span, need, size);
         hak_counter_add(&hak_large_count, 1);
         hak_counter_add(&hak_large_operations, 1);
+        hak_huge_turned(hak_span_bytes(span->dirty));
         obj = (void *)hak_span_start(region, span);
     }
     hak_lock_give(&hak_large_lock);
@@ -115,23 +124,17 @@ size_t hak_large_hollow(void) {
     return bytes;
 }
 
-void hak_large_release_idle(void) {
-    if (atomic_load_explicit(&hak_release_large_dirty, memory_order_relaxed) == 0)
-        return;
+void hak_large_release_idle(uint64_t now) {
     hak_lock_take(&hak_large_lock);
-    hak_release_bounds bounds = hak_release_large_bounds();
-    hak_span_release_idle(&bounds);
+    hak_span_release_idle(now);
     hak_lock_give(&hak_large_lock);
 }
 
-/* What the release policy wants after a free. The clock is read only now and then. */
-static void release_locked(void) {
-    hak_release_bounds bounds = hak_release_large_bounds();
-    size_t most = hak_release_excess() != 0 ? 0 : bounds.most;
+/* What the release policy wants after a free of so many bytes. */
+static void release_locked(size_t freed) {
+    size_t most = hak_release_excess() != 0 ? 0 : hak_release_large_most(freed);
     if (HAK_UNLIKELY(hak_release_large_dirty > most))
-        (void)hak_span_purge(most, UINT64_MAX);
-    if (frees++ % CLOCK_PERIOD == 0)
-        hak_span_release_idle(&bounds);
+        hak_release_large_given(hak_span_purge(most, UINT64_MAX));
 }
 
 /* Pages that were moved here are a mapping of their own as long as they are mapped. */
@@ -147,7 +150,7 @@ static void free_locked(hak_region *region, hak_span *span) {
     bool hollow = span->hollow || unmap_moved(region, span);
     uint32_t dirty = (uint32_t)(hak_align_up(span->capacity, HAK_GRANULE) >> HAK_GRANULE_SHIFT);
     hak_span_give(region, span, span->granules, (hak_span_content){hollow ? 0 : dirty, hollow, hollow});
-    release_locked();
+    release_locked(span->capacity);
 }
 
 bool hak_large_empty(void *obj) {
@@ -205,7 +208,7 @@ bool hak_large_resize(void *obj, size_t size, size_t *capacity) {
         size_t before = span->capacity;
         *capacity = set_capacity(span, size);
         if (*capacity < before)
-            release_locked();
+            release_locked(before - *capacity);
     }
     hak_lock_give(&hak_large_lock);
     return done;

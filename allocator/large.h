@@ -42,8 +42,8 @@ size_t hak_large_purge(size_t keep);
 /* Gives free spans back, address space and all that the kernel counts included, for when it has refused something. Returns bytes. */
 size_t hak_large_hollow(void);
 
-/* Gives back what has been free for long (release.h). Frees do so as well: this is for programs that have stopped to free large objects. */
-void hak_large_release_idle(void);
+/* Gives back what has been free for long, by the clock: `now` milliseconds. */
+void hak_large_release_idle(uint64_t now);
 
 /* Dies when lists, lengths or tags disagree. Takes the lock. For tests. */
 void hak_large_check(void);

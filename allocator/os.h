@@ -90,6 +90,9 @@ bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size);
 /* Asks for huge pages in the range, where the kernel has them to give on request. Best effort. */
 void hak_os_huge(uintptr_t addr, size_t size);
 
+/* Makes a huge page of what is in the range, a huge page itself, at once; false where the kernel cannot (before Linux 6.1). */
+bool hak_os_collapse(uintptr_t addr, size_t size);
+
 /* Touches the range, so that no page of it faults later. Best effort. */
 void hak_os_populate(uintptr_t addr, size_t size);
 

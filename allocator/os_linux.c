@@ -18,6 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
@@ -331,6 +334,14 @@ void hak_os_huge(uintptr_t addr, size_t size) {
     count(&hak_os_counts.madvise);
     (void)madvise((void *)addr, size, MADV_HUGEPAGE);
     errno = saved;
+}
+
+bool hak_os_collapse(uintptr_t addr, size_t size) {
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    bool done = madvise((void *)addr, size, MADV_COLLAPSE) == 0;
+    errno = saved;
+    return done;
 }
 
 void hak_os_populate(uintptr_t addr, size_t size) {

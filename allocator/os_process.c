@@ -6,6 +6,7 @@
 
 #include "allocator/bits.h"
 #include "allocator/os.h"
+#include "allocator/os_keep.h"
 #include "allocator/valgrind.h"
 
 #include <errno.h>
@@ -192,10 +193,16 @@ static bool has_mincore(void) {
     return has;
 }
 
+bool hak_os_resident_told(void) {
+    if (HAK_DEBUG_BUILD && hak_os_keeps())
+        return false; /* what is resident depends on the programs before */
+    return hak_os_filter == HAK_FILTER_NONE && has_mincore();
+}
+
 bool hak_os_resident_known(void) {
     if (hak_os_filter == HAK_FILTER_OWN)
         return false;
-    if (hak_os_filter == HAK_FILTER_NONE && has_mincore())
+    if (hak_os_resident_told())
         return true;
     if (page_map < 0)
         page_map = hak_os_open("/proc/self/pagemap");

@@ -36,6 +36,8 @@ void hak_os_filter_look(void);
 
 /* Whether the OS may be asked what is resident; may open a file, which stays open: at exit only. */
 bool hak_os_resident_known(void);
+/* The same, without a file. */
+bool hak_os_resident_told(void);
 /* Bit i of the answer, for up to 64 pages from `addr` on: the page is resident, and may be read. None where the OS does not say. */
 uint64_t hak_os_resident(uintptr_t addr, unsigned pages);
 

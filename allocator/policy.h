@@ -62,6 +62,8 @@ static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim)
 /* The free of an object of a slab was its thread's first call, so that on_free had nowhere to keep it, and the thread has begun since:
  * as on_free. */
 static inline bool hak_policy_on_first_free(void **obj, unsigned cls);
+/* The object just made reads as zero: returns it. */
+static inline void *hak_policy_clear(void *obj, size_t size);
 /* malloc has popped an object; the bin's next one is `next`, NULL: there is none. */
 static inline void hak_policy_on_next(const void *next);
 /* Dies when `obj`, not NULL, is not the start of a live object. */
@@ -108,6 +110,9 @@ static inline void hak_policy_held_large(hak_held *held);
 /* The calling thread's cache begins, ends. What the policy holds of a class, it gives home by `give`. */
 static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls));
 static inline void hak_policy_cache_dies(void);
+/* At a slow call of the calling thread's, after a second or when the heap has grown: what it has not used for long is to go; `sparse`: all that
+ * it has not used since the last time. */
+static inline void hak_policy_cache_age(bool sparse);
 /* The calling thread dies, perhaps in the middle of a call: it uses nothing any more that was its own. */
 static inline void hak_policy_cache_forsaken(void);
 /* The OS has refused memory: what is only good for odds may be left out from now on. */
@@ -115,6 +120,10 @@ static inline void hak_policy_scarce(void);
 /* Memory has run out: gives home what the calling thread and ended threads keep back, and large objects, if a request of `size` bytes may
  * be served by that; true when it did. A request that cannot be served anyway must not empty a quarantine. No lock is held. */
 static inline bool hak_policy_reclaim(size_t size);
+/* The program wants memory back; a second or more has passed since the last call (`now`: milliseconds). What the policy keeps back and can do
+ * without goes. No lock is held. */
+static inline void hak_policy_trim(void);
+static inline void hak_policy_idle(uint64_t now);
 
 #if defined(HAK_HARDENED)
 #include "hardening/policy_hardened.h"

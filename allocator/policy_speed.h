@@ -5,6 +5,8 @@
 #include "allocator/policy.h"
 #include "allocator/tag.h"
 
+#include <string.h>
+
 #define HAK_POLICY_NAME "speed"
 enum {
     HAK_POLICY_CLASS_BOUND = 0, /* free slabs may change their class */
@@ -90,6 +92,9 @@ static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim)
 static inline bool hak_policy_on_first_free(void **obj, unsigned cls) {
     return (void)obj, (void)cls, true;
 }
+static inline void *hak_policy_clear(void *obj, size_t size) {
+    return memset(obj, 0, size);
+}
 static inline void hak_policy_on_next(const void *next) {
     (void)next;
 }
@@ -139,10 +144,17 @@ static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) 
     (void)give;
 }
 static inline void hak_policy_cache_dies(void) {}
+static inline void hak_policy_cache_age(bool sparse) {
+    (void)sparse;
+}
 static inline void hak_policy_cache_forsaken(void) {}
 static inline void hak_policy_scarce(void) {}
 static inline bool hak_policy_reclaim(size_t size) {
     return (void)size, false;
+}
+static inline void hak_policy_trim(void) {}
+static inline void hak_policy_idle(uint64_t now) {
+    (void)now;
 }
 
 #endif

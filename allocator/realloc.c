@@ -1,5 +1,6 @@
 /* realloc.c: resizing, in place where that is not wasteful, else by a move. */
 #include "allocator/alloc.h"
+#include "allocator/idle.h"
 #include "allocator/large.h"
 #include "allocator/usage.h"
 #include "include/hakmem.h"
@@ -23,6 +24,7 @@ static bool resize_slot(void *obj, unsigned tag, size_t size, size_t capacity) {
 /* A large object stays where it is when it remains large and its span can be made longer or shorter. */
 static bool resize_large(void *obj, size_t size) {
     size_t capacity;
+    hak_idle_look();
     if (hak_policy_request(size) <= HAK_SLAB_SIZE_MAX || size > PTRDIFF_MAX ||
         !hak_large_resize(obj, size, &capacity))
         return false;

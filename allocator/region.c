@@ -2,6 +2,7 @@
 #include "allocator/region.h"
 
 #include "allocator/os.h"
+#include "allocator/os_process.h"
 #include "allocator/policy.h"
 #include "allocator/tag.h"
 
@@ -22,6 +23,7 @@ enum {
     COMMIT_STEP_MIN = HAK_SUPERSLAB,
     COMMIT_STEP_PART = 16,
     COMMIT_STEP_MAX = 1024 * HAK_MIB,
+    HUGE_BEHIND = 16 * HAK_MIB, /* what was committed longer ago has its pages */
 };
 
 static struct {
@@ -73,12 +75,28 @@ static bool begin_extents(hak_region *region, hak_region_kind kind, size_t first
     return false;
 }
 
-/* Asks for huge pages in what was committed since it was asked last, as far as they are wanted. */
+/* Whether what was taken last is touched densely: of windows all over the last quarter of what is in use, half. */
+static bool is_dense(const hak_region *region) {
+    enum { WINDOWS = 16, PAGES = 16 };
+    size_t part = hak_align_down(region->used / 4, hak_os_page), resident = 0;
+    if (part < HAK_SUPERSLAB || !hak_os_resident_told())
+        return false;
+    for (size_t i = 0; i < WINDOWS; i++) {
+        size_t at = hak_align_down(part / WINDOWS * i, hak_os_page);
+        resident +=
+            (size_t)__builtin_popcountll(hak_os_resident(region->base + region->used - part + at, PAGES));
+    }
+    return resident >= WINDOWS * PAGES / 2;
+}
+
+/* Asks for huge pages in what was committed since it was asked last, as far as they are wanted: only where what came before is used
+ * densely, for of a huge page all is resident. huge.c has what becomes dense later. */
 static void ask_huge(hak_region *region) {
-    size_t from = hak_align_up(hak_max(region->huge_asked, hak_min(hak_region_huge_from, region->committed)),
-                               HAK_SUPERSLAB);
+    size_t asked = hak_max(region->huge_asked, region->committed - hak_min(region->committed, HUGE_BEHIND));
+    size_t from =
+        hak_align_up(hak_max(asked, hak_min(hak_region_huge_from, region->committed)), HAK_SUPERSLAB);
     size_t end = hak_align_down(region->committed, HAK_SUPERSLAB);
-    if (from >= end)
+    if (from >= end || (hak_region_huge_from != 0 && !is_dense(region)))
         return;
     hak_os_huge(region->base + from, end - from);
     region->huge_asked = end;

@@ -12,18 +12,28 @@ enum {
     STEP_PART = 8,
     STEP_MIN = 256 * HAK_KIB,
 
-    /* Free large memory that is kept for reuse: a page that is given back and touched again costs 10 us and more, so
-     * only what was not used for a while goes, or what is many times more than the live memory. Measure again with works
-     * h and h2, by time, faults and peak RSS. */
-    LARGE_KEEP_MIN = 64 * HAK_MIB,
-    LARGE_MOST_TIMES = 4,
-    LARGE_UNUSED_MS = 500,
-    LARGE_IDLE_MS = 10 * 1000,
+    /* Free slab memory beyond this part of what is live goes while fresh memory is taken: a heap that changes its sizes holds a quarter more
+     * than it needs. Not less than the minimum: a page that is given back and touched again costs some 0.5 us. Measure again with works
+     * c, e and frag. */
+    SLAB_KEEP_PART = 4,
+    SLAB_KEEP_FRESH = 8 * HAK_MIB,
+    /* The same of large memory, at any moment: half of what is live. Less after an object that was itself much of the heap, as other allocators
+     * unmap those at once: a process may fall silent then. Measure again with works h and h2, by time, faults and peak RSS. */
+    LARGE_MOST_PART = 2,
+    LARGE_MOST_MIN = 64 * HAK_MIB,
+    OVERSIZE = 8 * HAK_MIB,
+    OVERSIZE_MOST_PART = 16,
+    OVERSIZE_MOST_MIN = 32 * HAK_MIB,
+    ALLOWANCE_MOST = 512 * HAK_MIB, /* what is asked for may never be touched */
+    UNUSED_MS = 1000,
+    IDLE_MS = 10 * 1000,
+    CLOSED_TIMES = 10, /* so many times longer with the gate closed */
 };
 
 static bool lean;
 static hak_decommit decommit;
 static size_t target, step;
+static _Atomic size_t allowance, given; /* see hak_release_large_most; the large lock */
 
 static size_t load(const _Atomic size_t *counter) {
     return atomic_load_explicit(counter, memory_order_relaxed);
@@ -33,6 +43,7 @@ void hak_release_init(bool lean_gate, hak_decommit how, size_t target_bytes) {
     lean = lean_gate;
     decommit = lean_gate ? how : HAK_DECOMMIT_OFF;
     target = target_bytes;
+    allowance = given = 0;
     step = hak_max(STEP_MIN, target_bytes / STEP_PART);
 }
 
@@ -44,11 +55,42 @@ size_t hak_release_excess(void) {
     return resident > target && dirty >= step ? hak_min(dirty, resident - target) : 0;
 }
 
-hak_release_bounds hak_release_large_bounds(void) {
-    if (!lean)
-        return (hak_release_bounds){SIZE_MAX, SIZE_MAX, UINT64_MAX, UINT64_MAX};
-    size_t wanted = hak_max(LARGE_KEEP_MIN, load(&hak_release_large_live));
-    return (hak_release_bounds){LARGE_MOST_TIMES * wanted, wanted, LARGE_UNUSED_MS, LARGE_IDLE_MS};
+size_t hak_release_slab_keep(void) {
+    return hak_max(SLAB_KEEP_FRESH, load(&hak_superslab_live_bytes) / SLAB_KEEP_PART);
+}
+
+uint64_t hak_release_unused_ms(void) {
+    return lean ? UNUSED_MS : UNUSED_MS * CLOSED_TIMES;
+}
+uint64_t hak_release_idle_ms(void) {
+    return lean ? IDLE_MS : IDLE_MS * CLOSED_TIMES;
+}
+
+static size_t most_after(size_t freed) {
+    size_t live = load(&hak_release_large_live);
+    return freed >= OVERSIZE ? hak_max(OVERSIZE_MOST_MIN, live / OVERSIZE_MOST_PART)
+                             : hak_max(LARGE_MOST_MIN, live / LARGE_MOST_PART);
+}
+
+size_t hak_release_large_most(size_t freed) {
+    return lean ? most_after(freed) + load(&allowance) : SIZE_MAX;
+}
+
+void hak_release_large_given(size_t bytes) {
+    atomic_fetch_add_explicit(&given, bytes, memory_order_relaxed);
+}
+
+void hak_release_large_missed(size_t bytes) {
+    size_t again = hak_min(bytes, load(&given));
+    atomic_fetch_sub_explicit(&given, again, memory_order_relaxed);
+    atomic_store_explicit(&allowance, hak_min(ALLOWANCE_MOST, load(&allowance) + again),
+                          memory_order_relaxed);
+}
+
+void hak_release_large_decay(size_t highest) {
+    size_t may = load(&allowance), used = highest - hak_min(highest, most_after(OVERSIZE));
+    atomic_store_explicit(&allowance, hak_max(may / 2, hak_min(may, used)), memory_order_relaxed);
+    atomic_store_explicit(&given, 0, memory_order_relaxed);
 }
 
 bool hak_release_zeroes(void) {

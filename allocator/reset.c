@@ -2,6 +2,7 @@
 #include "allocator/reset.h"
 
 #include "allocator/cache.h"
+#include "allocator/idle.h"
 #include "allocator/init.h"
 #include "allocator/large.h"
 #include "allocator/options.h"
@@ -36,9 +37,7 @@ static void empty(hak_region *region) {
     size_t units = region->used >> region->unit_shift;
     memset((void *)region->records, 0, units * region->record_size);
     hak_tag_set(region->base, region->used, HAK_TAG_NONE);
-    if (hak_region_is_large(
-            region)) /* slabs promise nothing of their contents, or the policy has seen to it */
-        hak_os_scrub(region->base, region->used);
+    hak_os_scrub(region->base, region->used); /* what is fresh reads as zero */
     region->used = region->committed = region->meta_committed = region->tagged = region->huge_asked = 0;
     region->body.mapped = region->meta.mapped = region->extra.mapped = region->extra_used = 0;
 }
@@ -104,7 +103,7 @@ static void reset_counters(void) {
     _Atomic size_t *const counters[] = {
         &hak_superslabs_live,    &hak_superslab_free_dirty, &hak_superslab_live_bytes,
         &hak_release_large_live, &hak_release_large_dirty,  &hak_large_count,
-        &hak_large_operations,   &hak_cache_operations,
+        &hak_large_operations,   &hak_cache_operations,     &hak_slabs_fresh,
     };
     for (unsigned i = 0; i < sizeof counters / sizeof counters[0]; i++)
         atomic_store(counters[i], 0);
@@ -121,6 +120,7 @@ void hak_test_reset(hak_reset how) {
     hak_superslab_init();
     hak_large_init();
     hak_depot_init(shards_for(how));
+    hak_idle_init();
     hak_cache_reset();
     hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
     reset_counters();

@@ -1,8 +1,14 @@
 /* slab.c: see slab.h. */
 #include "allocator/slab.h"
 
+#include "allocator/os.h"
 #include "allocator/policy.h"
+#include "allocator/release.h"
 #include "allocator/report.h"
+
+#include <string.h>
+
+_Atomic uint32_t hak_slab_time;
 
 static uint32_t words_of(const hak_slab *slab) {
     return (slab->slots + 63) / 64;
@@ -42,7 +48,19 @@ static void *take_random(hak_slab *slab, uint32_t free) {
     return (void *)(slab->start + (size_t)slot * hak_classes[slab->cls].size);
 }
 
-unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want) {
+/* Slots that are not drawn go up: those from slab->fresh on were never taken. */
+static bool note_taken(hak_slab *slab, void *const *out, unsigned taken) {
+    if (HAK_POLICY_RANDOM_SLOTS || taken == 0 || slab->fresh == slab->slots)
+        return false;
+    const hak_class_info *info = &hak_classes[slab->cls];
+    uint32_t first = hak_slot_index(info, (uint32_t)((uintptr_t)out[0] - slab->start));
+    uint32_t last = hak_slot_index(info, (uint32_t)((uintptr_t)out[taken - 1] - slab->start));
+    bool zeroed = first >= slab->fresh;
+    slab->fresh = (uint16_t)hak_max(slab->fresh, last + 1);
+    return zeroed;
+}
+
+unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want, bool *zeroed) {
     const size_t size = hak_classes[slab->cls].size;
     const uint32_t words = words_of(slab);
     unsigned taken = 0;
@@ -57,6 +75,9 @@ unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want) {
     slab->free -= taken;
     while (slab->first < words && slab->free_bits[slab->first] == 0)
         slab->first++;
+    *zeroed = note_taken(slab, out, taken);
+    slab->taken_at = atomic_load_explicit(&hak_slab_time, memory_order_relaxed);
+    slab->purged = 0;
     return taken;
 }
 
@@ -74,6 +95,47 @@ hak_slab_verdict hak_slab_give(hak_slab *slab, void *obj) {
     if (slot / 64 < slab->first)
         slab->first = (uint16_t)(slot / 64);
     return HAK_SLAB_GIVEN;
+}
+
+void hak_slab_take_free(hak_slab *slab, hak_slab_part *part) {
+    part->count = slab->free;
+    memset(part->bits, 0, sizeof part->bits);
+    memcpy(part->bits, slab->free_bits, words_of(slab) * sizeof part->bits[0]);
+    memset(slab->free_bits, 0, words_of(slab) * sizeof part->bits[0]);
+    slab->free = 0;
+    slab->first = (uint16_t)words_of(slab);
+}
+
+/* The whole pages in slots [from, to). */
+static void purge_slots(const hak_slab *slab, uint32_t from, uint32_t to) {
+    size_t size = hak_classes[slab->cls].size;
+    uintptr_t start = hak_align_up(slab->start + from * size, hak_os_page);
+    uintptr_t end = hak_align_down(slab->start + to * size, hak_os_page);
+    if (start < end)
+        (void)hak_release_range(start, end - start);
+}
+
+void hak_slab_purge_part(const hak_slab *slab, const hak_slab_part *part) {
+    uint32_t from = 0;
+    bool inside = false;
+    for (uint32_t slot = 0; slot <= slab->slots; slot++) {
+        bool is_in = slot < slab->slots && (part->bits[slot / 64] >> (slot % 64) & 1) != 0;
+        if (is_in && !inside)
+            from = slot;
+        if (!is_in && inside)
+            purge_slots(slab, from, slot);
+        inside = is_in;
+    }
+}
+
+void hak_slab_give_free(hak_slab *slab, const hak_slab_part *part) {
+    for (uint32_t w = 0; w < words_of(slab); w++)
+        slab->free_bits[w] |= part->bits[w];
+    slab->free += part->count;
+    slab->purged = (uint16_t)hak_max(1, part->count);
+    slab->first = 0;
+    while (slab->first < words_of(slab) && slab->free_bits[slab->first] == 0)
+        slab->first++;
 }
 
 void hak_slab_blame(hak_slab_verdict verdict, const void *obj) {

@@ -7,8 +7,22 @@
 
 #include "allocator/superslab.h"
 
-/* Stores up to `want` free slots in out[] and clears their bits; returns how many. */
-unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want);
+/* Stores up to `want` free slots in out[] and clears their bits; returns how many. *zeroed: all of them are known to read as zero. */
+unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want, bool *zeroed);
+
+/* Rises by one every second or so, while somebody calls. */
+extern _Atomic uint32_t hak_slab_time;
+
+/* Slots of a slab that nobody can take meanwhile. */
+typedef struct hak_slab_part {
+    uint64_t bits[HAK_BITMAP_WORDS];
+    uint32_t count;
+} hak_slab_part;
+
+/* Takes all free slots; gives them back. The slab's pages in between may be purged, which the second needs no lock for. */
+void hak_slab_take_free(hak_slab *slab, hak_slab_part *part);
+void hak_slab_purge_part(const hak_slab *slab, const hak_slab_part *part);
+void hak_slab_give_free(hak_slab *slab, const hak_slab_part *part);
 
 /* What a slab says to an object that comes home: the check that both variants have on every flush. */
 typedef enum hak_slab_verdict {

@@ -7,27 +7,42 @@
 #include "allocator/span_index.h"
 #include "allocator/tag.h"
 
-static hak_link by_age; /* free dirty spans, the oldest first */
-static uint64_t now;    /* milliseconds, as of the last look at the clock */
+static hak_link by_age;  /* free dirty spans, the oldest first */
+static uint64_t now;     /* milliseconds, as of the last pass of idle.c */
+static uint64_t decayed; /* when what may be kept was looked at */
+static size_t highest;   /* that hak_release_large_dirty was since then */
 
 void hak_span_init(void) {
     hak_span_index_init();
     hak_list_init(&by_age);
-    now = hak_os_milliseconds(); /* else the first span that is freed would count as idle */
+    highest = 0;
+    decayed = now = hak_os_milliseconds(); /* else the first span that is freed would count as idle */
+}
+
+/* When a span was freed, and its place in the list by age: behind which link. */
+typedef struct place {
+    uint64_t freed_at;
+    hak_link *behind;
+} place;
+
+static place place_of(const hak_span *span) {
+    return (place){span->freed_at, span->dirty != 0 ? span->age.prev : by_age.prev};
 }
 
 /* Makes a span free and puts it into the lists. */
-static void list_free(hak_region_kind kind, hak_span *span, uint32_t granules, hak_span_content content) {
+static void list_free(hak_region_kind kind, hak_span *span, uint32_t granules, hak_span_content content,
+                      place place) {
     hak_span_describe(span, granules, HAK_SPAN_FREE);
     span->kind = (uint8_t)kind;
     span->dirty = content.dirty;
     span->zeroed = content.zeroed;
     span->hollow = span[granules - 1].hollow = content.hollow;
-    span->freed_at = now;
+    span->freed_at = place.freed_at;
     hak_span_index_add(span);
     if (content.dirty != 0) {
-        hak_list_push_back(&by_age, &span->age);
+        hak_list_insert_after(place.behind, &span->age);
         hak_counter_add(&hak_release_large_dirty, hak_span_bytes(content.dirty));
+        highest = hak_max(highest, hak_release_large_dirty);
     }
 }
 
@@ -70,21 +85,34 @@ static hak_span_content both(hak_span_content a, hak_span_content b) {
     return (hak_span_content){a.dirty + b.dirty, a.zeroed && b.zeroed, a.hollow};
 }
 
+/* A neighbour becomes part of a span that is freed. What is dirty in the largest part of it gives the whole its age: else light work beside
+ * an idle span would keep it young. */
+static void merge(hak_span *neighbour, hak_span_content *content, place *place, uint32_t *largest) {
+    if (neighbour->dirty > *largest) {
+        *largest = neighbour->dirty;
+        *place = place_of(neighbour);
+    } else if (place->behind == &neighbour->age)
+        place->behind = neighbour->age.prev;
+    unlist_free(neighbour);
+    *content = both(*content, content_of(neighbour));
+}
+
 /* As hak_span_give; the span that it has become. */
 static hak_span *give(hak_region *region, hak_span *span, uint32_t granules, hak_span_content content) {
     hak_span *before = free_before(region, span), *after = free_after(region, span, granules);
-    if (before != NULL && before->hollow == content.hollow) {
-        unlist_free(before);
+    place place = {now, by_age.prev};
+    uint32_t largest = content.dirty;
+    bool hollow = content.hollow;
+    if (before != NULL && before->hollow == hollow) {
+        merge(before, &content, &place, &largest);
         granules += before->granules;
-        content = both(content, content_of(before));
         span = before;
     }
-    if (after != NULL && after->hollow == content.hollow) {
-        unlist_free(after);
+    if (after != NULL && after->hollow == hollow) {
+        merge(after, &content, &place, &largest);
         granules += after->granules;
-        content = both(content, content_of(after));
     }
-    list_free(region->kind, span, granules, content);
+    list_free(region->kind, span, granules, content, place);
     return span;
 }
 
@@ -94,21 +122,23 @@ void hak_span_give(hak_region *region, hak_span *span, uint32_t granules, hak_sp
 
 /* Takes `need` granules, beginning `skip` granules into the free span; what is left stays free. */
 static hak_span *carve(hak_span *span, uint32_t skip, uint32_t need) {
+    place place = place_of(span); /* what is left is no younger for that */
     unlist_free(span);
     uint32_t rest = span->granules - skip - need;
     hak_span_content content = content_of(span), part = content;
     hak_region_kind kind = (hak_region_kind)span->kind;
     if (skip != 0) {
         part.dirty = min32(content.dirty, skip);
-        list_free(kind, span, skip, part);
+        list_free(kind, span, skip, part, place);
     }
     if (rest != 0) {
         part.dirty = min32(dirty_after(content.dirty, skip + need), rest);
-        list_free(kind, span + skip + need, rest, part);
+        list_free(kind, span + skip + need, rest, part, place);
     }
     span += skip;
     span->zeroed = content.zeroed;
     span->hollow = content.hollow;
+    span->dirty = min32(content.dirty, need);
     return span;
 }
 
@@ -116,6 +146,8 @@ static hak_span *carve(hak_span *span, uint32_t skip, uint32_t need) {
 static hak_span *grow(hak_region_kind kind, uint32_t granules, bool hollow) {
     hak_region *region;
     size_t bytes = hak_span_bytes(granules);
+    if (!hollow)
+        hak_superslab_exchange(bytes);
     uintptr_t addr =
         hollow ? hak_region_take_hollow(kind, bytes, &region) : hak_region_take(kind, bytes, &region);
     if (addr == 0)
@@ -166,6 +198,7 @@ hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_r
         uintptr_t start = hak_span_start(*region, span);
         uint32_t skip = (uint32_t)((hak_align_up(start, align) - start) >> HAK_GRANULE_SHIFT);
         span = carve(span, skip, need);
+        hak_release_large_missed(hak_span_bytes(need - span->dirty));
         result = make_hollow(*region, span, need, false);
     } while (result == HAK_MAP_TAKEN); /* which makes a free span shorter each time */
     return result == HAK_MAP_DONE ? span : NULL;
@@ -233,12 +266,18 @@ size_t hak_span_purge(size_t keep, uint64_t before) {
     return purged;
 }
 
-void hak_span_release_idle(const hak_release_bounds *bounds) {
-    now = hak_os_milliseconds();
-    if (now > bounds->idle_ms)
-        (void)hak_span_purge(0, now - bounds->idle_ms);
-    if (now > bounds->unused_ms)
-        (void)hak_span_purge(bounds->wanted, now - bounds->unused_ms);
+void hak_span_release_idle(uint64_t time) {
+    now = time;
+    uint64_t unused = hak_release_unused_ms(), idle = hak_release_idle_ms();
+    if (now - decayed >= unused) {
+        decayed = now;
+        hak_release_large_decay(highest);
+        highest = hak_release_large_dirty;
+    }
+    if (now > idle)
+        (void)hak_span_purge(0, now - idle);
+    if (now > unused)
+        (void)hak_span_purge(HAK_RELEASE_LARGE_KEEP_MIN, now - unused);
 }
 
 /* One that is refused stays as it is. */

@@ -80,9 +80,8 @@ bool hak_span_extend(hak_region *region, hak_span *span, uint32_t more);
  * Bytes. */
 size_t hak_span_purge(size_t keep, uint64_t before);
 
-/* Looks at the clock, and gives back what the bounds say is idle. */
-struct hak_release_bounds;
-void hak_span_release_idle(const struct hak_release_bounds *bounds);
+/* It is `now`, milliseconds: what the release policy says is idle goes. */
+void hak_span_release_idle(uint64_t now);
 
 /* Makes all free spans hollow. Bytes that the kernel does not count any more. */
 size_t hak_span_hollow_all(void);

@@ -1,28 +1,32 @@
 /* superslab.c: see superslab.h. */
 #include "allocator/superslab.h"
 
+#include "allocator/bound.h"
 #include "allocator/os.h"
 #include "allocator/policy.h"
 #include "allocator/release.h"
 #include "allocator/tag.h"
 
 hak_lock hak_superslab_lock = HAK_LOCK_INIT(HAK_RANK_SUPERSLAB);
+_Atomic size_t hak_slabs_fresh;
 _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
 
 /* Superslabs by the order of their largest free run, in no order of address. */
 static hak_link with_run[HAK_SUPERSLAB_ORDERS];
 
-/* Free slabs that stay with their class, where the policy wants that. */
-static hak_link of_class[HAK_TAGS];
+static size_t lowest; /* that hak_superslab_free_dirty was since hak_superslab_release_idle */
 
 static const uint32_t ALL_FREE = 0xffffffffu;
+
+/* So much more goes than comes: a phase that needs less than the one before makes it shrink. */
+enum { EXCHANGE_TIMES = 2 };
 
 void hak_superslab_init(void) {
     hak_region_define(HAK_REGION_SLABS, HAK_SUPERSLAB_SHIFT, sizeof(hak_superslab));
     for (int i = 0; i < HAK_SUPERSLAB_ORDERS; i++)
         hak_list_init(&with_run[i]);
-    for (int i = 0; i < HAK_TAGS; i++)
-        hak_list_init(&of_class[i]);
+    hak_bound_init();
+    lowest = 0;
 }
 
 static unsigned largest_order(uint32_t free_mask) {
@@ -67,14 +71,6 @@ static hak_superslab *find_with_run(unsigned granules) {
         if (!hak_list_empty(&with_run[order]))
             return HAK_OWNER_OF(with_run[order].next, hak_superslab, link);
     return superslab_born();
-}
-
-static hak_superslab *superslab_of(const hak_slab *slab) {
-    return (hak_superslab *)hak_align_down((uintptr_t)slab, 4096);
-}
-
-static uint32_t mask_of(const hak_slab *slab) {
-    return hak_ones32((unsigned)(slab - superslab_of(slab)->slabs), slab->granules);
 }
 
 /* As hak_find_run32, beginning at granule `turn` or at the run that it is in. */
@@ -163,29 +159,30 @@ static hak_slab *cut(hak_superslab *superslab, const hak_class_info *info, hak_m
 
 /* Moves the slab's granules from free to used. */
 static void occupy(hak_slab *slab) {
-    hak_superslab *superslab = superslab_of(slab);
-    uint32_t mask = mask_of(slab), was_dirty = superslab->dirty_mask & mask;
+    hak_superslab *superslab = hak_superslab_of(slab);
+    uint32_t mask = hak_slab_mask(slab), was_dirty = superslab->dirty_mask & mask;
     if (superslab->used_mask == 0)
         hak_counter_add(&hak_superslabs_live, 1);
     superslab->free_mask &= ~mask;
     superslab->used_mask |= mask;
     superslab->dirty_mask |= mask;
     hak_counter_sub(&hak_superslab_free_dirty, bytes_of(was_dirty));
+    lowest = hak_min(lowest, hak_superslab_free_dirty);
     hak_counter_add(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
     relist(superslab);
 }
 
 static void vacate(hak_slab *slab) {
-    hak_superslab *superslab = superslab_of(slab);
-    superslab->used_mask &= ~mask_of(slab);
+    hak_superslab *superslab = hak_superslab_of(slab);
+    superslab->used_mask &= ~hak_slab_mask(slab);
     hak_counter_add(&hak_superslab_free_dirty, (size_t)slab->granules * HAK_GRANULE);
     hak_counter_sub(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
     if (superslab->used_mask == 0)
         hak_counter_sub(&hak_superslabs_live, 1);
     if (HAK_POLICY_CLASS_BOUND) /* the run stays with its class: not for the order lists */
-        hak_list_push(&of_class[slab->cls], &slab->link);
+        hak_bound_add(slab);
     else {
-        superslab->free_mask |= mask_of(slab);
+        superslab->free_mask |= hak_slab_mask(slab);
         relist(superslab);
     }
 }
@@ -200,11 +197,11 @@ static void fill_bits(hak_slab *slab) {
 
 /* A free slab that stays with its class; NULL when there is none, or the OS refuses its memory. One that is taken is in no list any more. */
 static hak_slab *take_bound(unsigned cls, hak_map_result *result) {
-    while (!hak_list_empty(&of_class[cls])) {
-        hak_slab *slab = HAK_OWNER_OF(of_class[cls].next, hak_slab, link);
-        *result = fill(superslab_of(slab), mask_of(slab));
+    hak_slab *slab;
+    while ((slab = hak_bound_find(cls)) != NULL) {
+        *result = fill(hak_superslab_of(slab), hak_slab_mask(slab));
         if (*result != HAK_MAP_REFUSED)
-            hak_list_remove(&slab->link);
+            hak_bound_remove(slab);
         if (*result != HAK_MAP_TAKEN)
             return *result == HAK_MAP_DONE ? slab : NULL;
     }
@@ -222,14 +219,29 @@ static hak_slab *take_any(const hak_class_info *info) {
     return slab;
 }
 
+/* Gives pages of free memory back until at most `keep` bytes are left. Bytes. */
+static size_t purge_locked(size_t keep);
+
+static void exchange_locked(size_t bytes) {
+    size_t dirty = hak_superslab_free_dirty, keep = hak_release_slab_keep();
+    if (HAK_UNLIKELY(dirty > keep))
+        (void)purge_locked(hak_max(keep, dirty - hak_min(dirty, EXCHANGE_TIMES * bytes)));
+}
+
 /* The slab is for `cls` from now on, all slots free. */
 static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     const hak_class_info *info = &hak_classes[cls];
+    bool clean = (hak_superslab_of(slab)->dirty_mask & hak_slab_mask(slab)) == 0;
+    if (clean) {
+        exchange_locked(info->slab_bytes);
+        hak_counter_add(&hak_slabs_fresh, 1);
+    }
     occupy(slab);
     slab->cls = (uint8_t)cls;
     slab->shard = (uint8_t)shard;
     slab->slots = slab->free = info->slots;
     slab->first = 0;
+    slab->fresh = clean && hak_release_zeroes() ? 0 : (uint16_t)info->slots;
     slab->state = HAK_SLAB_PARTIAL;
     fill_bits(slab);
     hak_tag_set(slab->start, info->slab_bytes, cls);
@@ -305,36 +317,37 @@ static size_t purge_one(hak_superslab *superslab) {
     return purged;
 }
 
-/* Purges the free slabs that stay with their class. */
-static size_t purge_of_class(unsigned cls, size_t keep) {
-    size_t purged = 0;
-    for (hak_link *link = of_class[cls].next; link != &of_class[cls]; link = link->next) {
-        if (atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) <= keep)
-            break;
-        hak_slab *slab = HAK_OWNER_OF(link, hak_slab, link);
-        hak_superslab *superslab = superslab_of(slab);
-        uint32_t mask = mask_of(slab);
-        size_t bytes = (size_t)slab->granules * HAK_GRANULE;
-        if ((superslab->dirty_mask & mask) == 0 || !hak_release_range(slab->start, bytes))
-            continue;
-        superslab->dirty_mask &= ~mask;
-        hak_counter_sub(&hak_superslab_free_dirty, bytes);
-        purged += bytes;
-    }
-    return purged;
-}
-
-size_t hak_superslab_purge(size_t keep) {
-    size_t purged = 0;
-    hak_lock_take(&hak_superslab_lock);
+static size_t purge_locked(size_t keep) {
+    size_t purged = HAK_POLICY_CLASS_BOUND ? hak_bound_purge(keep) : 0;
     for (unsigned order = HAK_SUPERSLAB_ORDERS; order-- > 0;)
         for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next)
             if (atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) > keep)
                 purged += purge_one(HAK_OWNER_OF(link, hak_superslab, link));
-    for (unsigned cls = 1; HAK_POLICY_CLASS_BOUND && cls <= HAK_CLASSES; cls++)
-        purged += purge_of_class(cls, keep);
+    return purged;
+}
+
+size_t hak_superslab_purge(size_t keep) {
+    hak_lock_take(&hak_superslab_lock);
+    size_t purged = purge_locked(keep);
     hak_lock_give(&hak_superslab_lock);
     return purged;
+}
+
+void hak_superslab_exchange(size_t bytes) {
+    if (atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) <= hak_release_slab_keep())
+        return;
+    hak_lock_take(&hak_superslab_lock);
+    exchange_locked(bytes);
+    hak_lock_give(&hak_superslab_lock);
+}
+
+void hak_superslab_release_idle(void) {
+    hak_lock_take(&hak_superslab_lock);
+    size_t dirty = hak_superslab_free_dirty, idle = hak_min(lowest, dirty);
+    if (idle > HAK_RELEASE_SLAB_KEEP_MIN)
+        (void)purge_locked(dirty - idle + HAK_RELEASE_SLAB_KEEP_MIN);
+    lowest = hak_superslab_free_dirty;
+    hak_lock_give(&hak_superslab_lock);
 }
 
 /* Those of free slabs that stay with their class, too. */
@@ -346,7 +359,7 @@ static uint32_t free_granules(const hak_superslab *superslab) {
 static void tag_bound(hak_superslab *superslab, uint32_t mask, bool hollow) {
     for (unsigned i = 0; HAK_POLICY_CLASS_BOUND && i < HAK_SUPERSLAB_GRANULES; i++) {
         hak_slab *slab = &superslab->slabs[i];
-        if (slab->granules == 0 || (mask_of(slab) & mask) == 0)
+        if (slab->granules == 0 || (hak_slab_mask(slab) & mask) == 0)
             continue;
         hak_tag_set(slab->start, (size_t)slab->granules * HAK_GRANULE, hollow ? HAK_TAG_NONE : slab->cls);
         i += slab->granules - 1u;
@@ -401,7 +414,7 @@ static HAK_WALKER void check_slab(const hak_superslab *superslab, const hak_slab
               "slab start");
     HAK_CHECK(slab->cls >= 1 && slab->cls <= HAK_CLASSES, "slab class");
     HAK_CHECK((size_t)slab->granules * HAK_GRANULE == hak_classes[slab->cls].slab_bytes, "slab granules");
-    bool hollow = (superslab->hollow_mask & mask_of(slab)) != 0;
+    bool hollow = (superslab->hollow_mask & hak_slab_mask(slab)) != 0;
     for (unsigned i = 0; i < slab->granules; i++)
         HAK_CHECK(hak_tag_of((void *)(slab->start + i * HAK_GRANULE)) == (hollow ? HAK_TAG_NONE : slab->cls),
                   "slab tag");
@@ -419,8 +432,8 @@ static HAK_WALKER void check_one(const hak_superslab *superslab, totals *sum) {
         if (slab->state == HAK_SLAB_UNUSED)
             continue;
         check_slab(superslab, slab);
-        HAK_CHECK((used & mask_of(slab)) == 0, "slabs overlap");
-        used |= mask_of(slab);
+        HAK_CHECK((used & hak_slab_mask(slab)) == 0, "slabs overlap");
+        used |= hak_slab_mask(slab);
     }
     HAK_CHECK(used == superslab->used_mask, "granules of slabs in use");
     HAK_CHECK((used & superslab->free_mask) == 0, "slab in use has free granules");
@@ -432,16 +445,14 @@ static HAK_WALKER void check_one(const hak_superslab *superslab, totals *sum) {
     sum->free_dirty += bytes_of(superslab->dirty_mask & ~used);
 }
 
+static HAK_WALKER void check_bound(const hak_slab *slab) {
+    check_slab(hak_superslab_of(slab), slab);
+}
+
 static HAK_WALKER void check_lists(void) {
     for (unsigned order = 0; order < HAK_SUPERSLAB_ORDERS; order++)
         for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next)
             HAK_CHECK(HAK_OWNER_OF(link, hak_superslab, link)->order == order, "list of superslab");
-    for (unsigned cls = 0; cls < HAK_TAGS; cls++)
-        for (hak_link *link = of_class[cls].next; link != &of_class[cls]; link = link->next) {
-            const hak_slab *slab = HAK_OWNER_OF(link, hak_slab, link);
-            HAK_CHECK(slab->cls == cls && slab->state == HAK_SLAB_UNUSED, "slab in the list of its class");
-            check_slab(superslab_of(slab), slab);
-        }
 }
 
 HAK_WALKER void hak_superslab_check(void) {
@@ -454,6 +465,7 @@ HAK_WALKER void hak_superslab_check(void) {
                 check_one(hak_region_record(region, region->base + at), &sum);
     }
     check_lists();
+    hak_bound_check(check_bound);
     HAK_CHECK(sum.live == hak_superslabs_live, "count of superslabs in use");
     HAK_CHECK(sum.live_bytes == hak_superslab_live_bytes, "bytes of slabs in use");
     HAK_CHECK(sum.free_dirty == hak_superslab_free_dirty, "bytes of free granules that may be resident");

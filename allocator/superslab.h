@@ -32,11 +32,16 @@ typedef struct hak_slab {
     uint64_t *free_bits; /* bit set: the slot is free and in the slab (not in a cache, not live) */
     uint32_t slots;      /* in all */
     uint32_t free;       /* ones in free_bits */
+    uint32_t taken_at;   /* hak_slab_time when a slot was taken last */
     uint16_t first;      /* no word of free_bits before this one has a one */
     uint8_t cls;
     uint8_t shard; /* of the depot that holds it; constant from birth to death */
     uint8_t state; /* hak_slab_state */
     uint8_t granules;
+    uint16_t
+        purged; /* slots that were free when pages of theirs were given back last; 0: not since one was taken */
+    uint16_t
+        fresh; /* slots from this one on were never handed out since the slab's memory last read as zero */
 } hak_slab;
 
 typedef struct __attribute__((aligned(4096))) hak_superslab {
@@ -59,7 +64,16 @@ _Static_assert(sizeof(hak_superslab) == 4096, "descriptors and bitmaps of few sl
 
 extern hak_lock hak_superslab_lock;
 
+/* The superslab that the descriptor belongs to; a bit per granule of the slab. */
+HAK_INLINE hak_superslab *hak_superslab_of(const hak_slab *slab) {
+    return (hak_superslab *)hak_align_down((uintptr_t)slab, 4096);
+}
+HAK_INLINE uint32_t hak_slab_mask(const hak_slab *slab) {
+    return hak_ones32((unsigned)(slab - hak_superslab_of(slab)->slabs), slab->granules);
+}
+
 /* Superslabs that hold at least one slab, and slabs in use, for statistics. */
+extern _Atomic size_t hak_slabs_fresh; /* slabs that were taken where nothing was resident, in all */
 extern _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
 
 void hak_superslab_init(void);
@@ -79,6 +93,12 @@ size_t hak_superslab_purge(size_t keep);
 
 /* True when the granule that `addr` lies in, of a superslab, is hollow. The caller holds hak_superslab_lock. */
 bool hak_superslab_hollow_at(uintptr_t addr);
+/* `bytes` that are not resident are about to be: as much goes of what is free beyond what the release policy keeps, so that what is resident
+ * follows what is live also while a program goes on to other sizes. */
+void hak_superslab_exchange(size_t bytes);
+
+/* Gives back what was free all the time since the last call, but for what the release policy keeps. */
+void hak_superslab_release_idle(void);
 
 /* Makes what is free hollow: address space and all that the kernel counts go back, for when it has refused something. Returns the
  * bytes. */

@@ -9,8 +9,10 @@
 int hak_trim(size_t keep) {
     if (!hak_init())
         return 0;
-    hak_cache_flush_all();
+    hak_policy_trim();
+    hak_cache_trim();
     hak_depot_trim();
+    hak_depot_purge(true);
     size_t given = hak_large_purge(keep);
     size_t large = atomic_load_explicit(&hak_release_large_dirty, memory_order_relaxed);
     given += hak_superslab_purge(keep > large ? keep - large : 0);

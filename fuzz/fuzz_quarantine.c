@@ -62,7 +62,7 @@ static void free_one(unsigned cls) {
 /* What the rings hold is what is inside, and is counted. */
 static void judge(void) {
     const hak_guarded *mine = hak_guarded_mine;
-    size_t held = 0;
+    size_t held = 0, swapped = 0;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         const hak_ring *ring = &mine->rings[cls];
         uint32_t count = 0;
@@ -79,9 +79,11 @@ static void judge(void) {
             count += mine->swaps[cls][i] != NULL;
         BYTES_RULE(count == inside[cls], "what came in and did not go out is there");
         held += (size_t)ring->limit * hak_classes[cls].size;
+        swapped += ring->limit != 0 ? (size_t)(ring->swap_mask + 1) * hak_classes[cls].size : 0;
     }
     BYTES_RULE(mine->held == held, "the bytes that the thread's rings may hold");
-    BYTES_RULE(atomic_load(&hak_quarantine_held) == held, "the bytes that all rings may hold");
+    BYTES_RULE(mine->swapped == swapped, "the bytes that its swaps may hold");
+    BYTES_RULE(atomic_load(&hak_quarantine_held) == held + swapped, "the bytes that all rings may hold");
 }
 
 static void begin(void) {

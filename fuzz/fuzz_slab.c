@@ -20,7 +20,8 @@ static unsigned slot_of(const void *obj) {
 
 static void take(unsigned want) {
     void *objs[256];
-    unsigned got = hak_slab_take_batch(slab, objs, want);
+    bool zeroed;
+    unsigned got = hak_slab_take_batch(slab, objs, want, &zeroed);
     unsigned free = slab->slots - taken_count;
     BYTES_RULE(got == (want < free ? want : free), "as many as were wanted, or all that are free");
     for (unsigned i = 0; i < got; i++) {

@@ -80,6 +80,15 @@ bool hak_harden_reclaim(size_t size) {
     return true;
 }
 
+void hak_harden_trim(void) {
+    hak_quarantine_trim();
+    hak_keep_trim();
+}
+void hak_harden_idle(uint64_t now) {
+    hak_quarantine_idle(now);
+    hak_keep_idle();
+}
+
 /* Debug builds. What was known of the regions is forgotten: see hak_policy_reset. */
 void hak_harden_reset(bool stay) {
     hak_sweep_reset();

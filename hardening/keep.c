@@ -15,9 +15,10 @@ enum {
 
 typedef struct kept {
     void *obj;
-    size_t capacity; /* bytes that are accessible when it is not guarded */
-    size_t own;      /* of it, the object's */
-    bool guarded;
+    size_t capacity;    /* bytes that are accessible when it is not guarded */
+    size_t own;         /* of it, the object's */
+    size_t resident;    /* of it, what may be */
+    bool guarded, seen; /* seen: by hak_keep_idle */
 } kept;
 
 static kept ring[KEPT_MOST];
@@ -34,7 +35,7 @@ static void *leave(void) {
     bytes -= oldest->capacity;
     hak_counter_sub(&hak_keep_objects, 1);
     hak_counter_sub(&hak_keep_bytes, oldest->own);
-    hak_counter_sub(&hak_keep_resident, oldest->guarded ? 0 : oldest->capacity);
+    hak_counter_sub(&hak_keep_resident, oldest->resident);
     first = (first + 1) % KEPT_MOST;
     count--;
     return oldest->obj;
@@ -55,11 +56,12 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
         void *oldest = leave_for(capacity, guarded);
         if (oldest == NULL) {
             size_t own = hak_large_capacity(obj);
-            ring[(first + count++) % KEPT_MOST] = (kept){obj, capacity, own, guarded};
+            size_t resident = guarded ? 0 : capacity;
+            ring[(first + count++) % KEPT_MOST] = (kept){obj, capacity, own, resident, guarded, false};
             bytes += capacity;
             hak_counter_add(&hak_keep_objects, 1);
             hak_counter_add(&hak_keep_bytes, own);
-            hak_counter_add(&hak_keep_resident, guarded ? 0 : capacity);
+            hak_counter_add(&hak_keep_resident, resident);
         }
         hak_lock_give(&hak_hardening_lock);
         if (oldest == NULL)
@@ -102,6 +104,33 @@ void hak_keep_flush(void) {
             return;
         (void)hak_large_give(oldest);
     }
+}
+
+static void purge_locked(kept *one) {
+    if (one->resident == 0 || !hak_os_purge((uintptr_t)one->obj, one->capacity, HAK_PURGE_NOW))
+        return;
+    hak_counter_sub(&hak_keep_resident, one->resident);
+    one->resident = 0;
+}
+
+static void purge(bool all) {
+    if (atomic_load_explicit(&hak_keep_resident, memory_order_relaxed) == 0)
+        return;
+    hak_lock_take(&hak_hardening_lock);
+    for (unsigned i = 0; i < count; i++) {
+        kept *one = &ring[(first + i) % KEPT_MOST];
+        if (all || one->seen)
+            purge_locked(one);
+        one->seen = true;
+    }
+    hak_lock_give(&hak_hardening_lock);
+}
+
+void hak_keep_trim(void) {
+    purge(true);
+}
+void hak_keep_idle(void) {
+    purge(false);
 }
 
 void hak_keep_reset(void) {

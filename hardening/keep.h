@@ -22,6 +22,10 @@ void *hak_keep_again(size_t size, size_t align, size_t *capacity);
 /* Gives all of them to their regions, because memory has run out. */
 void hak_keep_flush(void);
 
+/* They stay, but nothing of them stays resident: of any of them, or only of those that were there at the last call of the second. */
+void hak_keep_trim(void);
+void hak_keep_idle(void);
+
 /* Debug builds: nothing is kept. */
 void hak_keep_reset(void);
 

@@ -50,6 +50,8 @@ void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t
 size_t hak_harden_region_align(hak_region_kind kind);
 hak_region_kind hak_harden_large_kind(size_t align);
 bool hak_harden_reclaim(size_t size);
+void hak_harden_trim(void);
+void hak_harden_idle(uint64_t now);
 void hak_harden_reset(bool stay);
 void hak_harden_held(hak_held *held);
 void hak_harden_held_large(hak_held *held);
@@ -141,6 +143,11 @@ HAK_INLINE void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_o
         return hak_harden_alloc_slow(obj, size, origin, caller);
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
     return hak_hardening.reuse(obj, size, place.record, live, place.size);
+}
+
+/* It is zero already, unless that is switched off, or somebody has written to it; to look leaves pages alone that nobody touched. */
+static inline void *hak_policy_clear(void *obj, size_t size) {
+    return hak_wipe_find(obj, size) == NULL ? obj : memset(obj, 0, size);
 }
 
 /* Slots come from random places and out of a long quarantine: no cache has them, and no prefetcher of the processor foresees them.
@@ -268,6 +275,9 @@ static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) 
 static inline void hak_policy_cache_dies(void) {
     hak_quarantine_end();
 }
+static inline void hak_policy_cache_age(bool sparse) {
+    hak_quarantine_age(sparse);
+}
 static inline void hak_policy_cache_forsaken(void) {
     hak_quarantine_forsake();
 }
@@ -276,6 +286,12 @@ static inline void hak_policy_scarce(void) {
 }
 static inline bool hak_policy_reclaim(size_t size) {
     return hak_harden_reclaim(size);
+}
+static inline void hak_policy_trim(void) {
+    hak_harden_trim();
+}
+static inline void hak_policy_idle(uint64_t now) {
+    hak_harden_idle(now);
 }
 
 #endif

@@ -23,6 +23,17 @@ enum {
     SWAP_BYTES = 16 * HAK_KIB,
     /* How much is taken from the class that holds most, when another one wants to grow: an eighth. */
     STEAL_PART = 8,
+    /* When all threads together hold what they may: slots up to this size have RING_MIN places nevertheless, some 300 KiB a thread with
+     * their swaps; larger ones one place, and one in the swap. */
+    ALWAYS_KEPT = HAK_KIB,
+    /* And of those from this size on no page stays resident in that place. */
+    ALWAYS_PURGED = 8 * HAK_KIB,
+    /* malloc_trim leaves so much to the calling thread, and no slots above this size. */
+    TRIMMED_BYTES = 256 * HAK_KIB,
+    TRIMMED_SLOT = 4 * HAK_KIB,
+    /* How long what an ended thread held waits for a new one, and what a thread holds of a class that it frees nothing of any more. */
+    ENDED_MS = 1000,
+    UNUSED_MS = 10 * 1000,
 };
 
 static hak_guarded
@@ -73,6 +84,13 @@ void hak_quarantine_turned(hak_guarded *mine, unsigned cls) {
     atomic_store_explicit(&mine->turns[cls], turns + 1, memory_order_relaxed);
 }
 
+static void hold(size_t bytes) {
+    atomic_fetch_add_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
+}
+static void hold_no_more(size_t bytes) {
+    atomic_fetch_sub_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
+}
+
 /* Most slots of a class's ring. */
 static uint32_t ring_most(unsigned cls) {
     size_t size = hak_classes[cls].size;
@@ -102,10 +120,8 @@ static size_t rooms_bytes(bool deep) {
 static void rings_init(hak_guarded *guarded) {
     void **shallow = (void **)(guarded + 1), **deep = (void **)guarded->deep.start;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        size_t places = hak_max(2, hak_min(SWAP_BYTES / hak_classes[cls].size, HAK_SWAP_PLACES));
-        uint32_t mask = hak_hardening.random ? (1u << hak_log2(places)) - 1 : 0;
         void **slots = is_deep(cls) ? deep : shallow;
-        guarded->rings[cls] = (hak_ring){.in = slots, .stop = slots, .slots = slots, .swap_mask = mask};
+        guarded->rings[cls] = (hak_ring){.in = slots, .stop = slots, .slots = slots};
         guarded->most[cls] = is_deep(cls) && guarded->deep.start == 0 ? 0 : ring_most(cls);
         if (is_deep(cls))
             deep += ring_room(cls);
@@ -216,6 +232,7 @@ void hak_quarantine_end(void) {
     if (guarded == &nobody)
         return;
     hak_guarded_mine = &nobody;
+    guarded->ended_at = hak_os_milliseconds();
     atomic_store_explicit(&guarded->sweeps, false,
                           memory_order_release); /* a report may have jumped out of a step */
     hak_lock_take(&hak_hardening_lock);
@@ -256,7 +273,7 @@ static size_t held_here(void) {
     size_t held = 0;
     for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
         if (state == hak_guarded_mine || atomic_load_explicit(&state->uses, memory_order_relaxed) % 2 == 0)
-            held += state->held;
+            held += state->held + state->swapped;
     return held;
 }
 
@@ -287,7 +304,7 @@ static void state_reset(hak_guarded *state) {
     deep_unmap(state); /* the next program asks the OS as often as the one before */
     memset(state->swaps, 0, sizeof state->swaps);
     state->draws_left = 0;
-    state->held = 0;
+    state->held = state->swapped = 0;
     state->sweep_at = 0;
     state->sweep_turn = state->sweep_sample = 0;
     state->swap_next = 0;
@@ -345,23 +362,57 @@ static void ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count) {
         HAK_SHOW(ring->in, ring->stop);
     size_t bytes = (size_t)count * hak_classes[cls].size;
     mine->held -= bytes;
-    atomic_fetch_sub_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
+    hold_no_more(bytes);
+}
+
+static uint32_t swap_mask(unsigned cls, bool scarce) {
+    size_t places = hak_max(2, hak_min(SWAP_BYTES / hak_classes[cls].size, HAK_SWAP_PLACES));
+    return hak_hardening.random && !scarce ? (1u << hak_log2(places)) - 1 : 0;
+}
+
+/* Bytes of the class's swap. */
+static size_t swap_bytes(const hak_guarded *mine, unsigned cls) {
+    return (size_t)(mine->rings[cls].swap_mask + 1) * hak_classes[cls].size;
+}
+
+/* Nothing of the class is in quarantine. */
+static void class_flush(hak_guarded *state, unsigned cls) {
+    if (state->rings[cls].limit == 0)
+        return; /* and nothing in its swap: that is filled from a ring, and emptied here */
+    ring_shorten(state, cls, state->rings[cls].limit);
+    for (unsigned i = 0; i < HAK_SWAP_PLACES; i++) {
+        void *obj = state->swaps[cls][i];
+        HAK_SHOW(state->swaps[cls][i], NULL);
+        if (obj != NULL)
+            state->give(obj, cls);
+    }
+    state->swapped -= swap_bytes(state, cls);
+    hold_no_more(swap_bytes(state, cls));
 }
 
 static void flush_state(hak_guarded *state) {
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        ring_shorten(state, cls, state->rings[cls].limit);
-        for (unsigned i = 0; i < HAK_SWAP_PLACES; i++) {
-            void *obj = state->swaps[cls][i];
-            HAK_SHOW(state->swaps[cls][i], NULL);
-            if (obj != NULL)
-                state->give(obj, cls);
-        }
-    }
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        class_flush(state, cls);
 }
 
-/* One state after the other leaves the list of those that wait, is emptied, and goes back: nobody else has it meanwhile. */
-static void flush_waiting(void) {
+/* What an emptied state has of rings and swaps is all NULL, and need not be resident. */
+static HAK_UNSEEN void purge_empty(hak_guarded *state) {
+    uintptr_t from = hak_align_up((uintptr_t)state->swaps, hak_os_page);
+    uintptr_t to = hak_align_down((uintptr_t)(state->swaps + HAK_TAGS), hak_os_page);
+    if (from < to)
+        (void)hak_os_purge(from, to - from, HAK_PURGE_NOW);
+    from = hak_align_up((uintptr_t)(state + 1), hak_os_page);
+    to = (uintptr_t)state + guarded_bytes();
+    (void)hak_os_purge(from, to - from, HAK_PURGE_NOW);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        if (is_deep(cls) && state->mapped[cls] != 0)
+            (void)hak_os_purge((uintptr_t)state->rings[cls].slots, state->mapped[cls] * sizeof(void *),
+                               HAK_PURGE_NOW);
+}
+
+/* One state after the other leaves the list of those that wait, is emptied if its thread has ended by `before`, and goes back: nobody
+ * else has it meanwhile. */
+static void flush_waiting(uint64_t before) {
     hak_guarded *emptied = NULL;
     for (;;) {
         hak_lock_take(&hak_hardening_lock);
@@ -371,11 +422,14 @@ static void flush_waiting(void) {
         hak_lock_give(&hak_hardening_lock);
         if (state == NULL)
             break;
-        /* Odd while it changes: see sweep_ring. */
-        atomic_fetch_add_explicit(&state->uses, 1, memory_order_relaxed);
-        atomic_thread_fence(memory_order_release);
-        flush_state(state);
-        atomic_fetch_add_explicit(&state->uses, 1, memory_order_release);
+        if (state->ended_at <= before && state->held != 0) {
+            /* Odd while it changes: see sweep_ring. */
+            atomic_fetch_add_explicit(&state->uses, 1, memory_order_relaxed);
+            atomic_thread_fence(memory_order_release);
+            flush_state(state);
+            purge_empty(state);
+            atomic_fetch_add_explicit(&state->uses, 1, memory_order_release);
+        }
         state->next_waiting = emptied;
         emptied = state;
     }
@@ -392,22 +446,101 @@ static void flush_waiting(void) {
 void hak_quarantine_flush(void) {
     if (hak_guarded_mine != &nobody)
         flush_state(hak_guarded_mine);
-    flush_waiting();
+    flush_waiting(UINT64_MAX);
+}
+
+void hak_quarantine_idle(uint64_t now) {
+    if (atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) !=
+        hak_guarded_mine->held + hak_guarded_mine->swapped)
+        flush_waiting(now - ENDED_MS);
+}
+
+/* The class whose ring holds most. */
+static unsigned fullest(const hak_guarded *mine) {
+    unsigned most = 1;
+    for (unsigned cls = 2; cls <= HAK_CLASSES; cls++)
+        if ((size_t)mine->rings[cls].limit * hak_classes[cls].size >
+            (size_t)mine->rings[most].limit * hak_classes[most].size)
+            most = cls;
+    return most;
+}
+
+void hak_quarantine_age(bool sparse) {
+    hak_guarded *mine = hak_guarded_mine;
+    uint64_t now = hak_os_milliseconds();
+    for (unsigned cls = 1; mine != &nobody && cls <= HAK_CLASSES; cls++) {
+        if (mine->rings[cls].in != mine->seen[cls])
+            mine->used_at[cls] = now;
+        else if (sparse || now - mine->used_at[cls] >= UNUSED_MS)
+            class_flush(mine, cls);
+        mine->seen[cls] = mine->rings[cls].in;
+    }
+}
+
+void hak_quarantine_trim(void) {
+    hak_guarded *mine = hak_guarded_mine;
+    flush_waiting(UINT64_MAX);
+    for (unsigned cls = 1; mine != &nobody && cls <= HAK_CLASSES; cls++)
+        if (hak_classes[cls].size > TRIMMED_SLOT)
+            class_flush(mine, cls);
+    while (mine->held > TRIMMED_BYTES) {
+        unsigned cls = fullest(mine);
+        if (mine->rings[cls].limit == 1)
+            class_flush(mine, cls);
+        else
+            ring_shorten(mine, cls, mine->rings[cls].limit / 2);
+    }
 }
 
 /* Makes the class that holds most give some, if that is not `cls`; false when it is. */
 static bool steal(hak_guarded *mine, unsigned cls) {
-    unsigned most = cls;
-    for (unsigned other = 1; other <= HAK_CLASSES; other++)
-        if ((size_t)mine->rings[other].limit * hak_classes[other].size >
-            (size_t)mine->rings[most].limit * hak_classes[most].size)
-            most = other;
+    unsigned most = fullest(mine);
     hak_ring *ring = &mine->rings[most];
     size_t held = (size_t)ring->limit * hak_classes[most].size;
     if (held < 2 * (size_t)mine->rings[cls].limit * hak_classes[cls].size + SWAP_BYTES) /* no to and fro */
         return false;
-    ring_shorten(mine, most, hak_max(1, ring->limit / STEAL_PART));
+    if (ring->limit == 1)
+        return false;
+    ring_shorten(mine, most, (uint32_t)hak_max(1, ring->limit / STEAL_PART));
     return true;
+}
+
+/* Whether all threads together may hold `bytes` more for the ring; what ended threads held goes first. */
+static bool total_allows(const hak_ring *ring, size_t size, size_t bytes) {
+    if (atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) + bytes <= TOTAL_BYTES)
+        return true;
+    if (waiting != NULL) /* a glance */
+        flush_waiting(UINT64_MAX);
+    return atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) + bytes <= TOTAL_BYTES ||
+           (size <= ALWAYS_KEPT && ring->limit < RING_MIN);
+}
+
+/* How many places more the ring may have; 0: none. */
+static uint32_t places_more(hak_guarded *mine, unsigned cls, bool *scarce) {
+    const hak_ring *ring = &mine->rings[cls];
+    size_t size = hak_classes[cls].size, own = ring->limit * size;
+    uint32_t more = (uint32_t)hak_min(hak_max(RING_FIRST, ring->limit), mine->most[cls] - ring->limit);
+    if (more * size > SWAP_BYTES)
+        more = (uint32_t)hak_max(1, SWAP_BYTES / size);
+    size_t bytes = more * size;
+    if (ring->limit >= RING_MIN && own + bytes + OTHERS_WEIGHT * (mine->held - own) > THREAD_BYTES &&
+        !steal(mine, cls))
+        return 0;
+    *scarce = !total_allows(ring, size, bytes);
+    if (!*scarce)
+        return more;
+    return ring->limit == 0;
+}
+
+/* The class's swap gets as many places, if that is more than it has. */
+static void swap_open(hak_guarded *mine, unsigned cls, uint32_t mask) {
+    hak_ring *ring = &mine->rings[cls];
+    size_t before = ring->limit != 0 ? swap_bytes(mine, cls) : 0;
+    if (ring->limit != 0 && mask <= ring->swap_mask)
+        return;
+    ring->swap_mask = mask;
+    mine->swapped += swap_bytes(mine, cls) - before;
+    hold(swap_bytes(mine, cls) - before);
 }
 
 /* More places for the ring, if the class, the thread and all threads together may have them. */
@@ -415,24 +548,15 @@ static bool ring_extend(hak_guarded *mine, unsigned cls) {
     hak_ring *ring = &mine->rings[cls];
     if (ring->limit >= mine->most[cls] || !hak_hardening.quarantine)
         return false;
-    size_t size = hak_classes[cls].size;
-    uint32_t more = (uint32_t)hak_min(hak_max(RING_FIRST, ring->limit), mine->most[cls] - ring->limit);
-    if (more * size > SWAP_BYTES)
-        more = (uint32_t)hak_max(1, SWAP_BYTES / size);
-    size_t bytes = more * size;
-    if (ring->limit >= RING_MIN) {
-        size_t own = ring->limit * size;
-        if (own + bytes + OTHERS_WEIGHT * (mine->held - own) > THREAD_BYTES && !steal(mine, cls))
-            return false;
-        if (atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) + bytes > TOTAL_BYTES)
-            return false;
-    }
-    if (!ring_map(mine, cls, ring->limit + more))
+    bool scarce;
+    uint32_t more = places_more(mine, cls, &scarce);
+    if (more == 0 || !ring_map(mine, cls, ring->limit + more))
         return false;
+    swap_open(mine, cls, swap_mask(cls, scarce));
     HAK_SHOW(ring->limit, ring->limit + more);
     ring->stop = ring->slots + ring->limit;
-    mine->held += bytes;
-    atomic_fetch_add_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
+    mine->held += more * (size_t)hak_classes[cls].size;
+    hold(more * (size_t)hak_classes[cls].size);
     return true;
 }
 
@@ -442,12 +566,16 @@ void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
     if (mine == &nobody)
         return obj; /* no quarantine: straight home */
     hak_ring *ring = &mine->rings[cls];
+    size_t size = hak_classes[cls].size;
     if (!ring_extend(mine, cls)) {
         if (ring->limit == 0)
             return obj;
         HAK_SHOW(ring->in, ring->slots);
+        if (ring->limit == 1 && size >= ALWAYS_PURGED &&
+            hak_hardening.zero) /* it reads as zero, before and after */
+            (void)hak_os_purge((uintptr_t)obj, hak_align_down(size, hak_os_page), HAK_PURGE_NOW);
     }
-    return hak_ring_exchange(mine, obj, cls, hak_classes[cls].size);
+    return hak_ring_exchange(mine, obj, cls, size);
 }
 
 void *hak_quarantine_first(void *obj, unsigned cls) {

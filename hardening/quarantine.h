@@ -5,7 +5,7 @@
  * Per thread and class, pointers only. A ring begins short and is made longer each time it has gone round, as long as the
  * thread's quarantine holds less than its bytes; when it holds too much, the class that holds most gives some. Slots of
  * up to SMALL bytes, which exploits live on, may have all of it for one class: more than 65,536 slots. The state of a
- * thread that ends keeps its contents and waits for a new thread, so that ending a thread frees nothing early. */
+ * thread that ends keeps its contents for a second and waits for a new thread, so that ending a thread frees nothing at once. */
 #ifndef HAK_QUARANTINE_H
 #define HAK_QUARANTINE_H
 
@@ -41,6 +41,8 @@ typedef struct hak_guarded {
     uint8_t swap_random[256];          /* consumed one by one */
     _Atomic uint32_t sites[HAK_SITES]; /* allocations of each call site until one is sampled; 1 at first */
     _Atomic uint8_t sites_seen[HAK_SITES]; /* how often a site was due, up to 255 */
+    void **seen[HAK_TAGS];                 /* rings' `in` when they were last looked at, */
+    uint64_t used_at[HAK_TAGS];            /* and when it had moved then, milliseconds */
     uint32_t most[HAK_TAGS];               /* places that a ring may have */
     _Atomic uint64_t turns[HAK_TAGS];      /* see hak_quarantine_turns */
     uint32_t mapped[HAK_TAGS];             /* places of its room that are mapped */
@@ -48,7 +50,8 @@ typedef struct hak_guarded {
     hak_rng rng;
     uint64_t draws; /* random bits for places in slabs */
     unsigned draws_left;
-    size_t held;              /* bytes that the rings may hold as they are now */
+    size_t held, swapped;     /* bytes that the rings may hold as they are now, and their swaps */
+    uint64_t ended_at;        /* of a state that waits, milliseconds */
     uintptr_t sweep_at;       /* address where the running sweep goes on */
     _Atomic bool sweeps;      /* a step is being made */
     unsigned sweep_turn;      /* steps of it */
@@ -71,7 +74,7 @@ uint64_t hak_quarantine_turns(unsigned cls);
 /* One such event of the calling thread's, before what it leads to is published. */
 void hak_quarantine_turned(hak_guarded *mine, unsigned cls);
 
-/* Bytes held by all rings. */
+/* Bytes held by all rings and swaps. */
 extern _Atomic size_t hak_quarantine_held;
 
 /* `give` takes an object of a class to its depot. */
@@ -80,6 +83,12 @@ void hak_quarantine_end(void);
 void hak_quarantine_forsake(void); /* the thread has none any more, and what was its own is lost */
 /* Gives home what the calling thread's rings and those of threads that have ended hold, because memory has run out. */
 void hak_quarantine_flush(void);
+/* malloc_trim: what ended threads held goes home, and most of what the calling thread holds. */
+void hak_quarantine_trim(void);
+/* What threads held that ended a while ago goes home. `now`: milliseconds. */
+void hak_quarantine_idle(uint64_t now);
+/* See hak_policy_cache_age. */
+void hak_quarantine_age(bool sparse);
 void hak_quarantine_fork_child(void);
 void hak_quarantine_reset(void); /* debug builds: nothing is in quarantine; see hak_policy_reset */
 

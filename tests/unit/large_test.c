@@ -225,7 +225,7 @@ static void idle_spans(void **state) {
     hak_release_init(true, HAK_DECOMMIT_OFF, 0);
     object it;
     take(&it, 300 * HAK_MIB, 16);
-    give(&it); /* more than LARGE_MOST_TIMES * LARGE_KEEP_MIN of release.c */
+    give(&it); /* more than release.c lets stay */
     assert_int_equal(hak_release_large_dirty, 0);
     hak_release_init(false, HAK_DECOMMIT_OFF, 0);
     take(&it, 300 * HAK_MIB, 16);

@@ -46,20 +46,42 @@ static void excess(void **state) {
 
 static void bounds(void **state) {
     (void)state;
+    /* MiB */
+    static const struct {
+        size_t live, freed, most;
+    } rows[] = {{0, 1, 64}, {1000, 1, 500}, {0, 8, 32}, {400, 50, 32}, {1600, 50, 100}};
     hak_release_init(false, HAK_DECOMMIT_OFF, 0);
-    hak_release_bounds speed = hak_release_large_bounds();
-    assert_int_equal(speed.most, SIZE_MAX);
-    assert_int_equal(speed.wanted, SIZE_MAX);
-    assert_int_equal(speed.idle_ms, UINT64_MAX);
-    assert_int_equal(speed.unused_ms, UINT64_MAX);
+    assert_int_equal(hak_release_large_most(HAK_MIB), SIZE_MAX);
+    uint64_t closed = hak_release_unused_ms();
     hak_release_init(true, HAK_DECOMMIT_OFF, 0);
-    hak_release_bounds small = hak_release_large_bounds();
-    assert_true(small.wanted < small.most && small.most < (size_t)1 << 30);
-    assert_true(small.unused_ms < small.idle_ms && small.idle_ms <= 60000);
-    set(0, 0, 1000, 0);
-    hak_release_bounds large = hak_release_large_bounds();
-    assert_true(large.wanted >= (size_t)1000 * HAK_MIB && large.most > large.wanted);
+    assert_int_equal(closed, 10 * hak_release_unused_ms());
+    assert_true(hak_release_unused_ms() < hak_release_idle_ms());
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        set(0, 0, rows[i].live, 0);
+        if (hak_release_large_most(rows[i].freed * HAK_MIB) != rows[i].most * HAK_MIB)
+            fail_msg("row %zu: most %zu", i, hak_release_large_most(rows[i].freed * HAK_MIB));
+    }
     set(0, 0, 0, 0);
+    set(400, 100, 0, 0);
+    assert_int_equal(hak_release_slab_keep(), 100 * HAK_MIB);
+    set(0, 0, 0, 0);
+}
+
+/* What was missed may stay from then on, and while it is needed. */
+static void allowance(void **state) {
+    (void)state;
+    hak_release_init(true, HAK_DECOMMIT_OFF, 0);
+    size_t most = hak_release_large_most(1);
+    hak_release_large_missed(HAK_MIB); /* nothing was given back */
+    assert_int_equal(hak_release_large_most(1), most);
+    hak_release_large_given(10 * HAK_MIB);
+    hak_release_large_missed(4 * HAK_MIB);
+    hak_release_large_missed(40 * HAK_MIB);
+    assert_int_equal(hak_release_large_most(1), most + 10 * HAK_MIB);
+    hak_release_large_decay(most + 10 * HAK_MIB); /* as much as that was free and in use */
+    assert_int_equal(hak_release_large_most(1), most + 10 * HAK_MIB);
+    hak_release_large_decay(0);
+    assert_int_equal(hak_release_large_most(1), most + 5 * HAK_MIB);
 }
 
 static void how(void **state) {
@@ -84,9 +106,11 @@ static void how(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         SENTENCE("the excess over the target is what the table says", excess),
-        SENTENCE("large memory has no bound in the speed profile, and one that grows with what is live in "
-                 "the other",
+        SENTENCE("free memory has bounds that grow with what is live; in the speed profile large memory "
+                 "waits for the "
+                 "clock",
                  bounds),
+        SENTENCE("what was given back and missed may stay while it is needed", allowance),
         SENTENCE("a range given back reads as zero where the policy says so", how),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

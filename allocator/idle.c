@@ -1,0 +1,33 @@
+/* idle.c: see idle.h. */
+#include "allocator/idle.h"
+
+#include "allocator/cache.h"
+#include "allocator/large.h"
+#include "allocator/policy.h"
+#include "allocator/release.h"
+
+_Atomic uint64_t hak_idle_last;
+static uint64_t slabs_last; /* when slabs were looked at; whoever makes a pass has it */
+
+void hak_idle_init(void) {
+    slabs_last = hak_os_milliseconds();
+    atomic_store_explicit(&hak_idle_last, slabs_last, memory_order_relaxed);
+}
+
+void hak_idle_pass(uint64_t now) {
+    uint64_t last = atomic_load_explicit(&hak_idle_last, memory_order_relaxed);
+    if (now - last < HAK_IDLE_PERIOD_MS ||
+        !atomic_compare_exchange_strong_explicit(&hak_idle_last, &last, now, memory_order_relaxed,
+                                                 memory_order_relaxed))
+        return;
+    hak_large_release_idle(now);
+    if (now - slabs_last < hak_release_unused_ms())
+        return;
+    slabs_last = now;
+    hak_policy_idle(now);
+    hak_cache_age();
+    atomic_fetch_add_explicit(&hak_slab_time, 1, memory_order_relaxed);
+    if (hak_cache_sparse())
+        hak_depot_purge(false);
+    hak_superslab_release_idle();
+}
