@@ -14,7 +14,7 @@ enum {
         1024,   /* the regions that there may be have four extents each; and each thread may have a claim */
     DRAWS = 64, /* for a place that is nobody's: one in some hundred is not */
     TRIES = 8,  /* places that turn out to be taken */
-    SPACE_PART = 8, /* in a small address space a room is at most so much of it */
+    SPACE_PART = 32, /* in a small address space a room is at most so much of it */
 };
 
 /* The first functions of the sanitizers whose shadow memory has places that the compiler has chosen, most of the address space in all, and
@@ -23,6 +23,9 @@ extern void __asan_init(void) __attribute__((weak));
 extern void __msan_init(void) __attribute__((weak));
 extern void __tsan_init(void) __attribute__((weak));
 extern void __hwasan_init(void) __attribute__((weak));
+
+static const size_t ROOM_LEAST =
+    (size_t)1 << 30; /* what is to grow has this much, if that is what it takes to find a place */
 
 typedef struct range {
     uintptr_t start;
@@ -123,10 +126,21 @@ static hak_map_result probe(uintptr_t start, size_t room) {
     return result == HAK_MAP_REFUSED ? HAK_MAP_DONE : result; /* there may be memory later */
 }
 
+/* As hak_extent_claim, with less room where there is no place for so much: other extents may lie scattered. */
+static uintptr_t claim_some(size_t *room, size_t first, size_t align) {
+    size_t least = hak_max(hak_align_up(first, align), hak_align_up(ROOM_LEAST, align));
+    uintptr_t start = hak_extent_claim(*room, align);
+    while (start == 0 && *room > least) {
+        *room = hak_max(least, hak_align_down(*room / 2, align));
+        start = hak_extent_claim(*room, align);
+    }
+    return start;
+}
+
 bool hak_extent_begin(hak_extent *extent, size_t room, size_t first, size_t align) {
     room = hak_align_up(hak_max(first, hak_min(room, places().room / SPACE_PART)), align);
     for (int i = 0; i < TRIES; i++) {
-        uintptr_t start = hak_extent_claim(room, align);
+        uintptr_t start = claim_some(&room, first, align);
         if (start == 0)
             break;
         hak_map_result result = first != 0 ? hak_os_map_at(start, first) : probe(start, room);

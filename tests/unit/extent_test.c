@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { EXTENTS = 64 };
+enum { EXTENTS = 64, MANY = 5000 };
 
 static void skip_where_reserved(void) {
     uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
@@ -65,6 +65,24 @@ static void apart(void **state) {
         hak_extent_end(&extents[i]);
 }
 
+/* Many small ones lie scattered over the address space: there is room between them. */
+static void among_many(void **state) {
+    (void)state;
+    skip_where_reserved();
+    static hak_extent small[MANY];
+    for (int i = 0; i < MANY; i++)
+        assert_true(hak_extent_begin(&small[i], HAK_MIB, 0, hak_os_page));
+    for (int i = 0; i < EXTENTS / 8; i++) {
+        hak_extent large;
+        assert_true(hak_extent_begin(&large, (size_t)1 << 60, HAK_MIB, HAK_MIB));
+        assert_false(large.reserved);
+        assert_true(large.room >= (size_t)1 << 30);
+        hak_extent_end(&large);
+    }
+    for (int i = 0; i < MANY; i++)
+        hak_extent_end(&small[i]);
+}
+
 static void somebody_else(void **state) {
     (void)state;
     skip_where_reserved();
@@ -91,6 +109,7 @@ int main(void) {
         SENTENCE("an extent grows where it is, up to its room", grows),
         SENTENCE("of more room than there is, a part is had and nothing is reserved", more_than_there_is),
         SENTENCE("the rooms of two extents do not overlap", apart),
+        SENTENCE("room is found among thousands of extents", among_many),
         SENTENCE("where somebody else has mapped, an extent does not grow any more", somebody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
