@@ -1,5 +1,6 @@
 """kernel_report.py: runs a plan on kernels, prints a line per group, and makes the table of docs/KERNELS.md."""
 import collections
+import itertools
 import re
 
 from kernel_archive import ArchiveError, image
@@ -92,7 +93,8 @@ def table(results, runs, missing=()):
     yield "| --- " * (3 + len(names)) + "|"
     found = groups(results)
     releases = {result.kernel: result.release for result in results}
-    for kernel, group, variant in collections.OrderedDict.fromkeys((key[0], key[2], key[3]) for key in found):
+    rows = collections.OrderedDict.fromkeys((run.group, run.variant) for run in runs)  # those of which nothing was run, too
+    for kernel, (group, variant) in itertools.product(releases, rows):
         cells = [cell(found.get((kernel, name, group, variant), []), planned[name, group, variant]) for name in names]
         yield f"| {releases[kernel]} | {group} | {variant} | " + " | ".join(cells) + " |"
     yield from (f"| {line} |" + " |" * (2 + len(names)) for line in missing)
