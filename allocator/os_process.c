@@ -193,10 +193,22 @@ static bool has_mincore(void) {
     return has;
 }
 
+/* A filter that the process began with may kill it for mincore. The hardened variant has looked at start; the other one looks here. Who comes
+ * while another thread looks is told that it is not known. */
+static bool has_no_filter(void) {
+    static _Atomic unsigned looked; /* 1: a thread does, 2: one has */
+    unsigned none = 0;
+    if (hak_os_filter == HAK_FILTER_NONE && atomic_compare_exchange_strong(&looked, &none, 1)) {
+        hak_os_filter_look();
+        atomic_store_explicit(&looked, 2, memory_order_release);
+    }
+    return atomic_load_explicit(&looked, memory_order_acquire) == 2 && hak_os_filter == HAK_FILTER_NONE;
+}
+
 bool hak_os_resident_told(void) {
     if (HAK_DEBUG_BUILD && hak_os_keeps())
         return false; /* what is resident depends on the programs before */
-    return hak_os_filter == HAK_FILTER_NONE && has_mincore();
+    return has_no_filter() && has_mincore();
 }
 
 bool hak_os_resident_known(void) {
