@@ -139,13 +139,14 @@ static uintptr_t claim_some(size_t *room, size_t first, size_t align) {
 
 bool hak_extent_begin(hak_extent *extent, size_t room, size_t first, size_t align) {
     room = hak_align_up(hak_max(first, hak_min(room, places().room / SPACE_PART)), align);
+    size_t some = room;
     for (int i = 0; i < TRIES; i++) {
-        uintptr_t start = claim_some(&room, first, align);
+        uintptr_t start = claim_some(&some, first, align);
         if (start == 0)
             break;
-        hak_map_result result = first != 0 ? hak_os_map_at(start, first) : probe(start, room);
+        hak_map_result result = first != 0 ? hak_os_map_at(start, first) : probe(start, some);
         if (result == HAK_MAP_DONE) {
-            *extent = (hak_extent){start, room, first, false};
+            *extent = (hak_extent){start, some, first, false};
             return true;
         }
         hak_extent_unclaim(start);

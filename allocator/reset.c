@@ -107,6 +107,7 @@ static void reset_counters(void) {
     };
     for (unsigned i = 0; i < sizeof counters / sizeof counters[0]; i++)
         atomic_store(counters[i], 0);
+    atomic_store(&hak_slab_time, 0);
     for (unsigned cls = 0; cls < HAK_TAGS; cls++)
         atomic_store(&hak_cache_out[cls], 0);
     hak_os_counts.mmap = hak_os_counts.munmap = hak_os_counts.madvise = hak_os_counts.mprotect = 0;

@@ -303,6 +303,8 @@ static void state_reset(hak_guarded *state) {
     }
     deep_unmap(state); /* the next program asks the OS as often as the one before */
     memset(state->swaps, 0, sizeof state->swaps);
+    memset(state->seen, 0, sizeof state->seen);
+    memset(state->used_at, 0, sizeof state->used_at);
     state->draws_left = 0;
     state->held = state->swapped = 0;
     state->sweep_at = 0;
