@@ -245,6 +245,7 @@
 #define hak_os_keep_guard          HAK_NAME(os_keep_guard)
 #define hak_os_keep_hollow         HAK_NAME(os_keep_hollow)
 #define hak_os_keep_note           HAK_NAME(os_keep_note)
+#define hak_os_keep_own_clock      HAK_NAME(os_keep_own_clock)
 #define hak_os_keep_protect        HAK_NAME(os_keep_protect)
 #define hak_os_keep_purge          HAK_NAME(os_keep_purge)
 #define hak_os_keep_refuses        HAK_NAME(os_keep_refuses)

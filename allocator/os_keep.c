@@ -29,6 +29,7 @@ typedef struct range {
 } range;
 
 static hak_keep_how keeping;
+static bool own_clock;
 static _Atomic uint64_t clock_now;
 static range ranges[RANGES]; /* these two: lock */
 static unsigned known;
@@ -51,7 +52,11 @@ void hak_os_keep(hak_keep_how how) {
 
 bool hak_os_keep_clock(uint64_t *milliseconds) {
     *milliseconds = atomic_fetch_add_explicit(&clock_now, CLOCK_STEP, memory_order_relaxed);
-    return keeping != HAK_KEEP_NOTHING;
+    return keeping != HAK_KEEP_NOTHING || own_clock;
+}
+
+void hak_os_keep_own_clock(void) {
+    own_clock = true;
 }
 
 static bool is_known(uintptr_t addr, size_t size) {

@@ -35,7 +35,10 @@ bool hak_os_keep_some(uintptr_t addr, size_t size);
 /* Whether anything is kept. */
 bool hak_os_keeps(void);
 
-/* The clock: every look at it is CLOCK_STEP ms later than the last. */
+/* From now on the clock is ours while nothing is kept, too: what goes by time then is the same each time. */
+void hak_os_keep_own_clock(void);
+
+/* The clock: every look at it is CLOCK_STEP ms later than the last. False: it is the kernel's. */
 bool hak_os_keep_clock(uint64_t *milliseconds);
 
 /* The kernel has made the range accessible, or not, or taken it away. */

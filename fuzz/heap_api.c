@@ -4,6 +4,7 @@
 #include "allocator/alloc.h"
 #include "allocator/large.h"
 #include "allocator/os.h"
+#include "allocator/os_keep.h"
 #include "allocator/policy.h"
 #include "allocator/release.h"
 #include "allocator/reset.h"
@@ -33,6 +34,7 @@ _Static_assert((int)FUZZ_RESET_FRESH == HAK_RESET_FRESH && (int)FUZZ_RESET_KEPT 
                    (int)FUZZ_RESET_GUARDED == HAK_RESET_GUARDED,
                "heap_api.h has the values of reset.h");
 static void reset(unsigned how) {
+    hak_os_keep_own_clock();
     hak_test_reset((hak_reset)how);
 }
 
