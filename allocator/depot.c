@@ -235,8 +235,7 @@ static void purge_one(depot *d, bool all) {
 void hak_depot_purge(bool all) {
     for (unsigned shard = 0; shard < hak_shards; shard++)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-            if (!hak_list_empty(&depots[shard][cls].partial)) /* a glance */
-                purge_one(&depots[shard][cls], all);
+            purge_one(&depots[shard][cls], all);
 }
 
 /* Calls `each` for every depot, in rank order. */

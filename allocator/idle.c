@@ -7,7 +7,7 @@
 #include "allocator/release.h"
 
 _Atomic uint64_t hak_idle_last;
-static uint64_t slabs_last; /* when slabs were looked at; whoever makes a pass has it */
+static _Atomic uint64_t slabs_last; /* when slabs were looked at; whoever makes a pass has it */
 
 void hak_idle_init(void) {
     slabs_last = hak_os_milliseconds();

@@ -40,7 +40,7 @@ static hak_guarded
     nobody; /* of threads before their first and after their last call: rings without a place */
 HAK_HIDDEN _Thread_local hak_guarded *hak_guarded_mine = &nobody;
 hak_guarded *_Atomic hak_guarded_all;
-static hak_guarded *waiting;
+static hak_guarded *_Atomic waiting; /* read at a glance where the total is used up */
 static uint32_t owners;
 static hak_rng common_rng; /* hak_hardening_lock */
 _Atomic size_t hak_quarantine_held;
