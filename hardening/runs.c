@@ -9,7 +9,8 @@ enum {
     RUN_ALIGN = 16, /* runs of few records share cache lines; none shares a record */
     RUNS_STEP = HAK_GRANULE,
     RUNS_STEP_PART = 8,
-    GONE = 255, /* of a page: it is not mapped. No page has so many runs: a slab has eight slots at least */
+    /* Of a page: it is not mapped. No page has so many runs: a slab has eight slots at least, and a page is 64 KiB at most. */
+    GONE = UINT16_MAX,
 };
 
 /* Bytes of records that a granule of the smallest slots needs, with those before and past its ends. */
@@ -19,13 +20,13 @@ static size_t run_bytes(size_t records) {
     return hak_align_up(records * sizeof(hak_record), RUN_ALIGN);
 }
 
-static uint8_t *users_of(const hak_ledger_region *ledger) {
-    return (uint8_t *)ledger->run_pages.start;
+static uint16_t *users_of(const hak_ledger_region *ledger) {
+    return (uint16_t *)ledger->run_pages.start;
 }
 
 /* Bytes of run_pages for so many bytes of runs. */
 static size_t users_bytes(size_t bytes) {
-    return hak_align_up(bytes / hak_os_page + 1, hak_os_page);
+    return hak_align_up((bytes / hak_os_page + 1) * sizeof(uint16_t), hak_os_page);
 }
 
 bool hak_runs_begin(hak_ledger_region *ledger) {
@@ -65,7 +66,7 @@ HAK_WALKER void hak_runs_empty(hak_ledger_region *ledger) {
         if (users_of(ledger)[at / hak_os_page] != GONE)
             memset((char *)ledger->runs.start + at, 0, hak_min(hak_os_page, ledger->runs_used - at));
     if (ledger->runs_used != 0)
-        memset(users_of(ledger), 0, ledger->runs_used / hak_os_page + 1);
+        memset(users_of(ledger), 0, (ledger->runs_used / hak_os_page + 1) * sizeof(uint16_t));
     ledger->runs_used = ledger->runs.mapped = ledger->run_pages.mapped = 0;
 }
 
@@ -136,7 +137,8 @@ static void hollow(hak_ledger_region *ledger, size_t first, size_t end) {
     size_t bytes = (end - first) * hak_os_page;
     if (first == end || !hak_extent_hollow(&ledger->runs, page_at(ledger, first), bytes))
         return;
-    memset(users_of(ledger) + first, GONE, end - first);
+    for (size_t page = first; page < end; page++)
+        users_of(ledger)[page] = GONE;
     hak_ledger_count(-bytes);
 }
 
