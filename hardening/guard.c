@@ -49,7 +49,7 @@ static bool guard(uintptr_t addr, size_t size) {
 
 /* Markers that the process may not take away any more, because it filters its calls since: the pages themselves are replaced, which are
  * empty. */
-static bool unguard(uintptr_t addr, size_t size) {
+bool hak_guard_open(uintptr_t addr, size_t size) {
     if (have_markers && !hak_os_unguard(addr, size))
         return hak_os_renew(addr, size);
     if (have_markers && atomic_load_explicit(&fallbacks, memory_order_relaxed) == 0)
@@ -71,10 +71,6 @@ void hak_guard_scarce(void) {
 }
 bool hak_guard_is_scarce(void) {
     return atomic_load_explicit(&scarce, memory_order_relaxed);
-}
-
-bool hak_guard_open(uintptr_t addr, size_t size) {
-    return unguard(addr, size);
 }
 
 /* vm.max_map_count, which may be small. */
@@ -200,8 +196,9 @@ static bool open_inside(granules its, size_t used, size_t capacity) {
             end = at - its.first + 1;
         }
     uintptr_t obj = its.ledger->base + (its.first << HAK_GRANULE_SHIFT);
-    if (end != 0 && !unguard(obj + (first << HAK_GRANULE_SHIFT),
-                             hak_min(end << HAK_GRANULE_SHIFT, capacity) - (first << HAK_GRANULE_SHIFT)))
+    if (end != 0 &&
+        !hak_guard_open(obj + (first << HAK_GRANULE_SHIFT),
+                        hak_min(end << HAK_GRANULE_SHIFT, capacity) - (first << HAK_GRANULE_SHIFT)))
         return false;
     for (size_t at = its.first + first; end != 0 && at < its.first + end; at++)
         record[at].shut = (uint8_t)hak_min(record[at].shut, to_shut(at - its.first, capacity));
