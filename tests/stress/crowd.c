@@ -16,7 +16,7 @@ static _Atomic bool stop;
 static unsigned threads;
 static pthread_t thread_of[CROWD_MOST];
 
-static uint64_t draw(uint64_t *seed) {
+uint64_t crowd_draw(uint64_t *seed) {
     uint64_t z = *seed += 0x9e3779b97f4a7c15u; /* splitmix64, Steele et al. 2014 */
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
@@ -25,8 +25,9 @@ static uint64_t draw(uint64_t *seed) {
 
 /* 0 bytes to 4 MiB; every power of two as often as the others, large ones less often. */
 static size_t draw_size(uint64_t *seed) {
-    unsigned shift = draw(seed) % 8 != 0 ? (unsigned)(draw(seed) % 12) : (unsigned)(draw(seed) % 22);
-    return draw(seed) % ((size_t)2 << shift);
+    unsigned shift =
+        crowd_draw(seed) % 8 != 0 ? (unsigned)(crowd_draw(seed) % 12) : (unsigned)(crowd_draw(seed) % 22);
+    return crowd_draw(seed) % ((size_t)2 << shift);
 }
 
 /* Its first and last bytes are written: what is handed on is handed on with its contents. */
@@ -41,11 +42,11 @@ static void *written(char *obj, size_t size) {
 static void *make(uint64_t *seed) {
     size_t size = draw_size(seed);
     void *obj = NULL;
-    switch (draw(seed) % 8) {
+    switch (crowd_draw(seed) % 8) {
     case 0:
         return written(hak_calloc(1, size), size);
     case 1:
-        if (hak_posix_memalign(&obj, (size_t)16 << draw(seed) % 10, size) != 0)
+        if (hak_posix_memalign(&obj, (size_t)16 << crowd_draw(seed) % 10, size) != 0)
             return NULL;
         return written(obj, size);
     default:
@@ -69,10 +70,10 @@ static void *swap(unsigned place, void *obj) {
 void crowd_work(uint64_t seed, unsigned steps) {
     void *own[OWN] = {NULL};
     for (unsigned i = 0; i < steps && !atomic_load_explicit(&stop, memory_order_relaxed); i++) {
-        void **place = &own[draw(&seed) % OWN];
-        uint64_t what = draw(&seed) % 8;
+        void **place = &own[crowd_draw(&seed) % OWN];
+        uint64_t what = crowd_draw(&seed) % 8;
         if (what == 0)
-            *place = swap((unsigned)(draw(&seed) % SHARED), *place);
+            *place = swap((unsigned)(crowd_draw(&seed) % SHARED), *place);
         else if (*place == NULL)
             *place = make(&seed);
         else if (what == 1)

@@ -16,4 +16,7 @@ void crowd_stop(void);
 /* So many steps of one thread of a crowd, in the calling thread. */
 void crowd_work(uint64_t seed, unsigned steps);
 
+/* A pseudo-random number, the same sequence for the same seed. */
+uint64_t crowd_draw(uint64_t *seed);
+
 #endif

@@ -13,6 +13,7 @@
 #include "allocator/policy.h"
 #include "allocator/superslab.h"
 #include "include/hakmem.h"
+#include "tests/stress/crowd.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -25,23 +26,16 @@
 
 enum { THREADS = 8, FORKS = 200, SHARED = 512 };
 
-static uint64_t draw(uint64_t *seed) {
-    uint64_t z = *seed += 0x9e3779b97f4a7c15u; /* splitmix64, Steele et al. 2014 */
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 /* Mostly small, sometimes medium, now and then large. */
 static size_t draw_size(uint64_t *seed) {
-    uint64_t kind = draw(seed) % 100;
-    return sizeof(size_t) + draw(seed) % (kind < 90 ? 1024 : kind < 99 ? 40000 : 900000);
+    uint64_t kind = crowd_draw(seed) % 100;
+    return sizeof(size_t) + crowd_draw(seed) % (kind < 90 ? 1024 : kind < 99 ? 40000 : 900000);
 }
 
 /* An object holds its size in its first word, and a mark in its last byte. */
 static size_t *make(uint64_t *seed) {
     size_t size = draw_size(seed);
-    size_t *obj = draw(seed) % 4 == 0 ? hak_calloc(1, size) : hak_malloc(size);
+    size_t *obj = crowd_draw(seed) % 4 == 0 ? hak_calloc(1, size) : hak_malloc(size);
     if (obj == NULL)
         abort();
     *obj = size;
@@ -75,9 +69,9 @@ static size_t *swap(unsigned place, size_t *obj) {
 static void use(uint64_t *seed, int steps) {
     size_t *mine[64] = {NULL};
     for (int i = 0; i < steps; i++) {
-        size_t **place = &mine[draw(seed) % 64];
-        if (draw(seed) % 4 == 0) { /* to another thread, and from one */
-            *place = swap((unsigned)(draw(seed) % SHARED), *place);
+        size_t **place = &mine[crowd_draw(seed) % 64];
+        if (crowd_draw(seed) % 4 == 0) { /* to another thread, and from one */
+            *place = swap((unsigned)(crowd_draw(seed) % SHARED), *place);
         } else if (*place == NULL)
             *place = make(seed);
         else {
