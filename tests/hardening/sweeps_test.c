@@ -69,7 +69,8 @@ static int said_by_criminals(char *text, size_t room) {
     pid_t child = fork();
     if (child == 0) {
         setenv("HAKMEM_HARDENING", "all:report", 1);
-        setenv("HAKMEM_SAMPLE_RATE", "0", 1); /* past the end of a sampled object lies what faults, in any mode */
+        setenv("HAKMEM_SAMPLE_RATE", "0",
+               1); /* past the end of a sampled object lies what faults, in any mode */
         dup2(ends[1], 2);
         close(ends[0]);
         close(ends[1]);
