@@ -356,7 +356,11 @@ static void data_fill(const hak_sample *sample) {
 void hak_sample_fork_child(void) {
     if (places == 0)
         return;
-    next_place = (unsigned)(hak_random_next() % places);
+    /* Not hak_random_next: a thread without a state of its own takes a lock there, and a handler that forks may have interrupted this very
+     * thread while it had that lock. */
+    uint64_t number;
+    hak_os_random(&number, sizeof number);
+    next_place = (unsigned)(number % places);
     hak_sample_each(data_fill);
 }
 
