@@ -159,3 +159,20 @@ HAK_ENTRY void *hak_calloc(size_t count, size_t size) {
     void *obj = hak_object_make(total, HAK_ORIGIN_PLAIN, HAK_CALLER);
     return HAK_LIKELY(obj != NULL) ? memset(obj, 0, total) : NULL;
 }
+
+void *hak_object_make_zeroed(size_t size, hak_origin origin, uintptr_t caller) {
+    bool plain = origin.align_log2 == HAK_ALIGN_LOG2;
+    if (plain && hak_policy_request(size) <= CALLOC_TOUCHES) {
+        void *obj = hak_object_make(size, origin, caller);
+        return obj != NULL ? memset(obj, 0, size) : NULL;
+    }
+    if (plain)
+        return calloc_slow(size, caller);
+    if (!hak_thread_begin())
+        return no_memory();
+    bool zeroed = false;
+    size_t align = (size_t)1 << origin.align_log2;
+    unsigned cls = hak_class_aligned(align, hak_policy_request(size));
+    void *obj = make_or_reclaim(cls, size, align, origin, caller, &zeroed);
+    return obj == NULL || zeroed ? obj : memset(obj, 0, size);
+}

@@ -9,9 +9,10 @@
 
 #define HAK_POLICY_NAME "speed"
 enum {
-    HAK_POLICY_CLASS_BOUND = 0, /* free slabs may change their class */
-    HAK_POLICY_MOVES_PAGES = 1, /* realloc may move a large object's pages instead of copying */
-    HAK_POLICY_FILL_PART = 3,   /* realloc leaves an object in its slot while it fills a third */
+    HAK_POLICY_CLASS_BOUND = 0,     /* free slabs may change their class */
+    HAK_POLICY_USABLE_IS_ASKED = 0, /* an object has its whole slot, or its pages */
+    HAK_POLICY_MOVES_PAGES = 1,     /* realloc may move a large object's pages instead of copying */
+    HAK_POLICY_FILL_PART = 3,       /* realloc leaves an object in its slot while it fills a third */
     HAK_POLICY_RANDOM_SLOTS = 0,
     HAK_POLICY_SHARERS = 4, /* so many shards refill wide slots from one of them: see cache.c */
     HAK_POLICY_SLAB_SLOTS =

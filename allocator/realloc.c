@@ -52,6 +52,49 @@ static void *move(void *obj, unsigned tag, size_t old_size, size_t size, uintptr
     return moved;
 }
 
+/* What a resize has to know of an object. The process ends when it is none of ours. */
+typedef struct subject {
+    unsigned tag;
+    size_t capacity;
+    bool owned; /* by the policy: it stays as it is */
+} subject;
+
+static subject look_at(void *obj, const char *call) {
+    subject it = {.tag = hak_policy_tag(obj)};
+    hak_policy_check_live(obj, it.tag, call);
+    it.capacity = hak_object_capacity(obj, it.tag);
+    it.owned = it.capacity == 0 && hak_policy_owns(obj);
+    if (it.capacity == 0 && !it.owned)
+        hak_object_end_slow(obj, HAK_TAG_NONE, HAK_CLAIM(call, HAK_FAMILY_MALLOC));
+    return it;
+}
+
+static bool resize(void *obj, const subject *it, size_t size) {
+    if (it->owned)
+        return false;
+    return it->tag == HAK_TAG_LARGE ? resize_large(obj, size) : resize_slot(obj, it->tag, size, it->capacity);
+}
+
+bool hak_object_resize(void *obj, size_t size, const char *call) {
+    subject it = look_at(obj, call);
+    return resize(obj, &it, size);
+}
+
+void *hak_object_change(void *obj, size_t size, hak_origin origin, const char *call, uintptr_t caller) {
+    subject it = look_at(obj, call);
+    if ((uintptr_t)obj % ((size_t)1 << origin.align_log2) == 0 && resize(obj, &it, size))
+        return obj;
+    size_t old_size = hak_policy_usable(obj, it.tag, it.capacity);
+    if (origin.align_log2 == HAK_ALIGN_LOG2)
+        return move(obj, it.tag, old_size, size, caller);
+    void *moved = hak_object_make_aligned(size, origin, caller);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, obj, hak_min(old_size, size));
+    hak_object_end(obj, HAK_CLAIM(call, HAK_FAMILY_MALLOC));
+    return moved;
+}
+
 HAK_ENTRY void *hak_realloc(void *obj, size_t size) {
     if (obj == NULL)
         return hak_malloc(size);

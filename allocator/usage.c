@@ -62,6 +62,7 @@ static void add_class(hak_usage *out, unsigned cls, const hak_depot_free *depots
     out->set_aside.count += aside;
     out->set_aside.bytes += aside * size;
     out->rest.count += depots->slots[cls];
+    out->used_of[cls] = (uint32_t)used;
     out->free_of[cls] = (uint32_t)(depots->slots[cls] + aside);
 }
 

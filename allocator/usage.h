@@ -23,6 +23,7 @@ typedef struct hak_usage {
     hak_usage_part large_max;   /* most of them at once: the most objects, the most bytes */
     size_t arena, arena_max;    /* bytes from the OS that are no live large object's; now, and most so far */
     size_t releasable;          /* bytes that hak_trim would give back */
+    uint32_t used_of[HAK_TAGS]; /* per class: objects of the program's */
     uint32_t free_of[HAK_TAGS]; /* per class: free slots, those set aside included */
 } hak_usage;
 

@@ -25,7 +25,8 @@
 enum {
     HAK_POLICY_CLASS_BOUND =
         1, /* free slabs stay with their class: no address has two kinds of owners over time */
-    HAK_POLICY_MOVES_PAGES = 0, /* pages are not moved out of guarded spans */
+    HAK_POLICY_USABLE_IS_ASKED = 1, /* an object has what was asked for, no byte more */
+    HAK_POLICY_MOVES_PAGES = 0,     /* pages are not moved out of guarded spans */
     /* Realloc leaves an object in its slot while it fills a quarter: a move is dearer here, as it zeroes the old slot, reads the
      * new one and puts the old one into quarantine. Work e is 11 % faster than with a half. */
     HAK_POLICY_FILL_PART = 4,

@@ -1,0 +1,322 @@
+/* surface_jemalloc.c: jemalloc's own calls beside malloc's, as a program made for jemalloc mixes them: one heap is behind both. Run under
+ * each variant's .so, before a library that has these calls too, and linked with it. Prints the first line that is wrong; exit 1. */
+#include "include/hakmem_jemalloc.h"
+#include "tests/surface/want.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Small, of the coarse classes, large. */
+static const size_t sizes[] = {1, 16, 100, 1000, 1024, 5000, 100000, 262144, 262145, 3000001};
+enum { SIZES = sizeof sizes / sizeof sizes[0] };
+
+static bool all(const unsigned char *bytes, size_t from, size_t to, unsigned char is) {
+    for (size_t i = from; i < to; i++)
+        if (bytes[i] != is)
+            return false;
+    return true;
+}
+
+/* What one family makes the other ends; an object has what nallocx says, and sdallocx takes that for its size. */
+static void one_heap(size_t size) {
+    WANT(nallocx(size, 0) >= size);
+    void *obj = malloc(size);
+    WANT(sallocx(obj, 0) >= size && sallocx(obj, 0) == malloc_usable_size(obj));
+    sdallocx(obj, size, 0);
+    dallocx(malloc(size), 0);
+    obj = mallocx(size, 0);
+    WANT(obj != NULL && malloc_usable_size(obj) == nallocx(size, 0) && sallocx(obj, 0) == nallocx(size, 0));
+    memset(obj, 1, sallocx(obj, 0));
+    free(obj);
+    obj = mallocx(size, MALLOCX_TCACHE_NONE | MALLOCX_ARENA(0));
+    memset(obj, 2, nallocx(size, 0));
+    obj = realloc(obj, size + 100);
+    WANT(all(obj, 0, size, 2));
+    obj = rallocx(obj, 2 * size, MALLOCX_TCACHE(3));
+    WANT(all(obj, 0, size, 2) && sallocx(obj, 0) >= 2 * size);
+    sdallocx(obj, 2 * size, MALLOCX_TCACHE(3));
+    sdallocx(mallocx(size, 0), nallocx(size, 0), 0);
+}
+
+static void alignments(size_t size) {
+    for (int lg = 0; lg <= 21; lg += 3) {
+        size_t align = (size_t)1 << lg;
+        void *obj = mallocx(size, MALLOCX_LG_ALIGN(lg) | MALLOCX_ZERO);
+        WANT(obj != NULL && (uintptr_t)obj % align == 0 && all(obj, 0, size, 0));
+        WANT(sallocx(obj, 0) == nallocx(size, MALLOCX_LG_ALIGN(lg)));
+        memset(obj, 3, size);
+        obj = rallocx(obj, size + 1000, MALLOCX_ALIGN(align) | MALLOCX_ZERO);
+        WANT(obj != NULL && (uintptr_t)obj % align == 0 && all(obj, 0, size, 3));
+        obj = rallocx(obj, size / 2 + 1, MALLOCX_ALIGN(align));
+        WANT(obj != NULL && (uintptr_t)obj % align == 0 && all(obj, 0, size / 2, 3));
+        sdallocx(obj, size / 2 + 1, MALLOCX_LG_ALIGN(lg));
+        free(mallocx(size, MALLOCX_ALIGN(align)));
+    }
+    WANT(MALLOCX_ALIGN(64) == 6 && MALLOCX_ALIGN((size_t)1 << 35) == 35 && MALLOCX_ALIGN(1) == 0);
+}
+
+/* Freed with other contents first, so that what is zero was made so. */
+static void zeros(size_t size) {
+    void *dirty[8];
+    for (int i = 0; i < 8; i++)
+        memset(dirty[i] = malloc(size), 0xff, size);
+    for (int i = 0; i < 8; i++)
+        free(dirty[i]);
+    for (int i = 0; i < 8; i++)
+        WANT(all(dirty[i] = mallocx(size, MALLOCX_ZERO), 0, size, 0));
+    for (int i = 0; i < 8; i++) {
+        size_t had = sallocx(dirty[i], 0);
+        memset(dirty[i], 0xff, had);
+        unsigned char *longer = rallocx(dirty[i], 3 * size, MALLOCX_ZERO);
+        WANT(all(longer, 0, size, 0xff) && all(longer, had, 3 * size, 0));
+        free(longer);
+    }
+}
+
+/* It stays where it is, and says what it has; what is new is zero where that is asked for. */
+static void in_place(size_t size) {
+    unsigned char *obj = mallocx(size, 0);
+    memset(obj, 4, size);
+    size_t had = sallocx(obj, 0), has = xallocx(obj, size, 0, 0);
+    WANT(has >= size);
+    has = xallocx(obj, size + 8, size, MALLOCX_ZERO);
+    WANT(has == sallocx(obj, 0) && all(obj, 0, size, 4));
+    WANT(has <= had || all(obj, had, has, 0));
+    WANT(has < size + 8 || has >= size + 8);
+    WANT(xallocx(obj, SIZE_MAX / 4, SIZE_MAX, 0) == has); /* cannot be: nothing has changed */
+    memset(obj, 5, has);
+    WANT(xallocx(obj, size / 2 + 1, 0, 0) >= size / 2 + 1 && all(obj, 0, size / 2 + 1, 5));
+    dallocx(obj, 0);
+}
+
+/* A large object's neighbours are free now and then, a slot has room up to its class: somewhere it grows. */
+static void grows_somewhere(void) {
+    bool grown = false;
+    for (size_t size = 1; size < 200 && !grown; size++) {
+        void *obj = mallocx(size, 0);
+        grown = xallocx(obj, size + 1, 0, 0) >= size + 1;
+        free(obj);
+    }
+    WANT(grown);
+}
+
+static void refused(void) {
+    volatile size_t huge = SIZE_MAX / 2 + 10;
+    errno = 0;
+    WANT(mallocx(huge, 0) == NULL && errno == ENOMEM && nallocx(huge, 0) == 0);
+    WANT(mallocx(huge, MALLOCX_ZERO) == NULL && mallocx(huge, MALLOCX_ALIGN(4096)) == NULL);
+    void *obj = mallocx(100, 0);
+    WANT(rallocx(obj, huge, 0) == NULL && rallocx(obj, huge, MALLOCX_ALIGN(64)) == NULL &&
+         sallocx(obj, 0) >= 100);
+    errno = 7;
+    dallocx(obj, 0);
+    sdallocx(mallocx(50, 0), 50, 0);
+    WANT(errno == 7);
+}
+
+/* Read as a size_t, an unsigned, a bool. */
+static size_t size_of(const char *name) {
+    size_t value = 0, length = sizeof value;
+    WANT(mallctl(name, &value, &length, NULL, 0) == 0 && length == sizeof value);
+    return value;
+}
+static unsigned unsigned_of(const char *name) {
+    unsigned value = 0;
+    size_t length = sizeof value;
+    WANT(mallctl(name, &value, &length, NULL, 0) == 0 && length == sizeof value);
+    return value;
+}
+
+static void names(void) {
+    const char *text = NULL;
+    size_t length = sizeof text;
+    WANT(mallctl("version", &text, &length, NULL, 0) == 0 && text[0] >= '0' && text[0] <= '9');
+    uint64_t epoch = 1, first;
+    length = sizeof epoch;
+    WANT(mallctl("epoch", &epoch, &length, &epoch, sizeof epoch) == 0);
+    first = epoch, epoch = 1;
+    WANT(mallctl("epoch", &epoch, &length, &epoch, sizeof epoch) == 0 && epoch == first + 1);
+    bool on = false, yes = true;
+    length = sizeof on;
+    WANT(mallctl("opt.tcache", &on, &length, NULL, 0) == 0 && on);
+    WANT(mallctl("background_thread", &on, &length, &yes, sizeof yes) == 0 && !on);
+    WANT(mallctl("background_thread", &on, &length, NULL, 0) == 0 && on);
+    WANT(mallctl("thread.tcache.flush", NULL, NULL, NULL, 0) == 0);
+    WANT(mallctl("arena.0.purge", NULL, NULL, NULL, 0) == 0 &&
+         mallctl("arena.4096.purge", NULL, NULL, NULL, 0) == 0);
+    WANT(mallctl("arena.0.decay", NULL, NULL, NULL, 0) == 0);
+    ssize_t decay = 0, now = 0;
+    length = sizeof now;
+    WANT(mallctl("arena.0.dirty_decay_ms", NULL, NULL, &decay, sizeof decay) == 0);
+    WANT(mallctl("arenas.dirty_decay_ms", &now, &length, NULL, 0) == 0 && now == 0);
+    WANT(size_of("arenas.page") == (size_t)sysconf(_SC_PAGESIZE) && size_of("arenas.quantum") == 16);
+    unsigned bins = unsigned_of("arenas.nbins");
+    WANT(bins > 0 && size_of("arenas.bin.0.size") == 16 && unsigned_of("arenas.narenas") >= 1);
+}
+
+static void wrong_names(void) {
+    size_t value = 0, length = sizeof value, mib[6], count = 6;
+    static const char *const wrong[] = {"",
+                                        "vers",
+                                        "version.x",
+                                        "stats",
+                                        "stats.",
+                                        ".version",
+                                        "arena.purge",
+                                        "arena.9.purge",
+                                        "arena.x.purge",
+                                        "arenas.bin.96.size",
+                                        "epoch ",
+                                        "stats.arenas",
+                                        "arenas.bin.-1.size",
+                                        "thread.allocatedp"};
+    for (unsigned i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        WANT(mallctl(wrong[i], &value, &length, NULL, 0) == ENOENT);
+        WANT(mallctlnametomib(wrong[i], mib, &count) == ENOENT);
+    }
+    WANT(mallctl("stats.allocated", NULL, NULL, &value, sizeof value) == EPERM);
+    WANT(mallctl("arena.0.purge", &value, &length, NULL, 0) == EPERM);
+    unsigned small = 0;
+    length = sizeof small;
+    WANT(mallctl("stats.allocated", &small, &length, NULL, 0) == EINVAL && length == sizeof small);
+    WANT(mallctl("epoch", NULL, NULL, &small, sizeof small) == EINVAL);
+    mib[0] = 999, length = sizeof value;
+    WANT(mallctlbymib(mib, 1, &value, &length, NULL, 0) == ENOENT &&
+         mallctlbymib(mib, 0, NULL, NULL, NULL, 0) == ENOENT);
+}
+
+static void by_numbers(void) {
+    size_t mib[6], count = 6, value, length = sizeof value;
+    WANT(mallctlnametomib("arenas.bin.0.size", mib, &count) == 0 && count == 4 && mib[2] == 0);
+    for (size_t bin = 0, before = 0; bin < unsigned_of("arenas.nbins"); bin++, before = value) {
+        mib[2] = bin;
+        WANT(mallctlbymib(mib, count, &value, &length, NULL, 0) == 0 && value > before);
+    }
+    mib[2] = unsigned_of("arenas.nbins");
+    WANT(mallctlbymib(mib, count, &value, &length, NULL, 0) == ENOENT);
+    count = 1; /* a part of it */
+    WANT(mallctlnametomib("stats.arenas.0.pactive", mib, &count) == 0 && count == 1);
+    count = 6;
+    WANT(mallctlnametomib("epoch", mib, &count) == 0 && count == 1);
+}
+
+/* As programs make a heap of their own, which is a number here. */
+static void arenas(void) {
+    unsigned arena = 0, tcache = 0, again = 0;
+    size_t length = sizeof arena;
+    char name[64];
+    WANT(mallctl("arenas.create", &arena, &length, NULL, 0) == 0 && arena >= 1);
+    WANT(unsigned_of("arenas.narenas") > arena);
+    WANT(mallctl("tcache.create", &tcache, &length, NULL, 0) == 0);
+    void *obj = mallocx(1000, MALLOCX_ARENA(arena) | MALLOCX_TCACHE(tcache));
+    WANT(obj != NULL);
+    dallocx(obj, MALLOCX_TCACHE(tcache));
+    WANT(mallctl("tcache.flush", NULL, NULL, &tcache, sizeof tcache) == 0);
+    WANT(mallctl("tcache.destroy", NULL, NULL, &tcache, sizeof tcache) == 0);
+    (void)snprintf(name, sizeof name, "stats.arenas.%u.small.allocated", arena);
+    WANT(size_of(name) == 0);
+    (void)snprintf(name, sizeof name, "arena.%u.destroy", arena);
+    WANT(mallctl(name, NULL, NULL, NULL, 0) == 0 && mallctl(name, NULL, NULL, NULL, 0) == ENOENT);
+    WANT(mallctl("arenas.create", &again, &length, NULL, 0) == 0 && again == arena);
+    WANT(mallctl("arena.0.destroy", NULL, NULL, NULL, 0) == EFAULT);
+    WANT(mallctl("thread.arena", &arena, &length, &again, sizeof again) == 0 && arena == 0);
+    WANT(unsigned_of("thread.arena") == again);
+}
+
+static void figures(void) {
+    enum { COUNT = 4000, SIZE = 1008 };
+    static void *objs[COUNT];
+    size_t before = size_of("stats.allocated"), bins = size_of("stats.arenas.0.small.allocated");
+    for (int i = 0; i < COUNT; i++)
+        memset(objs[i] = mallocx(SIZE, 0), 1, SIZE);
+    size_t live = size_of("stats.allocated");
+    WANT(live - before >= (size_t)COUNT * SIZE && live - before <= (size_t)COUNT * SIZE * 5 / 4 + 65536);
+    WANT(size_of("stats.arenas.0.small.allocated") - bins == live - before);
+    WANT(size_of("stats.active") >= live && size_of("stats.resident") >= size_of("stats.active"));
+    WANT(size_of("stats.mapped") >= size_of("stats.resident"));
+    size_t most = 0;
+    char name[64];
+    for (unsigned bin = 0; bin < unsigned_of("arenas.nbins"); bin++) {
+        (void)snprintf(name, sizeof name, "stats.arenas.4096.bins.%u.curregs", bin);
+        size_t regs = size_of(name);
+        most = regs > most ? regs : most;
+    }
+    WANT(most >= COUNT * 9 / 10);
+    for (int i = 0; i < COUNT; i++)
+        free(objs[i]);
+    WANT(size_of("stats.allocated") <= before + 65536);
+}
+
+static char printed[65536];
+static void collect(void *opaque, const char *text) {
+    size_t used = *(size_t *)opaque, more = strlen(text);
+    WANT(used + more < sizeof printed);
+    memcpy(printed + used, text, more + 1);
+    *(size_t *)opaque += more;
+}
+static void collect_message(void *opaque, const char *text) {
+    static size_t used;
+    (void)opaque;
+    collect(&used, text);
+}
+
+static void statistics(void) {
+    size_t used = 0;
+    malloc_stats_print(collect, &used, "J");
+    WANT(strncmp(printed, "{\"jemalloc\":{", 13) == 0 && strstr(printed, "\"allocated\":") != NULL);
+    used = 0;
+    malloc_stats_print(collect, &used, NULL);
+    WANT(strstr(printed, "resident: ") != NULL && strstr(printed, "hakmem") != NULL);
+    printed[0] = '\0';
+    malloc_message = collect_message;
+    malloc_stats_print(NULL, NULL, "");
+    WANT(strstr(printed, "resident: ") != NULL);
+    malloc_message = NULL;
+}
+
+static void *work(void *unused) {
+    for (int i = 0; i < 20000; i++) {
+        size_t size = 1 + (size_t)i % 3000;
+        char *obj = mallocx(size, i % 3 == 0 ? MALLOCX_ZERO : 0);
+        obj[size - 1] = 1;
+        obj = rallocx(obj, size + 50, 0);
+        sdallocx(obj, size + 50, 0);
+        unsigned arena;
+        size_t length = sizeof arena;
+        char name[32];
+        WANT(mallctl("arenas.create", &arena, &length, NULL, 0) == 0);
+        (void)snprintf(name, sizeof name, "arena.%u.destroy", arena);
+        WANT(mallctl(name, NULL, NULL, NULL, 0) == 0);
+    }
+    return unused;
+}
+
+int main(void) {
+    WANT(unsigned_of("thread.arena") == 0); /* before all else */
+    for (int i = 0; i < SIZES; i++) {
+        one_heap(sizes[i]);
+        alignments(sizes[i]);
+        zeros(sizes[i]);
+        in_place(sizes[i]);
+    }
+    grows_somewhere();
+    refused();
+    names();
+    wrong_names();
+    by_numbers();
+    arenas();
+    figures();
+    statistics();
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        WANT(pthread_create(&threads[i], NULL, work, NULL) == 0);
+    for (int i = 0; i < 3; i++)
+        WANT(pthread_join(threads[i], NULL) == 0);
+    puts("jemalloc's calls do what they should");
+    return 0;
+}
