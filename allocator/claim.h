@@ -17,12 +17,16 @@ typedef struct hak_origin {
 typedef struct hak_claim {
     const char *call;        /* the function's name, for a report */
     uint64_t size : 48;      /* bytes; HAK_CLAIM_NO_SIZE: not said */
-    uint64_t align_log2 : 8; /* HAK_CLAIM_ANY: not said */
+    uint64_t align_log2 : 8; /* HAK_CLAIM_ANY, HAK_CLAIM_LOOSE: not said */
     uint64_t family : 8;     /* hak_family */
 } hak_claim;
 
 #define HAK_CLAIM_NO_SIZE (((uint64_t)1 << 48) - 1)
-enum { HAK_CLAIM_ANY = 255, HAK_ALIGN_LOG2 = 4 };
+enum {
+    HAK_CLAIM_ANY = 255,
+    HAK_CLAIM_LOOSE = 253, /* not said, and a size with it does not mean the usual one */
+    HAK_ALIGN_LOG2 = 4,
+};
 
 /* A claim that says no more than which function was called. */
 #define HAK_CLAIM(name, its_family)                                                                          \

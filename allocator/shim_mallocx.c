@@ -100,6 +100,7 @@ EXPORT void sdallocx(void *obj, size_t size, int flags) {
     }
     hak_claim claim = HAK_CLAIM("sdallocx", HAK_FAMILY_MALLOC);
     claim.size = hak_claim_size(size);
+    claim.align_log2 = HAK_CLAIM_LOOSE;
     hak_object_end(obj, claim);
 }
 

@@ -366,7 +366,7 @@ void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller)
 }
 
 void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
-    bool resizes = call[0] == 'r';
+    bool resizes = call[0] == 'r' || call[0] == 'x'; /* realloc, rallocx, xallocx */
     matter m = {call, (uintptr_t)obj, caller, resizes ? HAK_CRIME_REALLOC : HAK_CRIME_USABLE, false};
     hak_claim claim = HAK_CLAIM(call, HAK_FAMILY_MALLOC);
     hak_located found;

@@ -208,7 +208,8 @@ HAK_INLINE uint32_t hak_record_freed(uint32_t owner, uint32_t word) {
 HAK_INLINE uint32_t hak_claim_mask(hak_claim claim) {
     bool any_alignment = claim.align_log2 == HAK_CLAIM_ANY && claim.family == HAK_FAMILY_MALLOC &&
                          claim.size == HAK_CLAIM_NO_SIZE;
-    return any_alignment ? (1u << HAK_RECORD_ALIGN_SHIFT) - 1 : HAK_RECORD_CLAIMED;
+    return any_alignment || claim.align_log2 == HAK_CLAIM_LOOSE ? (1u << HAK_RECORD_ALIGN_SHIFT) - 1
+                                                                : HAK_RECORD_CLAIMED;
 }
 HAK_INLINE uint32_t hak_claim_align(hak_claim claim) {
     bool said = claim.align_log2 != HAK_CLAIM_ANY && claim.align_log2 > HAK_ALIGN_LOG2;

@@ -7,7 +7,7 @@ root=$1 built=$2 prefix=$3
 version=$(sed -n 's/^#define HAK_VERSION_STRING "\(.*\)"/\1/p' "$root/include/hakmem.h")
 
 mkdir -p "$prefix"/{include,lib/pkgconfig,lib/cmake/hakmem,share/man/man7}
-install -m 644 "$root/include/hakmem.h" "$prefix/include/"
+install -m 644 "$root/include/hakmem.h" "$root/include/hakmem_jemalloc.h" "$prefix/include/"
 sed "s/@VERSION@/$version/" "$root/docs/hakmem.7" >"$prefix/share/man/man7/hakmem.7"
 for product in hakmem hakmem-hardened; do
     install -m 644 "$built/lib$product.a" "$prefix/lib/"

@@ -280,7 +280,7 @@ static void statistics(void) {
 }
 
 static void *work(void *unused) {
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 3000; i++) {
         size_t size = 1 + (size_t)i % 3000;
         char *obj = mallocx(size, i % 3 == 0 ? MALLOCX_ZERO : 0);
         obj[size - 1] = 1;
