@@ -25,8 +25,13 @@ static bool arena_is_made(size_t arena) {
     return arena < ARENAS && (atomic_load(&arenas[arena / 64]) >> arena % 64 & 1) != 0;
 }
 
+/* The number after the last one is an old name for all of them. */
+static bool means_all(size_t arena) {
+    return arena == HAK_CONTROL_ALL || arena == atomic_load(&arenas_bound);
+}
+
 bool hak_control_has_arena(size_t arena) {
-    return arena_is_made(arena) || arena == HAK_CONTROL_ALL;
+    return arena <= atomic_load(&arenas_bound) || arena == HAK_CONTROL_ALL || arena == HAK_CONTROL_DESTROYED;
 }
 
 bool hak_control_has_bin(size_t bin) {
@@ -54,7 +59,7 @@ static uint64_t make_arena(numbers *at) {
 static int destroy_arena(numbers *at, uint64_t to) {
     (void)to;
     size_t arena = at->at[0];
-    if (arena == 0 || arena >= ARENAS)
+    if (arena == 0 || !arena_is_made(arena))
         return EFAULT;
     (void)atomic_fetch_and(&arenas[arena / 64], ~((uint64_t)1 << arena % 64));
     return 0;
@@ -62,7 +67,7 @@ static int destroy_arena(numbers *at, uint64_t to) {
 
 static int reset_arena(numbers *at, uint64_t to) {
     (void)to;
-    return at->at[0] == 0 || at->at[0] >= ARENAS ? EFAULT : 0;
+    return at->at[0] == 0 || !arena_is_made(at->at[0]) ? EFAULT : 0;
 }
 
 static uint64_t make_tcache(numbers *at) {
@@ -73,7 +78,7 @@ static uint64_t make_tcache(numbers *at) {
 /* Of the heap, or of all; a made arena has nothing of its own. */
 static int purge(numbers *at, uint64_t to) {
     (void)to;
-    if (at->at[0] == 0 || at->at[0] == HAK_CONTROL_ALL)
+    if (at->at[0] == 0 || means_all(at->at[0]))
         (void)hak_trim(0);
     return 0;
 }

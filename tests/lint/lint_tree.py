@@ -79,7 +79,7 @@ class Layers:
             if base in C_STANDARD or base in COMPILER or stem(path) in self.os_headers:
                 return None
             return "a header of the operating system"
-        if included == "include/hakmem.h":
+        if included in ("include/hakmem.h", "include/hakmem_jemalloc.h"):
             return "not for hardening" if path.startswith("hardening/") else None
         if included.startswith("hardening/"):
             return None if path.startswith("hardening/") or path == "allocator/policy.h" else "only policy.h does"

@@ -220,8 +220,10 @@ static void arenas(void) {
     WANT(mallctl("tcache.destroy", NULL, NULL, &tcache, sizeof tcache) == 0);
     (void)snprintf(name, sizeof name, "stats.arenas.%u.small.allocated", arena);
     WANT(size_of(name) == 0);
+    (void)snprintf(name, sizeof name, "arena.%u.purge", unsigned_of("arenas.narenas")); /* old: all of them */
+    WANT(mallctl(name, NULL, NULL, NULL, 0) == 0);
     (void)snprintf(name, sizeof name, "arena.%u.destroy", arena);
-    WANT(mallctl(name, NULL, NULL, NULL, 0) == 0 && mallctl(name, NULL, NULL, NULL, 0) == ENOENT);
+    WANT(mallctl(name, NULL, NULL, NULL, 0) == 0 && mallctl(name, NULL, NULL, NULL, 0) == EFAULT);
     WANT(mallctl("arenas.create", &again, &length, NULL, 0) == 0 && again == arena);
     WANT(mallctl("arena.0.destroy", NULL, NULL, NULL, 0) == EFAULT);
     WANT(mallctl("thread.arena", &arena, &length, &again, sizeof again) == 0 && arena == 0);
