@@ -109,7 +109,7 @@ static int count_epoch(numbers *at, uint64_t to) {
     }                                                                                                        \
     static int write_##name(numbers *at, uint64_t to) {                                                      \
         (void)at;                                                                                            \
-        (variable) = (__typeof__(variable))to;                                                               \
+        (variable) = to;                                                                                     \
         return 0;                                                                                            \
     }
 KEPT(dirty_decay, dirty_decay)

@@ -2,6 +2,7 @@
 #include "allocator/alloc.h"
 #include "allocator/control.h"
 #include "allocator/init.h"
+#include "allocator/outlet.h"
 #include "allocator/usage.h"
 #include "include/hakmem.h"
 #include "include/hakmem_jemalloc.h"
@@ -9,7 +10,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Weak: a program with the archive in it may have functions of its own that are called so. */
 #define EXPORT __attribute__((visibility("default"), weak))
@@ -31,8 +31,10 @@ EXPORT int mallctl(const char *name, void *old, size_t *old_len, void *new_value
 
 static void to_stderr(void *opaque, const char *text) {
     (void)opaque;
-    ssize_t unused = write(STDERR_FILENO, text, strlen(text));
-    (void)unused;
+    hak_outlet to;
+    hak_outlet_stderr(&to);
+    hak_outlet_send(&to, text, strlen(text));
+    hak_outlet_close(&to);
 }
 
 /* The program may set it, also to NULL. */
