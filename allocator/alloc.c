@@ -27,7 +27,6 @@ static HAK_COLD void *no_memory(void) {
 /* NULL, errno as it was, when there is no memory; so the next three. */
 static void *make_large(size_t size, size_t align, hak_origin origin, bool *zeroed) {
     size_t capacity;
-    hak_idle_look();
     size_t need = hak_max(1, size); /* 0 bytes at a huge alignment are an object, too */
     void *obj = hak_policy_large_again(need, align, &capacity);
     if (obj == NULL)
@@ -35,7 +34,7 @@ static void *make_large(size_t size, size_t align, hak_origin origin, bool *zero
     if (obj == NULL)
         return NULL;
     if (HAK_LIKELY(hak_policy_on_large_alloc(obj, size, capacity, origin))) {
-        hak_usage_note();
+        hak_usage_note_large();
         return obj;
     }
     (void)hak_large_give(obj);
@@ -47,7 +46,7 @@ static void *make_of_class(unsigned cls, size_t size, hak_origin origin, uintptr
     if (obj == NULL) {
         hak_idle_look();
         obj = hak_cache_refill_slow(cls);
-        hak_usage_note();
+        hak_usage_note_arena();
     }
     return obj == NULL ? NULL : hak_policy_on_alloc(obj, cls, size, origin, caller);
 }
@@ -101,7 +100,7 @@ HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) 
     hak_idle_look();
     if (hak_policy_on_large_free(obj) && !hak_large_give(obj))
         hak_die_at("invalid free", claim.call, (uintptr_t)obj, "not the start of a live object");
-    hak_usage_note();
+    hak_usage_note_arena();
 }
 
 size_t hak_object_capacity(const void *obj, unsigned tag) {
@@ -129,7 +128,7 @@ static void *calloc_slot(unsigned cls, size_t size, uintptr_t caller) {
     bool zeroed;
     hak_idle_look();
     void *obj = hak_cache_take_zeroed(cls, &zeroed);
-    hak_usage_note();
+    hak_usage_note_arena();
     if (obj == NULL)
         return NULL;
     obj = hak_policy_on_alloc(obj, cls, size, HAK_ORIGIN_PLAIN, caller);

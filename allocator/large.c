@@ -112,7 +112,7 @@ void hak_large_again(void *obj, size_t size, size_t *capacity) {
 
 size_t hak_large_purge(size_t keep) {
     hak_lock_take(&hak_large_lock);
-    size_t purged = hak_span_purge(keep, UINT64_MAX);
+    size_t purged = hak_span_purge(keep, UINT64_MAX, false);
     hak_lock_give(&hak_large_lock);
     return purged;
 }
@@ -134,7 +134,7 @@ void hak_large_release_idle(uint64_t now) {
 static void release_locked(size_t freed) {
     size_t most = hak_release_excess() != 0 ? 0 : hak_release_large_most(freed);
     if (HAK_UNLIKELY(hak_release_large_dirty > most))
-        hak_release_large_given(hak_span_purge(most, UINT64_MAX));
+        hak_release_large_given(hak_span_purge(most, UINT64_MAX, freed >= HAK_RELEASE_OVERSIZE));
 }
 
 /* Pages that were moved here are a mapping of their own as long as they are mapped. */

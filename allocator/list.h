@@ -32,6 +32,14 @@ HAK_INLINE void hak_list_push_back(hak_link *head, hak_link *link) {
     hak_list_insert_after(head->prev, link);
 }
 
+/* Puts `link` where `old` is, which is in no list then. */
+HAK_INLINE void hak_list_replace(hak_link *old, hak_link *link) {
+    HAK_CHECK(old->next->prev == old && old->prev->next == old, "list links do not agree");
+    *link = *old;
+    link->next->prev = link->prev->next = link;
+    old->next = old->prev = NULL;
+}
+
 /* Safe unlinking: the neighbours must agree, or a descriptor was overwritten (glibc's lesson of 2004). */
 HAK_INLINE void hak_list_remove(hak_link *link) {
     HAK_CHECK(link->next->prev == link && link->prev->next == link, "list links do not agree");

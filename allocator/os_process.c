@@ -151,8 +151,9 @@ void hak_os_sleep(unsigned milliseconds) {
     errno = saved;
 }
 
-static int page_map = -1;    /* a file, of a process that must not call mincore */
-enum { RESIDENT_MOST = 64 }; /* pages in one answer */
+static int page_map = -1; /* a file, of a process that must not call mincore */
+/* Pages in one answer. */
+enum { RESIDENT_MOST = 64, COUNTED_MOST = 512 };
 
 /* ENOMEM: a page is not mapped, so it is not resident; it is asked of each one then. */
 static uint64_t resident_by_mincore(uintptr_t addr, unsigned pages) {
@@ -226,6 +227,17 @@ uint64_t hak_os_resident(uintptr_t addr, unsigned pages) {
     uint64_t bits = page_map >= 0 ? resident_by_map(addr, pages) : resident_by_mincore(addr, pages);
     errno = saved;
     return bits;
+}
+
+size_t hak_os_resident_count(uintptr_t addr, size_t size) {
+    unsigned char in[COUNTED_MOST];
+    int saved = errno;
+    size_t pages = size / hak_os_page, count = 0;
+    bool told = pages <= COUNTED_MOST && mincore((void *)addr, size, in) == 0;
+    for (size_t i = 0; told && i < pages; i++)
+        count += in[i] & 1;
+    errno = saved;
+    return count;
 }
 
 /* Advice that changes nothing in a process whose mappings all are to be copied at a fork. madvise(2): ENOMEM when part of the range is

@@ -40,6 +40,8 @@ bool hak_os_resident_known(void);
 bool hak_os_resident_told(void);
 /* Bit i of the answer, for up to 64 pages from `addr` on: the page is resident, and may be read. None where the OS does not say. */
 uint64_t hak_os_resident(uintptr_t addr, unsigned pages);
+/* How many pages of the range, up to 2 MiB of mapped memory, are resident; by mincore: only where hak_os_resident_told(). */
+size_t hak_os_resident_count(uintptr_t addr, size_t size);
 
 /* True when all pages of the range are mapped, with whatever access. */
 bool hak_os_is_mapped(uintptr_t addr, size_t size);

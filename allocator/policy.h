@@ -94,16 +94,19 @@ static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t cap
 static inline bool hak_policy_on_large_free(void *obj);
 
 /* Freed objects that are held back, and live ones that the policy has put where no slab is. Nobody else knows of them. */
+typedef struct hak_held_large {
+    size_t objects, bytes; /* as hak_large_count and hak_release_large_live have them */
+    size_t resident;       /* of the bytes, those that may be resident */
+} hak_held_large;
 typedef struct hak_held {
-    size_t slots[HAK_TAGS];            /* per class */
-    size_t own_objects, own_bytes;     /* live ones of the policy's own; whole pages */
-    size_t large_objects, large_bytes; /* as hak_large_count and hak_release_large_live have them */
-    size_t large_resident;             /* of large_bytes, those that may be resident */
+    size_t slots[HAK_TAGS];        /* per class */
+    size_t own_objects, own_bytes; /* live ones of the policy's own; whole pages */
+    hak_held_large large;
 } hak_held;
 /* Adds to *held, inexactly while other threads work; takes the policy's lock. The second does no more than the large ones, without a
  * lock. */
 static inline void hak_policy_held(hak_held *held);
-static inline void hak_policy_held_large(hak_held *held);
+static inline void hak_policy_held_large(hak_held_large *held);
 
 /* Threads. ----------------------------------------------------------------------------------------------- */
 

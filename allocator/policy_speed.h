@@ -137,7 +137,7 @@ static inline bool hak_policy_on_large_free(void *obj) {
 static inline void hak_policy_held(hak_held *held) {
     (void)held;
 }
-static inline void hak_policy_held_large(hak_held *held) {
+static inline void hak_policy_held_large(hak_held_large *held) {
     (void)held;
 }
 

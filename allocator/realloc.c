@@ -29,7 +29,8 @@ static bool resize_large(void *obj, size_t size) {
         !hak_large_resize(obj, size, &capacity))
         return false;
     bool done = hak_policy_on_large_resize(obj, size, capacity);
-    hak_usage_note();
+    hak_usage_note_large();
+    hak_usage_note_arena();
     return done;
 }
 

@@ -57,10 +57,11 @@ static size_t meta_bytes(hak_region_kind kind, size_t size) {
     return hak_align_up((size >> kinds[kind].unit_shift) * kinds[kind].record_size, hak_os_page);
 }
 
-/* What is committed of a region of `size` bytes, `committed` of which are, when it has to reach `end`. */
+/* What is committed of a region of `size` bytes, `committed` of which are, when it has to reach `end`. Whole huge pages: the rest of
+ * one would be touched before it is asked for as such. */
 static size_t generous(size_t size, size_t committed, size_t end) {
     size_t step = hak_max(COMMIT_STEP_MIN, hak_min(committed / COMMIT_STEP_PART, COMMIT_STEP_MAX));
-    return hak_min(size, hak_max(end, committed + hak_align_down(step, HAK_SUPERSLAB)));
+    return hak_min(size, hak_align_up(hak_max(end, committed + step), HAK_SUPERSLAB));
 }
 
 /* The extents of a new region, the body mapped up to byte `first`. */

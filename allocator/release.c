@@ -21,7 +21,6 @@ enum {
      * unmap those at once: a process may fall silent then. Measure again with works h and h2, by time, faults and peak RSS. */
     LARGE_MOST_PART = 2,
     LARGE_MOST_MIN = 64 * HAK_MIB,
-    OVERSIZE = 8 * HAK_MIB,
     OVERSIZE_MOST_PART = 16,
     OVERSIZE_MOST_MIN = 32 * HAK_MIB,
     ALLOWANCE_MOST = 512 * HAK_MIB, /* what is asked for may never be touched */
@@ -68,8 +67,8 @@ uint64_t hak_release_idle_ms(void) {
 
 static size_t most_after(size_t freed) {
     size_t live = load(&hak_release_large_live);
-    return freed >= OVERSIZE ? hak_max(OVERSIZE_MOST_MIN, live / OVERSIZE_MOST_PART)
-                             : hak_max(LARGE_MOST_MIN, live / LARGE_MOST_PART);
+    return freed >= HAK_RELEASE_OVERSIZE ? hak_max(OVERSIZE_MOST_MIN, live / OVERSIZE_MOST_PART)
+                                         : hak_max(LARGE_MOST_MIN, live / LARGE_MOST_PART);
 }
 
 size_t hak_release_large_most(size_t freed) {
@@ -82,13 +81,15 @@ void hak_release_large_given(size_t bytes) {
 
 void hak_release_large_missed(size_t bytes) {
     size_t again = hak_min(bytes, load(&given));
+    if (HAK_LIKELY(again == 0))
+        return;
     atomic_fetch_sub_explicit(&given, again, memory_order_relaxed);
     atomic_store_explicit(&allowance, hak_min(ALLOWANCE_MOST, load(&allowance) + again),
                           memory_order_relaxed);
 }
 
 void hak_release_large_decay(size_t highest) {
-    size_t may = load(&allowance), used = highest - hak_min(highest, most_after(OVERSIZE));
+    size_t may = load(&allowance), used = highest - hak_min(highest, most_after(HAK_RELEASE_OVERSIZE));
     atomic_store_explicit(&allowance, hak_max(may / 2, hak_min(may, used)), memory_order_relaxed);
     atomic_store_explicit(&given, 0, memory_order_relaxed);
 }

@@ -30,6 +30,7 @@ enum {
     /* Free memory that is kept however long it lies: of slabs, and of large spans. A steady state of a small program never asks the OS. */
     HAK_RELEASE_SLAB_KEEP_MIN = 4 * HAK_MIB,
     HAK_RELEASE_LARGE_KEEP_MIN = 4 * HAK_MIB,
+    HAK_RELEASE_OVERSIZE = 8 * HAK_MIB, /* an object that is itself much of a heap */
 };
 
 /* Free slab memory that is kept while fresh memory is taken. Bytes. */

@@ -7,6 +7,9 @@
 #include "allocator/span_index.h"
 #include "allocator/tag.h"
 
+/* What is given back of a long span at once, at least: fewer system calls. */
+enum { PURGE_MIN = 4 * HAK_MIB };
+
 static hak_link by_age;  /* free dirty spans, the oldest first */
 static uint64_t now;     /* milliseconds, as of the last pass of idle.c */
 static uint64_t decayed; /* when what may be kept was looked at */
@@ -30,8 +33,8 @@ static place place_of(const hak_span *span) {
 }
 
 /* Makes a span free and puts it into the lists. */
-static void list_free(hak_region_kind kind, hak_span *span, uint32_t granules, hak_span_content content,
-                      place place) {
+HAK_INLINE void list_free(hak_region_kind kind, hak_span *span, uint32_t granules, hak_span_content content,
+                          place place) {
     hak_span_describe(span, granules, HAK_SPAN_FREE);
     span->kind = (uint8_t)kind;
     span->dirty = content.dirty;
@@ -42,7 +45,6 @@ static void list_free(hak_region_kind kind, hak_span *span, uint32_t granules, h
     if (content.dirty != 0) {
         hak_list_insert_after(place.behind, &span->age);
         hak_counter_add(&hak_release_large_dirty, hak_span_bytes(content.dirty));
-        highest = hak_max(highest, hak_release_large_dirty);
     }
 }
 
@@ -87,7 +89,7 @@ static hak_span_content both(hak_span_content a, hak_span_content b) {
 
 /* A neighbour becomes part of a span that is freed. What is dirty in the largest part of it gives the whole its age: else light work beside
  * an idle span would keep it young. */
-static void merge(hak_span *neighbour, hak_span_content *content, place *place, uint32_t *largest) {
+HAK_INLINE void merge(hak_span *neighbour, hak_span_content *content, place *place, uint32_t *largest) {
     if (neighbour->dirty > *largest) {
         *largest = neighbour->dirty;
         *place = place_of(neighbour);
@@ -113,6 +115,7 @@ static hak_span *give(hak_region *region, hak_span *span, uint32_t granules, hak
         granules += after->granules;
     }
     list_free(region->kind, span, granules, content, place);
+    highest = hak_max(highest, hak_release_large_dirty);
     return span;
 }
 
@@ -120,8 +123,31 @@ void hak_span_give(hak_region *region, hak_span *span, uint32_t granules, hak_sp
     (void)give(region, span, granules, content);
 }
 
+/* Takes the first `need` granules of a free span, not all of it: what is left has its place in the list by age. */
+static hak_span *carve_front(hak_span *span, uint32_t need) {
+    uint32_t rest = span->granules - need, dirty = min32(dirty_after(span->dirty, need), rest);
+    hak_span *left = span + need;
+    hak_span_index_remove(span);
+    hak_span_describe(left, rest, HAK_SPAN_FREE);
+    left->kind = span->kind;
+    left->dirty = dirty;
+    left->zeroed = span->zeroed;
+    left->hollow = left[rest - 1].hollow = span->hollow;
+    left->freed_at = span->freed_at;
+    hak_span_index_add(left);
+    if (dirty != 0) {
+        hak_list_replace(&span->age, &left->age);
+        hak_counter_sub(&hak_release_large_dirty, hak_span_bytes(span->dirty - dirty));
+    }
+    span->state = HAK_SPAN_NONE;
+    span->dirty = min32(span->dirty, need);
+    return span;
+}
+
 /* Takes `need` granules, beginning `skip` granules into the free span; what is left stays free. */
 static hak_span *carve(hak_span *span, uint32_t skip, uint32_t need) {
+    if (HAK_LIKELY(skip == 0 && span->granules != need))
+        return carve_front(span, need);
     place place = place_of(span); /* what is left is no younger for that */
     unlist_free(span);
     uint32_t rest = span->granules - skip - need;
@@ -156,7 +182,8 @@ static hak_span *grow(hak_region_kind kind, uint32_t granules, bool hollow) {
 }
 
 /* The carved span becomes mapped, or hollow. Else it is free again, or lost. */
-static hak_map_result make_hollow(hak_region *region, hak_span *span, uint32_t granules, bool hollow) {
+static HAK_NOINLINE hak_map_result make_hollow(hak_region *region, hak_span *span, uint32_t granules,
+                                               bool hollow) {
     uintptr_t start = hak_span_start(region, span);
     size_t bytes = hak_span_bytes(granules);
     bool was = span->hollow;
@@ -199,7 +226,7 @@ hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_r
         uint32_t skip = (uint32_t)((hak_align_up(start, align) - start) >> HAK_GRANULE_SHIFT);
         span = carve(span, skip, need);
         hak_release_large_missed(hak_span_bytes(need - span->dirty));
-        result = make_hollow(*region, span, need, false);
+        result = HAK_LIKELY(!span->hollow) ? HAK_MAP_DONE : make_hollow(*region, span, need, false);
     } while (result == HAK_MAP_TAKEN); /* which makes a free span shorter each time */
     return result == HAK_MAP_DONE ? span : NULL;
 }
@@ -242,26 +269,39 @@ bool hak_span_extend(hak_region *region, hak_span *span, uint32_t more) {
     return true;
 }
 
-/* Gives one free span's pages back; false when the OS refuses. It is no longer in the list by age then. */
-static bool purge_one(hak_span *span) {
-    uintptr_t start = hak_span_start(hak_span_region(span), span);
-    hak_list_remove(&span->age);
-    hak_counter_sub(&hak_release_large_dirty, hak_span_bytes(span->dirty));
-    span->dirty = 0;
-    if (!hak_release_range(start, hak_span_bytes(span->granules)))
-        return false;
-    span->zeroed = hak_release_zeroes();
-    return true;
+/* From where on a free span is given back, so that `bytes` of what may be resident go: its end, whatever lies there, as the front is used
+ * first. No huge page is split. */
+static uintptr_t purge_from(const hak_span *span, uintptr_t start, size_t bytes) {
+    size_t dirty = hak_span_bytes(span->dirty);
+    uintptr_t from = start + dirty - hak_min(dirty, hak_max(bytes, PURGE_MIN));
+    return hak_max(start, hak_align_down(from, HAK_SUPERSLAB));
 }
 
-size_t hak_span_purge(size_t keep, uint64_t before) {
+/* Gives pages of one free span back: `bytes`, or some more. What went; where the OS refuses nothing, and what may be resident there is not
+ * counted any more. */
+static size_t purge_one(hak_span *span, size_t bytes) {
+    uintptr_t start = hak_span_start(hak_span_region(span), span), from = purge_from(span, start, bytes);
+    uint32_t kept = (uint32_t)((from - start) >> HAK_GRANULE_SHIFT);
+    bool done = hak_release_range(from, hak_span_bytes(span->granules) - (from - start));
+    if (!done)
+        kept = 0;
+    if (kept == 0) {
+        hak_list_remove(&span->age);
+        span->zeroed = done && hak_release_zeroes();
+    }
+    size_t purged = hak_span_bytes(span->dirty - min32(span->dirty, kept));
+    hak_counter_sub(&hak_release_large_dirty, purged);
+    span->dirty = min32(span->dirty, kept);
+    return done ? purged : 0;
+}
+
+size_t hak_span_purge(size_t keep, uint64_t before, bool whole) {
     size_t purged = 0;
     while (!hak_list_empty(&by_age) && hak_release_large_dirty > keep) {
         hak_span *span = HAK_OWNER_OF(by_age.next, hak_span, age);
         if (span->freed_at > before)
             break;
-        size_t dirty = hak_span_bytes(span->dirty);
-        purged += purge_one(span) ? dirty : 0;
+        purged += purge_one(span, whole ? SIZE_MAX : hak_release_large_dirty - keep);
     }
     return purged;
 }
@@ -275,9 +315,9 @@ void hak_span_release_idle(uint64_t time) {
         highest = hak_release_large_dirty;
     }
     if (now > idle)
-        (void)hak_span_purge(0, now - idle);
+        (void)hak_span_purge(0, now - idle, true);
     if (now > unused)
-        (void)hak_span_purge(HAK_RELEASE_LARGE_KEEP_MIN, now - unused);
+        (void)hak_span_purge(HAK_RELEASE_LARGE_KEEP_MIN, now - unused, true);
 }
 
 /* One that is refused stays as it is. */

@@ -76,9 +76,9 @@ void hak_span_give(hak_region *region, hak_span *span, uint32_t granules, hak_sp
 /* Makes the live span `more` granules longer, where it is; false when there is no room behind it. */
 bool hak_span_extend(hak_region *region, hak_span *span, uint32_t more);
 
-/* Gives pages back, oldest first, until at most `keep` bytes may be resident, and only of spans freed before `before` (milliseconds).
- * Bytes. */
-size_t hak_span_purge(size_t keep, uint64_t before);
+/* Gives pages back, oldest first, until at most `keep` bytes may be resident, and only of spans freed before `before` (milliseconds); of each
+ * span all or, where `whole` is not set, as much as is needed. Bytes. */
+size_t hak_span_purge(size_t keep, uint64_t before, bool whole);
 
 /* It is `now`, milliseconds: what the release policy says is idle goes. */
 void hak_span_release_idle(uint64_t now);

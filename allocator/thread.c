@@ -45,9 +45,7 @@ void hak_thread_init(void) {
 
 __attribute__((weak)) void hak_sanitizer_refuse(void) {}
 
-bool hak_thread_begin(void) {
-    if (HAK_LIKELY(hak_cache_begun()))
-        return true; /* what a thread with a cache needs has all begun */
+static HAK_COLD HAK_NOINLINE bool begin_slow(void) {
     hak_sanitizer_refuse();
     if (hak_death_near())
         hak_death_look();
@@ -62,4 +60,9 @@ bool hak_thread_begin(void) {
     }
     errno = saved;
     return true;
+}
+
+/* What a thread with a cache needs has all begun. */
+bool hak_thread_begin(void) {
+    return HAK_LIKELY(hak_cache_begun()) || begin_slow();
 }

@@ -35,22 +35,28 @@ static size_t free_bytes(void) {
     return load(&hak_superslab_free_dirty) + load(&hak_release_large_dirty);
 }
 
-static hak_usage_part live_large(const hak_held *held) {
-    return (hak_usage_part){less(load(&hak_large_count), held->large_objects),
-                            less(load(&hak_release_large_live), held->large_bytes)};
+static hak_usage_part live_large(const hak_held_large *held) {
+    return (hak_usage_part){less(load(&hak_large_count), held->objects),
+                            less(load(&hak_release_large_live), held->bytes)};
 }
 
-static size_t arena_of(const hak_held *held) {
-    return load(&hak_superslab_live_bytes) + free_bytes() + held->own_bytes + held->large_resident;
+/* `own`: bytes of the policy's own objects. */
+static size_t arena_of(size_t own, const hak_held_large *held) {
+    return load(&hak_superslab_live_bytes) + free_bytes() + own + held->resident;
 }
 
-void hak_usage_note(void) {
-    hak_held held = {.own_bytes = 0};
+void hak_usage_note_large(void) {
+    hak_held_large held = {.bytes = 0};
     hak_policy_held_large(&held);
     hak_usage_part large = live_large(&held);
     (void)raise(&large_count_max, large.count);
     (void)raise(&large_bytes_max, large.bytes);
-    (void)raise(&arena_max, arena_of(&held));
+}
+
+void hak_usage_note_arena(void) {
+    hak_held_large held = {.bytes = 0};
+    hak_policy_held_large(&held);
+    (void)raise(&arena_max, arena_of(0, &held));
 }
 
 static void add_class(hak_usage *out, unsigned cls, const hak_depot_free *depots, const size_t *cached,
@@ -78,11 +84,11 @@ void hak_usage_read(hak_usage *out) {
         add_class(out, cls, &depots, cached, &held);
     out->used.count += held.own_objects;
     out->used.bytes += held.own_bytes;
-    out->arena = arena_of(&held);
+    out->arena = arena_of(held.own_bytes, &held.large);
     out->arena_max = raise(&arena_max, out->arena);
     out->rest.count += free_bytes() >> HAK_GRANULE_SHIFT;
     out->rest.bytes = less(less(out->arena, out->used.bytes), out->set_aside.bytes);
-    out->large = live_large(&held);
+    out->large = live_large(&held.large);
     out->large_max.count = raise(&large_count_max, out->large.count);
     out->large_max.bytes = raise(&large_bytes_max, out->large.bytes);
     out->releasable = free_bytes() + depots.empty_bytes;

@@ -30,7 +30,9 @@ typedef struct hak_usage {
 /* Takes locks, one after the other; allocates nothing. Not async-signal-safe. */
 void hak_usage_read(hak_usage *out);
 
-/* Has the most so far raised where it is less than now. No lock. Called when a thread gets memory from depots or large spans. */
-void hak_usage_note(void);
+/* Has the most so far raised where it is less than now: what large objects have, and the arena. No lock. Called when a thread has got a large
+ * object, or has got memory from depots or given a large object's back. */
+void hak_usage_note_large(void);
+void hak_usage_note_arena(void);
 
 #endif

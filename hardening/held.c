@@ -25,14 +25,14 @@ static void count_sample(hak_held *held, const hak_sample *sample) {
     held->own_bytes += hak_align_up(sample->size, hak_os_page);
 }
 
-void hak_harden_held_large(hak_held *held) {
-    held->large_objects += atomic_load_explicit(&hak_keep_objects, memory_order_relaxed);
-    held->large_bytes += atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed);
-    held->large_resident += atomic_load_explicit(&hak_keep_resident, memory_order_relaxed);
+void hak_harden_held_large(hak_held_large *held) {
+    held->objects += atomic_load_explicit(&hak_keep_objects, memory_order_relaxed);
+    held->bytes += atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed);
+    held->resident += atomic_load_explicit(&hak_keep_resident, memory_order_relaxed);
 }
 
 void hak_harden_held(hak_held *held) {
-    hak_harden_held_large(held);
+    hak_harden_held_large(&held->large);
     hak_lock_take(&hak_hardening_lock);
     for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)

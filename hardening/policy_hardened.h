@@ -55,7 +55,7 @@ void hak_harden_trim(void);
 void hak_harden_idle(uint64_t now);
 void hak_harden_reset(bool stay);
 void hak_harden_held(hak_held *held);
-void hak_harden_held_large(hak_held *held);
+void hak_harden_held_large(hak_held_large *held);
 
 static inline bool hak_policy_init(void) {
     return hak_harden_init();
@@ -266,7 +266,7 @@ static inline bool hak_policy_on_large_free(void *obj) {
 static inline void hak_policy_held(hak_held *held) {
     hak_harden_held(held);
 }
-static inline void hak_policy_held_large(hak_held *held) {
+static inline void hak_policy_held_large(hak_held_large *held) {
     hak_harden_held_large(held);
 }
 

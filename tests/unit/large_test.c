@@ -3,6 +3,7 @@
 
 #include "allocator/large.h"
 #include "allocator/os.h"
+#include "allocator/os_process.h"
 #include "allocator/release.h"
 #include "allocator/tag.h"
 
@@ -234,6 +235,32 @@ static void idle_spans(void **state) {
     (void)hak_large_purge(0);
 }
 
+/* The end goes, whole huge pages of it; the front is what the next object gets. */
+static void part_of_a_span(void **state) {
+    (void)state;
+    hak_release_init(false, HAK_DECOMMIT_OFF, 0);
+    (void)hak_large_purge(0);
+    object it;
+    take(&it, 64 * HAK_MIB, 16);
+    uintptr_t start = (uintptr_t)it.at;
+    give(&it);
+    size_t before = hak_release_large_dirty, purged = hak_large_purge(16 * HAK_MIB);
+    hak_large_check();
+    assert_in_range(hak_release_large_dirty, 16 * HAK_MIB - HAK_SUPERSLAB, 16 * HAK_MIB);
+    assert_int_equal(purged, before - hak_release_large_dirty);
+    assert_int_equal(hak_os_resident_count(start, HAK_SUPERSLAB), HAK_SUPERSLAB / hak_os_page);
+    assert_int_equal(hak_os_resident_count(start + 62 * HAK_MIB, HAK_SUPERSLAB), 0);
+    take(&it, 64 * HAK_MIB, 16); /* take looks whether it is zero, if it is said to be */
+    assert_int_equal((uintptr_t)it.at, start);
+    give(&it);
+    assert_in_range(hak_large_purge(15 * HAK_MIB), before - 15 * HAK_MIB, before);
+    take(&it, 8 * HAK_MIB, 16);
+    assert_int_equal(hak_release_large_dirty, hak_large_purge(0));
+    give(&it);
+    (void)hak_large_purge(0);
+    assert_int_equal(hak_release_large_dirty, 0);
+}
+
 static void shrinking(void **state) {
     (void)state;
     hak_release_init(true, HAK_DECOMMIT_DONTNEED, 4 * HAK_MIB);
@@ -454,6 +481,7 @@ int main(void) {
         SENTENCE("every alignment up to 4 GiB is kept", alignments),
         SENTENCE("no more counts as dirty than what was used", dirty_is_bounded),
         SENTENCE("more free memory than the policy lets stay goes back at once", idle_spans),
+        SENTENCE("of a long span only as much goes as the policy wants", part_of_a_span),
         SENTENCE("what a shrinking object leaves goes back as the policy says", shrinking),
         SENTENCE("an object at the end of its region grows in place", growing_at_the_end),
         SENTENCE("an object's pages are moved to where it can grow", moving),
