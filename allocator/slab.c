@@ -14,8 +14,12 @@ static uint32_t words_of(const hak_slab *slab) {
     return (slab->slots + 63) / 64;
 }
 
-/* How often a slot is drawn in the hope that it is free, before the free ones are counted: cheaper while many are. */
-enum { DRAWS = 2 };
+enum {
+    /* How often a lone slot is drawn in the hope that it is free, before the free ones are counted: cheaper while many are. */
+    DRAWS = 2,
+    /* A batch is drawn from at least so many free slots that lie near each other, if the slab has them. */
+    WINDOW = 32,
+};
 
 static bool is_free(const hak_slab *slab, uint32_t slot) {
     return slab->free_bits[slot / 64] >> (slot % 64) & 1;
@@ -35,17 +39,48 @@ static uint32_t free_of_rank(const hak_slab *slab, uint32_t rank) {
 }
 
 /* One of the slab's `free` slots; each is as likely as the others. */
-static void *take_random(hak_slab *slab, uint32_t free) {
-    uint32_t slot = 0;
-    bool found = false;
-    for (int i = 0; i < DRAWS && !found; i++) {
-        slot = hak_policy_slot_choice(slab->slots);
-        found = is_free(slab, slot);
+static uint32_t random_free(const hak_slab *slab, uint32_t free) {
+    for (int i = 0; i < DRAWS; i++) {
+        uint32_t slot = hak_policy_slot_choice(slab->slots);
+        if (is_free(slab, slot))
+            return slot;
     }
-    if (!found)
-        slot = free_of_rank(slab, hak_policy_slot_choice(free));
+    return free_of_rank(slab, hak_policy_slot_choice(free));
+}
+
+static void *take_slot(hak_slab *slab, uint32_t slot) {
     slab->free_bits[slot / 64] &= ~((uint64_t)1 << (slot % 64));
     return (void *)(slab->start + (size_t)slot * hak_classes[slab->cls].size);
+}
+
+/* The free slots of the words from `word` on, round the end of the slab, until they are enough; returns how many. */
+static uint32_t find_window(const hak_slab *slab, uint32_t word, uint16_t slots[WINDOW + 63]) {
+    uint32_t count = 0, words = words_of(slab);
+    for (uint32_t seen = 0; seen < words && count < WINDOW; seen++) {
+        for (uint64_t bits = slab->free_bits[word]; bits != 0; bits &= bits - 1)
+            slots[count++] = (uint16_t)(word * 64 + hak_lowest_bit(bits));
+        word = word + 1 < words ? word + 1 : 0;
+    }
+    return count;
+}
+
+/* Up to `want` of the slab's `free` slots, drawn from a window that is drawn: what is made in a row lies near each other, but where the
+ * second of two lies is guessed right one time in WINDOW at most (docs/decisions/032). One alone is drawn from the whole slab. */
+static unsigned take_random(hak_slab *slab, uint32_t free, void **out, unsigned want) {
+    uint32_t first = random_free(slab, free);
+    if (want == 1) {
+        out[0] = take_slot(slab, first);
+        return 1;
+    }
+    uint16_t slots[WINDOW + 63];
+    uint32_t count = find_window(slab, first / 64, slots);
+    unsigned taken = (unsigned)hak_min(want, count);
+    for (unsigned i = 0; i < taken; i++) {
+        uint32_t drawn = i + hak_policy_slot_choice(count - i);
+        out[i] = take_slot(slab, slots[drawn]);
+        slots[drawn] = slots[i];
+    }
+    return taken;
 }
 
 /* Slots that are not drawn go up: those from slab->fresh on were never taken. */
@@ -64,8 +99,8 @@ unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want, bool *ze
     const size_t size = hak_classes[slab->cls].size;
     const uint32_t words = words_of(slab);
     unsigned taken = 0;
-    for (; HAK_POLICY_RANDOM_SLOTS && taken < want && taken < slab->free; taken++)
-        out[taken] = take_random(slab, slab->free - taken);
+    while (HAK_POLICY_RANDOM_SLOTS && taken < want && taken < slab->free)
+        taken += take_random(slab, slab->free - taken, out + taken, want - taken);
     for (uint32_t w = slab->first; w < words && taken < want && taken < slab->free; w++) {
         uint64_t bits = slab->free_bits[w];
         for (; bits != 0 && taken < want; bits &= bits - 1)

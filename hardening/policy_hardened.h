@@ -234,8 +234,15 @@ static inline uint32_t hak_policy_slot_choice(uint32_t count) {
 static inline unsigned hak_policy_granule_choice(void) {
     return hak_hardening.random ? (unsigned)(hak_random_next() >> 59) : 0;
 }
+/* Each slab's were drawn; what comes from several is mixed, too, for a slab's last free slots may be neighbours all. */
 static inline void hak_policy_on_refill(void **objs, unsigned count) {
-    (void)objs, (void)count; /* they were drawn one by one */
+    bool one_slab = ((uintptr_t)objs[0] ^ (uintptr_t)objs[count - 1]) >> HAK_GRANULE_SHIFT == 0;
+    for (unsigned left = one_slab ? 0 : count; left > 1; left--) {
+        unsigned drawn = hak_policy_slot_choice(left);
+        void *obj = objs[drawn];
+        objs[drawn] = objs[left - 1];
+        objs[left - 1] = obj;
+    }
     hak_sweep_step(hak_guarded_mine);
 }
 
