@@ -55,21 +55,22 @@ HAK_INLINE void *hak_object_make_coarse(size_t size, size_t need, hak_origin ori
 
 /* A live object of at least `size` bytes; NULL and ENOMEM. */
 HAK_INLINE void *hak_object_make(size_t size, hak_origin origin, uintptr_t caller) {
-    size_t need = hak_policy_request(size);
-    if (HAK_UNLIKELY(need > HAK_FINE_MAX))
-        return hak_object_make_coarse(size, need, origin, caller);
+    if (HAK_UNLIKELY(size > HAK_FINE_MAX - HAK_POLICY_EXTRA))
+        return hak_object_make_coarse(size, hak_policy_request(size), origin, caller);
     hak_cache *cache = hak_cache_mine;
-    unsigned cls = cache->fine[need];
+    unsigned cls = cache->fine[size + HAK_POLICY_EXTRA];
     void *obj = hak_object_pop(cache, cls);
     if (HAK_UNLIKELY(obj == NULL))
         return hak_object_make_slow(size, origin, caller);
+    if (HAK_POLICY_NOTHING_APART && size == 0)
+        __builtin_unreachable(); /* the cache has no class for it, so that nobody asks again */
     return hak_policy_on_alloc(obj, cls, size, origin, caller);
 }
 
 /* Ends the object's life. NULL has the tag of what is not ours, whose bin is always full. */
 HAK_INLINE void hak_object_end(void *obj, hak_claim claim) {
-    unsigned tag = hak_policy_tag(obj);
-    if (HAK_UNLIKELY(!hak_policy_on_free(&obj, tag, claim)))
+    unsigned tag;
+    if (HAK_UNLIKELY(!hak_policy_on_free(&obj, &tag, claim)))
         return;
     if (HAK_UNLIKELY(!hak_cache_push(hak_cache_mine, obj, tag)))
         hak_object_end_slow(obj, tag, claim);

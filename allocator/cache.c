@@ -78,6 +78,8 @@ static void **base_of(hak_cache *cache, unsigned cls) {
 
 static void bins_init(hak_cache *cache) {
     memcpy(cache->fine, hak_class_fine, sizeof cache->fine);
+    if (HAK_POLICY_NOTHING_APART)
+        cache->fine[HAK_POLICY_EXTRA] = 0; /* whose bin is always empty */
     for (unsigned tag = 0; tag < HAK_TAGS; tag++) {
         void **base = tag - 1u < HAK_CLASSES ? base_of(cache, tag) : (void **)nothing;
         HAK_SHOW(cache->top[tag],

@@ -48,17 +48,18 @@ static inline unsigned hak_policy_tag(const void *obj);
 
 /* Objects of slabs. -------------------------------------------------------------------------------------- */
 
-/* Bytes that a request of `size` takes, what the policy adds included; SIZE_MAX on overflow. */
+/* Bytes that a request of `size` takes, what the policy adds included (HAK_POLICY_EXTRA, up to HAK_SLAB_SIZE_MAX); SIZE_MAX on overflow. */
 static inline size_t hak_policy_request(size_t size);
 /* Bytes of a live object that its owner may use. */
 static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t capacity);
 /* An object leaves the allocator, is live and resized in place, comes back. on_free may put another object of the
- * same class in *obj to recycle, or return false: nothing is to be recycled now. It is also called for
- * objects that are large or not ours; those it only judges. `caller`: which call of the program's asks. */
+ * same class in *obj to recycle, or return false: nothing is to be recycled now; *tag is what hak_policy_tag says. It is also called for
+ * objects that are large or not ours; those it only judges. `caller`: which call of the program's asks. Of objects of up to HAK_FINE_MAX
+ * bytes those of no bytes leave alloc.h's fast path before, with HAK_POLICY_NOTHING_APART. */
 static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin,
                                         uintptr_t caller);
 static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size);
-static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim);
+static inline bool hak_policy_on_free(void **obj, unsigned *tag, hak_claim claim);
 /* The free of an object of a slab was its thread's first call, so that on_free had nowhere to keep it, and the thread has begun since:
  * as on_free. */
 static inline bool hak_policy_on_first_free(void **obj, unsigned cls);

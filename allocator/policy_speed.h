@@ -14,6 +14,8 @@ enum {
     HAK_POLICY_MOVES_PAGES = 1,     /* realloc may move a large object's pages instead of copying */
     HAK_POLICY_FILL_PART = 3,       /* realloc leaves an object in its slot while it fills a third */
     HAK_POLICY_RANDOM_SLOTS = 0,
+    HAK_POLICY_EXTRA = 0,
+    HAK_POLICY_NOTHING_APART = 0,
     HAK_POLICY_SHARERS = 4, /* so many shards refill wide slots from one of them: see cache.c */
     HAK_POLICY_SLAB_SLOTS =
         0, /* no more slots in a slab than size_class.c wants, for slots up to so many bytes: */
@@ -87,8 +89,10 @@ static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, ha
 static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
     (void)obj, (void)cls, (void)size;
 }
-static inline bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim) {
-    return (void)obj, (void)tag, (void)claim, true;
+static inline bool hak_policy_on_free(void **obj, unsigned *tag, hak_claim claim) {
+    (void)claim;
+    *tag = hak_tag_of(*obj);
+    return true;
 }
 static inline bool hak_policy_on_first_free(void **obj, unsigned cls) {
     return (void)obj, (void)cls, true;

@@ -141,14 +141,25 @@ HAK_INLINE const hak_granule *hak_granule_near(uintptr_t addr) {
 /* The same for all regions; NULL: not in a granule that ever was a slab's. */
 const hak_granule *hak_granule_find(uintptr_t addr);
 
-/* The place of the slot that begins at `obj`, in the granule, which a slab has; false when none begins there. */
+/* The place of the slot that begins at `obj`, in the granule; false when none begins there, or no slab has the granule. */
 HAK_INLINE bool hak_granule_place(const hak_granule *granule, const void *obj, hak_place *out) {
+    hak_record *run = atomic_load_explicit(&granule->run, memory_order_relaxed);
+    if (HAK_UNLIKELY(run == NULL))
+        return false;
     uint32_t in_slab = (uint32_t)(uintptr_t)obj & granule->mask;       /* slabs are aligned to their size */
     uint32_t slot = (uint32_t)((in_slab * granule->reciprocal) >> 40); /* hak_slot_index */
-    out->record = atomic_load_explicit(&granule->run, memory_order_relaxed) + slot;
+    out->record = run + slot;
     out->size = granule->size;
     out->slot = slot;
     return slot * granule->size == in_slab;
+}
+
+/* The same for the start of a slot in a slab, which is what a bin holds. */
+HAK_INLINE void hak_granule_slot(const hak_granule *granule, const void *obj, hak_place *out) {
+    uint32_t in_slab = (uint32_t)(uintptr_t)obj & granule->mask;
+    out->slot = (uint32_t)((in_slab * granule->reciprocal) >> 40);
+    out->record = atomic_load_explicit(&granule->run, memory_order_relaxed) + out->slot;
+    out->size = granule->size;
 }
 
 /* The place of the slot that begins at `obj`; false when none begins there. */

@@ -31,8 +31,10 @@ enum {
      * new one and puts the old one into quarantine. Work e is 11 % faster than with a half. */
     HAK_POLICY_FILL_PART = 4,
     HAK_POLICY_RANDOM_SLOTS = 1,
-    HAK_POLICY_SHARERS = 1,      /* none shares: the records of slots of any size lie close together */
-    HAK_POLICY_SLAB_SLOTS = 256, /* slots to choose from, for slots up to HAK_POLICY_SLAB_SLOTS_SIZE */
+    HAK_POLICY_EXTRA = HAK_CANARY_BYTES,
+    HAK_POLICY_NOTHING_APART = 1, /* objects of no bytes have no accessible byte */
+    HAK_POLICY_SHARERS = 1,       /* none shares: the records of slots of any size lie close together */
+    HAK_POLICY_SLAB_SLOTS = 256,  /* slots to choose from, for slots up to HAK_POLICY_SLAB_SLOTS_SIZE */
     HAK_POLICY_SLAB_SLOTS_SIZE = 4608,
 };
 
@@ -117,14 +119,14 @@ HAK_INLINE unsigned hak_policy_tag(const void *obj) {
 /* Room for the canary; a large object has it only where its last page has room. */
 static inline size_t hak_policy_request(size_t size) {
     if (HAK_LIKELY(size <= HAK_SLAB_SIZE_MAX))
-        return size + HAK_CANARY_BYTES;
+        return size + HAK_POLICY_EXTRA;
     return size;
 }
 
 static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t capacity) {
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
-    if (HAK_LIKELY(granule != NULL && granule->run != NULL && hak_granule_place(granule, obj, &place)))
+    if (HAK_LIKELY(granule != NULL && hak_granule_place(granule, obj, &place)))
         return hak_record_size(hak_record_load(place.record));
     return hak_judge_usable(obj, tag, capacity);
 }
@@ -139,7 +141,7 @@ HAK_INLINE void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_o
     hak_place place;
     if (HAK_UNLIKELY(granule == NULL))
         return hak_harden_alloc_slow(obj, size, origin, caller);
-    (void)hak_granule_place(granule, obj, &place); /* what a bin holds is a slot */
+    hak_granule_slot(granule, obj, &place);
     if (HAK_UNLIKELY(hak_record_state(hak_record_load(place.record)) != HAK_SLOT_FREED))
         return hak_harden_alloc_slow(obj, size, origin, caller);
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
@@ -184,24 +186,30 @@ HAK_PEEK_INLINE bool hak_neighbour_wrong(hak_place place, const void *obj) {
            !hak_canary_intact((const char *)obj - place.size, hak_record_size(word));
 }
 
+/* The object's own canary, and that of the slot before: one question where none is relaxed, as there are no neighbours without canaries. */
+HAK_INLINE bool hak_ends_wrong(hak_place place, const void *obj, size_t size) {
+    if (HAK_LIKELY(hak_hardening.neighbours))
+        return !hak_canary_intact(obj, size) || hak_neighbour_wrong(place, obj);
+    return hak_hardening.canary && !hak_canary_intact(obj, size);
+}
+
 /* The object to recycle, NULL: none. */
-HAK_INLINE void *hak_free_slot(void *obj, unsigned tag, hak_claim claim) {
+HAK_INLINE void *hak_free_slot(void *obj, unsigned *class_tag, hak_claim claim) {
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
-    if (HAK_UNLIKELY(granule == NULL || granule->run == NULL || !hak_granule_place(granule, obj, &place)))
+    unsigned tag = *class_tag = HAK_LIKELY(granule != NULL) ? granule->cls : hak_harden_tag_slow(obj);
+    if (HAK_UNLIKELY(granule == NULL || !hak_granule_place(granule, obj, &place)))
         return hak_judge_free(obj, tag, claim, HAK_CALLER);
     uint32_t word = hak_record_load(place.record);
     size_t size = hak_record_size(word);
     if (HAK_UNLIKELY(!hak_claim_fits(claim, word) || (claim.size != HAK_CLAIM_NO_SIZE && claim.size != size)))
         return hak_judge_free(obj, tag, claim, HAK_CALLER);
-    if (hak_hardening.canary && HAK_UNLIKELY(!hak_canary_intact(obj, size)))
-        return hak_judge_free(obj, tag, claim, HAK_CALLER);
-    if (hak_hardening.neighbours && HAK_UNLIKELY(hak_neighbour_wrong(place, obj)))
+    if (HAK_UNLIKELY(hak_ends_wrong(place, obj, size)))
         return hak_judge_free(obj, tag, claim, HAK_CALLER);
     return hak_hardening.end(obj, granule, place.record, word, claim.call);
 }
 
-HAK_INLINE bool hak_policy_on_free(void **obj, unsigned tag, hak_claim claim) {
+HAK_INLINE bool hak_policy_on_free(void **obj, unsigned *tag, hak_claim claim) {
     *obj = hak_free_slot(*obj, tag, claim);
     return *obj != NULL;
 }
@@ -215,7 +223,7 @@ static inline bool hak_policy_on_first_free(void **obj, unsigned cls) {
 static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call) {
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
-    if (HAK_LIKELY(granule != NULL && granule->run != NULL && hak_granule_place(granule, obj, &place))) {
+    if (HAK_LIKELY(granule != NULL && hak_granule_place(granule, obj, &place))) {
         uint32_t word = hak_record_load(place.record);
         if (HAK_LIKELY(hak_claim_fits(HAK_CLAIM(call, HAK_FAMILY_MALLOC), word) &&
                        (!hak_hardening.canary || hak_canary_intact(obj, hak_record_size(word)))))

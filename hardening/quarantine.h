@@ -122,7 +122,7 @@ HAK_INLINE void hak_ring_fetch(const char *obj) {
         return; /* an empty place */
     __builtin_prefetch(obj, 1);
     __builtin_prefetch(obj + HAK_CACHELINE, 1);
-    (void)hak_granule_place(granule, obj, &place);
+    hak_granule_slot(granule, obj, &place);
     __builtin_prefetch((const void *)place.record, 1);
 }
 

@@ -79,7 +79,7 @@ void hak_sample_each(void (*each)(const hak_sample *sample));
 
 /* The countdown of a call site. Atomic because threads without a state of their own share one; a step may get lost there. */
 HAK_INLINE _Atomic uint32_t *hak_site_of(hak_guarded *mine, uintptr_t caller) {
-    return &mine->sites[(caller ^ caller >> 10) % HAK_SITES];
+    return &mine->sites[caller % HAK_SITES]; /* return addresses are at any byte */
 }
 
 /* One allocation of the site: how many are left until one is sampled. */
