@@ -99,8 +99,8 @@ static void check_order(size_t size) {
     }
     for (int i = 0; i < COUNT; i++)
         hak_free(objs[i]);
-    assert_true(shannon >= 8.5);
-    assert_true(-log2(most) >= 7.3);
+    assert_true(shannon >= 6.8);
+    assert_true(-log2(most) >= 5); /* one in 32: docs/decisions/032 */
 }
 
 static void order_is_random(void **state) {
@@ -116,7 +116,7 @@ int main(void) {
         {"what a thread frees by its first call does not come back to it at once", first_call_is_free, NULL,
          NULL, NULL},
         {"a freed large object's address does not come back at once", large_objects_rest, NULL, NULL, NULL},
-        {"slots of 64 B to 4 KiB are handed out in an order of 8.5 bits", order_is_random, NULL, NULL, NULL},
+        {"slots of 64 B to 4 KiB are handed out in an order of 6.8 bits", order_is_random, NULL, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
