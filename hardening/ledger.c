@@ -143,7 +143,7 @@ static size_t run_records(unsigned cls) {
 static void describe(hak_granule *granules, const hak_slab *slab, hak_record *run) {
     const hak_class_info *info = &hak_classes[slab->cls];
     for (unsigned i = 0; i < slab->granules; i++) {
-        granules[i].reciprocal = info->reciprocal;
+        granules[i].reciprocal = info->reciprocal << HAK_RECIPROCAL_SHIFT;
         granules[i].size = info->size;
         granules[i].mask = info->slab_bytes - 1;
         granules[i].cls = slab->cls;

@@ -55,6 +55,7 @@ enum {
     HAK_RECORD_CLAIMED = 0x3ff, /* state, family, alignment */
 
     HAK_CANARY_BYTES = 8,
+    HAK_RECIPROCAL_SHIFT = 24, /* from 2^40 / size to 2^64 / size */
 };
 
 /* What is known about a large object. */
@@ -71,7 +72,7 @@ _Static_assert(sizeof(hak_large_record) == 16, "16 bytes per granule");
 typedef struct hak_granule {
     _Atomic(hak_record *) run; /* of the slab's first slot; written last */
     union {
-        uint64_t reciprocal;    /* as the class has it */
+        uint64_t reciprocal;    /* 2^64 / size, from the class's: see hak_granule_place */
         hak_record *hollow_run; /* hollowed: what the run was, less the record before the first */
     };
     uint32_t size; /* bytes of a slot */
@@ -141,23 +142,27 @@ HAK_INLINE const hak_granule *hak_granule_near(uintptr_t addr) {
 /* The same for all regions; NULL: not in a granule that ever was a slab's. */
 const hak_granule *hak_granule_find(uintptr_t addr);
 
-/* The place of the slot that begins at `obj`, in the granule; false when none begins there, or no slab has the granule. */
+/* The place of the slot that begins at `obj`, in the granule; false when none begins there, or no slab has the granule.
+ *
+ * One product tells both: its upper half is the slot (hak_slot_index), and its lower half is below the reciprocal c exactly where
+ * obj is a multiple of the size d (Lemire, Kaser, Kurz 2019): with n = q d + r bytes, and c d = 2^40 + e, e < d <= 2^18, it is
+ * r c + q e, and q e <= n < 2^21 < c. */
 HAK_INLINE bool hak_granule_place(const hak_granule *granule, const void *obj, hak_place *out) {
     hak_record *run = atomic_load_explicit(&granule->run, memory_order_relaxed);
     if (HAK_UNLIKELY(run == NULL))
         return false;
-    uint32_t in_slab = (uint32_t)(uintptr_t)obj & granule->mask;       /* slabs are aligned to their size */
-    uint32_t slot = (uint32_t)((in_slab * granule->reciprocal) >> 40); /* hak_slot_index */
-    out->record = run + slot;
+    uint32_t in_slab = (uint32_t)(uintptr_t)obj & granule->mask; /* slabs are aligned to their size */
+    unsigned __int128 product = (unsigned __int128)granule->reciprocal * in_slab;
+    out->slot = (uint32_t)(product >> 64);
+    out->record = run + out->slot;
     out->size = granule->size;
-    out->slot = slot;
-    return slot * granule->size == in_slab;
+    return (uint64_t)product < granule->reciprocal;
 }
 
 /* The same for the start of a slot in a slab, which is what a bin holds. */
 HAK_INLINE void hak_granule_slot(const hak_granule *granule, const void *obj, hak_place *out) {
     uint32_t in_slab = (uint32_t)(uintptr_t)obj & granule->mask;
-    out->slot = (uint32_t)((in_slab * granule->reciprocal) >> 40);
+    out->slot = (uint32_t)((unsigned __int128)granule->reciprocal * in_slab >> 64);
     out->record = atomic_load_explicit(&granule->run, memory_order_relaxed) + out->slot;
     out->size = granule->size;
 }

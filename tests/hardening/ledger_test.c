@@ -28,6 +28,34 @@ static void size_is_known(void **state) {
     }
 }
 
+/* Of every class, at every slot's edges and between: one product tells the slot and whether one begins there. */
+static void only_starts_of_slots_are_found(void **state) {
+    (void)state;
+    static hak_record records[HAK_GRANULE / HAK_MIN_ALIGN + 3];
+    static const int64_t beside[] = {-16, -8, -1, 0, 1, 7, 8, 16, 24};
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        const hak_class_info *info = &hak_classes[cls];
+        hak_granule granule = {
+            .run = records + 1,
+            .reciprocal = info->reciprocal << HAK_RECIPROCAL_SHIFT,
+            .size = info->size,
+            .mask = info->slab_bytes - 1,
+        };
+        assert_true(info->slab_bytes / info->size + 3 <= sizeof records / sizeof records[0]);
+        for (uint64_t slot = 0; slot < info->slab_bytes / info->size; slot++)
+            for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++) {
+                uint64_t offset = slot * info->size + (uint64_t)beside[i];
+                hak_place place;
+                if (offset >= info->slab_bytes)
+                    continue; /* before the slab, too */
+                bool found = hak_granule_place(&granule, (const void *)(HAK_SUPERSLAB + offset), &place);
+                assert_int_equal(found, offset % info->size == 0);
+                assert_int_equal(place.slot, offset / info->size);
+                assert_ptr_equal(place.record, records + 1 + place.slot);
+            }
+    }
+}
+
 static void claims(void **state) {
     (void)state;
     const uint32_t plain = hak_record_live((hak_origin){HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2});
@@ -88,6 +116,8 @@ static void no_table_has_wild_addresses(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         {"the record of a live slot says the requested size", size_is_known, NULL, NULL, NULL},
+        {"a slot is found where one begins, and nowhere else", only_starts_of_slots_are_found, NULL, NULL,
+         NULL},
         {"a claim fits a record only when family and alignment do", claims, NULL, NULL, NULL},
         {"no claim of another alignment, of any of 64 bits, fits", every_alignment_is_told_apart, NULL, NULL,
          NULL},
