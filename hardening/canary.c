@@ -10,7 +10,7 @@ void hak_canary_init(void) {
     hak_hardening.canary_mask = keys[1];
 }
 
-const unsigned char *hak_canary_find(const void *obj, size_t size) {
+HAK_PEEKS const unsigned char *hak_canary_find(const void *obj, size_t size) {
     const unsigned char *end = (const unsigned char *)obj + size;
     uint64_t right = hak_canary_at(end);
     for (unsigned i = 0; i < HAK_CANARY_BYTES; i++)

@@ -63,15 +63,16 @@ static void neighbour(void) {
     _exit(BROKEN);
 }
 
-/* One byte of what lies behind the object is overwritten; what lay there is told before. */
+/* One byte of what lies behind the object is overwritten. All is told before: who tells may allocate, and any call may find it. */
 static void behind(size_t size, size_t at) {
     unsigned char *object = malloc(size);
     memset(object, 'S', size);
     tell("object", (uintptr_t)object);
     tell("bad", (uintptr_t)object + size + at);
     tell_bytes("secret", object + size, 8);
-    object[size + at] ^= 0x10;
-    tell_bytes("wrong", object + size + at, 1);
+    unsigned char wrong = object[size + at] ^ 0x10;
+    tell_bytes("wrong", &wrong, 1);
+    object[size + at] = wrong;
     free(object);
 }
 

@@ -41,14 +41,15 @@ class Pages(unittest.TestCase):
         on_every_page_size(NEW)
 
     def test_the_emulated_kernel_refuses_what_a_real_one_would(self):
-        """Else the tests above say nothing: an allocator that takes the pages for smaller than they are must not get far."""
+        """Else the tests above say nothing: an allocator that takes the pages for smaller than they are must not get far. By chance all its
+        addresses may be multiples of a large page (some 1 run in 60): one of twelve must fail, and none does once in 10^20 at most."""
         with tempfile.TemporaryDirectory() as scratch:
             liar = os.path.join(scratch, "liar.so")
             source = "unsigned long getauxval(unsigned long type) { return type == 6 ? 4096 : 0; }"
             subprocess.run(["gcc", "-shared", "-fPIC", "-o", liar, "-xc", "-"], input=source, text=True, check=True)
             env = {"LD_PRELOAD": f"{liar} {OTHER_KERNEL} {LIBRARY}", "OTHER_KERNEL_PAGE": "65536"}
-            done = subprocess.run([SURFACE], env=env, capture_output=True)
-            self.assertNotEqual(done.returncode, 0)
+            runs = (subprocess.run([SURFACE], env=env, capture_output=True) for _ in range(12))
+            self.assertTrue(any(done.returncode != 0 for done in runs))
 
     def test_memory_comes_back(self):
         for settings in ({"HAKMEM_SS_MEM_LEAN_DECOMMIT": "DONTNEED", "HAKMEM_SS_MEM_LEAN_TARGET_MB": 10}, {}):
