@@ -51,6 +51,6 @@ int hak_posix_memalign(void **out, size_t alignment, size_t size) {
 void hak_free_aligned_sized(void *obj, size_t alignment, size_t size) {
     hak_claim claim = HAK_CLAIM("free_aligned_sized", HAK_FAMILY_MALLOC);
     claim.size = hak_claim_size(size);
-    claim.align_log2 = hak_is_pow2(alignment) ? hak_log2(alignment) : HAK_CLAIM_ANY - 1;
+    claim.align_log2 = hak_is_pow2(alignment) ? hak_log2(alignment) : HAK_CLAIM_WRONG;
     hak_object_end(obj, claim);
 }

@@ -24,6 +24,7 @@ typedef struct hak_claim {
 #define HAK_CLAIM_NO_SIZE (((uint64_t)1 << 48) - 1)
 enum {
     HAK_CLAIM_ANY = 255,
+    HAK_CLAIM_WRONG = 254, /* no power of two */
     HAK_CLAIM_LOOSE = 253, /* not said, and a size with it does not mean the usual one */
     HAK_ALIGN_LOG2 = 4,
 };

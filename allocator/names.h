@@ -222,6 +222,8 @@
 #define hak_object_make_slow       HAK_NAME(object_make_slow)
 #define hak_object_make_zeroed     HAK_NAME(object_make_zeroed)
 #define hak_object_resize          HAK_NAME(object_resize)
+#define hak_once_first             HAK_NAME(once_first)
+#define hak_once_seen              HAK_NAME(once_seen)
 #define hak_operators              HAK_NAME(operators)
 #define hak_operators_catch        HAK_NAME(operators_catch)
 #define hak_operators_elsewhere    HAK_NAME(operators_elsewhere)

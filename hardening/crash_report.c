@@ -43,9 +43,9 @@ static const char *state_name(uint32_t word) {
     return names[word & HAK_RECORD_STATE];
 }
 
-static const char *family_name(uint32_t word) {
+static const char *family_name(unsigned family) {
     static const char *const names[] = {"malloc", "new", "new[]", "?"};
-    return names[word >> HAK_RECORD_FAMILY_SHIFT & 3];
+    return names[family & 3];
 }
 
 /* A distance with its sign. */
@@ -72,12 +72,33 @@ static void send_object(const hak_crime *crime) {
     hak_line_text(&line, state_name(found.word));
     if (hak_record_state(found.word) == HAK_SLOT_LIVE) {
         hak_line_text(&line, ", made by ");
-        hak_line_text(&line, family_name(found.word));
+        hak_line_text(&line, family_name(found.word >> HAK_RECORD_FAMILY_SHIFT));
         hak_line_text(&line, ", aligned to ");
         hak_line_number(&line, (uint64_t)1 << (found.word >> HAK_RECORD_ALIGN_SHIFT & HAK_RECORD_ALIGN_MASK));
     }
     hak_line_text(&line, ", address is at ");
     line_offset(crime->addr, found.obj);
+    send();
+}
+
+/* What the caller said of the object: a size and an alignment if it said any. */
+static void send_claim(const hak_claim *claim) {
+    begin("claimed");
+    hak_line_text(&line, "made by ");
+    hak_line_text(&line, family_name(claim->family));
+    if (claim->size != HAK_CLAIM_NO_SIZE) {
+        hak_line_text(&line, ", ");
+        hak_line_number(&line, claim->size);
+        hak_line_text(&line, " bytes");
+    }
+    hak_line_text(&line, ", aligned to ");
+    if (claim->align_log2 < 64)
+        hak_line_number(&line, (uint64_t)1 << claim->align_log2);
+    else if (claim->align_log2 == HAK_CLAIM_ANY &&
+             (claim->size != HAK_CLAIM_NO_SIZE || claim->family != HAK_FAMILY_MALLOC))
+        hak_line_number(&line, HAK_MIN_ALIGN);
+    else
+        hak_line_text(&line, claim->align_log2 == HAK_CLAIM_WRONG ? "what is no power of two" : "anything");
     send();
 }
 
@@ -184,15 +205,16 @@ static const char *advice(const char *crime, bool sampled) {
          "the pointer is not that of a live object; HAKMEM_SAMPLE_RATE=1 adds who made and who freed it",
          "the pointer is not that of a live object: see `allocated` and `freed`"},
         {HAK_CRIME_FAMILY,
-         "use the function that belongs to the one that made the object; "
-         "HAKMEM_HARDENING=family:off tolerates it",
+         "use the function that belongs to the one that made the object; where a library hides operators new "
+         "and delete of "
+         "its own (-static-libstdc++), there is nothing to mend; HAKMEM_HARDENING=family:off says nothing",
          NULL},
         {HAK_CRIME_SIZE,
          "the size is not what was asked for; with delete: a wrong static type; "
-         "HAKMEM_HARDENING=size:off tolerates it",
+         "HAKMEM_HARDENING=size:off says nothing",
          NULL},
         {HAK_CRIME_ALIGNMENT,
-         "use the delete with the same alignment; HAKMEM_HARDENING=alignment:off tolerates it", NULL},
+         "use the delete with the same alignment; HAKMEM_HARDENING=alignment:off says nothing", NULL},
         {HAK_CRIME_OVERFLOW, "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes",
          "the write did not reach the guard; look at what writes to the object that `allocated` made"},
         {HAK_CRIME_UNDERFLOW, "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes",
@@ -287,6 +309,8 @@ static void send_details(const hak_crime *crime) {
             found.word = (found.word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_LIVE;
         send_object(crime);
     }
+    if (crime->claim != NULL)
+        send_claim(crime->claim);
     if (crime->bad != 0)
         send_bad(crime);
     send_bytes_around(crime->bad != 0 ? crime->bad : crime->addr);
@@ -330,7 +354,7 @@ void hak_crime_report(const hak_crime *crime) {
         hak_line_crime_send(crime->name, crime->call, crime->addr, crime->what);
     /* The handler that a fuzzer had before ours would end its run: fuzz/verdict.c waits for the abort. */
     bool ends_here = !crime->is_fault || HAK_DEBUG_BUILD;
-    if (hak_mode_of(crime->check) != HAK_MODE_REPORT && ends_here)
+    if (hak_mode_ends(crime->check) && ends_here)
         hak_death_end(false);
     if (turn)
         hak_death_pass();

@@ -10,6 +10,7 @@
 #ifndef HAK_CRASH_REPORT_H
 #define HAK_CRASH_REPORT_H
 
+#include "allocator/claim.h"
 #include "hardening/relax.h"
 
 #define HAK_CRIME_DOUBLE_FREE     "double free"
@@ -34,11 +35,12 @@ typedef struct hak_crime {
         *call; /* what found it: a function of the program's, "read", "write", "malloc", "exit", "sweep" */
     uintptr_t addr; /* what was passed, or touched */
     const char *what;
-    uintptr_t bad;    /* the first wrong byte; 0: none is */
-    bool was_live;    /* when the call came; its record says already what becomes of it */
-    uintptr_t caller; /* return address of the call, 0: not known */
-    uintptr_t frame;  /* frame pointer to walk from, 0: the reporting function's own */
-    bool is_fault;    /* the action of the signal says what becomes of the process */
+    uintptr_t bad;          /* the first wrong byte; 0: none is */
+    bool was_live;          /* when the call came; its record says already what becomes of it */
+    const hak_claim *claim; /* what was wrongly said of the object; NULL: that is not the crime */
+    uintptr_t caller;       /* return address of the call, 0: not known */
+    uintptr_t frame;        /* frame pointer to walk from, 0: the reporting function's own */
+    bool is_fault;          /* the action of the signal says what becomes of the process */
 } hak_crime;
 
 /* Ends the process, unless the check's mode is `report` or the crime is a fault. The caller holds no lock. Keeps errno. */

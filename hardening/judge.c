@@ -13,6 +13,7 @@
 #include "hardening/keep.h"
 #include "hardening/look.h"
 #include "hardening/marks.h"
+#include "hardening/once.h"
 #include "hardening/quarantine.h"
 #include "hardening/sample.h"
 #include "hardening/wipe.h"
@@ -24,13 +25,15 @@ static const uint32_t ALIGN_BITS = (uint32_t)HAK_RECORD_ALIGN_MASK << HAK_RECORD
 typedef struct matter {
     const char *call;
     uintptr_t addr, caller;
-    const char *not_live; /* the literal for what is no live object's start; NULL: those of free */
-    bool was_live;        /* this call has just ended it */
+    const char *not_live;   /* the literal for what is no live object's start; NULL: those of free */
+    bool was_live;          /* this call has just ended it */
+    const hak_claim *claim; /* what was wrongly said of the object; NULL: that is not the matter */
 } matter;
 
 static HAK_COLD void report(const matter *m, const char *crime, hak_check check, const char *what,
                             const void *bad) {
-    if (hak_mode_of(check) == HAK_MODE_OFF)
+    if (hak_mode_of(check) == HAK_MODE_OFF ||
+        (hak_mode_of(check) == HAK_MODE_ONCE && !hak_once_first(check, m->caller)))
         return;
     hak_crime_report(
         &(hak_crime){.name = m->not_live != NULL && check == HAK_CHECK_FREE ? m->not_live : crime,
@@ -40,6 +43,7 @@ static HAK_COLD void report(const matter *m, const char *crime, hak_check check,
                      .what = what,
                      .bad = (uintptr_t)bad,
                      .was_live = m->was_live,
+                     .claim = m->claim,
                      .caller = m->caller});
 }
 
@@ -75,16 +79,33 @@ static bool claim_is_right(hak_claim claim, uint32_t word, size_t size) {
     return hak_claim_fits(claim, word) && (claim.size == HAK_CLAIM_NO_SIZE || claim.size == size);
 }
 
+/* What nobody hears of need not be looked at: to see whether a claim means anything is dear. */
+static bool is_silent(hak_check check, uintptr_t caller) {
+    return hak_mode_of(check) == HAK_MODE_OFF ||
+           (hak_mode_of(check) == HAK_MODE_ONCE && hak_once_seen(check, caller));
+}
+
+static void wrong_claim(const matter *m, hak_claim claim, uint32_t word, hak_check check, const char *crime,
+                        const char *what) {
+    if (is_silent(check, m->caller) || claim_means_nothing(claim, word))
+        return;
+    matter its = *m;
+    its.claim = &claim;
+    report(&its, crime, check, what, NULL);
+}
+
+/* Whatever is claimed, the object ends by its record. */
 static void check_claim(const matter *m, hak_claim claim, uint32_t word, size_t size) {
-    if (claim_is_right(claim, word, size) || claim_means_nothing(claim, word))
+    if (claim_is_right(claim, word, size))
         return;
     if ((word & FAMILY_BITS) != (uint32_t)claim.family << HAK_RECORD_FAMILY_SHIFT)
-        report(m, HAK_CRIME_FAMILY, HAK_CHECK_FAMILY, "made by another family of functions", NULL);
+        wrong_claim(m, claim, word, HAK_CHECK_FAMILY, HAK_CRIME_FAMILY,
+                    "made by another family of functions");
     else if (!hak_claim_fits(claim, word) &&
              (word & ALIGN_BITS & hak_claim_mask(claim)) != hak_claim_align(claim) << HAK_RECORD_ALIGN_SHIFT)
-        report(m, HAK_CRIME_ALIGNMENT, HAK_CHECK_ALIGNMENT, "made with another alignment", NULL);
+        wrong_claim(m, claim, word, HAK_CHECK_ALIGNMENT, HAK_CRIME_ALIGNMENT, "made with another alignment");
     if (claim.size != HAK_CLAIM_NO_SIZE && claim.size != size)
-        report(m, HAK_CRIME_SIZE, HAK_CHECK_SIZE, "not the size that was asked for", NULL);
+        wrong_claim(m, claim, word, HAK_CHECK_SIZE, HAK_CRIME_SIZE, "not the size that was asked for");
 }
 
 static void overflow(const matter *m, const void *bad) {
@@ -158,7 +179,7 @@ static HAK_NOINLINE void *judge_slot(void *obj, hak_claim claim, const matter *m
 
 void hak_judge_reuse(void *obj, uintptr_t caller) {
     hak_place place;
-    matter m = {"malloc", (uintptr_t)obj, caller, NULL, false};
+    matter m = {"malloc", (uintptr_t)obj, caller, NULL, false, NULL};
     if (!hak_ledger_find(obj, &place))
         hak_die("corrupt metadata", "an object of a cache is no slot");
     uint32_t word = hak_record_load(place.record);
@@ -176,7 +197,7 @@ void hak_judge_reuse(void *obj, uintptr_t caller) {
 }
 
 void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call) {
-    matter m = {call, (uintptr_t)obj, 0, NULL, true};
+    matter m = {call, (uintptr_t)obj, 0, NULL, true, NULL};
     const unsigned char *slack = (const unsigned char *)obj + size + HAK_CANARY_BYTES;
     const unsigned char *bad = hak_wipe_find(slack, room - size - HAK_CANARY_BYTES);
     if (bad != NULL)
@@ -322,7 +343,7 @@ bool hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
     if (hak_record_state(word) != HAK_SLOT_LIVE ||
         !__atomic_compare_exchange_n(&record->word, &word, HAK_SLOT_HELD, false, __ATOMIC_SEQ_CST,
                                      __ATOMIC_RELAXED)) {
-        matter m = {"realloc", (uintptr_t)obj, 0, HAK_CRIME_REALLOC, false};
+        matter m = {"realloc", (uintptr_t)obj, 0, HAK_CRIME_REALLOC, false, NULL};
         not_live(&m, word);
         return false;
     }
@@ -353,7 +374,7 @@ bool hak_judge_large_free(void *obj) {
 void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller) {
     if (obj == NULL)
         return NULL;
-    matter m = {claim.call, (uintptr_t)obj, caller, NULL, false};
+    matter m = {claim.call, (uintptr_t)obj, caller, NULL, false, NULL};
     if (tag - 1u < HAK_CLASSES)
         return judge_slot(obj, claim, &m);
     if (tag == HAK_TAG_LARGE)
@@ -367,7 +388,7 @@ void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller)
 
 void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
     bool resizes = call[0] == 'r' || call[0] == 'x'; /* realloc, rallocx, xallocx */
-    matter m = {call, (uintptr_t)obj, caller, resizes ? HAK_CRIME_REALLOC : HAK_CRIME_USABLE, false};
+    matter m = {call, (uintptr_t)obj, caller, resizes ? HAK_CRIME_REALLOC : HAK_CRIME_USABLE, false, NULL};
     hak_claim claim = HAK_CLAIM(call, HAK_FAMILY_MALLOC);
     hak_located found;
     hak_place place;
@@ -436,5 +457,5 @@ hak_fault_verdict hak_judge_fault(const hak_fault *fault) {
                                   .caller = fault->at,
                                   .frame = fault->frame,
                                   .is_fault = true});
-    return hak_mode_of(check) != HAK_MODE_REPORT ? HAK_FAULT_ENDS : HAK_FAULT_GOES_ON;
+    return hak_mode_ends(check) ? HAK_FAULT_ENDS : HAK_FAULT_GOES_ON;
 }

@@ -20,11 +20,12 @@ static const char *const names[HAK_CHECKS] = {
     [HAK_CHECK_RANDOM] = "random", [HAK_CHECK_GUARD] = "guard",
     [HAK_CHECK_SAMPLE] = "sample", [HAK_CHECK_SEAL] = "seal",
 };
-static const char *const modes[] = {"abort", "report", "off"};
+static const char *const modes[] = {"abort", "report", "once", "off"};
+enum { MODES = sizeof modes / sizeof modes[0] };
 
 static const char ACCEPTED[] =
     "a list of NAME:MODE; names: all, free, family, size, alignment, canary, neighbours, sweep, zero, "
-    "write, quarantine, random, guard, sample, seal; modes: abort, report, off";
+    "write, quarantine, random, guard, sample, seal; modes: abort, report, once, off";
 
 enum {
     /* One allocation in so many lies between guards: 5 us each time, so 1 ns for every allocation. */
@@ -50,9 +51,9 @@ static bool apply(const char *item, size_t length) {
     if (colon == NULL)
         return false;
     size_t name_length = (size_t)(colon - item);
-    unsigned mode = find_word(colon + 1, length - name_length - 1, modes, 3);
+    unsigned mode = find_word(colon + 1, length - name_length - 1, modes, MODES);
     unsigned check = find_word(item, name_length, names, HAK_CHECKS);
-    if (mode == 3)
+    if (mode == MODES)
         return false;
     if (check < HAK_CHECKS)
         hak_hardening.mode[check] = (uint8_t)mode;
@@ -63,13 +64,23 @@ static bool apply(const char *item, size_t length) {
     return true;
 }
 
+static hak_mode mode_at_first(hak_check check) {
+    bool is_claim = check == HAK_CHECK_FAMILY || check == HAK_CHECK_SIZE || check == HAK_CHECK_ALIGNMENT;
+    return is_claim && !HAK_DEBUG_BUILD ? HAK_MODE_ONCE : HAK_MODE_ABORT;
+}
+
+static void set_modes_at_first(void) {
+    for (unsigned i = 0; i < HAK_CHECKS; i++)
+        hak_hardening.mode[i] = (uint8_t)mode_at_first((hak_check)i);
+}
+
 static void announce(void) {
     hak_line line;
     hak_line_begin(&line);
     hak_line_text(&line, "HAKMEM_HARDENING relaxes");
     bool any = false;
     for (unsigned i = 0; i < HAK_CHECKS; i++) {
-        if (hak_hardening.mode[i] == HAK_MODE_ABORT)
+        if (hak_hardening.mode[i] == HAK_MODE_ABORT || hak_hardening.mode[i] == mode_at_first((hak_check)i))
             continue;
         any = true;
         hak_line_text(&line, " ");
@@ -83,12 +94,13 @@ static void announce(void) {
 
 static void read_modes(void) {
     const char *text = hak_options_text("HAKMEM_HARDENING");
+    set_modes_at_first();
     if (text == NULL)
         return;
     for (const char *at = text; *at != 0;) {
         size_t length = strcspn(at, ",");
         if (!apply(at, length)) {
-            memset(hak_hardening.mode, HAK_MODE_ABORT, HAK_CHECKS);
+            set_modes_at_first();
             hak_options_complain("HAKMEM_HARDENING", text, ACCEPTED, "every check");
             return;
         }

@@ -1,8 +1,11 @@
 /* relax.h: every check and mitigation has a name and a mode, and all of them stand on one page that is read-only after start.
  *
- *   HAKMEM_HARDENING=name:mode[,name:mode...]    mode: abort (the default), report, off
+ *   HAKMEM_HARDENING=name:mode[,name:mode...]    mode: abort, report, once, off
  *
- * `report` writes the crash report and goes on as if the check were off; for what prevents instead of detects (quarantine,
+ * The default is abort; of family, size and alignment once: the heap goes by its own records, never by what is claimed of an object,
+ * so a wrong claim harms nothing (docs/decisions/034). Debug builds, which tests are, abort for these, too.
+ * `report` writes the crash report and goes on as if the check were off; `once` does so the first time that the check finds something at a
+ * place of the program's, and is silent after that. For what prevents instead of detects (quarantine,
  * random, guard, sample, seal) it means the same as abort. What is relaxed is said in one line on stderr at start. The
  * variable is ignored when the process has raised privileges. `hakmem: ... not understood` lists the names. */
 #ifndef HAK_RELAX_H
@@ -29,7 +32,7 @@ typedef enum hak_check {
     HAK_CHECKS
 } hak_check;
 
-typedef enum hak_mode { HAK_MODE_ABORT, HAK_MODE_REPORT, HAK_MODE_OFF } hak_mode;
+typedef enum hak_mode { HAK_MODE_ABORT, HAK_MODE_REPORT, HAK_MODE_ONCE, HAK_MODE_OFF } hak_mode;
 
 struct hak_granule;
 
@@ -75,6 +78,11 @@ const char *hak_check_name(hak_check check);
 
 HAK_INLINE hak_mode hak_mode_of(hak_check check) {
     return (hak_mode)hak_hardening.mode[check];
+}
+
+/* A report of the check is the end of the process. */
+HAK_INLINE bool hak_mode_ends(hak_check check) {
+    return hak_mode_of(check) == HAK_MODE_ABORT || hak_mode_of(check) == HAK_MODE_OFF;
 }
 
 #endif

@@ -27,6 +27,11 @@ static void modes(void **state) {
     restart("zero:off,family:report");
     assert_int_equal(hak_mode_of(HAK_CHECK_ZERO), HAK_MODE_OFF);
     assert_int_equal(hak_mode_of(HAK_CHECK_FAMILY), HAK_MODE_REPORT);
+    restart("size:once,alignment:report");
+    assert_int_equal(hak_mode_of(HAK_CHECK_SIZE), HAK_MODE_ONCE);
+    assert_false(hak_mode_ends(HAK_CHECK_SIZE) || hak_mode_ends(HAK_CHECK_ALIGNMENT));
+    assert_true(hak_mode_ends(HAK_CHECK_FAMILY)); /* in a debug build, as this is one */
+    restart("zero:off");
     assert_false(hak_hardening.verify); /* nothing is zero, so nothing can be checked */
 }
 

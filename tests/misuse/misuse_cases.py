@@ -42,6 +42,9 @@ MITIGATIONS = {
 SEEN_BY_GUARDS = {"heap overflow": "out-of-bounds access", "heap underflow": "out-of-bounds access",
                   "write after free": "use after free"}
 
+# Wrong claims are reported once and go on by default; here every check ends the process, so that a verdict is a status.
+STRICT = {"HAKMEM_HARDENING": "all:abort"}
+
 # Seconds. Cases that want 300,000 objects take the longest, when each of them is put between guards: to take a page away costs
 # up to 50 us on a virtual machine, and a busy one multiplies that.
 TIME_LIMIT = 240
@@ -103,7 +106,7 @@ def judge(case, status, stdout, stderr, is_hakmem):
 def run_once(program, allocator, case, mode):
     # LLVM_PROFILE_FILE: where tools/coverage counts.
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", ""),
-                   **allocator.environment}
+                   **(STRICT if allocator.is_hakmem else {}), **allocator.environment}
     try:
         done = subprocess.run([program, mode, case.name], env=environment, capture_output=True, text=True,
                               errors="replace", timeout=TIME_LIMIT)

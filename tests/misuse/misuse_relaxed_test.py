@@ -52,6 +52,15 @@ class Relaxed(unittest.TestCase):
                 went_on += status == 0
         self.assertGreater(went_on, len(JUDGED) * 9 // 10)
 
+    def test_wrong_claims_are_reported_and_go_on_by_default(self):
+        claims = [case for case in CASES if case.needs in ("size", "family", "alignment")]
+        self.assertGreater(len(claims), 30)
+        for case, (status, said) in on_all(claims, "crime", ""):
+            with self.subTest(case=case.name):
+                named = misuse.CRASH_LINE.findall(said)
+                self.assertIn(named[0] if named else "", ("size mismatch", "family mismatch", "alignment mismatch"), said)
+                self.assertEqual(status, 0, said)
+
     def test_a_check_that_is_off_says_nothing(self):
         for check, name in (("free", "double_free_small"), ("size", "free_sized_one_more"), ("family", "malloc_then_delete"),
                             ("canary,neighbours,sweep,write", "overflow_by_one_of_24"), ("write,sweep", "write_after_free_small")):

@@ -171,7 +171,8 @@ missing in the peers), rounded down.
 `needs` names the mitigation that finds the crime; "not yet" is one that hakmem-hardened does not have yet. `how surely`: *sure* by
 design every time, *sampled* when the object is between guards, *chance* depends on placement, *not won* nothing need be
 detected as long as no primitive is won. In the columns: *yes* detected (for hakmem-hardened with a crash line that names a crime of
-the fourth column), *other* ended by a crash line that does not, *-* not detected, *WON* a primitive was won.
+the fourth column), *other* ended by a crash line that does not, *-* not detected, *WON* a primitive was won. hakmem-hardened runs with
+`HAKMEM_HARDENING=all:abort`: by default wrong sizes, alignments and families (CWE-762) are reported and the program goes on.
 """
 
 
