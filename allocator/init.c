@@ -2,6 +2,7 @@
 #include "allocator/init.h"
 
 #include "allocator/cache.h"
+#include "allocator/config.h"
 #include "allocator/death.h"
 #include "allocator/fork.h"
 #include "allocator/idle.h"
@@ -21,6 +22,7 @@ enum { SHARDS_PER_CPU = 2 };
 
 static bool init_locked(void) {
     hak_os_init();
+    hak_config_read();
     hak_options_read();
     if (!hak_policy_init())
         return false;

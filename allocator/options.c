@@ -2,6 +2,7 @@
 #include "allocator/options.h"
 
 #include "allocator/bits.h"
+#include "allocator/config.h"
 #include "allocator/os.h"
 #include "allocator/report.h"
 
@@ -35,7 +36,7 @@ enum { HUGE_OFF, HUGE_AUTO, HUGE_ALWAYS };
 
 hak_options hak_option;
 
-const char *hak_options_text(const char *name) {
+static const char *environment_text(const char *name) {
     char **environment = hak_os_environment();
     if (environment == NULL || hak_os_secure())
         return NULL;
@@ -44,6 +45,15 @@ const char *hak_options_text(const char *name) {
         if (strncmp(*environment, name, length) == 0 && (*environment)[length] == '=')
             return *environment + length + 1;
     return NULL;
+}
+
+const char *hak_options_text(const char *name) {
+    const char *text = environment_text(name);
+    return text != NULL ? text : hak_config_text(name);
+}
+
+bool hak_options_by_user(const char *name) {
+    return environment_text(name) != NULL;
 }
 
 void hak_options_complain(const char *name, const char *value, const char *accepted, const char *used) {

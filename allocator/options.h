@@ -31,8 +31,12 @@ extern hak_options hak_option;
 
 void hak_options_read(void);
 
-/* The value of an environment variable, NULL when it is not set or not to be trusted. Allocates nothing. */
+/* The value of an environment variable, or else what /etc/hakmem.conf gives it (config.h); NULL when it is not set, or not to be trusted and
+ * not given. Allocates nothing. */
 const char *hak_options_text(const char *name);
+
+/* True when the environment gives it. */
+bool hak_options_by_user(const char *name);
 
 /* One line on stderr: `hakmem: NAME=value: not understood; accepted: ...; using ...`. */
 void hak_options_complain(const char *name, const char *value, const char *accepted, const char *used);

@@ -16,11 +16,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
+
+/* Who the kernel says owns what this user namespace has no name for. */
+enum { OVERFLOW_UID = 65534 };
 
 unsigned hak_os_pid(void) {
     return (unsigned)getpid();
@@ -97,6 +101,50 @@ void hak_os_close(int file) {
     int saved = errno;
     (void)syscall(SYS_close, file);
     errno = saved;
+}
+
+/* Why the open file is not to be trusted; NULL: it is. Of the owner of a file that this user namespace has no name for nothing is known, and
+ * nothing is said. */
+static const char *distrust(const struct stat *about, size_t most) {
+    if (!S_ISREG(about->st_mode))
+        return "not a regular file";
+    if (about->st_uid != 0)
+        return about->st_uid == OVERFLOW_UID ? "" : "not owned by root";
+    if ((about->st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return "writable by others than its owner";
+    return (uint64_t)about->st_size > most ? "too large" : NULL;
+}
+
+size_t hak_os_load_trusted(const char *path, char *out, size_t size, const char **why) {
+    int saved = errno, flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    int file = (int)syscall(SYS_openat, AT_FDCWD, path, flags);
+    struct stat about;
+    size_t got = 0, more;
+    *why = file < 0 && errno == ELOOP ? "a symbolic link" : NULL;
+    if (file >= 0 && fstat(file, &about) == 0 && (*why = distrust(&about, size)) == NULL)
+        while (got < size && (more = hak_os_load(file, out + got, size - got)) != 0)
+            got += more;
+    if (file >= 0)
+        hak_os_close(file);
+    if (*why != NULL && **why == '\0')
+        *why = NULL;
+    errno = saved;
+    return got;
+}
+
+/* Of a file that was replaced since, as by an upgrade, the kernel says what it was called. */
+bool hak_os_executable(char out[HAK_OS_PATH_MOST]) {
+    static const char gone[] = " (deleted)";
+    int saved = errno;
+    long got = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", out, HAK_OS_PATH_MOST - 1);
+    errno = saved;
+    if (got <= 0)
+        return false;
+    out[got] = '\0';
+    size_t tail = sizeof gone - 1;
+    if ((size_t)got > tail && memcmp(out + got - tail, gone, tail) == 0)
+        out[(size_t)got - tail] = '\0';
+    return true;
 }
 
 /* As the kernel counts them: signal n is bit n - 1. */

@@ -22,6 +22,14 @@ int hak_os_open(const char *path);
 size_t hak_os_load(int file, char *out, size_t size);
 void hak_os_close(int file);
 
+/* All of a file of at most `size` bytes that nobody but root can have written; 0 when there is none, or it is not to be trusted: then *why is the
+ * reason, else NULL. */
+size_t hak_os_load_trusted(const char *path, char *out, size_t size, const char **why);
+
+enum { HAK_OS_PATH_MOST = 4096 };
+/* The path of this process's executable; false: not known. */
+bool hak_os_executable(char out[HAK_OS_PATH_MOST]);
+
 /* From shut to open nothing interrupts the calling thread but what its own instructions raise: no handler, no cancellation.
  * `before` is what was shut before, a bit per signal. */
 void hak_os_signals_shut(uint64_t *before);

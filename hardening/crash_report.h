@@ -28,19 +28,20 @@
 #define HAK_CRIME_BOUNDS          "out-of-bounds access"
 #define HAK_CRIME_USE             "use after free"
 
+/* It may stand on a small stack: no byte between its members is lost. */
 typedef struct hak_crime {
     const char *name;
     hak_check check; /* whose mode says whether the process ends */
+    bool was_live;   /* when the call came; its record says already what becomes of it */
+    bool is_fault;   /* the action of the signal says what becomes of the process */
     const char
         *call; /* what found it: a function of the program's, "read", "write", "malloc", "exit", "sweep" */
     uintptr_t addr; /* what was passed, or touched */
     const char *what;
     uintptr_t bad;          /* the first wrong byte; 0: none is */
-    bool was_live;          /* when the call came; its record says already what becomes of it */
     const hak_claim *claim; /* what was wrongly said of the object; NULL: that is not the crime */
     uintptr_t caller;       /* return address of the call, 0: not known */
     uintptr_t frame;        /* frame pointer to walk from, 0: the reporting function's own */
-    bool is_fault;          /* the action of the signal says what becomes of the process */
 } hak_crime;
 
 /* Ends the process, unless the check's mode is `report` or the crime is a fault. The caller holds no lock. Keeps errno. */

@@ -6,9 +6,10 @@ root=$1 built=$2 prefix=$3
 
 version=$(sed -n 's/^#define HAK_VERSION_STRING "\(.*\)"/\1/p' "$root/include/hakmem.h")
 
-mkdir -p "$prefix"/{include,lib/pkgconfig,lib/cmake/hakmem,share/man/man7}
+mkdir -p "$prefix"/{include,lib/pkgconfig,lib/cmake/hakmem,share/man/man7,share/doc/hakmem}
 install -m 644 "$root/include/hakmem.h" "$root/include/hakmem_jemalloc.h" "$prefix/include/"
 sed "s/@VERSION@/$version/" "$root/docs/hakmem.7" >"$prefix/share/man/man7/hakmem.7"
+install -m 644 "$root/docs/hakmem.conf" "$prefix/share/doc/hakmem/"
 for product in hakmem hakmem-hardened; do
     install -m 644 "$built/lib$product.a" "$prefix/lib/"
     install -m 755 "$built/lib$product.so" "$built/lib$product-dlopen.so" "$prefix/lib/"

@@ -120,6 +120,12 @@ class Install(unittest.TestCase):
             for flavour in ("", "-dlopen"):
                 self.assertEqual(output(program, LD_PRELOAD=f"{self.lib}/lib{product}{flavour}.so"), variant)
 
+    def test_the_example_of_a_configuration(self):
+        with open(os.path.join(self.prefix, "share/doc/hakmem/hakmem.conf"), encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        self.assertTrue(any("rustc" in line for line in lines))
+        self.assertEqual([line for line in lines if line and line[0] != "#"], [])  # as it is it sets nothing
+
     def test_the_page_names_the_version(self):
         with open(os.path.join(self.prefix, "share/man/man7/hakmem.7"), encoding="utf-8") as page:
             text = page.read()
