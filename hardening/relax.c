@@ -106,7 +106,8 @@ static void read_modes(void) {
         }
         at += length + (at[length] == ',');
     }
-    if (hak_options_by_user("HAKMEM_HARDENING")) /* who wrote the file knows, and all processes would say it */
+    if (hak_options_by_user(
+            "HAKMEM_HARDENING")) /* who wrote the file knows, and all processes would say it */
         announce();
 }
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 INSIDE = "HAKMEM_TEST_INSIDE"
