@@ -45,6 +45,7 @@ static bool add_slab_locked(depot *d, unsigned shard, unsigned cls) {
 
 /* Up to `want` objects of the first slab of the list. */
 static unsigned take_locked(depot *d, void **out, unsigned want, bool *zeroed) {
+    hak_lock_check_held(&d->lock);
     hak_slab *slab = HAK_OWNER_OF(d->partial.next, hak_slab, link);
     if (slab->free == slab->slots)
         d->empty--;
@@ -82,6 +83,7 @@ void *hak_depot_take_zeroed(unsigned shard, unsigned cls, bool *zeroed) {
 
 /* One object home. *empty: a slab that is to be given back, or NULL. */
 static hak_slab_verdict give_locked(depot *d, hak_slab *slab, void *obj, hak_slab **empty) {
+    hak_lock_check_held(&d->lock);
     *empty = NULL;
     hak_slab_verdict verdict = hak_slab_give(slab, obj);
     if (HAK_UNLIKELY(verdict != HAK_SLAB_GIVEN))

@@ -132,6 +132,7 @@ void hak_large_release_idle(uint64_t now) {
 
 /* What the release policy wants after a free of so many bytes. */
 static void release_locked(size_t freed) {
+    hak_lock_check_held(&hak_large_lock);
     size_t most = hak_release_excess() != 0 ? 0 : hak_release_large_most(freed);
     if (HAK_UNLIKELY(hak_release_large_dirty > most))
         hak_release_large_given(hak_span_purge(most, UINT64_MAX, freed >= HAK_RELEASE_OVERSIZE));
@@ -147,6 +148,7 @@ static bool unmap_moved(hak_region *region, const hak_span *span) {
 
 /* The object's granules become free; everything but the bookkeeping of life is done. */
 static void free_locked(hak_region *region, hak_span *span) {
+    hak_lock_check_held(&hak_large_lock);
     bool hollow = span->hollow || unmap_moved(region, span);
     uint32_t dirty = (uint32_t)(hak_align_up(span->capacity, HAK_GRANULE) >> HAK_GRANULE_SHIFT);
     hak_span_give(region, span, span->granules, (hak_span_content){hollow ? 0 : dirty, hollow, hollow});

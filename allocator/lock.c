@@ -85,6 +85,11 @@ HAK_WALKER void hak_lock_rank_pop(const hak_lock *lock) {
     held[lock->rank]--;
 }
 
+HAK_WALKER void hak_lock_rank_held(const hak_lock *lock) {
+    if (forking != OWNS && held[lock->rank] == 0)
+        hak_die("assertion failed", "what a lock guards is changed without it");
+}
+
 HAK_WALKER void hak_lock_check_none(void) {
     for (unsigned rank = 0; HAK_DEBUG_BUILD && forking != OWNS && rank <= HAK_RANK_POLICY; rank++)
         if (held[rank] != 0)

@@ -55,6 +55,13 @@ void hak_lock_fork_end(void);
 void hak_lock_rank_push(const hak_lock *lock);
 void hak_lock_rank_pop(const hak_lock *lock);
 
+/* Debug builds: dies when this thread holds no lock of that one's rank. What is named _locked begins with it. */
+void hak_lock_rank_held(const hak_lock *lock);
+HAK_INLINE void hak_lock_check_held(const hak_lock *lock) {
+    if (HAK_DEBUG_BUILD)
+        hak_lock_rank_held(lock);
+}
+
 /* In a process that dies: waits up to *patience milliseconds, which it lowers, for somebody to give it, then gives it itself. */
 void hak_lock_break(hak_lock *lock, unsigned *patience);
 

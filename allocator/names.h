@@ -210,6 +210,7 @@
 #define hak_lock_fork_give         HAK_NAME(lock_fork_give)
 #define hak_lock_fork_owns         HAK_NAME(lock_fork_owns)
 #define hak_lock_fork_take         HAK_NAME(lock_fork_take)
+#define hak_lock_rank_held         HAK_NAME(lock_rank_held)
 #define hak_lock_rank_pop          HAK_NAME(lock_rank_pop)
 #define hak_lock_rank_push         HAK_NAME(lock_rank_push)
 #define hak_lock_slow              HAK_NAME(lock_slow)

@@ -183,6 +183,7 @@ static void extents_end(hak_region *region) {
 }
 
 static void dies_locked(hak_region *region) {
+    hak_lock_check_held(&hak_region_lock);
     hak_policy_region_dies(region);
     atomic_store_explicit(&region->size, 0, memory_order_relaxed);
     hak_tag_set(region->base, region->used, HAK_TAG_NONE);
@@ -244,6 +245,7 @@ static bool has_room(const hak_region *region, hak_region_kind kind, size_t size
 
 /* 0 when the OS refuses. */
 static uintptr_t take_from(hak_region *region, size_t size) {
+    hak_lock_check_held(&hak_region_lock);
     if (!commit(region, size))
         return 0;
     uintptr_t taken = region->base + region->used;

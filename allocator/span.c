@@ -1,6 +1,7 @@
 /* span.c: see span.h. */
 #include "allocator/span.h"
 
+#include "allocator/large.h"
 #include "allocator/os.h"
 #include "allocator/policy.h"
 #include "allocator/release.h"
@@ -120,6 +121,7 @@ static hak_span *give(hak_region *region, hak_span *span, uint32_t granules, hak
 }
 
 void hak_span_give(hak_region *region, hak_span *span, uint32_t granules, hak_span_content content) {
+    hak_lock_check_held(&hak_large_lock);
     (void)give(region, span, granules, content);
 }
 
@@ -212,6 +214,7 @@ static hak_span *find_or_grow(hak_region_kind kind, uint32_t granules, bool pref
 }
 
 hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_region **region) {
+    hak_lock_check_held(&hak_large_lock);
     uint32_t slack = align > HAK_GRANULE ? (uint32_t)(align >> HAK_GRANULE_SHIFT) - 1 : 0;
     bool far =
         hak_span_bytes(slack) > HAK_SUPERSLAB; /* what lies before a multiple of 4 GiB need not be had */
@@ -232,6 +235,7 @@ hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_r
 }
 
 hak_span *hak_span_take_hollow(hak_region_kind kind, uint32_t need, hak_region **region) {
+    hak_lock_check_held(&hak_large_lock);
     hak_span *span = hak_span_index_find(kind, need);
     if (span == NULL)
         span = grow(kind, need, true);
@@ -257,6 +261,7 @@ static hak_span *room_behind(hak_region *region, hak_span *span, uint32_t more) 
 }
 
 bool hak_span_extend(hak_region *region, hak_span *span, uint32_t more) {
+    hak_lock_check_held(&hak_large_lock);
     hak_span *after = room_behind(region, span, more);
     if (after == NULL)
         return false;
@@ -296,6 +301,7 @@ static size_t purge_one(hak_span *span, size_t bytes) {
 }
 
 size_t hak_span_purge(size_t keep, uint64_t before, bool whole) {
+    hak_lock_check_held(&hak_large_lock);
     size_t purged = 0;
     while (!hak_list_empty(&by_age) && hak_release_large_dirty > keep) {
         hak_span *span = HAK_OWNER_OF(by_age.next, hak_span, age);
@@ -307,6 +313,7 @@ size_t hak_span_purge(size_t keep, uint64_t before, bool whole) {
 }
 
 void hak_span_release_idle(uint64_t time) {
+    hak_lock_check_held(&hak_large_lock);
     now = time;
     uint64_t unused = hak_release_unused_ms(), idle = hak_release_idle_ms();
     if (now - decayed >= unused) {
@@ -338,6 +345,7 @@ static size_t hollow_region(hak_region *region) {
 }
 
 size_t hak_span_hollow_all(void) {
+    hak_lock_check_held(&hak_large_lock);
     size_t bytes = 0;
     for (unsigned i = 0; i < atomic_load_explicit(&hak_regions_used, memory_order_acquire); i++)
         if (hak_regions[i].size != 0 && hak_region_is_large(&hak_regions[i]))

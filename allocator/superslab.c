@@ -223,6 +223,7 @@ static hak_slab *take_any(const hak_class_info *info) {
 static size_t purge_locked(size_t keep);
 
 static void exchange_locked(size_t bytes) {
+    hak_lock_check_held(&hak_superslab_lock);
     size_t dirty = hak_superslab_free_dirty, keep = hak_release_slab_keep();
     if (HAK_UNLIKELY(dirty > keep))
         (void)purge_locked(hak_max(keep, dirty - hak_min(dirty, EXCHANGE_TIMES * bytes)));
@@ -318,6 +319,7 @@ static size_t purge_one(hak_superslab *superslab) {
 }
 
 static size_t purge_locked(size_t keep) {
+    hak_lock_check_held(&hak_superslab_lock);
     size_t purged = HAK_POLICY_CLASS_BOUND ? hak_bound_purge(keep) : 0;
     for (unsigned order = HAK_SUPERSLAB_ORDERS; order-- > 0;)
         for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next)

@@ -29,6 +29,7 @@ _Atomic size_t hak_keep_objects, hak_keep_bytes, hak_keep_resident;
 
 /* The oldest, NULL when there is none. */
 static void *leave(void) {
+    hak_lock_check_held(&hak_hardening_lock);
     if (count == 0)
         return NULL;
     const kept *oldest = &ring[first];
@@ -107,6 +108,7 @@ void hak_keep_flush(void) {
 }
 
 static void purge_locked(kept *one) {
+    hak_lock_check_held(&hak_hardening_lock);
     if (one->resident == 0 || !hak_os_purge((uintptr_t)one->obj, one->capacity, HAK_PURGE_NOW))
         return;
     hak_counter_sub(&hak_keep_resident, one->resident);

@@ -8,7 +8,9 @@
 
 #include "allocator/policy.h"
 #include "hardening/canary.h"
+#include "tests/hardening/again.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,15 +59,54 @@ static void differ(void **state) {
     assert_int_not_equal(hak_canary_at(bytes), first);
 }
 
+/* Over many keys every bit that may differ does, wherever the object lies; and what two canaries have in common tells nothing of a third: their
+ * difference, too, differs by key. */
+static void keys(void **state) {
+    (void)state;
+    enum { KEYS = 256 };
+    static const uintptr_t ends[] = {0, 1, 0x1000, (uintptr_t)1 << 46, UINTPTR_MAX};
+    const uint64_t fixed = 0xffc0 | (uint64_t)1 << 63 | 0x80;
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        uint64_t zeros = 0, ones = 0, differences[KEYS];
+        unsigned equal = 0;
+        for (int key = 0; key < KEYS; key++) {
+            hak_canary_init();
+            uint64_t canary = hak_canary_at((const void *)ends[i]);
+            zeros |= ~canary;
+            ones |= canary;
+            differences[key] = canary - hak_canary_at((const void *)(ends[i] ^ 0x40));
+            for (int other = 0; other < key; other++)
+                equal += differences[key] == differences[other];
+        }
+        assert_int_equal((zeros & ones) | fixed, UINT64_MAX);
+        assert_int_equal(equal, 0);
+    }
+}
+
+static void processes(void **state) {
+    (void)state;
+    enum { PROCESSES = 16 };
+    char said[PROCESSES][64];
+    for (int i = 0; i < PROCESSES; i++) {
+        assert_int_equal(again_said("canary", "seal:off", NULL, 0, said[i], sizeof said[i]), 0);
+        assert_int_equal(strlen(said[i]), 17);
+        for (int other = 0; other < i; other++)
+            assert_string_not_equal(said[i], said[other]);
+    }
+}
+
 /* What is tested stands on a page that is sealed after start: the program starts itself again, relaxed. */
 int main(int argc, char **argv) {
-    (void)argc;
+    if (argc > 1)
+        return printf("%016llx\n", (unsigned long long)hak_canary_at((const void *)0x10000)) != 17;
     if (getenv("HAKMEM_HARDENING") == NULL && setenv("HAKMEM_HARDENING", "seal:off", 1) == 0)
         execv("/proc/self/exe", argv);
     const struct CMUnitTest tests[] = {
         {"a change of any bit of a canary is found, and where", every_byte_counts, NULL, NULL, NULL},
         {"the first byte is no letter, no 0 and no 0xff, the second is 0", first_bytes, NULL, NULL, NULL},
         {"canaries differ by address and by key", differ, NULL, NULL, NULL},
+        {"every bit of a canary depends on the keys, at any address", keys, NULL, NULL, NULL},
+        {"no two processes have the same", processes, NULL, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,6 +100,64 @@ static char *reused(size_t size) {
     return NULL;
 }
 
+/* What the objects before had in them is no zeros. */
+static void zeroed_in_a_hurry(void **state) {
+    (void)state;
+    for (int tries = 0, seen = 0; seen < 3; tries++) {
+        assert_true(tries < 1000);
+        char *place = hak_malloc(HAK_MIB), *others[8];
+        memset(place, 'x', HAK_MIB);
+        for (int i = 0; i < 8; i++)
+            others[i] = memset(hak_malloc(300 * HAK_KIB), 'x', 300 * HAK_KIB);
+        hurry();
+        hak_free(place);
+        for (int i = 0; i < 8; i++)
+            hak_free(others[i]);
+        char *obj = hak_calloc(1, HAK_MIB - 100 * HAK_KIB);
+        seen += record_of(obj)->slack != 0; /* one that was kept */
+        for (size_t i = 0; i < HAK_MIB - 100 * HAK_KIB; i++)
+            if (obj[i] != 0)
+                fail_msg("byte %zu is %d", i, obj[i]);
+        hak_free(memset(obj, 'x', HAK_MIB - 100 * HAK_KIB));
+    }
+}
+
+/* Also in a hurry: four that were freed last go to no new owner. */
+static void newest_rest(void **state) {
+    (void)state;
+    enum { NEWEST = 4 };
+    for (int tries = 0; tries < 300; tries++) {
+        void *objs[NEWEST];
+        for (int i = 0; i < NEWEST; i++)
+            objs[i] = hak_malloc(700 * HAK_KIB);
+        hurry();
+        hak_keep_flush();
+        for (int i = 0; i < NEWEST; i++)
+            hak_free(objs[i]);
+        void *next = hak_malloc(700 * HAK_KIB);
+        for (int i = 0; i < NEWEST; i++)
+            assert_ptr_not_equal(next, objs[i]);
+        hak_free(next);
+    }
+}
+
+/* Each bit of the canary and each byte from there to the end of the page. */
+static void every_byte_behind(void **state) {
+    (void)state;
+    for (size_t past = 1; past < 4096; past += 819) {
+        size_t size = 75 * 4096 - past;
+        unsigned char *obj = hak_malloc(size);
+        for (size_t at = size; at < 75 * 4096; at++)
+            for (int bit = 0; bit < 8; bit++) {
+                obj[at] ^= (unsigned char)(1 << bit);
+                assert_ptr_equal(hak_judge_large_overflow(obj, record_of(obj)), obj + at);
+                obj[at] ^= (unsigned char)(1 << bit);
+            }
+        assert_null(hak_judge_large_overflow(obj, record_of(obj)));
+        hak_free(obj);
+    }
+}
+
 static void in_a_hurry(void **state) {
     (void)state;
     const size_t size = HAK_MIB - 100 * HAK_KIB;
@@ -162,6 +220,9 @@ int main(void) {
         SENTENCE(
             "without time for guards an object goes on with the guard behind it, and its canary has room",
             in_a_hurry),
+        SENTENCE("and calloc of one is zero", zeroed_in_a_hurry),
+        SENTENCE("but not the newest four", newest_rest),
+        SENTENCE("every bit behind a large object counts, to the end of its page", every_byte_behind),
         SENTENCE("a guard is near that is no more than a quarter of the object away", not_too_far),
         SENTENCE("an object goes on only for an alignment that it has", aligned),
         SENTENCE("with time again the guard moves to the end of an object that is resized", at_leisure),

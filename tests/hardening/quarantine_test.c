@@ -110,6 +110,61 @@ static void order_is_random(void **state) {
     check_order(4096);
 }
 
+/* How many rounds ago the slot that comes was freed, when one object is made and freed again and again: with a swap of 16 places the
+ * distance is drawn, without one it is always the same. */
+static void leaves_by_chance(void **state) {
+    (void)state;
+    enum { SLOTS = 1 << 16, ROUNDS = 60000, MOST = 4096 };
+    static uintptr_t slots[SLOTS];
+    static unsigned freed_at[SLOTS], distances[MOST];
+    unsigned counted = 0;
+    for (unsigned round = 1; round <= ROUNDS; round++) {
+        void *obj = hak_malloc(1000);
+        size_t i = (uintptr_t)obj >> 4;
+        for (i = i * 0x9e3779b97f4a7c15u >> 48; slots[i] != 0 && slots[i] != (uintptr_t)obj;)
+            i = (i + 1) % SLOTS;
+        slots[i] = (uintptr_t)obj;
+        if (freed_at[i] != 0 && round - freed_at[i] < MOST && round > ROUNDS / 4) {
+            distances[round - freed_at[i]]++;
+            counted++;
+        }
+        freed_at[i] = round;
+        hak_free(obj);
+    }
+    double shannon = 0;
+    for (unsigned i = 0; i < MOST; i++) {
+        double share = (double)distances[i] / counted;
+        shannon -= share > 0 ? share * log2(share) : 0;
+    }
+    assert_true(counted > ROUNDS / 2);
+    assert_true(shannon >= 3);
+}
+
+/* Many threads that each hold more than their part of 24 MiB: together no more than that, and the little that each has in any case. */
+enum { MANY = 64, ROUNDS_EACH = 150000, LEAST = 64 * HAK_KIB };
+static pthread_barrier_t all_full, all_read;
+static void *holds(void *unused) {
+    for (int i = 0; i < ROUNDS_EACH; i++)
+        hak_free(hak_malloc(64));
+    pthread_barrier_wait(&all_full);
+    pthread_barrier_wait(&all_read);
+    return unused;
+}
+static void total_is_bounded(void **state) {
+    (void)state;
+    pthread_t threads[MANY];
+    pthread_barrier_init(&all_full, NULL, MANY + 1);
+    pthread_barrier_init(&all_read, NULL, MANY + 1);
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, holds, NULL), 0);
+    pthread_barrier_wait(&all_full);
+    size_t held = atomic_load(&hak_quarantine_held);
+    pthread_barrier_wait(&all_read);
+    for (int i = 0; i < MANY; i++)
+        pthread_join(threads[i], NULL);
+    assert_in_range(held, 16 * HAK_MIB, 24 * HAK_MIB + MANY * LEAST);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         {"a freed 64-byte slot does not come back soon", small_slots_rest, NULL, NULL, NULL},
@@ -117,6 +172,8 @@ int main(void) {
          NULL, NULL},
         {"a freed large object's address does not come back at once", large_objects_rest, NULL, NULL, NULL},
         {"slots of 64 B to 4 KiB are handed out in an order of 6.8 bits", order_is_random, NULL, NULL, NULL},
+        {"what leaves the quarantine is drawn: 3 bits at least", leaves_by_chance, NULL, NULL, NULL},
+        {"all threads together hold no more than 24 MiB", total_is_bounded, NULL, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,16 +46,113 @@ static void wrong_values(void **state) {
     }
 }
 
+/* The names as README.md and the man page have them. */
+static const struct {
+    const char *name;
+    hak_check check;
+} named[] = {
+    {"free", HAK_CHECK_FREE},     {"family", HAK_CHECK_FAMILY},
+    {"size", HAK_CHECK_SIZE},     {"alignment", HAK_CHECK_ALIGNMENT},
+    {"canary", HAK_CHECK_CANARY}, {"neighbours", HAK_CHECK_NEIGHBOURS},
+    {"sweep", HAK_CHECK_SWEEP},   {"zero", HAK_CHECK_ZERO},
+    {"write", HAK_CHECK_WRITE},   {"quarantine", HAK_CHECK_QUARANTINE},
+    {"random", HAK_CHECK_RANDOM}, {"guard", HAK_CHECK_GUARD},
+    {"sample", HAK_CHECK_SAMPLE}, {"seal", HAK_CHECK_SEAL},
+};
+
 static void every_name(void **state) {
     (void)state;
-    for (int i = 0; i < HAK_CHECKS; i++) {
-        char text[64];
-        strcpy(text, hak_check_name((hak_check)i));
-        strcat(text, ":off");
-        restart(text);
-        for (int other = 0; other < HAK_CHECKS; other++)
-            assert_int_equal(hak_mode_of((hak_check)other) == HAK_MODE_OFF, other == i);
+    assert_int_equal(sizeof named / sizeof named[0], HAK_CHECKS);
+    for (int i = 0; i < HAK_CHECKS; i++)
+        for (hak_mode mode = HAK_MODE_REPORT; mode <= HAK_MODE_OFF; mode++) {
+            char text[64];
+            strcpy(text, named[i].name);
+            strcat(text, mode == HAK_MODE_OFF ? ":off" : ":report");
+            restart(text);
+            for (int other = 0; other < HAK_CHECKS; other++)
+                assert_int_equal(hak_mode_of((hak_check)other),
+                                 (hak_check)other == named[i].check ? mode : HAK_MODE_ABORT);
+            assert_string_equal(hak_check_name(named[i].check), named[i].name);
+        }
+}
+
+/* What the two fast paths ask, each switched off by its own name, or by that of what it needs. */
+static void what_is_asked(void **state) {
+    (void)state;
+    static const struct {
+        const char *setting;
+        bool canary, neighbours, zero, verify, quarantine, random, guard;
+    } rows[] = {{"free:off", true, true, true, true, true, true, true},
+                {"canary:off", false, false, true, true, true, true, true},
+                {"neighbours:off", true, false, true, true, true, true, true},
+                {"zero:off", true, true, false, false, true, true, true},
+                {"write:off", true, true, true, false, true, true, true},
+                {"quarantine:off", true, true, true, true, false, true, true},
+                {"random:off", true, true, true, true, true, false, true},
+                {"guard:off", true, true, true, true, true, true, false},
+                {"all:report", true, true, true, true, true, true, true},
+                {"all:off", false, false, false, false, false, false, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        restart(rows[i].setting);
+        assert_int_equal(hak_hardening.canary, rows[i].canary);
+        assert_int_equal(hak_hardening.neighbours, rows[i].neighbours);
+        assert_int_equal(hak_hardening.zero, rows[i].zero);
+        assert_int_equal(hak_hardening.verify, rows[i].verify);
+        assert_int_equal(hak_hardening.quarantine, rows[i].quarantine);
+        assert_int_equal(hak_hardening.random, rows[i].random);
+        assert_int_equal(hak_hardening.guard, rows[i].guard);
     }
+}
+
+static void sample_rate(void **state) {
+    (void)state;
+    static const struct {
+        const char *rate, *hardening;
+        uint32_t period;
+        bool set;
+    } rows[] = {{NULL, "free:abort", 5000, false},
+                {"1", "free:abort", 1, true},
+                {"0", "free:abort", 0, true},
+                {"123", "free:abort", 123, true},
+                {"1073741824", "free:abort", 1 << 30, true},
+                {"1073741825", "free:abort", 5000, false},
+                {"", "free:abort", 5000, false},
+                {"5x", "free:abort", 5000, false},
+                {"-1", "free:abort", 5000, false},
+                {"7", "sample:off", 0, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].rate != NULL)
+            setenv("HAKMEM_SAMPLE_RATE", rows[i].rate, 1);
+        restart(rows[i].hardening);
+        assert_int_equal(hak_hardening.sample_period, rows[i].period);
+        assert_int_equal(hak_hardening.sample_period_set, rows[i].set);
+        unsetenv("HAKMEM_SAMPLE_RATE");
+    }
+}
+
+static void report_settings(void **state) {
+    (void)state;
+    char path[300];
+    memset(path, 'p', sizeof path);
+    for (size_t length = 1; length < sizeof path; length += 7) {
+        path[length] = 0;
+        setenv("HAKMEM_REPORT_PATH", path, 1);
+        restart("free:abort");
+        assert_string_equal(hak_hardening.report_path, length <= 239 ? path : "");
+        path[length] = 'p';
+    }
+    path[239] = 0;
+    setenv("HAKMEM_REPORT_PATH", path, 1);
+    restart("free:abort");
+    assert_string_equal(hak_hardening.report_path, path);
+    unsetenv("HAKMEM_REPORT_PATH");
+    static const char *const json[] = {"0", "1", "2", "yes", ""};
+    for (size_t i = 0; i < sizeof json / sizeof json[0]; i++) {
+        setenv("HAKMEM_REPORT_JSON", json[i], 1);
+        restart("free:abort");
+        assert_int_equal(hak_hardening.report_json, i == 1);
+    }
+    unsetenv("HAKMEM_REPORT_JSON");
 }
 
 /* What is tested stands on a page that is sealed after start: the program starts itself again, relaxed. */
@@ -67,6 +164,11 @@ int main(int argc, char **argv) {
         {"each NAME:MODE sets one check, the last one wins, all sets every check", modes, NULL, NULL, NULL},
         {"a list with anything wrong in it relaxes nothing", wrong_values, NULL, NULL, NULL},
         {"every check can be switched off by its name alone", every_name, NULL, NULL, NULL},
+        {"what the fast paths ask follows the modes", what_is_asked, NULL, NULL, NULL},
+        {"HAKMEM_SAMPLE_RATE is 0 to 2^30, and 5,000 where it is not set or not understood", sample_rate,
+         NULL, NULL, NULL},
+        {"HAKMEM_REPORT_PATH has up to 239 bytes, HAKMEM_REPORT_JSON is 0 or 1", report_settings, NULL, NULL,
+         NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,7 +37,34 @@ def has_mseal():
     return not filtered and tuple(int(part) for part in platform.release().split(".")[:2]) >= (6, 10)
 
 
+# Where the page of modes, keys and of what the fast paths jump to lies, and how it is mapped.
+PAGE = r"""
+import os, sys
+offset = int(sys.argv[1], 16)
+lines = [line.split() for line in open("/proc/self/maps")]
+base = min(int(line[0].split("-")[0], 16) for line in lines if line[-1] == os.environ["LD_PRELOAD"])
+for line in lines:
+    start, end = (int(part, 16) for part in line[0].split("-"))
+    if start <= base + offset < end:
+        print(line[1], base + offset + 4096 <= end)
+"""
+
+
+def access_of_page(**environment):
+    """How the page of hak_hardening_data may be accessed, and whether all of it may."""
+    library = os.path.realpath(os.environ["HAKMEM_TEST_LIBRARY"])
+    symbols = subprocess.run(["nm", library], check=True, capture_output=True, text=True).stdout.splitlines()
+    [offset] = [line.split()[0] for line in symbols if line.split()[-1] == "hak_hardening_data"]
+    done = subprocess.run([sys.executable, "-c", PAGE, offset], check=True, capture_output=True, text=True,
+                          env=dict(os.environ, LD_PRELOAD=library, **environment))
+    return done.stdout.split()
+
+
 class Seal(unittest.TestCase):
+    def test_what_the_fast_paths_follow_cannot_be_written(self):
+        self.assertEqual(access_of_page(), ["r--p", "True"])
+        self.assertEqual(access_of_page(HAKMEM_HARDENING="seal:off"), ["rw-p", "True"])
+
     @unittest.skipUnless(has_mseal(), "mseal: Linux 6.10, and no filter of system calls")
     def test_metadata_cannot_be_unmapped(self):
         found = sealed()

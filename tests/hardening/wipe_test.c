@@ -146,6 +146,17 @@ static void freed_bytes_count(void **state) {
             assert_true(dies(write_freed, sizes[i], at));
 }
 
+/* Of wide slots, too, the first and the last of what the owner had. */
+static void freed_bytes_of_wide_slots(void **state) {
+    (void)state;
+    for (size_t size = 1025; size <= 65536; size = size * 5 / 4) {
+        const size_t at[] = {0, 63, size - 64, size - 1};
+        for (size_t i = 0; i < sizeof at / sizeof at[0]; i++)
+            if (!dies(write_freed, size, at[i]))
+                fail_msg("byte %zu of %zu", at[i], size);
+    }
+}
+
 /* `size` bytes, a canary of 8, and what is left of the slot. */
 static const struct {
     size_t size, slot;
@@ -197,6 +208,7 @@ int main(int argc, char **argv) {
         {"objects are zero when they are handed out again", objects_are_zero, NULL, NULL, NULL},
         {"a byte that is written after free is found when the slot is handed out", freed_bytes_count, NULL,
          NULL, NULL},
+        {"so is one at either end of an object of up to 64 KiB", freed_bytes_of_wide_slots, NULL, NULL, NULL},
         {"so is one behind what the last owner had", freed_slack_counts, NULL, NULL, NULL},
         {"a byte written behind the canary is found by free", slack_counts, NULL, NULL, NULL},
     };

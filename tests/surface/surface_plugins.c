@@ -46,12 +46,25 @@ static void round_trip(int i) {
     WANT(outlives[i][0] == 'p');
 }
 
+/* What the caller asks of dlopen it gets. */
+static void modes(void) {
+    WANT(dlsym(RTLD_DEFAULT, "plugin_give") == NULL);
+    WANT(dlopen(path, RTLD_NOW | RTLD_NOLOAD) == NULL);
+    void *local = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
+    WANT(local != NULL && dlsym(RTLD_DEFAULT, "plugin_give") == NULL);
+    void *global = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+    WANT(global == local && dlsym(RTLD_DEFAULT, "plugin_give") != NULL);
+    WANT(dlopen(path, RTLD_NOW | RTLD_NOLOAD) == local);
+    WANT(dlopen("/no/such/file.so", RTLD_NOW) == NULL && dlerror() != NULL);
+}
+
 int main(int argc, char **argv) {
     WANT(argc == 2);
     path = realpath(argv[1], NULL);
     WANT(path != NULL);
     for (int i = 0; i < ROUNDS; i++)
         round_trip(i);
+    modes();
     puts("done");
     return 0;
 }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 enum { THREADS = 4, ROUNDS = 50000 };
@@ -61,6 +62,83 @@ static void wakes(void **state) {
     hak_lock_give(&lock);
     pthread_join(sleeper, NULL);
     assert_int_equal(atomic_load(&lock.word), 0);
+}
+
+/* The slow half by itself, for a word that another thread makes 2 and 0 in turn: whoever sleeps for it finds it changed before (EAGAIN), is
+ * woken, or interrupted. */
+static _Atomic bool over;
+static void *flips(void *unused) {
+    while (!over) {
+        atomic_store(&lock.word, 2);
+        hak_unlock_slow(&lock);
+    }
+    return unused;
+}
+static void slow_half(void **state) {
+    (void)state;
+    pthread_t flipper;
+    over = false;
+    assert_int_equal(pthread_create(&flipper, NULL, flips, NULL), 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        errno = i;
+        hak_lock_slow(&lock);
+        assert_int_equal(errno, i);
+    }
+    over = true;
+    pthread_join(flipper, NULL);
+    atomic_store(&lock.word, 0);
+}
+
+/* Without a race: the word is 2 whenever somebody looks, and the kernel is told another. A signal ends the sleep. */
+static void on_signal(int number) {
+    (void)number;
+}
+static void *sleeps_and_keeps_errno(void *unused) {
+    (void)unused;
+    errno = 4321;
+    hak_lock_slow(&lock);
+    return errno == 4321 ? NULL : &lock;
+}
+static void interrupted(void **state) {
+    (void)state;
+    pthread_t sleeper;
+    void *wrong;
+    struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: the call fails with EINTR */
+    assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
+    atomic_store(&lock.word, 1);
+    assert_int_equal(pthread_create(&sleeper, NULL, sleeps_and_keeps_errno, NULL), 0);
+    while (atomic_load(&lock.word) != 2)
+        usleep(1000);
+    for (int i = 0; i < 20; i++) {
+        usleep(2000);
+        pthread_kill(sleeper, SIGUSR1);
+    }
+    hak_unlock_slow(&lock);
+    pthread_join(sleeper, &wrong);
+    assert_null(wrong);
+    atomic_store(&lock.word, 0);
+}
+
+/* Two sleep; each that is given the lock leaves it marked for the other. */
+static _Atomic int have_had;
+static void *takes_and_gives_slowly(void *unused) {
+    hak_lock_slow(&lock);
+    have_had++;
+    hak_unlock_slow(&lock);
+    return unused;
+}
+static void every_sleeper_is_woken(void **state) {
+    (void)state;
+    pthread_t sleepers[THREADS];
+    have_had = 0;
+    atomic_store(&lock.word, 2);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&sleepers[i], NULL, takes_and_gives_slowly, NULL), 0);
+    usleep(100000); /* they sleep by now, or the case is an easier one */
+    hak_unlock_slow(&lock);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(sleepers[i], NULL);
+    assert_int_equal(have_had, THREADS);
 }
 
 /* The first test: later ones start threads. */
@@ -143,11 +221,19 @@ static void forks(void **state) {
     assert_int_equal(atomic_load(&lock.word), 0);
 }
 
+static void guarded_without(void *unused) {
+    (void)unused;
+    hak_lock_take(&low);
+    hak_lock_check_held(&low);
+    hak_lock_check_held(&high);
+}
+
 static void ranks(void **state) {
     (void)state;
     assert_string_equal(unit_stderr_of(in_order, NULL), "");
     unit_expect_death(out_of_order, NULL, "assertion failed: lock taken out of rank order");
     unit_expect_death(two_of_a_rank, NULL, "assertion failed: lock taken out of rank order");
+    unit_expect_death(guarded_without, NULL, "assertion failed: what a lock guards is changed without it");
     unit_expect_death(not_held, NULL, "assertion failed: lock given back that is not held");
 }
 
@@ -157,6 +243,9 @@ int main(void) {
         SENTENCE("with one thread a lock is taken and given back without an exchange", alone),
         SENTENCE("only one thread at a time has the lock, and errno is kept", exclusion),
         SENTENCE("a thread that sleeps for the lock is woken", wakes),
+        SENTENCE("a wait keeps errno, whatever the kernel answers", slow_half),
+        SENTENCE("also when a signal comes", interrupted),
+        SENTENCE("of several that sleep each is woken", every_sleeper_is_woken),
         SENTENCE("a thread that forks has its locks, whatever it takes and gives, until it is done", forks),
         SENTENCE("debug builds end where locks are taken out of rank order", ranks),
     };

@@ -55,6 +55,12 @@ static const row rows[] = {
     {{"HAKMEM_PROFILE=speed", PREWARM "0"}, false, OFF, 10, 0, NULL},
     {{PREWARM "7", "HAKMEM_PROFILE=balanced"}, true, OFF, 10, 7, NULL},
     {{PREWARM "64"}, true, OFF, 10, 64, NULL},
+    {{PREWARM "7", LEAN "1"}, true, OFF, 10, 7, NULL},
+    {{PREWARM "7", LEAN "0"}, false, OFF, 10, 7, NULL},
+    {{SAFE, LEAN "1", PREWARM "3"}, true, OFF, 10, 3, NULL},
+    {{DECOMMIT "OFF", LEAN "1", PREWARM "0"}, true, OFF, 10, 0, NULL},
+    {{TARGET "0"}, true, OFF, 0, 0, NULL},
+    {{TARGET "64"}, true, OFF, 64, 0, NULL},
     /* wrong values: one line with the accepted ones, and the default stays */
     {{"HAKMEM_PROFILE=fast"},
      true,
@@ -132,20 +138,24 @@ static void table(void **state) {
 static void huge_and_stats(void *unused) {
     (void)unused;
     setenv("HAKMEM_SS_OS_STATS", "1", 1);
-    static const struct {
-        const char *huge, *decommit;
-        bool none, at_once;
-    } settings[] = {{"OFF", "OFF", true, false},
-                    {"AUTO", "OFF", false, false},
-                    {"AUTO", "DONTNEED", true, false},
-                    {"ALWAYS", "OFF", false, true},
-                    {"ALWAYS", "FREE", false, true}};
+    const size_t never = SIZE_MAX, large = 12 * HAK_MIB;
+    const struct {
+        const char *huge, *decommit, *gate;
+        size_t from;
+    } settings[] = {
+        {"OFF", "OFF", "1", never},      {"AUTO", "OFF", "1", large},      {"AUTO", "DONTNEED", "1", never},
+        {"AUTO", "FREE", "1", never},    {"AUTO", "DONTNEED", "0", large}, {"AUTO", "FREE", "0", large},
+        {"ALWAYS", "OFF", "1", 0},       {"ALWAYS", "FREE", "1", 0},       {"ALWAYS", "DONTNEED", "0", 0},
+        {"OFF", "DONTNEED", "0", never}, {"OFF", "OFF", "0", never},       {NULL, "OFF", "1", large}};
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
-        setenv("HAKMEM_SS_HUGE", settings[i].huge, 1);
+        if (settings[i].huge != NULL)
+            setenv("HAKMEM_SS_HUGE", settings[i].huge, 1);
+        else
+            unsetenv("HAKMEM_SS_HUGE");
+        setenv("HAKMEM_SS_MEM_LEAN", settings[i].gate, 1);
         setenv("HAKMEM_SS_MEM_LEAN_DECOMMIT", settings[i].decommit, 1);
         hak_options_read();
-        if ((hak_option.huge_from == SIZE_MAX) != settings[i].none ||
-            (hak_option.huge_from == 0) != settings[i].at_once || !hak_option.os_stats)
+        if (hak_option.huge_from != settings[i].from || !hak_option.os_stats)
             _exit(1);
     }
 }

@@ -6,6 +6,9 @@
 #include "allocator/superslab.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static void set(size_t slab_live, size_t slab_dirty, size_t large_live, size_t large_dirty) {
     hak_superslab_live_bytes = slab_live * HAK_MIB;
@@ -84,21 +87,34 @@ static void allowance(void **state) {
     assert_int_equal(hak_release_large_most(1), most + 5 * HAK_MIB);
 }
 
+/* Instead of libc's: what the kernel was told last. With MADV_FREE contents stay until it needs the pages. */
+static int advised;
+int madvise(void *addr, size_t size, int advice) {
+    advised = advice;
+    return (int)syscall(SYS_madvise, addr, size, advice);
+}
+
 static void how(void **state) {
     (void)state;
     static const struct {
         hak_decommit decommit;
         bool zeroes;
-    } rows[] = {{HAK_DECOMMIT_OFF, true}, {HAK_DECOMMIT_FREE, false}, {HAK_DECOMMIT_DONTNEED, true}};
+        int advice;
+    } rows[] = {{HAK_DECOMMIT_OFF, true, MADV_DONTNEED},
+                {HAK_DECOMMIT_FREE, false, MADV_FREE},
+                {HAK_DECOMMIT_DONTNEED, true, MADV_DONTNEED}};
     for (size_t i = 0; i < 3; i++) {
         hak_release_init(true, rows[i].decommit, 0);
         assert_int_equal(hak_release_zeroes(), rows[i].zeroes);
         uintptr_t addr = hak_os_reserve(HAK_MIB, hak_os_page, 0);
         assert_true(hak_os_commit(addr, HAK_MIB));
         memset((void *)addr, 1, HAK_MIB);
+        size_t calls = atomic_load(&hak_os_counts.madvise);
         assert_true(hak_release_range(addr, HAK_MIB));
         if (rows[i].zeroes)
             assert_int_equal(*(char *)addr, 0);
+        assert_int_equal(atomic_load(&hak_os_counts.madvise), calls + 1);
+        assert_int_equal(advised, rows[i].advice);
         hak_os_unmap(addr, HAK_MIB);
     }
 }

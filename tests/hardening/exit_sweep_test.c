@@ -1,0 +1,115 @@
+/* exit_sweep_test.c: the sweep at exit looks at every object: of every class, wherever it lies in its slab, and at large ones of every kind. */
+#include "tests/unit/unit.h"
+
+#include "allocator/size_class.h"
+#include "hardening/ledger.h"
+#include "hardening/sweep.h"
+#include "include/hakmem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const PAST = "hakmem: heap overflow: exit(", *const AFTER =
+                                                                    "hakmem: write after free: exit(";
+
+/* One byte is written `past` bytes past the end of an object that nobody frees. */
+typedef struct damage {
+    size_t size, align, past;
+} damage;
+
+static void past_the_end(void *arg) {
+    const damage *its = arg;
+    char *obj = its->align != 0 ? hak_memalign(its->align, its->size) : hak_malloc(its->size);
+    obj[its->size + its->past] ^= 1;
+    hak_sweep_all();
+}
+
+static void every_class(void **state) {
+    (void)state;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        damage its = {hak_classes[cls].size - HAK_CANARY_BYTES, 0, 0};
+        unit_expect_death(past_the_end, &its, PAST);
+        its.past = HAK_CANARY_BYTES - 1;
+        unit_expect_death(past_the_end, &its, PAST);
+    }
+}
+
+static void after_free(void *arg) {
+    char *obj = hak_malloc(*(size_t *)arg);
+    hak_free(obj);
+    obj[0] = 1;
+    hak_sweep_all();
+}
+static void every_class_after_free(void **state) {
+    (void)state;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls += 3) {
+        size_t size = hak_classes[cls].size - HAK_CANARY_BYTES;
+        unit_expect_death(after_free, &size, AFTER);
+    }
+}
+
+static void large(void **state) {
+    (void)state;
+    static const damage rows[] = {{300001, 0, 0},        {300001, 1 << 16, 0}, {300001, 1 << 20, 0},
+                                  {5000001, 1 << 22, 7}, {1000, 1 << 21, 0},   {1000, 1 << 21, 2000},
+                                  {300001, 0, 1000},     {20000001, 0, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        unit_expect_death(past_the_end, (void *)(uintptr_t)&rows[i], PAST);
+}
+
+/* Slots of one slab, of which some lie across the ends of pages: each in turn. */
+/* In all no more than what the sweep of a forked child looks at. */
+enum { MANY = 2000, TRIED = 12, MOST = 1 << 20 };
+static char *objs[MANY];
+static void nth(void *arg) {
+    const size_t *its = arg;
+    objs[its[1]][its[0]] ^= 1;
+    hak_sweep_all();
+}
+static void every_place(void **state) {
+    (void)state;
+    static const size_t sizes[] = {40, 1200, 3000};
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        size_t across = 0, within = 0, count = hak_min(MANY, MOST / sizes[s]);
+        for (size_t i = 0; i < count; i++)
+            objs[i] = hak_malloc(sizes[s]);
+        for (size_t i = 0; i < count && (across < TRIED || within < TRIED); i++) {
+            uintptr_t at = (uintptr_t)objs[i];
+            bool is_across = at / 4096 != (at + sizes[s]) / 4096;
+            size_t *seen = is_across ? &across : &within;
+            if ((*seen)++ < TRIED)
+                unit_expect_death(nth, (size_t[]){sizes[s], i}, PAST);
+        }
+        if (across < TRIED / 2)
+            fail_msg("%zu bytes: %zu slots across pages, %zu within", sizes[s], across, within);
+        for (size_t i = 0; i < count; i++)
+            hak_free(objs[i]);
+    }
+}
+
+static void nothing_wrong(void *unused) {
+    (void)unused;
+    for (size_t size = 1; size < 3000000; size += size / 7 + 1)
+        memset(hak_malloc(size), 0xff, size);
+    hak_sweep_all();
+}
+static void silent(void **state) {
+    (void)state;
+    assert_string_equal(unit_stderr_of(nothing_wrong, NULL), "");
+}
+
+/* Sampled objects are looked at in another way: the program starts itself again, without. */
+int main(int argc, char **argv) {
+    (void)argc;
+    if (getenv("HAKMEM_SAMPLE_RATE") == NULL && setenv("HAKMEM_SAMPLE_RATE", "0", 1) == 0)
+        execv("/proc/self/exe", argv);
+    const struct CMUnitTest tests[] = {
+        SENTENCE("what was written past an object is found at exit, in every class", every_class),
+        SENTENCE("so is what was written to a freed one", every_class_after_free),
+        SENTENCE("and past large objects of all alignments, to the end of their page", large),
+        SENTENCE("wherever the slot lies in its pages", every_place),
+        SENTENCE("nothing is said where nothing is wrong", silent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,165 @@
+/* sampling_test.c: how often objects are sampled, on which side their guard is, and that what a sample takes comes back. Counts that are
+ * drawn have bounds of seven standard deviations or more: below 1e-11 for each. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "hardening/guard.h"
+#include "hardening/sample.h"
+#include "include/hakmem.h"
+#include "tests/hardening/again.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SIZE = 100, PLACES = 4096, REST = 3 };
+
+static HAK_NOINLINE void *one_site(size_t size) {
+    void *volatile obj = hak_malloc(size);
+    return obj;
+}
+
+static bool is_sampled(const void *obj) {
+    return hak_sample_find(obj) != NULL;
+}
+
+/* What the program prints when it runs again. ------------------------------------------------------------ */
+
+/* Of 2,000 sampled objects, those that begin where their page begins. */
+static unsigned begin_at_page(void) {
+    enum { COUNT = 2000 };
+    unsigned sampled = 0, left = 0;
+    for (int i = 0; i < COUNT; i++) {
+        void *obj = one_site(SIZE);
+        sampled += is_sampled(obj);
+        left += is_sampled(obj) && (uintptr_t)obj % 4096 == 0;
+        hak_free(obj);
+    }
+    return sampled == COUNT ? left : 0;
+}
+
+/* Of 100,000 objects of one call site, those that are sampled. */
+static unsigned sampled_of_100000(void) {
+    unsigned sampled = 0;
+    for (int i = 0; i < 100000; i++) {
+        void *obj = one_site(SIZE);
+        sampled += is_sampled(obj);
+        hak_free(obj);
+    }
+    return sampled;
+}
+
+/* Of so many as make the pool go round but not rest, those that are sampled. */
+static unsigned sampled_before_rest(void) {
+    unsigned sampled = 0;
+    for (int i = 0; i < REST * PLACES; i++) {
+        void *obj = one_site(SIZE);
+        sampled += is_sampled(obj);
+        hak_free(obj);
+    }
+    return sampled;
+}
+
+/* Sampled ones of 1,000, after thrice as many as there are places could not be had. */
+static unsigned sampled_after_refusals(void) {
+    unsigned taken = 0, sampled = 0;
+    for (unsigned count = 64; count != 0;)
+        if (hak_guard_maps_take(count))
+            taken += count;
+        else
+            count /= 2;
+    for (int i = 0; i < 3 * PLACES; i++)
+        hak_free(one_site(SIZE));
+    hak_guard_maps_give(taken);
+    for (int i = 0; i < 1000; i++) {
+        void *obj = one_site(SIZE);
+        sampled += is_sampled(obj);
+        hak_free(obj);
+    }
+    return sampled;
+}
+
+static int print(const char *what) {
+    unsigned number = strcmp(what, "sides") == 0    ? begin_at_page()
+                      : strcmp(what, "share") == 0  ? sampled_of_100000()
+                      : strcmp(what, "rest") == 0   ? sampled_before_rest()
+                      : strcmp(what, "refuse") == 0 ? sampled_after_refusals()
+                                                    : 0;
+    printf("%u\n", number);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------------- */
+
+/* One of four: 500 of 2,000, with a standard deviation of 19.4. */
+static void sides(void **state) {
+    (void)state;
+    assert_in_range(again_number("sides", NULL, "1"), 500 - 140, 500 + 140);
+}
+
+/* The distance is drawn evenly from 1 to 99: 2,000 of them, with a standard deviation of 26. */
+static void share(void **state) {
+    (void)state;
+    assert_in_range(again_number("share", NULL, "50"), 2000 - 200, 2000 + 200);
+    assert_int_equal(again_number("share", NULL, "0"), 0);
+    /* 1 in 5,000, and the first four of a site: with 4.5 standard deviations and more there is one, with 12 no more than 80. */
+    assert_in_range(again_number("share", NULL, "5000"), 5, 80);
+}
+
+static void rest(void **state) {
+    (void)state;
+    assert_int_equal(again_number("rest", NULL, "1"), PLACES);
+}
+
+static void refused(void **state) {
+    (void)state;
+    assert_int_equal(again_number("refuse", NULL, "1"), 1000);
+}
+
+static bool faults(const volatile char *obj, ptrdiff_t at) {
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL); /* cmocka's own */
+        (void)obj[at];
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+}
+
+/* Also of those that come after the first of the site. */
+static void no_bytes(void **state) {
+    (void)state;
+    char *objs[64];
+    for (int i = 0; i < 64; i++)
+        objs[i] = one_site(0);
+    for (int i = 0; i < 64; i++) {
+        assert_true(faults(objs[i], 0));
+        assert_true(faults(objs[i], 15));
+        assert_true(faults(objs[i], -1));
+    }
+    for (int i = 0; i < 64; i++)
+        hak_free(objs[i]);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1)
+        return print(argv[1]);
+    const struct CMUnitTest tests[] = {
+        {"one of four sampled objects begins right behind its guard, the others end before one", sides, NULL,
+         NULL, NULL},
+        {"one allocation in so many is sampled as HAKMEM_SAMPLE_RATE says, and one in 5,000 without it",
+         share, NULL, NULL, NULL},
+        {"a freed place rests until the pool was wanted three times over", rest, NULL, NULL, NULL},
+        {"a place that could not be opened is not lost", refused, NULL, NULL, NULL},
+        {"no object of no bytes has an accessible one", no_bytes, NULL, NULL, NULL},
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,191 @@
+/* siblings_test.c: what forked children of one parent are handed out cannot be told from one another; and a child looks at nothing of threads
+ * that it does not have. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "hardening/quarantine.h"
+#include "hardening/sample.h"
+#include "hardening/sweep.h"
+#include "include/hakmem.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { CHILDREN = 12, DRAWS = 2000, SMALL = 64, WIDE = 1000, NEXT = 16 };
+
+typedef struct drawn {
+    uintptr_t small[DRAWS];      /* one after the other, all live */
+    uintptr_t large[NEXT / 4];   /* of 1 MiB */
+    uintptr_t sampled[2];        /* the first of call sites */
+    void *swap[HAK_SWAP_PLACES]; /* what the swap of the wide ones holds after its first exchange */
+    uint64_t random;
+} drawn;
+
+static HAK_NOINLINE uintptr_t site_a(void) {
+    return (uintptr_t)hak_malloc(200);
+}
+static HAK_NOINLINE uintptr_t site_b(void) {
+    return (uintptr_t)hak_malloc(200);
+}
+
+/* In a child: all of it at once. The objects of a class that an exchange gives out go to their bin first. */
+static void draw(drawn *out, void *last) {
+    out->sampled[0] = site_a();
+    out->sampled[1] = site_b();
+    hak_free(last); /* one exchange */
+    memcpy(out->swap, hak_guarded_mine->swaps[hak_granule_find((uintptr_t)last)->cls], sizeof out->swap);
+    for (int i = 0; i < DRAWS; i++)
+        out->small[i] = (uintptr_t)hak_malloc(SMALL);
+    for (int i = 0; i < NEXT / 4; i++)
+        out->large[i] = (uintptr_t)hak_malloc(1 << 20);
+    out->random = hak_random_next();
+}
+
+static void in_child(drawn *out, void *last) {
+    static drawn mine;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        draw(&mine, last);
+        bool sent = true;
+        for (size_t at = 0; sent && at < sizeof mine; at += 512)
+            sent = write(ends[1], (char *)&mine + at, sizeof mine - at < 512 ? sizeof mine - at : 512) > 0;
+        _exit(sent ? 0 : 1);
+    }
+    close(ends[1]);
+    size_t have = 0;
+    for (ssize_t got; (got = read(ends[0], (char *)out + have, sizeof *out - have)) > 0;)
+        have += (size_t)got;
+    close(ends[0]);
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(have, sizeof *out);
+}
+
+static drawn of[CHILDREN];
+
+/* The parent has used all it has for a while: the rings go round. No object comes from a sample. */
+static int fork_children(void **state) {
+    (void)state;
+    for (int i = 0; i < 20000; i++) {
+        hak_free(hak_malloc(SMALL));
+        hak_free(hak_malloc(WIDE)); /* whose ring is short */
+    }
+    void *last;
+    do
+        last = hak_malloc(WIDE);
+    while (hak_granule_find((uintptr_t)last) == NULL);
+    for (int i = 0; i < CHILDREN; i++)
+        in_child(&of[i], last);
+    return 0;
+}
+
+/* Pairs of children that drew the same. */
+static unsigned equal_pairs(size_t from, size_t size) {
+    unsigned equal = 0;
+    for (int i = 0; i < CHILDREN; i++)
+        for (int k = 0; k < i; k++)
+            equal += memcmp((char *)&of[i] + from, (char *)&of[k] + from, size) == 0;
+    return equal;
+}
+
+static void small_ones(void **state) {
+    (void)state;
+    assert_int_equal(equal_pairs(offsetof(drawn, small), sizeof of[0].small), 0);
+}
+/* Their sizes are spread by gaps of 1 to 4 granules, and where they begin is that of their region: 2 bits each at least. */
+static void large_ones(void **state) {
+    (void)state;
+    assert_true(equal_pairs(offsetof(drawn, large), sizeof of[0].large) <= 8);
+}
+/* Of 66 pairs one in 4,096 begins with the same place: more than four are less often than once in 1e11. */
+static void sampled_ones(void **state) {
+    (void)state;
+    assert_true(equal_pairs(offsetof(drawn, sampled), sizeof of[0].sampled[0]) <= 4);
+}
+/* The same of 16 in another order: one of 15! is the same. */
+static void swaps(void **state) {
+    (void)state;
+    assert_int_equal(equal_pairs(offsetof(drawn, swap), sizeof of[0].swap), 0);
+    for (int i = 1; i < CHILDREN; i++) {
+        unsigned same_place = 0;
+        for (int k = 0; k < HAK_SWAP_PLACES; k++)
+            same_place += of[i].swap[k] == of[0].swap[k];
+        assert_in_range(same_place, 0, HAK_SWAP_PLACES - 4);
+    }
+}
+static void numbers(void **state) {
+    (void)state;
+    assert_int_equal(equal_pairs(offsetof(drawn, random), sizeof of[0].random), 0);
+}
+
+/* What another thread has freed lies in its quarantine. A copy of one moment has it there, and the record of another moment, in which it has
+ * an owner again. */
+static pthread_barrier_t freed, looked;
+static void *frees(void *obj) {
+    hak_free(hak_malloc(1));
+    hak_free(obj);
+    pthread_barrier_wait(&freed);
+    pthread_barrier_wait(&looked);
+    return NULL;
+}
+
+static int status_of_sweep(void) {
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGABRT, SIG_DFL);
+        hak_sweep_all();
+        _exit(0);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void of_lost_threads(void **state) {
+    (void)state;
+    if (HAK_TSAN) { /* a child of several threads may not go on there */
+        skip();
+    }
+    pthread_t thread;
+    hak_place place;
+    void *obj;
+    do
+        obj = hak_malloc(WIDE);
+    while (!hak_ledger_find(obj, &place));
+    uint32_t live = hak_record_load(place.record);
+    pthread_barrier_init(&freed, NULL, 2);
+    pthread_barrier_init(&looked, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, frees, obj), 0);
+    pthread_barrier_wait(&freed);
+    uint32_t word = hak_record_load(place.record);
+    assert_int_equal(hak_record_state(word), HAK_SLOT_FREED);
+    hak_record_store(place.record, live);
+    assert_int_equal(status_of_sweep(), 0);
+    hak_record_store(place.record, word);
+    assert_int_equal(status_of_sweep(), 0);
+    pthread_barrier_wait(&looked);
+    pthread_join(thread, NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        {"no two children are handed out the same small objects", small_ones, NULL, NULL, NULL},
+        {"nor the same large ones", large_ones, NULL, NULL, NULL},
+        {"nor the same places for sampled ones", sampled_ones, NULL, NULL, NULL},
+        {"the swaps of a child are shuffled when its first exchange ends", swaps, NULL, NULL, NULL},
+        {"no two children have the same random numbers", numbers, NULL, NULL, NULL},
+        {"a child finds nothing wrong with what threads had that it does not have", of_lost_threads, NULL,
+         NULL, NULL},
+    };
+    return cmocka_run_group_tests(tests, fork_children, NULL);
+}

@@ -1,0 +1,19 @@
+/* surface_prctl.c: prctl passes on all five words, as they are, to whoever comes next, and the answer back. */
+#include "tests/surface/want.h"
+
+#include <string.h>
+
+extern unsigned long prctl_recorded[5];
+int prctl(int operation, ...);
+
+int main(void) {
+    const unsigned long words[5] = {38 /* PR_SET_NO_NEW_PRIVS */, 0x1111111111111111, 0x2222222222222222,
+                                    0x3333333333333333, 0x4444444444444444};
+    for (unsigned long operation = 1; operation <= words[0]; operation++) {
+        WANT(prctl((int)operation, words[1], words[2], words[3], words[4]) == 77);
+        WANT(prctl_recorded[0] == operation);
+        WANT(memcmp(prctl_recorded + 1, words + 1, sizeof words - sizeof words[0]) == 0);
+    }
+    puts("done");
+    return 0;
+}

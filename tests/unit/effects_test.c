@@ -1,0 +1,134 @@
+/* effects_test.c: what the settings do, by what the OS is asked and what stays resident, in time and by size; through the public functions, on
+ * a clock that the test moves. */
+#include "tests/unit/unit.h"
+
+#include "allocator/huge.h"
+#include "allocator/idle.h"
+#include "allocator/large.h"
+#include "allocator/options.h"
+#include "allocator/os.h"
+#include "allocator/policy.h"
+#include "allocator/region.h"
+#include "allocator/release.h"
+#include "allocator/superslab.h"
+#include "include/hakmem.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { PERIOD = HAK_IDLE_PERIOD_MS };
+
+/* Instead of libc's: what was asked for as huge pages. */
+static uintptr_t huge_from, huge_to;
+static unsigned huge_calls;
+int madvise(void *addr, size_t size, int advice) {
+    if (advice == MADV_HUGEPAGE) {
+        huge_calls++;
+        huge_from = (uintptr_t)addr;
+        huge_to = (uintptr_t)addr + size;
+    }
+    return (int)syscall(SYS_madvise, addr, size, advice);
+}
+
+static uint64_t later; /* milliseconds that the test is ahead */
+
+/* So much time goes by, in steps in which somebody looks at the clock. */
+static void pass(unsigned milliseconds) {
+    for (unsigned step = 0; step < milliseconds; step += PERIOD) {
+        later += PERIOD;
+        hak_idle_pass(hak_os_milliseconds() + later);
+    }
+}
+
+static size_t dirty_large(void) {
+    return atomic_load(&hak_release_large_dirty);
+}
+
+/* A free span of so many MiB that is resident, and keeps apart from the next by what lies between them. */
+static char *span(size_t mib) {
+    size_t capacity;
+    char *obj = hak_large_take(mib * HAK_MIB, HAK_MIN_ALIGN, NULL, &capacity);
+    assert_non_null(obj);
+    memset(obj, 'x', mib * HAK_MIB);
+    return obj;
+}
+
+static int fresh(void **state) {
+    later = 0;
+    huge_calls = 0;
+    huge_from = huge_to = 0;
+    (void)unit_fresh(state);
+    hak_release_init(true, HAK_DECOMMIT_OFF, 10 * HAK_MIB);
+    return 0;
+}
+
+/* What was free for ten seconds goes, all of it; with the gate closed for a hundred. */
+static void idle_memory_goes(void **state) {
+    (void)state;
+    const struct {
+        bool lean;
+        unsigned keeps_ms, gone_ms;
+    } rows[] = {{true, 9000, 2500}, {false, 90000, 25000}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        (void)fresh(NULL);
+        hak_release_init(rows[i].lean, HAK_DECOMMIT_OFF, 10 * HAK_MIB);
+        char *obj = span(4);
+        assert_true(hak_large_give(obj));
+        assert_int_equal(dirty_large(), 4 * HAK_MIB);
+        pass(rows[i].keeps_ms);
+        assert_int_equal(dirty_large(), 4 * HAK_MIB);
+        pass(rows[i].gone_ms);
+        assert_int_equal(dirty_large(), 0);
+    }
+}
+
+/* Of two spans the one that was freed first goes first. */
+static void oldest_goes_first(void **state) {
+    (void)state;
+    char *older = span(4), *between = span(1), *newer = span(4), *end = span(1);
+    assert_true(hak_large_give(older));
+    assert_true(hak_large_give(newer));
+    assert_true(hak_large_purge(4 * HAK_MIB) >= 4 * HAK_MIB);
+    assert_int_equal(older[HAK_MIB], 0);
+    assert_int_equal(newer[HAK_MIB], 'x');
+    assert_int_equal(hak_large_purge(0), 4 * HAK_MIB);
+    assert_int_equal(newer[HAK_MIB], 0);
+    assert_true(hak_large_give(between));
+    assert_true(hak_large_give(end));
+}
+
+/* Slabs of `mib` MiB that are touched. */
+static void heap_of(size_t mib) {
+    for (size_t i = 0; i < mib * 16; i++)
+        memset(hak_malloc(60000), 'x', 60000);
+}
+
+/* AUTO: nothing below 12 MiB, then what lies above; ALWAYS: from the start; OFF: never. */
+static void huge_pages(void **state) {
+    (void)state;
+    const struct {
+        size_t from, mib;
+        bool asked;
+    } rows[] = {{12 * HAK_MIB, 6, false}, {SIZE_MAX, 40, false}, {0, 6, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        (void)fresh(NULL);
+        hak_region_huge_from = rows[i].from;
+        heap_of(rows[i].mib);
+        if ((huge_calls != 0) != rows[i].asked)
+            fail_msg("row %zu: asked %u times", i, huge_calls);
+        assert_true(huge_calls == 0 || (huge_from % HAK_SUPERSLAB == 0 && huge_to % HAK_SUPERSLAB == 0));
+    }
+    hak_region_huge_from = hak_option.huge_from;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        {"idle memory goes back after ten seconds, in the speed profile after a hundred", idle_memory_goes,
+         fresh, NULL, NULL},
+        {"of two free spans the older goes first", oldest_goes_first, fresh, NULL, NULL},
+        {"huge pages are asked for from 12 MiB on, from the start, or never", huge_pages, fresh, NULL, NULL},
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

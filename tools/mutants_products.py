@@ -1,0 +1,95 @@
+"""mutants_products.py: tools/mutants runs the tests of what is preloaded: the very tests of `bazel test`, on a library made of a mutant's sources.
+
+Bazel is asked once what the tests are, and makes what they run. Then each test's folder of files is made again of links, with the
+libraries of the mutant in the place of those that Bazel has built."""
+import glob
+import os
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+
+FOLDERS = ("surface", "hardening", "misuse", "reports", "life", "memory", "fork", "observers", "programs")
+LIBRARIES = {"libhakmem.so": "speed", "libhakmem-hardened.so": "hardened"}
+# What is no part of what is preloaded, or only of the core that tests are linked with.
+NOT_IN = {"os_keep", "reset", "shim_catch", "shim_static"}
+FLAGS = ["-fPIC", "-fno-builtin", "-fvisibility=hidden", "-fno-semantic-interposition", "-ftls-model=initial-exec", "-O2"]
+LINK = ["-shared", "-pthread", "-Wl,--as-needed", "-Wl,-Bsymbolic-functions", "-Wl,-z,now,-z,relro,-z,nodelete"]
+# The tests in the order of their names, but for those that take minutes, which come last.
+SLOW = ("misuse_hardened_test", "misuse_relaxed_test", "placement_hardened_test", "life", "memory", "fork", "observers", "programs")
+
+
+class Test:
+    """One sh_test: where it lies, what it runs, and which library is its own."""
+
+    def __init__(self, rule):
+        self.package, self.name = rule.get("name")[2:].split(":")
+        self.script = self.path(rule.find("list[@name='srcs']/label").get("value"))
+        words = [word.get("value") for word in rule.findall("list[@name='args']/string")]
+        self.args = [self.located(word) for word in words]
+        self.libraries = [name for name in LIBRARIES if "allocator/" + name in " ".join(self.args).split() or any(
+            word.endswith("=allocator/" + name) for word in self.args)]
+
+    def path(self, label):
+        package, name = label[2:].split(":") if label.startswith("//") else (self.package, label.lstrip(":"))
+        return f"{package}/{name}" if package else name
+
+    def located(self, word):
+        before, found, rest = word.partition("$(location ")
+        label, _, after = rest.partition(")")
+        return before + self.path(label) + after if found else word
+
+    @property
+    def layer(self):
+        """The name of a kind of test that stands for itself, or of its folder."""
+        for kind in ("placement", "seal"):
+            if self.name.startswith(kind):
+                return kind
+        return "relaxed" if self.name == "misuse_relaxed_test" else self.package.split("/")[-1]
+
+    def rank(self):
+        return any(self.name.startswith(word) or self.package.endswith("/" + word) for word in SLOW), self.package, self.name
+
+
+class Products:
+    """The tests, as Bazel has built them in `root`."""
+
+    def __init__(self, root):
+        self.root, self.tests = root, []
+
+    def find(self):
+        """Asks Bazel; builds what they run. Once."""
+        if self.tests:
+            return self.tests
+        wanted = " + ".join(f"kind(sh_test, //tests/{folder}:all)" for folder in FOLDERS)
+        said = subprocess.run(["bazel", "query", "--output=xml", wanted], cwd=self.root, check=True, capture_output=True, text=True).stdout
+        rules = ElementTree.fromstring(said.replace('version="1.1"', 'version="1.0"', 1)).findall("rule")
+        self.tests = sorted((test for test in map(Test, rules) if test.libraries), key=Test.rank)
+        labels = [f"//{test.package}:{test.name}" for test in self.tests]
+        subprocess.run(["bazel", "build", "--jobs=2", *labels], cwd=self.root, check=True, capture_output=True)
+        return self.tests
+
+    def place(self, test, home, made):
+        """A folder with the files of the test and the libraries that `made` has; the command, and the folder it runs in."""
+        folder = os.path.join(home, "run", test.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        [source] = glob.glob(os.path.join(self.root, "bazel-bin", test.package, test.name + ".runfiles", "*/"))  # the workspace's name
+        for path, _, names in os.walk(source):
+            at = os.path.join(folder, os.path.relpath(path, source))
+            os.makedirs(at, exist_ok=True)
+            for name in names:
+                mine = made.get(name) if os.path.basename(path) == "allocator" else None
+                os.symlink(mine or os.path.realpath(os.path.join(path, name)), os.path.join(at, name))
+        return ["env", "-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "TEST_TMPDIR=" + home, os.path.join(folder, test.script), *test.args], folder
+
+
+def link(tree, name):
+    """The library of the name, of the tree's sources."""
+    variant, path = LIBRARIES[name], os.path.join(tree.home, name)
+    if not os.path.exists(path):
+        sources = glob.glob(os.path.join(tree.home, "allocator/*.c"))
+        sources += glob.glob(os.path.join(tree.home, "hardening/*.c")) if variant == "hardened" else []
+        wanted = sorted(os.path.relpath(source, tree.home) for source in sources if os.path.basename(source)[:-2] not in NOT_IN)
+        objects = [tree.product_object(source, variant, FLAGS) for source in wanted]
+        script = "-Wl,--version-script=" + os.path.join(tree.home, "allocator/exports.lds")
+        subprocess.run(["clang-19", "-fuse-ld=lld-19", *LINK, script, "-Wl,-soname," + name, *objects, "-o", path], check=True, capture_output=True)
+    return path
