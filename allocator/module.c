@@ -61,7 +61,8 @@ static bool defines(const tables *in, const char *name) {
 
 static bool is_cxx_library(const tables *module) {
     static const char *const names[] = {"libstdc++.so", "libc++.so", "libc++abi.so"};
-    for (unsigned i = 0; module->soname != 0 && i < sizeof names / sizeof names[0]; i++)
+    for (unsigned i = 0; module->soname != 0 && module->strings != NULL && i < sizeof names / sizeof names[0];
+         i++)
         if (strncmp(module->strings + module->soname, names[i], strlen(names[i])) == 0)
             return true;
     return false;

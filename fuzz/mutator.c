@@ -135,6 +135,8 @@ static void mutate_once(edit *e) {
 }
 
 size_t mutator_mutate(uint8_t *bytes, size_t length, size_t room, uint64_t seed) {
+    if (length > room) /* as libFuzzer does when it makes an input shorter */
+        length = room;
     edit e = {bytes, length / OPS_RECORD, room / OPS_RECORD, seed};
     if (e.room == 0)
         return length;

@@ -242,9 +242,10 @@ def hak_preload_test(
                 variant,
                 "preload" if preload else "no-preload",
                 "$(location %s)" % library,
+                "$(location //tools:preload_probe)",
                 "$(location %s)" % program,
             ] + args,
-            data = data + [library, program],
+            data = data + [library, program, "//tools:preload_probe"],
             target_compatible_with = NOT_INSTRUMENTED,
             **kwargs
         )

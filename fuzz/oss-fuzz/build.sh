@@ -1,4 +1,20 @@
 #!/bin/bash
+# Copyright 2026 The hakmem authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+#
+# OSS-Fuzz asks for this licence of what it builds with; hakmem itself has that of LICENSE.
+#
 # build.sh [TARGET...]: builds the fuzz targets as OSS-Fuzz and ClusterFuzzLite ask for it, without Bazel: compilers, flags and
 # engine from CC, CXX, CFLAGS, CXXFLAGS, LIB_FUZZING_ENGINE; the results go to OUT, scratch files to WORK. The whole core is
 # in every target. tools/fuzz, tools/mutants and tools/oss_fuzz_emulate use it as well.
@@ -13,8 +29,11 @@ jobs=${HAKMEM_JOBS:-$(nproc)}
 common="-std=gnu17 -D_GNU_SOURCE -g -I."
 
 wanted() { [ $# = 1 ] || [[ " ${*:2} " == *" $1 "* ]]; } # NAME [TARGET...]: no TARGET: all
+# OSS-Fuzz says in SANITIZER what it builds for, and wants what it finds to happen again: where threads meet is left to chance.
+reproducible() { [ -z "${SANITIZER:-}" ] || [ "$SANITIZER" = thread ] || [[ "$1" != fuzz_race_* ]]; } # NAME
 targets() { # prints the lines of targets.txt that are wanted and can be built
     grep -v '^#' fuzz/targets.txt | while read -r name rest; do
+        reproducible "$name" || continue
         if wanted "$name" "$@"; then echo "$name $rest"; fi
     done
 }
@@ -67,6 +86,8 @@ package() { # NAME CORPUS DICTIONARY KIND
     (cd "fuzz/corpus/$2" && zip -q -r -X "$OUT/$1_seed_corpus.zip" .)
     if [ "$3" != - ]; then cp "fuzz/dictionaries/$3.dict" "$OUT/$1.dict"; fi
     printf '[libfuzzer]\nmax_len = 4096\ntimeout = 25\n\n[asan]\nallocator_may_return_null = 1\n' >"$OUT/$1.options"
+    # Crimes are what it makes, and hakmem's own handlers tell of them: ClusterFuzz lets a sanitizer have these signals otherwise.
+    if [ "$1" = fuzz_attack ]; then printf 'handle_abort = 0\nhandle_segv = 0\nhandle_sigbus = 0\n' >>"$OUT/$1.options"; fi
 }
 
 OUT=$(cd "$OUT" && pwd)

@@ -1,6 +1,7 @@
 #!/usr/bin/env -S python3 -B
-"""programs_test.py NAME: one real program on real work under the variant's .so. Each says what it must print, so that a program that
-the allocator breaks is found by its results as well as by its end. A missing program fails."""
+"""programs_test.py NAME WITNESS: one real program on real work under the variant's .so. Each says what it must print, so that a program that
+the allocator breaks is found by its results as well as by its end. A missing program fails. WITNESS is preloaded as well, and says of each process
+that is started whose malloc it has: all must have the library's, also those that a program starts by itself."""
 import os
 import socket
 import subprocess
@@ -12,9 +13,10 @@ import urllib.request
 sys.path.insert(0, os.path.abspath("bench"))
 import lab_foreign
 
-LIBRARY = os.environ["HAKMEM_TEST_LIBRARY"]
+LIBRARY, WITNESS = os.environ["HAKMEM_TEST_LIBRARY"], os.path.realpath(sys.argv[2])
 SCRATCH = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
-ENV = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": SCRATCH, "LC_ALL": "C", "TMPDIR": SCRATCH, "LD_PRELOAD": LIBRARY,
+ENV = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": SCRATCH, "LC_ALL": "C", "TMPDIR": SCRATCH, "LD_PRELOAD": f"{LIBRARY} {WITNESS}",
+       "WITNESS_LOG": os.path.join(SCRATCH, "witness.log"),
        "PYTHONMALLOC": "malloc", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -203,5 +205,25 @@ def cmake():
     run("build/work", want="771")
 
 
+# What has to have run, beside the program itself, with malloc of ours.
+STARTED = {"gcc": ("cc1", "cc1plus", "gnu-as", "collect2", "work_c", "work_cc"), "clang": ("work_c", "work_cc"), "cmake": ("make", "cc1", "work", "other"),
+           "git": ("dash",), "bash": ("bash", "cat", "sort", "seq", "tail"), "redis": ("redis-benchmark", "redis-cli")}
+NAMED = {"python3": "python3", "redis": "redis-", "gcc": "gcc", "clang": "clang", "node": "node"}
+
+
+def expect_witnesses(name):
+    """Each process that was started has malloc and operator new of the library."""
+    with open(ENV["WITNESS_LOG"], encoding="utf-8") as log:
+        rows = [line.rsplit(" ", 2) for line in log.read().splitlines()]
+    programs = {os.path.basename(program) for program, *_ in rows}
+    for program, *whose in rows:
+        if whose != ["ours", "ours"]:
+            sys.exit(f"{program}: malloc and operator new are {whose}")
+    missing = [wanted for wanted in (NAMED.get(name, name), *STARTED.get(name, ())) if not any(wanted in found for found in programs)]
+    if missing:
+        sys.exit(f"{name}: no process of {missing} has said that it has our malloc; those that did: {sorted(programs)}")
+
+
 PROGRAMS = {f.__name__: f for f in (python3, sqlite3, redis, gcc, clang, git, perl, bash, nginx, node, php, java, cmake)}
 PROGRAMS[sys.argv[1]]()
+expect_witnesses(sys.argv[1])

@@ -1,7 +1,10 @@
 /* alloc_test.c: what malloc's and free's slow paths refuse, in both variants. */
 #include "tests/unit/unit.h"
 
+#include "allocator/cache.h"
 #include "allocator/os.h"
+#include "allocator/policy.h"
+#include "allocator/tag.h"
 #include "include/hakmem.h"
 
 static void free_it(void *address) {
@@ -39,11 +42,66 @@ static void free_of_a_freed_large_object(void **state) {
     unit_expect_death(free_it, obj, "free: free(0x"); /* invalid or double */
 }
 
+/* All memory is in use, but for one slab of another class, whose slots lie in the thread's bin and in their depot. */
+static void one_slab_is_left(void) {
+    enum { MOST = 100000 };
+    static void *objs[MOST];
+    int count = 0;
+    hak_free(hak_malloc(1));
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON);
+    while (count < MOST && (objs[count] = hak_malloc(1000)) != NULL)
+        count++;
+    assert_in_range(count, 100, MOST - 1);
+    uintptr_t slab = hak_slab_start(hak_tag_of(objs[count - 1]), (uintptr_t)objs[count - 1]);
+    for (int i = 0; i < count; i++)
+        if (hak_slab_start(hak_tag_of(objs[i]), (uintptr_t)objs[i]) == slab)
+            hak_free(objs[i]);
+}
+
+static void what_is_kept_serves(void **state) {
+    (void)state;
+    if (HAK_POLICY_CLASS_BOUND) { /* a slab's memory is for its class only, and in quarantine first */
+        skip();
+    }
+    one_slab_is_left();
+    void *plain = hak_malloc(3000);
+    assert_non_null(plain);
+    hak_free(plain);
+    (void)hak_os_fail_at(0);
+    (void)unit_fresh(NULL);
+    one_slab_is_left();
+    void *aligned = hak_aligned_alloc(4096, 3000);
+    assert_non_null(aligned);
+    assert_int_equal((uintptr_t)aligned % 4096, 0);
+    hak_free(aligned);
+    (void)hak_os_fail_at(0);
+}
+
+/* What nothing can serve takes nothing away from what is kept. */
+static void the_impossible(void **state) {
+    (void)state;
+    enum { COUNT = 40 };
+    static void *objs[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        objs[i] = hak_malloc(1000);
+    for (int i = 0; i < COUNT; i++)
+        hak_free(objs[i]);
+    size_t held = hak_cache_held();
+    assert_true(held != 0);
+    assert_null(hak_malloc(PTRDIFF_MAX));
+    assert_null(hak_aligned_alloc(64, (size_t)1 << 50));
+    assert_null(hak_calloc((size_t)1 << 24, (size_t)1 << 30));
+    assert_int_equal(hak_cache_held(), held);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SENTENCE("free of memory that is not ours ends the process", free_of_others),
         SENTENCE("free within a large object ends the process", free_within_a_large_object),
         SENTENCE("free of a large object that was freed ends the process", free_of_a_freed_large_object),
+        SENTENCE("what is kept for reuse serves a request, aligned or not, when the OS has no more",
+                 what_is_kept_serves),
+        SENTENCE("a request that nothing can serve takes nothing of that away", the_impossible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
