@@ -60,6 +60,11 @@ static const struct {
     {"sample", HAK_CHECK_SAMPLE}, {"seal", HAK_CHECK_SEAL},
 };
 
+static const char *const mode_names[] = {[HAK_MODE_ABORT] = ":abort",
+                                         [HAK_MODE_REPORT] = ":report",
+                                         [HAK_MODE_ONCE] = ":once",
+                                         [HAK_MODE_OFF] = ":off"};
+
 static void every_name(void **state) {
     (void)state;
     assert_int_equal(sizeof named / sizeof named[0], HAK_CHECKS);
@@ -67,7 +72,7 @@ static void every_name(void **state) {
         for (hak_mode mode = HAK_MODE_REPORT; mode <= HAK_MODE_OFF; mode++) {
             char text[64];
             strcpy(text, named[i].name);
-            strcat(text, mode == HAK_MODE_OFF ? ":off" : ":report");
+            strcat(text, mode_names[mode]);
             restart(text);
             for (int other = 0; other < HAK_CHECKS; other++)
                 assert_int_equal(hak_mode_of((hak_check)other),
