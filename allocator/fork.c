@@ -9,6 +9,7 @@
 
 #include "allocator/cache.h"
 #include "allocator/death.h"
+#include "allocator/idle.h"
 #include "allocator/init.h"
 #include "allocator/large.h"
 #include "allocator/policy.h"
@@ -122,6 +123,7 @@ static void child(void) {
         hak_fork_unlock_child();
     hak_death_forget();
     hak_policy_fork_child();
+    hak_idle_fork_child();
 }
 
 bool hak_fork_register_begin(void) {

@@ -25,4 +25,8 @@ HAK_INLINE void hak_idle_look(void) {
 /* For init.c and reset.c: nothing is idle yet. */
 void hak_idle_init(void);
 
+/* With HAKMEM_SS_BACKGROUND the next slow call makes a pass, and a thread that makes more: when the library is loaded, and in a child. */
+void hak_idle_loaded(void);
+void hak_idle_fork_child(void);
+
 #endif

@@ -58,6 +58,7 @@ bool hak_init(void) {
 __attribute__((constructor(101))) static void loaded(void) {
     (void)hak_init();
     hak_fork_init();
+    hak_idle_loaded();
 }
 
 __attribute__((destructor(101))) static void unloaded(void) {

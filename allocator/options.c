@@ -141,6 +141,7 @@ void hak_options_read(void) {
     unsigned preset = read_profile();
     unsigned lean = presets[preset].lean, decommit = presets[preset].decommit;
     unsigned target_mb = presets[preset].target_mb, prewarm = presets[preset].prewarm, os_stats = 0;
+    unsigned background = 0;
     if (read_word("HAKMEM_SS_MEM_LEAN_DECOMMIT", decommit_names, 3, "OFF, FREE, DONTNEED",
                   decommit_names[decommit], &decommit) &&
         decommit != HAK_DECOMMIT_OFF)
@@ -149,12 +150,14 @@ void hak_options_read(void) {
         prewarm = lean ? 0 : presets[SPEED].prewarm;
     (void)read_number("HAKMEM_SS_MEM_LEAN_TARGET_MB", TARGET_MB_MAX, "0 to 1048576", "10", &target_mb);
     (void)read_number("HAKMEM_SS_PREWARM", PREWARM_MAX, "0 to 64", "the profile's", &prewarm);
+    (void)read_number("HAKMEM_SS_BACKGROUND", 1, "0, 1", "0", &background);
     (void)read_number("HAKMEM_SS_OS_STATS", 1, "0, 1", "0", &os_stats);
     hak_option = (hak_options){.lean = lean,
                                .decommit = (hak_decommit)decommit,
                                .target = (size_t)target_mb * HAK_MIB,
                                .prewarm = prewarm,
                                .huge_from = read_huge(lean ? (hak_decommit)decommit : HAK_DECOMMIT_OFF),
+                               .background = background,
                                .os_stats = os_stats,
                                .profile = presets[preset].name};
     read_journal();

@@ -8,6 +8,7 @@
  *   HAKMEM_SS_HUGE                   OFF | AUTO (default) | ALWAYS   huge pages; AUTO: for what a heap has above 12 MiB, and
  *                                    not where a decommit policy keeps resident memory low
  *   HAKMEM_SS_PREWARM                0 to 64          superslabs mapped and touched at start
+ *   HAKMEM_SS_BACKGROUND             0 | 1            a thread gives back what idles while no other one calls
  *   HAKMEM_SS_OS_STATS               0 | 1            system calls made, on stderr at exit
  *
  * A profile is a preset of the others (options.c has the table); what the user set himself always wins over it. */
@@ -22,6 +23,7 @@ typedef struct hak_options {
     size_t target;    /* bytes */
     unsigned prewarm; /* superslabs */
     size_t huge_from; /* bytes of a region without huge pages; SIZE_MAX: no huge pages */
+    bool background;
     bool os_stats;
     const char *profile;
     uint64_t journal_device, journal_inode; /* JOURNAL_STREAM: of systemd's socket; 0: none */

@@ -9,13 +9,13 @@
 #include "fuzz/bytes.h"
 #include "fuzz/engine.h"
 
-enum { VARIABLES = 7, VALUE_MAX = 64, COMPLAINTS_MAX = 8192 };
+enum { VARIABLES = 8, VALUE_MAX = 64, COMPLAINTS_MAX = 8192 };
 
 extern char **environ;
 
 static const char *const names[VARIABLES] = {
     "HAKMEM_PROFILE", "HAKMEM_SS_MEM_LEAN", "HAKMEM_SS_MEM_LEAN_DECOMMIT", "HAKMEM_SS_MEM_LEAN_TARGET_MB",
-    "HAKMEM_SS_HUGE", "HAKMEM_SS_PREWARM",  "HAKMEM_SS_OS_STATS",
+    "HAKMEM_SS_HUGE", "HAKMEM_SS_PREWARM",  "HAKMEM_SS_OS_STATS",          "HAKMEM_SS_BACKGROUND",
 };
 
 static char entries[VARIABLES][VALUE_MAX + 48];
@@ -83,6 +83,7 @@ static unsigned expect(hak_options *want) {
     (void)word(4, huge, 3, 1, &complaints);
     want->prewarm = (unsigned)number(5, 64, lean_said ? (lean ? 0 : 4) : balanced ? 0 : 4, &complaints);
     want->os_stats = number(6, 1, 0, &complaints);
+    want->background = number(7, 1, 0, &complaints);
     return complaints;
 }
 
@@ -119,5 +120,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
                "gate and decommit policy");
     BYTES_RULE(hak_option.target == want.target && hak_option.prewarm == want.prewarm, "target and prewarm");
     BYTES_RULE(hak_option.os_stats == want.os_stats, "statistics at exit");
+    BYTES_RULE(hak_option.background == want.background, "a thread of its own");
     return 0;
 }

@@ -97,17 +97,19 @@ static const row rows[] = {
      10,
      0,
      "HAKMEM_SS_OS_STATS=on: not understood; accepted: 0, 1; using 0"},
+    {{"HAKMEM_SS_BACKGROUND=2"},
+     true,
+     OFF,
+     10,
+     0,
+     "HAKMEM_SS_BACKGROUND=2: not understood; accepted: 0, 1; using 0"},
     /* names that only begin alike */
     {{"HAKMEM_PROFILEX=speed", "HAKMEM_SS_MEM_LEAN_=0", "XHAKMEM_PROFILE=speed"}, true, OFF, 10, 0, NULL},
 };
 
-static const char *const names[] = {"HAKMEM_PROFILE",
-                                    "HAKMEM_SS_MEM_LEAN",
-                                    "HAKMEM_SS_MEM_LEAN_DECOMMIT",
-                                    "HAKMEM_SS_MEM_LEAN_TARGET_MB",
-                                    "HAKMEM_SS_PREWARM",
-                                    "HAKMEM_SS_OS_STATS",
-                                    "HAKMEM_SS_HUGE"};
+static const char *const names[] = {
+    "HAKMEM_PROFILE",    "HAKMEM_SS_MEM_LEAN", "HAKMEM_SS_MEM_LEAN_DECOMMIT", "HAKMEM_SS_MEM_LEAN_TARGET_MB",
+    "HAKMEM_SS_PREWARM", "HAKMEM_SS_OS_STATS", "HAKMEM_SS_BACKGROUND",        "HAKMEM_SS_HUGE"};
 
 /* In a child, so that the settings go with it. Exit 1: the verdict is wrong. */
 static void read_row(void *arg) {
@@ -119,7 +121,7 @@ static void read_row(void *arg) {
     hak_options_read();
     bool right = hak_option.lean == it->lean && hak_option.decommit == it->decommit &&
                  hak_option.target == (size_t)it->target_mb * HAK_MIB && hak_option.prewarm == it->prewarm &&
-                 !hak_option.os_stats;
+                 !hak_option.os_stats && !hak_option.background;
     if (!right)
         _exit(1);
 }
