@@ -17,6 +17,8 @@ enum {
     /* Slots of at most so many bytes are looked at as a whole when they are handed out again: that need not wait for the record, which
      * says how much of the slot its last owner had. Of larger ones only that much, so that pages that nobody touched stay untouched. */
     HAK_WIPE_WHOLE = 1024,
+    /* More than so many bytes are zeroed where they are not zero. */
+    HAK_WIPE_LOOKS = 4096,
 };
 
 typedef struct hak_wipe_calls {

@@ -69,10 +69,29 @@ typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(
         }                                                                                                    \
     } while (0)
 
+/* More than HAK_WIPE_LOOKS bytes, of which many were often never written to: those stay as they are, so that nothing is fetched for
+ * writing or written back, and a page that nobody has touched takes no memory. */
+WIPE_TARGET static HAK_NOINLINE void WIPE_NAME(clear_wide)(char *p, size_t size) {
+    const WIPE_NAME(vec) zero = {0};
+    char *last = p + size - WIPE_WIDTH, *next = p + (-(uintptr_t)p & (WIPE_WIDTH - 1)), *stop = last;
+    WIPE_STORE_AT(p), WIPE_STORE_AT(last);
+    for (; next + 4 * WIPE_WIDTH <= last; next += 4 * WIPE_WIDTH) {
+        WIPE_NAME(vec) any = {0};
+        WIPE_4(WIPE_OR, 0);
+        if (!WIPE_IS_ZERO(any))
+            WIPE_4(WIPE_STORE, 0);
+    }
+    WIPE_4(WIPE_STORE, 0);
+}
+
 WIPE_TARGET HAK_INLINE void WIPE_NAME(clear_inline)(char *p, size_t size) {
     typedef uint64_t small __attribute__((vector_size(16), aligned(1), may_alias));
     if (WIPE_WIDTH > 16 && size < WIPE_WIDTH) { /* 16, 32 or 48 bytes */
         *(small *)p = *(small *)(p + size / 2 / 16 * 16) = *(small *)(p + size - 16) = (small){0};
+        return;
+    }
+    if (HAK_UNLIKELY(size > HAK_WIPE_LOOKS)) {
+        WIPE_NAME(clear_wide)(p, size);
         return;
     }
     const WIPE_NAME(vec) zero = {0};

@@ -10,7 +10,9 @@
 #include "hardening/wipe.h"
 #include "include/hakmem.h"
 
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -37,6 +39,52 @@ static void clears_exactly(void **state) {
                 assert_int_equal(bytes[i], inside ? 0 : 0xaa);
             }
         }
+}
+
+/* Of wide slots only what is not zero is written to. */
+static void clears_the_only_byte(void **state) {
+    (void)state;
+    static const size_t sizes[] = {HAK_WIPE_LOOKS, HAK_WIPE_LOOKS + 16, MOST / 16 * 16};
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+        for (size_t at = 0; at < sizes[s]; at++) {
+            memset(bytes, 0, sizeof bytes);
+            char *start = (char *)bytes + EDGE + at % 4 * 16;
+            start[-1] = start[at] = start[sizes[s]] = 1;
+            hak_wipe.clear(start, sizes[s]);
+            assert_true(start[-1] == 1 && start[sizes[s]] == 1);
+            assert_null(hak_wipe_find(start, sizes[s]));
+        }
+}
+
+/* KiB of the mapping around the address that have memory of their own. */
+static size_t own_memory(const void *addr) {
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    assert_non_null(maps);
+    static char line[512];
+    bool inside = false;
+    size_t kib = 0;
+    for (uintptr_t start, end; fgets(line, sizeof line, maps) != NULL;) {
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) == 2)
+            inside = (uintptr_t)addr >= start && (uintptr_t)addr < end;
+        else if (inside && strncmp(line, "Anonymous:", 10) == 0)
+            kib = strtoul(line + 10, NULL, 10);
+    }
+    (void)fclose(maps);
+    return kib;
+}
+
+/* 4 MiB, of which the owner touches the first byte of each 200 KB, and malloc the last page. */
+static void what_nobody_touched_takes_no_memory(void **state) {
+    (void)state;
+    enum { OBJS = 20, SIZE = 200000 };
+    char *objs[OBJS];
+    for (int i = 0; i < OBJS; i++)
+        (objs[i] = hak_malloc(SIZE))[0] = 1;
+    size_t before = own_memory(objs[OBJS - 1]);
+    assert_int_not_equal(before, 0);
+    for (int i = 0; i < OBJS; i++)
+        hak_free(objs[i]);
+    assert_true(own_memory(objs[OBJS - 1]) <= before + OBJS * 16);
 }
 
 static void sees_every_byte(void **state) {
@@ -201,6 +249,9 @@ int main(int argc, char **argv) {
         execv("/proc/self/exe", argv);
     const struct CMUnitTest tests[] = {
         {"clearing writes zero to every byte asked for and to no other", clears_exactly, NULL, NULL, NULL},
+        {"in a wide slot the only byte that is not zero is cleared", clears_the_only_byte, NULL, NULL, NULL},
+        {"pages that nobody has touched take no memory when the object is freed",
+         what_nobody_touched_takes_no_memory, NULL, NULL, NULL},
         {"a single byte anywhere is seen, one outside is not", sees_every_byte, NULL, NULL, NULL},
         {"the end of a slot is checked before the rest is cleared", finish_checks_the_slack, NULL, NULL,
          NULL},
