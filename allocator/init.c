@@ -12,6 +12,7 @@
 #include "allocator/policy.h"
 #include "allocator/release.h"
 #include "allocator/stats.h"
+#include "allocator/stats_json.h"
 #include "allocator/tag.h"
 #include "allocator/thread.h"
 
@@ -62,6 +63,9 @@ __attribute__((constructor(101))) static void loaded(void) {
 }
 
 __attribute__((destructor(101))) static void unloaded(void) {
-    if (!hak_death_at_exit() && hak_option.os_stats)
+    bool dying = hak_death_at_exit();
+    if (!dying && hak_option.os_stats)
         hak_stats_report_os();
+    if (!dying && hak_option.stats_path != NULL)
+        hak_stats_save(hak_option.stats_path);
 }

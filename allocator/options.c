@@ -11,6 +11,7 @@
 enum {
     TARGET_MB_MAX = 1 << 20,
     PREWARM_MAX = 64,
+    PATH_MOST = 240, /* with its 0 */
     /* A heap that is larger is dense enough for huge pages: what a touched byte brings in is at most 2 MiB per size class and
      * shard. Measure again with works c and h2 and with peak RSS, of grow above all. */
     HUGE_AUTO_FROM = 12 * HAK_MIB,
@@ -136,6 +137,16 @@ static void read_journal(void) {
         (void)read_digits(text + 1, &hak_option.journal_inode);
 }
 
+static const char *read_stats(void) {
+    const char *path = hak_options_text("HAKMEM_STATS");
+    if (path == NULL || *path == '\0')
+        return NULL;
+    if (strlen(path) < PATH_MOST)
+        return path; /* the environment's own: programs may change it, but then for another one of theirs */
+    hak_options_complain("HAKMEM_STATS", path, "a path of at most 239 bytes", "none");
+    return NULL;
+}
+
 /* The gate that the user set decides over prewarm and decommit; without it, asking for a decommit policy opens it. */
 void hak_options_read(void) {
     unsigned preset = read_profile();
@@ -159,6 +170,7 @@ void hak_options_read(void) {
                                .huge_from = read_huge(lean ? (hak_decommit)decommit : HAK_DECOMMIT_OFF),
                                .background = background,
                                .os_stats = os_stats,
+                               .stats_path = read_stats(),
                                .profile = presets[preset].name};
     read_journal();
 }

@@ -11,6 +11,8 @@
  *   HAKMEM_SS_BACKGROUND             0 | 1            a thread gives back what idles while no other one calls
  *   HAKMEM_SS_OS_STATS               0 | 1            system calls made, on stderr at exit
  *
+ *   HAKMEM_STATS                     a path of at most 239 bytes   statistics at exit, as JSON, in PATH.<process id>
+ *
  * A profile is a preset of the others (options.c has the table); what the user set himself always wins over it. */
 #ifndef HAK_OPTIONS_H
 #define HAK_OPTIONS_H
@@ -25,6 +27,7 @@ typedef struct hak_options {
     size_t huge_from; /* bytes of a region without huge pages; SIZE_MAX: no huge pages */
     bool background;
     bool os_stats;
+    const char *stats_path; /* NULL: none */
     const char *profile;
     uint64_t journal_device, journal_inode; /* JOURNAL_STREAM: of systemd's socket; 0: none */
 } hak_options;

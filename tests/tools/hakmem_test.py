@@ -1,0 +1,116 @@
+#!/usr/bin/env -S python3 -B
+"""hakmem_test.py HAKMEM PROGRAM CLAIMS LIBRARY...: the command `hakmem` as it is installed: run, doctor, stat, explain, check-config. PROGRAM: surface_stats.c;
+CLAIMS: claims.cc; LIBRARY: both variants' shared objects."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TOOL, PROGRAM, CLAIMS, *LIBRARIES = (os.path.realpath(path) for path in sys.argv[1:])
+del sys.argv[1:]
+COUNT, SIZE = 5000, 1000
+
+
+class Hakmem(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.prefix = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
+        for folder in ("bin", "lib", "libexec/hakmem"):
+            os.makedirs(os.path.join(cls.prefix, folder))
+        cls.tool = shutil.copy(TOOL, os.path.join(cls.prefix, "bin"))
+        shutil.copy(os.path.join(os.path.dirname(TOOL), "explain"), os.path.join(cls.prefix, "libexec/hakmem"))
+        for path in LIBRARIES:
+            shutil.copy(path, os.path.join(cls.prefix, "lib"))
+
+    def ask(self, *arguments, status=0, text=None, **settings):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("HAKMEM_", "LD_"))}
+        done = subprocess.run([self.tool, *map(str, arguments)], capture_output=True, text=True, input=text, env={**environment, **settings})
+        self.assertEqual(done.returncode, status, f"{arguments}: {done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
+
+    def path_of(self, name, content, mode=0o644):
+        path = os.path.join(self.prefix, name)
+        with open(path, "wb" if isinstance(content, bytes) else "w") as file:
+            file.write(content)
+        os.chmod(path, mode)
+        return path
+
+    def test_usage(self):
+        self.assertIn("hakmem stat", self.ask("--help"))
+        for words in ((), ("nothing",), ("run",), ("run", "--variant=fast", "true"), ("run", "--preset=none", "true"), ("stat",), ("stat", "1", "2"),
+                      ("doctor", "a", "b"), ("check-config", "a", "b")):
+            with self.subTest(words=words):
+                self.assertTrue(self.ask(*words, status=2).startswith("hakmem: "))
+
+    def test_run(self):
+        self.assertEqual(self.ask("run", CLAIMS, "repeat", "3").count("hakmem: size mismatch: "), 1)
+        self.assertEqual(self.ask("run", "--variant=speed", CLAIMS, "repeat", "3"), "done\n")
+        self.assertIn("size mismatch", self.ask("run", "--preset=max", "--", CLAIMS, "repeat", "3", status=-signal.SIGABRT))
+        self.assertIn("superslabs", self.ask("run", "--preset=speed", "sh", "-c", "echo superslabs $HAKMEM_PROFILE"))
+        self.assertEqual(self.ask("run", "sh", "-c", "exit 7", status=7), "")
+        self.assertIn("not-there", self.ask("run", "not-there", status=127))
+
+    def test_stat_and_doctor_of_a_process(self):
+        for path in LIBRARIES:
+            hardened = "hardened" in path
+            with self.subTest(path=path), subprocess.Popen([PROGRAM, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                                          env={"LD_PRELOAD": path, "HAKMEM_SS_MEM_LEAN": "1", "HAKMEM_TYPO": "x"}) as process:
+                self.assertEqual(process.stdout.readline(), "ready\n")
+                said = json.loads(self.ask("stat", "--json", process.pid))
+                self.assertEqual((said["hakmem"], said["schema"], said["variant"], said["process"]), ("stat", 1, "hardened" if hardened else "speed", process.pid))
+                busy = max(said["classes"], key=lambda one: one["out"])
+                self.assertTrue(COUNT * 0.95 < busy["out"] <= COUNT + 500 and SIZE <= busy["size"] <= SIZE * 5 // 4, said)
+                self.assertEqual(said["large_objects"], 4)
+                self.assertTrue(said["mapped_bytes"] >= said["committed_bytes"] > said["slab_bytes"] > COUNT * SIZE, said)
+                self.assertIn("variant", self.ask("stat", process.pid))
+                doctor = self.ask("doctor", process.pid)
+                self.assertIn("is in, " + ("hardened" if hardened else "speed"), doctor)
+                self.assertIn("HAKMEM_SS_MEM_LEAN=1", doctor)
+                self.assertIn("HAKMEM_TYPO: no such variable", doctor)
+                process.stdin.close()
+
+    def test_a_process_without_it(self):
+        with subprocess.Popen(["sleep", "60"], env={}) as process:
+            try:
+                self.assertIn("hakmem is not in it", self.ask("stat", process.pid, status=1))
+                self.assertIn("hakmem is not in it", self.ask("doctor", process.pid, status=1))
+            finally:
+                process.kill()
+        self.assertIn("no such process", self.ask("stat", "999999999", status=1))
+
+    def test_doctor_of_a_command(self):
+        self.assertIn("a preload reaches it", self.ask("doctor", PROGRAM))
+        self.assertIn("transparent huge pages", self.ask("doctor"))
+        self.assertIn("not found", self.ask("doctor", "not-there", status=1))
+        source = self.path_of("static.c", "int main(void) { return 0; }")
+        subprocess.run(["gcc", "-static", "-o", os.path.join(self.prefix, "static"), source], check=True)
+        self.assertIn("static program", self.ask("doctor", os.path.join(self.prefix, "static"), status=1))
+        self.assertIn("script", self.ask("doctor", self.path_of("script", "#!/bin/sh\n", 0o755)))
+        self.assertIn("no program", self.ask("doctor", self.path_of("text", "words", 0o755), status=1))
+        self.assertIn("known program: squid", self.ask("doctor", shutil.copy(PROGRAM, os.path.join(self.prefix, "squid"))))
+
+    def test_explain(self):
+        report = self.ask("run", CLAIMS, "one", "size")
+        self.assertIn("Size mismatch: free_sized(0x", self.ask("explain", self.path_of("report", report)))
+        self.assertIn("claimed: made by malloc, 1234567 bytes", self.ask("explain", text=report))
+
+    def test_check_config(self):
+        good = "# x\n\n/usr/bin/a family:off,size:once off # y\n* HAKMEM_SAMPLE_RATE=0\n"
+        self.assertIn("2 lines that count, nothing to complain about", self.ask("check-config", self.path_of("good", good)))
+        wrong = "a off\n/b\n/c family:of\n/d nothing:off\n/e HAKMEM_TYPO=1\n/f LD_PRELOAD=x\n/g words\n"
+        said = self.ask("check-config", self.path_of("wrong", wrong), status=1)
+        for number in range(1, 8):
+            self.assertIn(f": {number}: ", said)
+        self.assertIn("No such file", self.ask("check-config", os.path.join(self.prefix, "none"), status=1))
+        example = os.path.join(os.path.dirname(os.path.dirname(TOOL)), "docs", "hakmem.conf")
+        with open(example, encoding="utf-8") as file:
+            lines = [line[1:] for line in file if line.startswith(("#/", "#*"))]
+        self.assertGreater(len(lines), 3)
+        self.ask("check-config", self.path_of("example", "".join(lines)))
+
+
+unittest.main()
