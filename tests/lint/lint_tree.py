@@ -166,13 +166,13 @@ def check_python(root):
 
 
 def check_options(root):
-    """README.md and the man page name every environment variable that the sources read, and no other."""
+    """README.md, the man page and the command `hakmem` name every environment variable that the sources read, and no other."""
     read_there = set()
     for path in sources(root, ".c", folders={"allocator", "hardening"}):
         read_there.update(re.findall(r'"(HAKMEM_[A-Z_]+)"', read(root, path)))
     if not read_there:
         yield "no source reads a variable: has the way they are read changed?"
-    for path in ("README.md", "docs/hakmem.7"):
+    for path in ("README.md", "docs/hakmem.7", "tools/hakmem"):
         named = set(re.findall(r"\bHAKMEM_[A-Z_]+", read(root, path)))
         yield from (f"{path} does not name {name}" for name in sorted(read_there - named))
         yield from (f"{path} names {name}, which nothing reads" for name in sorted(named - read_there))

@@ -32,6 +32,8 @@ STAND_INS = {
         esac""",
 }
 BUILD = ("bazel-bootstrap bazel-rules-java bazel-rules-proto bazel-platforms clang-19 lld-19 libc6-dev g++ binutils python3 git").split()
+COMPILE = "cmake make gcc libc6-dev binutils python3".split()
+KEPT = ("tools", "include", "docs", "CMakeLists.txt")  # of the tree, what an installation looks at
 LAB = BUILD + ("sqlite3 redis-server redis-tools libclang-rt-19-dev gcc perl nodejs strace valgrind python3-matplotlib libjemalloc2").split()
 
 
@@ -86,6 +88,46 @@ class Setup(unittest.TestCase):
         machine = self.machine(archive=BUILD)
         self.assertEqual(machine.setup("build").returncode, 0)
         self.assertEqual(machine.installs(), [BUILD])
+
+    def test_an_installation_needs_a_compiler_and_no_bazel(self):
+        machine = self.machine(archive=COMPILE)
+        self.assertEqual(machine.setup("compile").returncode, 0)
+        self.assertEqual(machine.installs(), [COMPILE])
+        machine = self.machine(installed=[name for name in COMPILE if name != "gcc"] + ["clang"])
+        self.assertEqual((machine.setup("compile").returncode, machine.installs()), (0, []))
+
+    def install(self, machine, *arguments):
+        return subprocess.run([os.path.join(ROOT, "tools/install"), *arguments], text=True, capture_output=True, stdin=subprocess.DEVNULL,
+                              env={"PATH": os.path.join(machine.folder, "bin"), "MACHINE": machine.folder, "TMPDIR": machine.folder})
+
+    def test_a_machine_with_a_compiler_and_cmake_is_asked_for_nothing(self):
+        """CMake's stand-in only makes the files; that the build works is what cmake_test says."""
+        machine = self.machine(without=["apt-get", "dpkg-query", "sudo"])
+        prefix = os.path.join(machine.folder, "usr")
+        stand_ins = {"cc": "true", "make": "true", "objcopy": "true", "nproc": "echo 1", "cmake": """echo "$*" >>"$MACHINE/asked"
+            case $1 in -S) mkdir -p "$4" ;; --build) for name in hakmem hakmem-hardened; do for kind in .so -dlopen.so .a; do echo >"$2/lib$name$kind"; done; done ;; esac"""}
+        for name, script in stand_ins.items():
+            with open(os.open(os.path.join(machine.folder, "bin", name), os.O_CREAT | os.O_WRONLY, 0o755), "w", encoding="utf-8") as file:
+                file.write(f"#!/bin/bash\n{script}\n")
+        for name in ("install", "mkdir", "tail"):
+            os.symlink(shutil.which(name, path="/usr/bin:/bin"), os.path.join(machine.folder, "bin", name))
+        tree = os.path.join(machine.folder, "tree")  # for what is built lies in it
+        shutil.copytree(ROOT, tree, ignore=lambda folder, names: [name for name in names if name not in KEPT] if folder == ROOT else [])
+        done = subprocess.run([os.path.join(tree, "tools/install"), "--prefix=" + prefix], text=True, capture_output=True, stdin=subprocess.DEVNULL,
+                              env={"PATH": os.path.join(machine.folder, "bin"), "MACHINE": machine.folder, "TMPDIR": machine.folder})
+        self.assertEqual((done.returncode, done.stderr), (0, f"installed under {prefix}\n"))
+        self.assertTrue(os.path.exists(os.path.join(prefix, "lib/libhakmem-hardened.so")))
+        with open(os.path.join(machine.folder, "asked"), encoding="utf-8") as file:
+            asked = file.read()
+        self.assertIn("--target hakmem hakmem-dlopen hakmem-a hakmem-hardened hakmem-hardened-dlopen hakmem-hardened-a", asked)
+
+    def test_what_an_installation_lacks_is_one_line(self):
+        machine = self.machine(archive=COMPILE, without=["sudo"])
+        done = self.install(machine, "--prefix=/nowhere")
+        lines = done.stderr.splitlines()
+        self.assertEqual((done.returncode, len(lines)), (1, 2), done.stderr)
+        self.assertIn("run as root, or install sudo; missing packages: cmake make gcc|clang", lines[0])
+        self.assertEqual(lines[1], "tools/install: the build failed")
 
     def test_a_peer_has_another_name_in_another_distribution(self):
         for names in (["libmimalloc2.0", "libtcmalloc-minimal4"], ["libmimalloc3", "libtcmalloc-minimal4t64"]):
