@@ -8,7 +8,7 @@ HAK_HIDDEN hak_hardening_sealed hak_hardening_data;
 /* Proves: a canary's first byte is 0x80 to 0xbf, its second 0, its last 0x80 to 0xff
  * For: all keys, all addresses
  * Mutant: canary_second_byte
- * Flags: --no-standard-checks */
+ * Flags: -DHAK_HARDENED=1 --no-standard-checks */
 void prove_canary_shape(void) {
     hak_hardening.canary_multiplier = nondet_u64();
     hak_hardening.canary_mask = nondet_u64();

@@ -11,7 +11,7 @@ static uint32_t live_of(unsigned family, unsigned align_log2, uint32_t size) {
 /* Proves: a record says state, family, alignment and size as they were put in; and freed, who freed it
  * For: all families, alignments, sizes to 256 KiB, all owners
  * Mutant: ledger_owner_width
- * Flags: --no-standard-checks */
+ * Flags: -DHAK_HARDENED=1 --no-standard-checks */
 void prove_record(void) {
     unsigned family = nondet_unsigned() % 3, align = nondet_unsigned() % 64;
     uint32_t size = nondet_u32() % (256 * 1024 + 1 - HAK_CANARY_BYTES),
@@ -28,7 +28,7 @@ void prove_record(void) {
 /* Proves: a claim fits the objects that it may end, and no other: no two alignments look alike
  * For: all families, alignments made and claimed, sized or not
  * Mutant: ledger_align_31
- * Flags: --no-standard-checks */
+ * Flags: -DHAK_HARDENED=1 --no-standard-checks */
 void prove_claim(void) {
     unsigned made_family = nondet_unsigned() % 3, made = nondet_unsigned() % 60 + HAK_ALIGN_LOG2;
     unsigned said_family = nondet_unsigned() % 3, said = nondet_unsigned() % 64;

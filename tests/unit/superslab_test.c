@@ -153,6 +153,32 @@ static void purged(void **state) {
         assert_int_equal(*(char *)slabs[i]->start, 0); /* a purged page reads as zero */
 }
 
+/* Free slabs that stay with their class: pages go from the one that was freed first, and one that has its pages is taken before. */
+static void bound_slabs(void **state) {
+    (void)state;
+    if (!HAK_POLICY_CLASS_BOUND) { /* no slab stays with its class there */
+        skip();
+    }
+    enum { BOUND = 4 };
+    hak_slab *slabs[BOUND];
+    unsigned cls = class_with(1);
+    for (int i = 0; i < BOUND; i++) {
+        slabs[i] = hak_superslab_take_slab(cls, 0);
+        *(volatile char *)slabs[i]->start = 'x';
+    }
+    for (int i = 0; i < BOUND; i++)
+        hak_superslab_give_slab(slabs[i]);
+    assert_int_equal(hak_superslab_free_dirty, BOUND * HAK_GRANULE);
+    assert_int_equal(hak_superslab_purge((BOUND - 1) * HAK_GRANULE), HAK_GRANULE);
+    assert_int_equal(hak_superslab_free_dirty, (BOUND - 1) * HAK_GRANULE);
+    for (int i = 0; i < BOUND; i++)
+        assert_int_equal(*(volatile char *)slabs[i]->start, i == 0 ? 0 : 'x');
+    for (int i = 1; i < BOUND; i++)
+        assert_ptr_not_equal(hak_superslab_take_slab(cls, 0), slabs[0]);
+    assert_ptr_equal(hak_superslab_take_slab(cls, 0), slabs[0]);
+    assert_int_equal(hak_superslab_free_dirty, 0);
+}
+
 static void refused_purge(void **state) {
     (void)state;
     hak_slab *slab = hak_superslab_take_slab(class_with(4), 0);
@@ -251,6 +277,8 @@ int main(void) {
             "a run that is large enough is found where there is one, and a new superslab taken where not",
             dense),
         SENTENCE("a purge gives free pages back until so many are left", purged),
+        SENTENCE("of free slabs that stay with their class the oldest is purged first and taken last",
+                 bound_slabs),
         SENTENCE("a purge that the OS refuses changes nothing", refused_purge),
         SENTENCE("prewarmed superslabs are resident, counted, and used first", prewarmed),
         SENTENCE("a refusal of the OS at any step leaves everything consistent", refusals),
