@@ -5,9 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[] = {
-    "malloc", "calloc", "realloc", "free",   "aligned_alloc", "posix_memalign",      "malloc_usable_size",
-    "_Znwm",  "_Znam",  "_ZdlPv",  "_ZdaPv", "_ZdlPvm",       "_ZnwmSt11align_val_t"};
+static const char *const names[] = {"malloc",
+                                    "calloc",
+                                    "realloc",
+                                    "free",
+                                    "aligned_alloc",
+                                    "posix_memalign",
+                                    "malloc_usable_size",
+                                    "reallocarray",
+                                    "memalign",
+                                    "valloc",
+                                    "pvalloc",
+                                    "malloc_trim",
+                                    "mallinfo",
+                                    "mallinfo2",
+                                    "malloc_info",
+                                    "malloc_stats",
+                                    "mallopt",
+                                    "free_sized",
+                                    "free_aligned_sized",
+                                    "_Znwm",
+                                    "_Znam",
+                                    "_ZdlPv",
+                                    "_ZdaPv",
+                                    "_ZdlPvm",
+                                    "_ZnwmSt11align_val_t"};
 
 static int same_file(const char *a, const char *b) {
     char real_a[4096], real_b[4096];
