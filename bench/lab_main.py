@@ -15,7 +15,7 @@ import lab_table
 
 def arguments():
     p = lab_cli.parser("tools/bench", "Measures hakmem against its peers, interleaved.", "hakmem,hakmem-hardened", "all")
-    p.add_argument("--works", default=",".join(lab_run.ANCHOR_WORKS), help="comma-separated, or all; see bench/README.md")
+    p.add_argument("--works", default=",".join(lab_run.ANCHOR_WORKS), help="comma-separated; all, life: those of a group; see bench/README.md")
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--base", default="mimalloc2", help="the peer that ratios refer to")
     p.add_argument("--against", metavar="REV", help="also builds and measures this revision, as NAME@old")
@@ -36,7 +36,8 @@ def arguments():
 def works_of(args, programs):
     listed = subprocess.run([os.path.join(programs, "works"), "--list"], capture_output=True, text=True, check=True).stdout
     known = [line.split()[0] for line in listed.splitlines()]
-    works = [w for w in known if w not in lab_run.OWN_WORKS] if args.works == "all" else args.works.split(",")
+    groups = {"all": [w for w in known if w not in lab_run.OWN_WORKS], "life": lab_run.LIFE_WORKS}
+    works = [work for word in args.works.split(",") for work in groups.get(word, [word])]
     for work in works:
         if work not in known or work in lab_run.TRACE_WORKS:
             hint = "; needs a trace, see --traces" if work in lab_run.TRACE_WORKS else ""

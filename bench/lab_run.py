@@ -24,8 +24,9 @@ LARGE_WORKS = {"c": 256, "h": 512, "h2": 768, "grow": 128, "frag": 512, "burst":
 LIMIT_WORKS = {"a", "b", "c", "d", "e", "i", "j"}  # where the limit allocator is right: one thread, small objects
 ANCHOR_WORKS = ["a", "b", "c", "d", "e", "f", "g", "h", "h2", "i", "j"]
 TRACE_WORKS = ["replay", "sizes"]  # need a recorded trace
-OWN_WORKS = ["heap", *TRACE_WORKS]  # not among "all": tools/growth and tools/bench --traces run them
-UNSCALED = {"frag", "burst"}  # a fixed number of objects, not of steps
+LIFE_WORKS = ["life_phases", "life_drift", "life_idle", "life_streams", "life_sparse", "life_calloc", "life_freed", "life_quiet", "life_powers"]
+OWN_WORKS = ["heap", *LIFE_WORKS, *TRACE_WORKS]  # not among "all": tools/growth, tools/bench --works life and --traces run them
+UNSCALED = {"frag", "burst", *LIFE_WORKS}  # a fixed number of objects, not of steps
 # A contestant that is a hundred times slower than the others would take hours: it does a share of the work instead, found
 # by trying PROBE_PERCENT of it.
 SECONDS_MAX = 10
@@ -99,7 +100,7 @@ def shares(programs, order, extra):
         found[work, contestant.name] = share_of(seconds)
         if seconds * 100 / PROBE_PERCENT > QUICK_SECONDS:
             slow.add(work)
-    return found, {work for work, _ in order} - slow
+    return found, {work for work, _ in order} - slow - UNSCALED
 
 
 def run_share(programs, work, contestant, extra, percent):

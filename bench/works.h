@@ -30,6 +30,9 @@ work_function work_mixed_threads, work_shared_slots, work_larson, work_exit_stor
 work_function work_queue, work_cache_scratch, work_cache_thrash;
 /* works_memory.c */
 work_function work_fragment, work_burst;
+/* works_life.c */
+work_function work_life_phases, work_life_drift, work_life_idle, work_life_streams, work_life_sparse;
+work_function work_life_calloc, work_life_freed, work_life_quiet, work_life_powers;
 /* works_heap.c */
 work_function work_heap;
 /* works_trace.c */

@@ -40,6 +40,15 @@ static const work works[] = {
     {"grow", work_grow, {2000000, 64, 16, 262144, 1, 0, 1, NULL}, "vectors that grow by half to 256 KiB"},
     {"frag", work_fragment, {0, 200000, 16, 256, 1, 0, 1, NULL}, "survivors among short-lived objects"},
     {"burst", work_burst, {0, 500000, 16, 1024, 1, 0, 1, NULL}, "a burst that is freed"},
+    {"life_phases", work_life_phases, {0, 200, 1, 1, 1, 1, 1, NULL}, "12 phases, a size each"},
+    {"life_drift", work_life_drift, {0, 100, 1, 1, 1, 1, 1, NULL}, "sizes drift over 12 bands"},
+    {"life_idle", work_life_idle, {0, 1, 1, 1, 200, 1, 1, NULL}, "threads rest after a burst, and end"},
+    {"life_streams", work_life_streams, {0, 1, 1, 1, 4, 1, 1, NULL}, "producers and consumers, replaced"},
+    {"life_sparse", work_life_sparse, {0, 2000, 1, 1, 1, 0, 1, NULL}, "1 MiB buffers, two pages touched"},
+    {"life_calloc", work_life_calloc, {0, 4000, 1, 1, 1, 0, 1, NULL}, "zeroed memory that is not touched"},
+    {"life_freed", work_life_freed, {0, 40, 1, 1, 1, 1, 1, NULL}, "four of five large buffers freed"},
+    {"life_quiet", work_life_quiet, {0, 300, 1, 1, 1, 1, 1, NULL}, "large objects, then light work"},
+    {"life_powers", work_life_powers, {0, 100, 1, 1, 1, 1, 1, NULL}, "powers of two to 256 KiB"},
     {"heap",
      work_heap,
      {20000000, 1 << 20, 16, 1024, 1, 0, 1, NULL},
@@ -97,7 +106,7 @@ static void params_set(work_params *params, const char *text) {
 int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "--list")) {
         for (int i = 0; i < WORKS; i++)
-            printf("%-8s %s\n", works[i].name, works[i].words);
+            printf("%-12s %s\n", works[i].name, works[i].words);
         return 0;
     }
     if (argc == 3 && !strcmp(argv[1], "--describe")) {
