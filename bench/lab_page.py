@@ -164,9 +164,20 @@ def tables(titled):
     return [part for title, rows in titled for part in (f"<h2>{esc(title)}</h2>", table(rows))]
 
 
+def phases(summary, peers):
+    """Parts of a page: of each work with phases the resident size after each of them, a line for each contestant."""
+    for work, by_peer in summary.items():
+        series = {p: list(enumerate((kib / 1024 for kib in by_peer[p]["phase_rss_kib"]), 1)) for p in peers if "phase_rss_kib" in by_peer.get(p, {})}
+        if series:
+            yield f"<h3>{esc(work)}</h3>" + lines(series, "phase", "MiB resident")
+
+
 def comparison(results):
     """Parts of a page: the plots of works or of real programs."""
     peers, base = results["peers"], results["base"]
+    lives = list(phases(results["summary"], peers))
+    if len(lives) == len(results["summary"]):
+        return ["<h2>Resident memory over time</h2>", *lives]
     speed = {work: {p: with_rate(s) for p, s in by_peer.items()} for work, by_peer in results["summary"].items()}
     return ["<h2>Speed by work</h2>", bars(speed, peers, base), "<h2>Memory against speed</h2>",
             memory_against_speed(speed, [p for p in peers if p != "limit"], base)]

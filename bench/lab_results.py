@@ -32,6 +32,7 @@ STEPS = {
     "budget": (["run_mixed_10_cleanenv", "--os-calls", "--variants", PROFILES, "--peers", "all"], 5),
     "instructions": (["bench", "--instructions", "--variants", OURS, "--peers", "all"], 3),
     "works": (["bench", "--works", "all", "--os-calls", "--rounds", "{rounds}", "--variants", OURS + ",hakmem-relaxed", "--peers", "all"], 45),
+    "life": (["bench", "--works", "life", "--rounds", "3", "--variants", OURS, "--peers", "all"], 25),
     "programs": (["bench", "--real", "--rounds", "{rounds}", "--variants", OURS, "--peers", "all"], 20),
     "growth": (["growth", "--variants", OURS, "--peers", "glibc,mimalloc2,limit"], 20),
     "traces": (["bench", "--traces", "{out}/traces", "--rounds", "{rounds}", "--variants", OURS, "--peers", "all"], 25),
@@ -39,7 +40,7 @@ STEPS = {
 }
 # What --quick adds to the commands: a later option wins over an earlier one.
 QUICK = {"mixed": ["--rounds", "2", "2000000", "400", "1"], "budget": ["--peers", "mimalloc2"], "works": ["--quick", "--peers", "mimalloc2,limit"],
-         "instructions": ["--peers", "none"], "programs": ["--quick", "--real", "sqlite3,perl", "--peers", "mimalloc2"], "growth": ["--quick"],
+         "instructions": ["--peers", "none"], "life": ["--works", "life_sparse", "--peers", "mimalloc2"], "programs": ["--quick", "--real", "sqlite3,perl", "--peers", "mimalloc2"], "growth": ["--quick"],
          "traces": ["--quick", "--peers", "mimalloc2"], "soak": ["--minutes", "0.1", "--ops", "5000000"]}
 
 
@@ -116,6 +117,7 @@ def run_step(step, args, programs):
 def sections(results):
     """Parts of the page: plots and tables of each kind of results that is there."""
     makers = {
+        "life": lambda r: lab_page.comparison(r) + lab_page.tables(lab_table.all_tables(r)),
         "works": lambda r: lab_page.comparison(r) + lab_page.tables(lab_table.all_tables(r) + lab_main.os_call_tables(r)),
         "mixed": lambda r: lab_page.tables(lab_mixed.tables(r)),
         "budget": lambda r: lab_page.tables([("System calls of random_mixed " + " ".join(r["operations"]), lab_mixed.budget_rows(r["summary"]))]),

@@ -21,6 +21,7 @@ PAIR_INSTRUCTIONS = 28
 PROGRAMS_HARDENED = 1.12  # CPU time relative to the speed variant
 OS_CALLS = 5e-8
 SOAK_CV = {"hakmem-speed": 1.6, "hakmem": 5.4}
+LIFE = {"hakmem": 1.1, "hakmem-hardened": 1.54}  # resident memory over time, of the lowest peer's
 GROWTH = 2.0
 METADATA = {"hakmem": 2.0, "hakmem-hardened": 8.0}  # percent of live bytes, from METADATA_FROM MiB on
 METADATA_FROM = 64
@@ -123,6 +124,16 @@ def phase_rows(by_peer, ours):
                   "{:.1f}")
 
 
+def life_rows(results):
+    """Of each life the look at which we are furthest from the lowest peer."""
+    for work, by_peer in results.get("life", {}).get("summary", {}).items():
+        lowest = [min(kib) for kib in zip(*(by_peer[p]["phase_rss_kib"] for p in LEAN_PEERS if "phase_rss_kib" in by_peer.get(p, {})))]
+        for name, limit in LIFE.items():
+            found = by_peer.get(name, {}).get("phase_rss_kib", [])
+            worst = max((a / b for a, b in zip(found, lowest)), default=None)
+            yield row(f"{name}, {work}, resident, ratio to the lowest peer at the worst look", f"at most {limit}", worst, worst and worst <= limit)
+
+
 def seed_rows(results):
     peer = value(results, "mixed", "Standard", "mimalloc2") or {}
     for name in ("hakmem", "hakmem-speed"):
@@ -166,7 +177,7 @@ def growth_rows(results):
 
 
 GROUPS = [("Speed variant", speed_rows), ("Hardened variant", hardened_rows), ("Real programs", programs_rows),
-          ("Resident memory, balanced profile", memory_rows), ("The described system's figures", seed_rows), ("How cost grows", growth_rows)]
+          ("Resident memory, balanced profile", memory_rows), ("Resident memory over time", life_rows), ("The described system's figures", seed_rows), ("How cost grows", growth_rows)]
 
 
 def profile_rows(results):
