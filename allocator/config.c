@@ -1,6 +1,7 @@
 /* config.c: see config.h. */
 #include "allocator/config.h"
 
+#include "allocator/bits.h"
 #include "allocator/os_process.h"
 #include "allocator/report.h"
 
@@ -60,9 +61,15 @@ static char *next_word(char **at) {
     return word;
 }
 
+/* A name has one entry: there are more entries than names that anybody asks for. */
 static void set(const char *name, const char *value) {
-    if (settings_count < SETTINGS)
-        settings[settings_count++] = (setting){name, value};
+    unsigned i = 0;
+    while (i < settings_count && strcmp(settings[i].name, name) != 0)
+        i++;
+    if (i == SETTINGS)
+        return;
+    settings[i] = (setting){name, value};
+    settings_count = hak_max(settings_count, i + 1);
 }
 
 static void read_setting(char *word) {
@@ -96,9 +103,9 @@ void hak_config_parse(char *text, const char *path) {
 }
 
 const char *hak_config_text(const char *name) {
-    for (unsigned i = settings_count; i > 0; i--)
-        if (strcmp(settings[i - 1].name, name) == 0)
-            return settings[i - 1].value;
+    for (unsigned i = 0; i < settings_count; i++)
+        if (strcmp(settings[i].name, name) == 0)
+            return settings[i].value;
     return NULL;
 }
 
@@ -118,6 +125,9 @@ void hak_config_read(void) {
     if (why != NULL)
         complain(why);
     text_of_file[got] = '\0';
-    if (got != 0 && hak_os_executable(executable))
-        hak_config_parse(text_of_file, executable);
+    if (got == 0)
+        return;
+    if (!hak_os_executable(executable))
+        executable[0] = '\0';
+    hak_config_parse(text_of_file, executable);
 }

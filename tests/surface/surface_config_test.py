@@ -57,6 +57,13 @@ class Config(unittest.TestCase):
         os.remove(self.path)
         self.assertNotIn(STATS, self.run_program()[1])
 
+    def test_where_nobody_says_what_is_run_lines_count_that_count_for_all(self):
+        for pattern, wanted in (("*", True), (PROGRAM, False), ("/*", False)):
+            self.write(f"{pattern} HAKMEM_SS_OS_STATS=1\n")
+            start = f"mount -t tmpfs none /proc && HAKMEM_SAMPLE_RATE=0 LD_PRELOAD={LIBRARY} exec {PROGRAM} repeat 1"
+            done = subprocess.run(["unshare", "-m", "sh", "-c", start], capture_output=True, text=True)
+            self.assertEqual((done.returncode, STATS in done.stderr), (0, wanted), done.stderr)
+
     def test_the_path_is_the_files_own(self):
         with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as folder:
             link = os.path.join(folder, "link")

@@ -79,8 +79,10 @@ static void too_many(void **state) {
     text[0] = '\0';
     for (int i = 0; i < 500; i++)
         strcat(text, "* HAKMEM_SAMPLE_RATE=7 off\n");
+    strcat(text, "* HAKMEM_SAMPLE_RATE=8 HAKMEM_STATS=last");
     hak_config_parse(text, "/usr/bin/it");
-    assert_string_equal(hak_config_text("HAKMEM_SAMPLE_RATE"), "7");
+    assert_string_equal(hak_config_text("HAKMEM_SAMPLE_RATE"), "8");
+    assert_string_equal(hak_config_text("HAKMEM_STATS"), "last");
     hak_config_parse(text + strlen(text), "/usr/bin/it");
     assert_null(hak_config_text("HAKMEM_SAMPLE_RATE"));
 }
