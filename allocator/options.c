@@ -137,12 +137,14 @@ static void read_journal(void) {
         (void)read_digits(text + 1, &hak_option.journal_inode);
 }
 
+/* A copy: servers write their titles over what they were started with. */
 static const char *read_stats(void) {
+    static char stats_path[PATH_MOST];
     const char *path = hak_options_text("HAKMEM_STATS");
     if (path == NULL || *path == '\0')
         return NULL;
-    if (strlen(path) < PATH_MOST)
-        return path; /* the environment's own: programs may change it, but then for another one of theirs */
+    if (strlen(path) < sizeof stats_path)
+        return strcpy(stats_path, path);
     hak_options_complain("HAKMEM_STATS", path, "a path of at most 239 bytes", "none");
     return NULL;
 }

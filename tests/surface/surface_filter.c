@@ -119,6 +119,11 @@ int main(int argc, char **argv) {
         work();
         return 0;
     }
+    if (getenv("HAKMEM_STATS") ==
+        NULL) { /* what is to be written at exit is written by those only who may open files */
+        WANT(setenv("HAKMEM_STATS", "/no/such/folder/stats", 1) == 0);
+        execv("/proc/self/exe", argv);
+    }
     bool gently = argc == 2 && strcmp(argv[1], "gently") == 0;
     bool hardened = strcmp(getenv("HAKMEM_TEST_VARIANT"), "hardened") == 0;
     for (int i = 0; i < 2; i++, as_libseccomp = true) {

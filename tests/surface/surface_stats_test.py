@@ -85,6 +85,9 @@ class Stats(unittest.TestCase):
             self.assertEqual(text[-1], "\n")
             self.assertEqual(path, os.path.join(folder, f"stats.{self.check(text)['process']}"))
             self.assertEqual(os.stat(path).st_mode & 0o077, 0)
+            run("title", HAKMEM_STATS=os.path.join(folder, "other"))
+            [other] = glob.glob(os.path.join(folder, "other.*"))
+            os.remove(other)
             run(HAKMEM_STATS=os.path.join(folder, "no", "such", "folder"))  # which stops nobody
             self.assertEqual(len(os.listdir(folder)), 1)
 
