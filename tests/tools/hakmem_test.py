@@ -13,6 +13,19 @@ import unittest
 TOOL, PROGRAM, CLAIMS, *LIBRARIES = (os.path.realpath(path) for path in sys.argv[1:])
 del sys.argv[1:]
 COUNT, SIZE = 5000, 1000
+# A process with a page of statistics that it has made up.
+LIAR = r"""
+#include <stdint.h>
+#include <stdio.h>
+struct counter { char name[24]; const void *address; uint32_t width, count, stride, unused; };
+static const uint64_t value = 7;
+__attribute__((used, aligned(16))) const struct page {
+    char magic[16]; uint32_t schema, count; const void *self; char version[16], variant[16]; struct counter counters[6];
+} page = {{'h', 'a', 'k', 'm', 'e', 'm', ' ', 's', 't', 'a', 't', 's', ' ', 'm', 'a', 'p'}, 1, UINT32_MAX, &page, "\033[2J", "a",
+    {{"nothing \033[2J", &value, 8, 0, 8, 0}, {"nothing", &value, 8, 4096, 4096, 0}, {"nothing", (void *)16, 8, 1, 8, 0},
+     {"nothing", (void *)-16, 4, 1, 4, 0}, {"nothing", &value, 3, 1, 3, 0}, {"true \033[2J", &value, 8, 1, 8, 0}}};
+int main(void) { puts("ready"); fflush(stdout); return getchar() == 0; }
+"""
 
 
 class Hakmem(unittest.TestCase):
@@ -28,7 +41,7 @@ class Hakmem(unittest.TestCase):
 
     def ask(self, *arguments, status=0, text=None, **settings):
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("HAKMEM_", "LD_"))}
-        done = subprocess.run([self.tool, *map(str, arguments)], capture_output=True, text=True, input=text, env={**environment, **settings})
+        done = subprocess.run([self.tool, *map(str, arguments)], capture_output=True, text=True, input=text, env={**environment, **settings}, timeout=300)
         self.assertEqual(done.returncode, status, f"{arguments}: {done.stdout}{done.stderr}")
         return done.stdout + done.stderr
 
@@ -82,6 +95,19 @@ class Hakmem(unittest.TestCase):
                 process.kill()
         self.assertIn("no such process", self.ask("stat", "999999999", status=1))
 
+    def test_a_process_that_lies(self):
+        liar = os.path.join(self.prefix, "liar")
+        subprocess.run(["gcc", "-o", liar, "-xc", "-"], input=LIAR, text=True, check=True)
+        with subprocess.Popen([liar], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={"HAKMEM_X": "\033[2J\n"}) as process:
+            self.assertEqual(process.stdout.readline(), "ready\n")
+            said = self.ask("stat", process.pid)
+            self.assertIn("hakmem ?[2J, a variant", said)
+            self.assertIn("true", said)
+            self.assertNotIn("nothing", said)
+            for text in (said, self.ask("doctor", process.pid), self.ask("stat", "--json", process.pid)):
+                self.assertNotIn("\033", text)
+            process.stdin.close()
+
     def test_doctor_of_a_command(self):
         self.assertIn("a preload reaches it", self.ask("doctor", PROGRAM))
         self.assertIn("transparent huge pages", self.ask("doctor"))
@@ -106,6 +132,11 @@ class Hakmem(unittest.TestCase):
         for number in range(1, 8):
             self.assertIn(f": {number}: ", said)
         self.assertIn("No such file", self.ask("check-config", os.path.join(self.prefix, "none"), status=1))
+        for number, text in enumerate(("/a off\n" * 200, "/a\x0b/b off\n", "/a off\r\n")):
+            self.assertIn(" lines that count, nothing to", self.ask("check-config", self.path_of(f"more{number}", text)))
+        self.assertIn("a zero byte", self.ask("check-config", self.path_of("zero", "/a off\n\0/b off\n"), status=1))
+        os.mkfifo(os.path.join(self.prefix, "pipe"))
+        self.assertIn("not a regular file", self.ask("check-config", os.path.join(self.prefix, "pipe"), status=1))
         example = os.path.join(os.path.dirname(os.path.dirname(TOOL)), "docs", "hakmem.conf")
         with open(example, encoding="utf-8") as file:
             lines = [line[1:] for line in file if line.startswith(("#/", "#*"))]
