@@ -21,12 +21,13 @@ void *hak_object_make_aligned(size_t size, hak_origin origin, uintptr_t caller);
 /* The same for any alignment, with every byte zero. */
 void *hak_object_make_zeroed(size_t size, hak_origin origin, uintptr_t caller);
 
-/* The live object with another size, where it lies, as realloc does that; false: it cannot be, and is as it was. `call` is what a report
- * says was called. What is new of it has any contents. */
-bool hak_object_resize(void *obj, size_t size, const char *call);
+/* The live object with `most` bytes, where it lies, as realloc does that; if that cannot be and it has less than `size`, with `size`; false:
+ * it is as it was. *had is what it had. `call` is what a report says was called. What is new of it has any contents. */
+bool hak_object_resize(void *obj, size_t size, size_t most, const char *call, uintptr_t caller, size_t *had);
 
-/* The same, or a copy of it that is aligned to 2^origin.align_log2 bytes; NULL and ENOMEM, and it is as it was. */
-void *hak_object_change(void *obj, size_t size, hak_origin origin, const char *call, uintptr_t caller);
+/* The same with one size, or a copy of it that is aligned to 2^origin.align_log2 bytes; NULL and ENOMEM, and it is as it was. */
+void *hak_object_change(void *obj, size_t size, hak_origin origin, const char *call, uintptr_t caller,
+                        size_t *had);
 
 /* The rest of hak_object_end: a full bin, a large object, NULL, the first call of a thread; or no object of ours: dies. */
 void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim);

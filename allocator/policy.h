@@ -68,7 +68,7 @@ static inline void *hak_policy_clear(void *obj, size_t size);
 /* malloc has popped an object; the bin's next one is `next`, NULL: there is none. */
 static inline void hak_policy_on_next(const void *next);
 /* Dies when `obj`, not NULL, is not the start of a live object. */
-static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call);
+static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call, uintptr_t caller);
 /* True when the live object is one that the policy has put where no tag is: it never grows in place. */
 static inline bool hak_policy_owns(const void *obj);
 /* With HAK_POLICY_RANDOM_SLOTS: which of `count` slots of a slab is taken, each in turn. */

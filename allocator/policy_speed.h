@@ -103,8 +103,8 @@ static inline void *hak_policy_clear(void *obj, size_t size) {
 static inline void hak_policy_on_next(const void *next) {
     (void)next;
 }
-static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call) {
-    (void)obj, (void)tag, (void)call;
+static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
+    (void)obj, (void)tag, (void)call, (void)caller;
 }
 /* The lowest addresses first: fewest pages touched. */
 static inline uint32_t hak_policy_slot_choice(uint32_t count) {

@@ -56,17 +56,18 @@ static void *move(void *obj, unsigned tag, size_t old_size, size_t size, uintptr
 /* What a resize has to know of an object. The process ends when it is none of ours. */
 typedef struct subject {
     unsigned tag;
-    size_t capacity;
+    size_t capacity, had;
     bool owned; /* by the policy: it stays as it is */
 } subject;
 
-static subject look_at(void *obj, const char *call) {
+static subject look_at(void *obj, const char *call, uintptr_t caller) {
     subject it = {.tag = hak_policy_tag(obj)};
-    hak_policy_check_live(obj, it.tag, call);
+    hak_policy_check_live(obj, it.tag, call, caller);
     it.capacity = hak_object_capacity(obj, it.tag);
     it.owned = it.capacity == 0 && hak_policy_owns(obj);
     if (it.capacity == 0 && !it.owned)
         hak_object_end_slow(obj, HAK_TAG_NONE, HAK_CLAIM(call, HAK_FAMILY_MALLOC));
+    it.had = hak_policy_usable(obj, it.tag, it.capacity);
     return it;
 }
 
@@ -76,22 +77,24 @@ static bool resize(void *obj, const subject *it, size_t size) {
     return it->tag == HAK_TAG_LARGE ? resize_large(obj, size) : resize_slot(obj, it->tag, size, it->capacity);
 }
 
-bool hak_object_resize(void *obj, size_t size, const char *call) {
-    subject it = look_at(obj, call);
-    return resize(obj, &it, size);
+bool hak_object_resize(void *obj, size_t size, size_t most, const char *call, uintptr_t caller, size_t *had) {
+    subject it = look_at(obj, call, caller);
+    *had = it.had;
+    return resize(obj, &it, most) || (it.had < size && size < most && resize(obj, &it, size));
 }
 
-void *hak_object_change(void *obj, size_t size, hak_origin origin, const char *call, uintptr_t caller) {
-    subject it = look_at(obj, call);
+void *hak_object_change(void *obj, size_t size, hak_origin origin, const char *call, uintptr_t caller,
+                        size_t *had) {
+    subject it = look_at(obj, call, caller);
+    *had = it.had;
     if ((uintptr_t)obj % ((size_t)1 << origin.align_log2) == 0 && resize(obj, &it, size))
         return obj;
-    size_t old_size = hak_policy_usable(obj, it.tag, it.capacity);
     if (origin.align_log2 == HAK_ALIGN_LOG2)
-        return move(obj, it.tag, old_size, size, caller);
+        return move(obj, it.tag, it.had, size, caller);
     void *moved = hak_object_make_aligned(size, origin, caller);
     if (moved == NULL)
         return NULL;
-    memcpy(moved, obj, hak_min(old_size, size));
+    memcpy(moved, obj, hak_min(it.had, size));
     hak_object_end(obj, HAK_CLAIM(call, HAK_FAMILY_MALLOC));
     return moved;
 }
@@ -100,7 +103,7 @@ HAK_ENTRY void *hak_realloc(void *obj, size_t size) {
     if (obj == NULL)
         return hak_malloc(size);
     unsigned tag = hak_policy_tag(obj);
-    hak_policy_check_live(obj, tag, "realloc");
+    hak_policy_check_live(obj, tag, "realloc", HAK_CALLER);
     size_t capacity = hak_object_capacity(obj, tag);
     bool owned = capacity == 0 && hak_policy_owns(obj);
     if (HAK_UNLIKELY(capacity == 0 && !owned)) /* dies: no object of ours */
@@ -128,6 +131,6 @@ size_t hak_usable_size(const void *obj) {
     if (obj == NULL)
         return 0;
     unsigned tag = hak_policy_tag(obj);
-    hak_policy_check_live(obj, tag, "malloc_usable_size");
+    hak_policy_check_live(obj, tag, "malloc_usable_size", HAK_CALLER);
     return hak_policy_usable(obj, tag, hak_object_capacity(obj, tag));
 }

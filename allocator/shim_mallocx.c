@@ -45,11 +45,27 @@ static HAK_COLD void *change_watched(void *obj, size_t size, int flags) {
     return made;
 }
 
+/* What an object has that such a call makes; 0: there is none so large. */
+static size_t room_of(size_t size, int flags) {
+    if (HAK_POLICY_USABLE_IS_ASKED || size > PTRDIFF_MAX)
+        return size <= PTRDIFF_MAX ? size : 0;
+    unsigned cls = hak_class_aligned((size_t)1 << origin_of(flags).align_log2, hak_policy_request(size));
+    size_t pages = hak_align_up(size, hak_os_page);
+    return cls != 0 ? hak_classes[cls].size : pages <= PTRDIFF_MAX ? pages : 0;
+}
+
+/* Zero is all that the object has, not only what was asked for: a later rallocx or xallocx that finds room there, and is to zero what is
+ * new, does not know how much of it the caller has used. */
+static HAK_NOINLINE void *make_zeroed(size_t size, int flags, uintptr_t caller) {
+    size_t room = hak_init() ? room_of(size, flags) : 0;
+    return hak_object_make_zeroed(room != 0 ? room : size, origin_of(flags), caller);
+}
+
 EXPORT void *mallocx(size_t size, int flags) {
     if (HAK_UNLIKELY(hak_valgrind_runs()))
         return make_watched(size, flags);
     if ((flags & MALLOCX_ZERO) != 0)
-        return hak_object_make_zeroed(size, origin_of(flags), HAK_CALLER);
+        return make_zeroed(size, flags, HAK_CALLER);
     hak_origin origin = origin_of(flags);
     if (origin.align_log2 == HAK_ALIGN_LOG2)
         return hak_object_make(size, HAK_ORIGIN_PLAIN, HAK_CALLER);
@@ -59,22 +75,25 @@ EXPORT void *mallocx(size_t size, int flags) {
 EXPORT void *rallocx(void *obj, size_t size, int flags) {
     if (HAK_UNLIKELY(hak_valgrind_runs()))
         return change_watched(obj, size, flags);
-    size_t old = hak_usable_size(obj);
-    obj = hak_object_change(obj, size, origin_of(flags), "rallocx", HAK_CALLER);
-    return (flags & MALLOCX_ZERO) == 0 || obj == NULL ? obj : cleared(obj, old, hak_usable_size(obj), flags);
+    size_t had;
+    void *made = hak_object_change(obj, size, origin_of(flags), "rallocx", HAK_CALLER, &had);
+    if ((flags & MALLOCX_ZERO) == 0 || made == NULL)
+        return made;
+    return cleared(made, made == obj ? had : hak_min(had, size), hak_usable_size(made), flags);
 }
 
 EXPORT size_t xallocx(void *obj, size_t size, size_t extra, int flags) {
     if (HAK_UNLIKELY(hak_valgrind_runs()))
         return malloc_usable_size(obj);
-    size_t old = hak_usable_size(obj), align = (size_t)1 << origin_of(flags).align_log2, most;
+    size_t align = (size_t)1 << origin_of(flags).align_log2, had, most;
     if ((uintptr_t)obj % align != 0)
-        return old;
-    bool more = extra != 0 && hak_add_checked(size, extra, &most);
-    if (!(more && hak_object_resize(obj, most, "xallocx")) && !hak_object_resize(obj, size, "xallocx"))
-        return old;
+        return hak_usable_size(obj);
+    if (!hak_add_checked(size, extra, &most))
+        most = size;
+    if (!hak_object_resize(obj, size, most, "xallocx", HAK_CALLER, &had))
+        return had;
     size_t now = hak_usable_size(obj);
-    (void)cleared(obj, old, now, flags);
+    (void)cleared(obj, had, now, flags);
     return now;
 }
 
@@ -105,10 +124,5 @@ EXPORT void sdallocx(void *obj, size_t size, int flags) {
 }
 
 EXPORT size_t nallocx(size_t size, int flags) {
-    if (!hak_init() || size > PTRDIFF_MAX)
-        return 0;
-    if (HAK_POLICY_USABLE_IS_ASKED)
-        return size;
-    unsigned cls = hak_class_aligned((size_t)1 << origin_of(flags).align_log2, hak_policy_request(size));
-    return cls != 0 ? hak_classes[cls].size : hak_align_up(size, hak_os_page);
+    return hak_init() ? room_of(size, flags) : 0;
 }

@@ -94,9 +94,19 @@ static void wrong_claim(const matter *m, hak_claim claim, uint32_t word, hak_che
     report(&its, crime, check, what, NULL);
 }
 
+/* realloc, rallocx, xallocx */
+static bool resizes(const char *call) {
+    return call[0] == 'r' || call[0] == 'x';
+}
+
+/* What a resize claims was looked at by hak_judge_live, which knows the place in the program; what it has moved it then ends. */
+static bool claim_is_judged(const matter *m) {
+    return resizes(m->call) && m->not_live == NULL;
+}
+
 /* Whatever is claimed, the object ends by its record. */
 static void check_claim(const matter *m, hak_claim claim, uint32_t word, size_t size) {
-    if (claim_is_right(claim, word, size))
+    if (claim_is_judged(m) || claim_is_right(claim, word, size))
         return;
     if ((word & FAMILY_BITS) != (uint32_t)claim.family << HAK_RECORD_FAMILY_SHIFT)
         wrong_claim(m, claim, word, HAK_CHECK_FAMILY, HAK_CRIME_FAMILY,
@@ -387,8 +397,8 @@ void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller)
 }
 
 void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
-    bool resizes = call[0] == 'r' || call[0] == 'x'; /* realloc, rallocx, xallocx */
-    matter m = {call, (uintptr_t)obj, caller, resizes ? HAK_CRIME_REALLOC : HAK_CRIME_USABLE, false, NULL};
+    matter m = {call, (uintptr_t)obj, caller, resizes(call) ? HAK_CRIME_REALLOC : HAK_CRIME_USABLE, false,
+                NULL};
     hak_claim claim = HAK_CLAIM(call, HAK_FAMILY_MALLOC);
     hak_located found;
     hak_place place;
@@ -418,7 +428,7 @@ void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t c
         judge_stray(&m);
     }
     claim.family = HAK_FAMILY_MALLOC;
-    if (resizes && hak_record_state(word) == HAK_SLOT_LIVE)
+    if (resizes(call) && hak_record_state(word) == HAK_SLOT_LIVE)
         check_claim(&m, claim, word, size);
 }
 

@@ -220,7 +220,7 @@ static inline bool hak_policy_on_first_free(void **obj, unsigned cls) {
 }
 
 /* What is the usual is seen here, the rest by the judge. */
-static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call) {
+static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
     if (HAK_LIKELY(granule != NULL && hak_granule_place(granule, obj, &place))) {
@@ -229,7 +229,7 @@ static inline void hak_policy_check_live(const void *obj, unsigned tag, const ch
                        (!hak_hardening.canary || hak_canary_intact(obj, hak_record_size(word)))))
             return;
     }
-    hak_judge_live(obj, tag, call, HAK_CALLER);
+    hak_judge_live(obj, tag, call, caller);
 }
 /* True when the object is the policy's own: a sampled one, which no tag describes. */
 static inline bool hak_policy_owns(const void *obj) {

@@ -37,7 +37,7 @@ void *mallocx(size_t size, int flags);
 /* The object with another size, moved or not; NULL and ENOMEM, and the object as it was. */
 void *rallocx(void *obj, size_t size, int flags);
 
-/* Resizes where the object lies, to size + extra if that can be, else to size, else not at all. Returns what it has then. */
+/* Resizes where the object lies, to size + extra if that can be, else to size if it has less, else not at all. Returns what it has then. */
 size_t xallocx(void *obj, size_t size, size_t extra, int flags);
 
 /* What the object has. */

@@ -1,5 +1,5 @@
 // claims.cc: a program that says wrong things of its objects when it frees them, and whose objects must be none the worse for it. Run by
-// claims_test.py under each variant's .so. `claims repeat N`, `claims sites`, `claims wild`, `claims one CLAIM`; prints "done" at the end.
+// claims_test.py under each variant's .so. `claims repeat N`, `claims sites`, `claims resizes`, `claims wild`, `claims one CLAIM`; prints "done" at the end.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +9,8 @@
 
 extern "C" void free_sized(void *obj, size_t size) __attribute__((weak));
 extern "C" void free_aligned_sized(void *obj, size_t alignment, size_t size) __attribute__((weak));
+extern "C" void *rallocx(void *obj, size_t size, int flags) __attribute__((weak));
+extern "C" size_t xallocx(void *obj, size_t size, size_t extra, int flags) __attribute__((weak));
 
 namespace {
 
@@ -38,6 +40,23 @@ __attribute__((noinline)) void wrong_alignment(size_t size, size_t alignment) {
 }
 __attribute__((noinline)) void wrong_realloc(size_t size) {
     free(hide(realloc(hide(::operator new(size)), size + 40)));
+}
+
+// As the three above, each at two places.
+template <int place> __attribute__((noinline)) void wrong_resizes(size_t size) {
+    free(hide(realloc(hide(::operator new(size)), 4 * size + place)));
+    free(hide(rallocx(hide(::operator new(size)), 4 * size + place, 0x40)));
+    void *obj = hide(::operator new(size));
+    xallocx(obj, size + place, 1 << 20, 0);
+    ::operator delete(obj);
+}
+
+void resizes() {
+    for (int i = 0; i < 20; i++)
+        for (size_t size : {40, 3000}) {
+            wrong_resizes<1>(size);
+            wrong_resizes<2>(size);
+        }
 }
 
 void repeat(int times) {
@@ -117,6 +136,8 @@ int main(int argc, char **argv) {
         repeat(atoi(argv[2]));
     else if (argc > 1 && strcmp(argv[1], "sites") == 0)
         sites();
+    else if (argc > 1 && strcmp(argv[1], "resizes") == 0)
+        resizes();
     else if (argc > 1 && strcmp(argv[1], "wild") == 0)
         wild();
     else if (argc > 2)

@@ -43,6 +43,11 @@ class Claims(unittest.TestCase):
     def test_each_place_has_its_own(self):
         self.check(["size mismatch", "alignment mismatch"] + 3 * ["family mismatch"], "sites")
 
+    def test_so_has_each_place_that_resizes(self):
+        self.check(6 * ["family mismatch"], "resizes")
+        self.check(6 * ["family mismatch"], "resizes", sample="1")
+        self.check(6 * 40 * ["family mismatch"], "resizes", hardening="family:report")
+
     def test_no_claim_harms_the_heap(self):
         for hardening in ("", "family:off,size:off,alignment:off", "family:report,size:report,alignment:report"):
             with self.subTest(hardening=hardening):

@@ -78,6 +78,36 @@ static void zeros(size_t size) {
     }
 }
 
+/* All that an object has is zero, so that what it grows by where it lies is zero, too, whatever was there before. */
+static void zeros_to_the_end(size_t size, int flags) {
+    void *dirty[8];
+    for (int i = 0; i < 8; i++)
+        memset(dirty[i] = mallocx(size, flags), 0xff, nallocx(size, flags));
+    for (int i = 0; i < 8; i++)
+        dallocx(dirty[i], flags);
+    for (int i = 0; i < 8; i++) {
+        unsigned char *obj = mallocx(size, flags | MALLOCX_ZERO);
+        WANT(all(obj, 0, sallocx(obj, 0), 0));
+        obj = rallocx(obj, size + 7, flags | MALLOCX_ZERO);
+        WANT(all(obj, 0, sallocx(obj, 0), 0));
+        size_t has = xallocx(obj, size + 11, 3, flags | MALLOCX_ZERO);
+        WANT(all(obj, 0, has, 0));
+        dirty[i] = obj;
+    }
+    for (int i = 0; i < 8; i++)
+        dallocx(dirty[i], flags);
+}
+
+/* Who asks for 30 to 1030 bytes, and has 100, does not get less because it cannot be 1030. */
+static void never_less_than_it_had(void) {
+    for (int i = 0; i < 100; i++) {
+        void *obj = mallocx(100, 0);
+        size_t had = sallocx(obj, 0);
+        WANT(xallocx(obj, 60, 1 << 20, 0) >= had && sallocx(obj, 0) >= had);
+        free(obj);
+    }
+}
+
 /* It stays where it is, and says what it has; what is new is zero where that is asked for. */
 static void in_place(size_t size) {
     unsigned char *obj = mallocx(size, 0);
@@ -109,6 +139,7 @@ static void refused(void) {
     volatile size_t huge = SIZE_MAX / 2 + 10;
     errno = 0;
     WANT(mallocx(huge, 0) == NULL && errno == ENOMEM && nallocx(huge, 0) == 0);
+    WANT(nallocx(SIZE_MAX / 2, 0) <= SIZE_MAX / 2 && nallocx(SIZE_MAX, MALLOCX_ALIGN(4096)) == 0);
     WANT(mallocx(huge, MALLOCX_ZERO) == NULL && mallocx(huge, MALLOCX_ALIGN(4096)) == NULL);
     void *obj = mallocx(100, 0);
     WANT(rallocx(obj, huge, 0) == NULL && rallocx(obj, huge, MALLOCX_ALIGN(64)) == NULL &&
@@ -304,9 +335,12 @@ int main(void) {
         one_heap(sizes[i]);
         alignments(sizes[i]);
         zeros(sizes[i]);
+        zeros_to_the_end(sizes[i], 0);
+        zeros_to_the_end(sizes[i], MALLOCX_ALIGN(64));
         in_place(sizes[i]);
     }
     grows_somewhere();
+    never_less_than_it_had();
     refused();
     names();
     wrong_names();
