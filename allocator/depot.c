@@ -263,6 +263,13 @@ void hak_depot_lock_all(void) {
 void hak_depot_unlock_all(void) {
     for_all(unlock_one);
 }
+bool hak_depot_seen_free(unsigned *patience) {
+    bool all = true;
+    for (unsigned shard = 0; shard < hak_shards; shard++)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+            all &= hak_lock_seen_free(&depots[shard][cls].lock, patience);
+    return all;
+}
 void hak_depot_break_all(unsigned *patience) {
     for (unsigned shard = 0; shard < hak_shards; shard++)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)

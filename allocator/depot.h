@@ -43,6 +43,9 @@ typedef struct hak_depot_free {
 /* Takes each lock once. */
 void hak_depot_count(hak_depot_free *out);
 
+/* False: a lock may be this thread's, whom a signal has interrupted; see hak_lock_seen_free. */
+bool hak_depot_seen_free(unsigned *patience);
+
 /* For fork.c: all depot locks, in order. */
 void hak_depot_lock_all(void);
 void hak_depot_unlock_all(void);

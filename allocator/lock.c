@@ -56,12 +56,18 @@ void hak_unlock_slow(hak_lock *lock) {
         give_and_wake(lock);
 }
 
-void hak_lock_break(hak_lock *lock, unsigned *patience) {
+bool hak_lock_seen_free(const hak_lock *lock, unsigned *patience) {
     const struct timespec step = {0, 1000000};
+    int saved = errno;
     uint32_t seen;
     for (; (seen = atomic_load(&lock->word)) != 0 && *patience != 0; --*patience)
         syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, seen, &step, NULL, 0);
-    if (seen != 0 && atomic_exchange(&lock->word, 0) != 0)
+    errno = saved;
+    return seen == 0;
+}
+
+void hak_lock_break(hak_lock *lock, unsigned *patience) {
+    if (!hak_lock_seen_free(lock, patience) && atomic_exchange(&lock->word, 0) != 0)
         wake(lock);
 }
 

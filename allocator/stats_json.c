@@ -114,9 +114,12 @@ size_t hak_stats_json(char *out, size_t size) {
     return to.used;
 }
 
+/* Other threads give back what they have within microseconds, where they are not stopped. */
+enum { PATIENCE_MS = 1000 };
+
 /* PATH.PROCESS, as crash reports have it. A process that has made itself a filter of system calls may be killed for opening a file. */
 void hak_stats_save(const char *path) {
-    if (hak_os_filter == HAK_FILTER_OWN)
+    if (hak_os_filter == HAK_FILTER_OWN || !hak_usage_readable(PATIENCE_MS))
         return;
     static char text[16 * HAK_KIB], name[HAK_STATS_PATH_MOST + 24]; /* at exit, once */
     writer to = {name, sizeof name, 0};

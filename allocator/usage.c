@@ -72,6 +72,12 @@ static void add_class(hak_usage *out, unsigned cls, const hak_depot_free *depots
     out->free_of[cls] = (uint32_t)(depots->slots[cls] + aside);
 }
 
+bool hak_usage_readable(unsigned patience) {
+    const hak_lock *policy = hak_policy_lock();
+    return hak_lock_seen_free(&hak_cache_lock, &patience) && hak_depot_seen_free(&patience) &&
+           (policy == NULL || hak_lock_seen_free(policy, &patience));
+}
+
 void hak_usage_read(hak_usage *out) {
     hak_depot_free depots;
     hak_held held = {.own_bytes = 0};

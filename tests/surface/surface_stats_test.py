@@ -91,6 +91,11 @@ class Stats(unittest.TestCase):
             run(HAKMEM_STATS=os.path.join(folder, "no", "such", "folder"))  # which stops nobody
             self.assertEqual(len(os.listdir(folder)), 1)
 
+    def test_a_process_that_exits_in_a_handler_exits(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for number in range(12):  # each waited for a lock of its own before, more often than not
+                run("handler", str(5000 + 37 * number), HAKMEM_STATS=os.path.join(folder, "stats"))
+
     def test_a_path_that_is_too_long_is_told(self):
         done = subprocess.run([PROGRAM], env={"LD_PRELOAD": LIBRARY, "HAKMEM_STATS": "/" + "d" * 300}, capture_output=True, text=True)
         self.assertEqual((done.returncode, "HAKMEM_STATS" in done.stderr and "239" in done.stderr), (0, True), done.stderr)

@@ -1,7 +1,12 @@
 /* lock_test.c: the mutex of lock.h and, in debug builds, its ranks. */
 #include "tests/unit/unit.h"
 
+#include "allocator/cache.h"
+#include "allocator/depot.h"
+#include "allocator/init.h"
 #include "allocator/lock.h"
+#include "allocator/policy.h"
+#include "allocator/usage.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -41,6 +46,35 @@ static void exclusion(void **state) {
     assert_int_equal(guarded, (uint64_t)THREADS * ROUNDS);
     assert_false(HAK_ALONE());
     assert_int_equal(atomic_load(&lock.word), 0);
+}
+
+/* As in a signal handler that has interrupted its holder. */
+static void seen_free(void **state) {
+    (void)state;
+    hak_lock *const locks[] = {&hak_cache_lock, hak_policy_lock()};
+    unsigned patience = 2;
+    assert_true(hak_init());
+    assert_true(hak_usage_readable(0));
+    for (int i = 0; i < 2; i++) {
+        if (locks[i] == NULL)
+            continue;
+        hak_lock_take(locks[i]);
+        assert_false(hak_usage_readable(2));
+        errno = 5;
+        assert_false(hak_lock_seen_free(locks[i], &patience));
+        assert_int_equal(errno, 5);
+        assert_int_equal(patience, 0);
+        patience = 2;
+        hak_lock_give(locks[i]);
+        assert_true(hak_lock_seen_free(locks[i], &patience));
+        assert_int_equal(patience, 2);
+    }
+    hak_lock_fork_begin();
+    hak_depot_lock_all();
+    assert_false(hak_usage_readable(2));
+    hak_depot_unlock_all();
+    hak_lock_fork_end();
+    assert_true(hak_usage_readable(0));
 }
 
 static void *take_and_give(void *unused) {
@@ -242,6 +276,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SENTENCE("with one thread a lock is taken and given back without an exchange", alone),
         SENTENCE("only one thread at a time has the lock, and errno is kept", exclusion),
+        SENTENCE("who may have interrupted the holder is told that it is not free, after a while", seen_free),
         SENTENCE("a thread that sleeps for the lock is woken", wakes),
         SENTENCE("a wait keeps errno, whatever the kernel answers", slow_half),
         SENTENCE("also when a signal comes", interrupted),
