@@ -11,8 +11,9 @@
 /* An object as plain malloc makes them. */
 #define HAK_ORIGIN_PLAIN ((hak_origin){HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2})
 
-/* The rest of hak_object_make: an empty bin, a large object, the first call of a thread. NULL and ENOMEM. `caller` as everywhere:
- * where the program asks from, which the function that asks here has to say: it may not be the last one on the stack. */
+/* The rest of hak_object_make: an empty bin, a large object, the first call of a thread. NULL and ENOMEM. `caller`
+ * as everywhere: where the program asks from, which the function that asks here has to say: it may not be the last
+ * one on the stack. */
 void *hak_object_make_slow(size_t size, hak_origin origin, uintptr_t caller);
 
 /* As hak_object_make, aligned to 2^origin.align_log2 bytes. */
@@ -21,15 +22,18 @@ void *hak_object_make_aligned(size_t size, hak_origin origin, uintptr_t caller);
 /* The same for any alignment, with every byte zero. */
 void *hak_object_make_zeroed(size_t size, hak_origin origin, uintptr_t caller);
 
-/* The live object with `most` bytes, where it lies, as realloc does that; if that cannot be and it has less than `size`, with `size`; false:
- * it is as it was. *had is what it had. `call` is what a report says was called. What is new of it has any contents. */
+/* The live object with `most` bytes, where it lies, as realloc does that; if that cannot be and it has less than
+ * `size`, with `size`; false: it is as it was. *had is what it had. `call` is what a report says was called. What is
+ * new of it has any contents. */
 bool hak_object_resize(void *obj, size_t size, size_t most, const char *call, uintptr_t caller, size_t *had);
 
-/* The same with one size, or a copy of it that is aligned to 2^origin.align_log2 bytes; NULL and ENOMEM, and it is as it was. */
+/* The same with one size, or a copy of it that is aligned to 2^origin.align_log2 bytes; NULL and ENOMEM, and it is
+ * as it was. */
 void *hak_object_change(void *obj, size_t size, hak_origin origin, const char *call, uintptr_t caller,
                         size_t *had);
 
-/* The rest of hak_object_end: a full bin, a large object, NULL, the first call of a thread; or no object of ours: dies. */
+/* The rest of hak_object_end: a full bin, a large object, NULL, the first call of a thread; or no object of ours:
+ * dies. */
 void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim);
 
 /* Bytes that the object has room for: its slot, or its pages. 0: not an object of ours. */

@@ -15,8 +15,8 @@
 #define HAK_NOINLINE    __attribute__((noinline))
 #define HAK_COLD        __attribute__((noinline, cold))
 #define HAK_INLINE      static inline __attribute__((always_inline, unused))
-/* Of functions that look at memory whose owner may be writing to it: what they see is a hint, believed only when the record of
- * the slot says the same before and after. No matter for ThreadSanitizer. */
+/* Of functions that look at memory whose owner may be writing to it: what they see is a hint, believed only when the
+ * record of the slot says the same before and after. No matter for ThreadSanitizer. */
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define __SANITIZE_THREAD__ 1 /* as gcc calls it */
@@ -31,15 +31,16 @@
 #define HAK_PEEKS
 #define HAK_PEEK_INLINE HAK_INLINE
 #endif
-/* What one thread writes and others may read at the same time, as a hint or between two looks at what says that nothing was written
- * meanwhile: relaxed, which costs what a plain access costs. The writer's own reads need nothing. */
+/* What one thread writes and others may read at the same time, as a hint or between two looks at what says that
+ * nothing was written meanwhile: relaxed, which costs what a plain access costs. The writer's own reads need
+ * nothing. */
 #define HAK_SHOW(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELAXED)
 #define HAK_GLANCE(place)      __atomic_load_n(&(place), __ATOMIC_RELAXED)
 /* On data that a fast path reads: it is in this very library, so no address of it has to be looked up. */
 #define HAK_HIDDEN    __attribute__((visibility("hidden")))
 #define HAK_CACHELINE 64
-/* A function that programs call for every object: it begins at a cache line, so that its speed does not depend on what the linker
- * happens to put before it (docs/decisions/020). */
+/* A function that programs call for every object: it begins at a cache line, so that its speed does not depend on
+ * what the linker happens to put before it (docs/decisions/020). */
 #define HAK_ENTRY __attribute__((aligned(HAK_CACHELINE)))
 /* Of the function that this is inlined into: the address of the instruction after its call. */
 #define HAK_CALLER ((uintptr_t)__builtin_return_address(0))

@@ -3,7 +3,8 @@
 
 #include "allocator/release.h"
 
-/* Those whose pages may be resident, the newest first; and the others. What was made hollow may stand in the first list still. */
+/* Those whose pages may be resident, the newest first; and the others. What was made hollow may stand in the first
+ * list still. */
 static hak_link dirty[HAK_TAGS], clean[HAK_TAGS];
 static uint64_t asked[HAK_TAGS], asks; /* when a slab of the class was asked for, by a count of that */
 

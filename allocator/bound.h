@@ -1,7 +1,8 @@
 /* bound.h: free slabs that stay with their class, where the policy wants that (HAK_POLICY_CLASS_BOUND). Layer 2.
  *
- * Their addresses wait for the class for ever, their pages do not: those of the class that has asked for a slab longest ago go first,
- * and of its slabs the one that was freed first. Everything here is called with the superslab lock held. */
+ * Their addresses wait for the class for ever, their pages do not: those of the class that has asked for a slab
+ * longest ago go first, and of its slabs the one that was freed first. Everything here is called with the superslab
+ * lock held. */
 #ifndef HAK_BOUND_H
 #define HAK_BOUND_H
 

@@ -8,15 +8,17 @@
 
 #include "allocator/base.h"
 
-/* Writes `hakmem: <crime>: <what>` to stderr and ends the process by SIGABRT (death.h). For our own invariants; crimes of the caller
- * go through hak_die_at (report.h). Allocates nothing, takes no lock, may be called under any. report.c. */
+/* Writes `hakmem: <crime>: <what>` to stderr and ends the process by SIGABRT (death.h). For our own invariants;
+ * crimes of the caller go through hak_die_at (report.h). Allocates nothing, takes no lock, may be called under any.
+ * report.c. */
 _Noreturn void hak_die(const char *crime, const char *what);
 
-/* Of the `*_check` walkers, which run after every step of a fuzzer: it is to look for new ways through the allocator, not through
- * them; and what they read is memory that no sanitizer knows of. */
+/* Of the `*_check` walkers, which run after every step of a fuzzer: it is to look for new ways through the
+ * allocator, not through them; and what they read is memory that no sanitizer knows of. */
 #if defined(__clang__)
 #define HAK_WALKER __attribute__((no_sanitize("coverage", "address")))
-/* Of what does one thing in a reset between two inputs, or another, because of the input before. Not inlined, or it would count. */
+/* Of what does one thing in a reset between two inputs, or another, because of the input before. Not inlined, or it
+ * would count. */
 #define HAK_UNSEEN __attribute__((no_sanitize("coverage"), noinline))
 #else
 #define HAK_WALKER

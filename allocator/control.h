@@ -1,9 +1,10 @@
-/* control.h: jemalloc's names for what can be asked of an allocator and told to it, as mallctl(3) has them. Layer 5. docs/JEMALLOC.md lists
- * the names and what they mean here. A name stands for itself in the table of control_names.c, where `*` is a number: of an arena, of a
- * class. As numbers ("mib") a name is a path: of a word the row of the table in which it comes first, of a number itself.
+/* control.h: jemalloc's names for what can be asked of an allocator and told to it, as mallctl(3) has them. Layer 5.
+ * docs/JEMALLOC.md lists the names and what they mean here. A name stands for itself in the table of control_names.c,
+ * where `*` is a number: of an arena, of a class. As numbers ("mib") a name is a path: of a word the row of the table
+ * in which it comes first, of a number itself.
  *
- * Figures are those of the moment, not of the last epoch. Arenas and thread caches that a program makes are numbers that are given out,
- * no more. All functions are thread-safe, and keep to their stack. */
+ * Figures are those of the moment, not of the last epoch. Arenas and thread caches that a program makes are numbers
+ * that are given out, no more. All functions are thread-safe, and keep to their stack. */
 #ifndef HAK_CONTROL_H
 #define HAK_CONTROL_H
 
@@ -51,7 +52,8 @@ bool hak_control_has_bin(size_t bin);
 /* The name's numbers, at most *count of them; *count says how many. 0 or ENOENT. */
 int hak_control_find(const char *name, size_t *mib, size_t *count);
 
-/* Reads into old (of *old_len bytes; NULL: not wanted), then writes from new_value (NULL: nothing). 0 or an errno: include/hakmem_jemalloc.h. */
+/* Reads into old (of *old_len bytes; NULL: not wanted), then writes from new_value (NULL: nothing). 0 or an errno:
+ * include/hakmem_jemalloc.h. */
 int hak_control_do(const size_t *mib, size_t count, void *old, size_t *old_len, const void *new_value,
                    size_t new_len);
 

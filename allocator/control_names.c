@@ -1,5 +1,6 @@
-/* control_names.c: the table of control.h, and what its names read and do. Values that describe jemalloc's own parts are what they are in a
- * jemalloc without these parts. Sources: jemalloc(3), "MALLCTL NAMESPACE"; which names programs ask for: docs/JEMALLOC.md. */
+/* control_names.c: the table of control.h, and what its names read and do. Values that describe jemalloc's own parts
+ * are what they are in a jemalloc without these parts. Sources: jemalloc(3), "MALLCTL NAMESPACE"; which names
+ * programs ask for: docs/JEMALLOC.md. */
 #include "allocator/cache.h"
 #include "allocator/control.h"
 #include "allocator/os.h"

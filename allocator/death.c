@@ -1,5 +1,5 @@
-/* death.c: see death.h. Signals are spoken of with the kernel, not with libc: a program, or a library that it has, may have put
- * functions of its own in the place of sigaction and raise, which do as they like. */
+/* death.c: see death.h. Signals are spoken of with the kernel, not with libc: a program, or a library that it has,
+ * may have put functions of its own in the place of sigaction and raise, which do as they like. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -39,10 +39,12 @@ static _Atomic uint64_t turn_of;
 /* Of the thread that has the turn. */
 static uint64_t mask_before;
 static kernel_action program; /* what the program does at SIGABRT */
-/* Words in the frame that has called the program's handler: who has left it has that frame behind, or has written over it. */
+/* Words in the frame that has called the program's handler: who has left it has that frame behind, or has written
+ * over it. */
 static const volatile uint64_t *marks_at;
 static bool handler_on_alternate;
-/* In hak_death_of: nobody dies in this process, but it was forked by a handler of a death. No process has that number. */
+/* In hak_death_of: nobody dies in this process, but it was forked by a handler of a death. No process has that
+ * number. */
 static const uint64_t HEIR = UINT64_MAX;
 static const uint64_t MARK = 0x9d2e8f4ba7c61350;
 
@@ -70,8 +72,8 @@ static void send_to_self(void) {
     (void)syscall(SYS_tgkill, hak_os_pid(), hak_os_tid(), SIGABRT);
 }
 
-/* By the default action, whatever the program made of it. The first process of a container ignores a signal that it sends itself, but
- * not an instruction that there is not. */
+/* By the default action, whatever the program made of it. The first process of a container ignores a signal that it
+ * sends itself, but not an instruction that there is not. */
 static _Noreturn void end_now(void) {
     const uint64_t others = ~bit_of(SIGABRT);
     default_set();
@@ -115,7 +117,8 @@ void hak_death_pass(void) {
     hak_os_signals_open(&mask);
 }
 
-/* What is clobbered is what any call clobbers. The frame pointer is asked for so that a debugger finds its way back by it. */
+/* What is clobbered is what any call clobbers. The frame pointer is asked for so that a debugger finds its way back
+ * by it. */
 static HAK_NOINLINE void call_on(void *top, void (*function)(const void *), const void *argument) {
     (void)*(volatile char *)__builtin_frame_address(0);
 #if defined(__x86_64__)
@@ -172,8 +175,8 @@ static bool room_for_handler(void) {
     return !on_alternate(&stack) || here - (uintptr_t)stack.ss_sp >= need;
 }
 
-/* In the place of the program's handler. All signals are shut; when this function returns they are as before it, so that SIGABRT, which
- * is pending, ends the process. */
+/* In the place of the program's handler. All signals are shut; when this function returns they are as before it, so
+ * that SIGABRT, which is pending, ends the process. */
 static void on_abort(int number, siginfo_t *info, void *context) {
     volatile uint64_t marks[MARKS];
     stack_t stack;

@@ -10,10 +10,11 @@ typedef struct depot {
 enum {
     /* So many empty slabs stay in a depot: a class at the edge of a slab does not take and give it over and over. */
     EMPTY_KEPT = 1,
-    /* But none above this size: an object of the class costs more to use than its slab to take, and the depots of all classes would hold
-     * tens of MiB. */
+    /* But none above this size: an object of the class costs more to use than its slab to take, and the depots of
+     * all classes would hold tens of MiB. */
     EMPTY_BYTES = 512 * HAK_KIB,
-    /* Pages between objects go when no slot of the slab was taken for some seconds; again when an eighth of its slots more are free. */
+    /* Pages between objects go when no slot of the slab was taken for some seconds; again when an eighth of its
+     * slots more are free. */
     PURGE_UNUSED = 2,
     PURGE_PART = 8,
 };
@@ -117,8 +118,9 @@ static void give_slabs(hak_link *done) {
     }
 }
 
-/* Gives those of objs[] that belong to `shard` home; returns how many are left, at the front of objs[]. What is no object's start, or
- * free already, ends the process when the lock is given back: the program's handler of SIGABRT may want it. */
+/* Gives those of objs[] that belong to `shard` home; returns how many are left, at the front of objs[]. What is no
+ * object's start, or free already, ends the process when the lock is given back: the program's handler of SIGABRT
+ * may want it. */
 static unsigned give_shard(unsigned shard, unsigned cls, void **objs, unsigned count) {
     depot *d = &depots[shard][cls];
     unsigned left = 0;

@@ -3,10 +3,10 @@
  *   thread ---- cache ----> shard s ----> depot (s, class) : lock, partial slabs
  *   thread ---- cache --/
  *
- * A thread refills its bins from the depots of one shard; slots of 256 bytes or more, in the speed variant, from a shard that
- * it shares with others. There are twice as many shards as processors, so that a lock is seldom contended. A slab stays with its
- * shard for life. An object freed elsewhere comes home in a batch, under one lock of its own shard: a remote free costs no
- * atomic operation of its own (docs/decisions/002). */
+ * A thread refills its bins from the depots of one shard; slots of 256 bytes or more, in the speed variant, from a
+ * shard that it shares with others. There are twice as many shards as processors, so that a lock is seldom
+ * contended. A slab stays with its shard for life. An object freed elsewhere comes home in a batch, under one lock
+ * of its own shard: a remote free costs no atomic operation of its own (docs/decisions/002). */
 #ifndef HAK_DEPOT_H
 #define HAK_DEPOT_H
 
@@ -31,8 +31,8 @@ void hak_depot_give_batch(unsigned shard, unsigned cls, void **objs, unsigned co
 /* Gives empty slabs that depots keep for reuse back to their superslabs. */
 void hak_depot_trim(void);
 
-/* Gives pages back on which all slots are free, between objects that are in use: of every slab, or only where no slot was taken for a while and
- * many have become free. */
+/* Gives pages back on which all slots are free, between objects that are in use: of every slab, or only where no
+ * slot was taken for a while and many have become free. */
 void hak_depot_purge(bool all);
 
 /* What depots have: slots that are free, per class, and bytes of slabs that have all theirs free. */

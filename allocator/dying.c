@@ -1,5 +1,5 @@
-/* dying.c: what a thread that dies leaves before the program's handler of SIGABRT runs in it. Declared in death.h, whose layer may
- * not know of all this. Layer 5. */
+/* dying.c: what a thread that dies leaves before the program's handler of SIGABRT runs in it. Declared in death.h,
+ * whose layer may not know of all this. Layer 5. */
 #include "allocator/cache.h"
 #include "allocator/death.h"
 #include "allocator/init.h"
@@ -10,7 +10,8 @@ enum {
     PATIENCE_MS = 100
 }; /* other threads give back what they have within microseconds, where they are not stopped */
 
-/* What is still taken after a while is taken by this thread: it has found broken metadata in the middle of something. */
+/* What is still taken after a while is taken by this thread: it has found broken metadata in the middle of
+ * something. */
 static void break_locks(void) {
     unsigned patience = PATIENCE_MS;
     hak_lock *const others[] = {&hak_cache_lock, &hak_large_lock, &hak_superslab_lock, &hak_region_lock,

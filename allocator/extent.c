@@ -17,8 +17,8 @@ enum {
     SPACE_PART = 32, /* in a small address space a room is at most so much of it */
 };
 
-/* The first functions of the sanitizers whose shadow memory has places that the compiler has chosen, most of the address space in all, and
- * that find it taken when they begin after us. NULL where none is in the process. */
+/* The first functions of the sanitizers whose shadow memory has places that the compiler has chosen, most of the
+ * address space in all, and that find it taken when they begin after us. NULL where none is in the process. */
 extern void __asan_init(void) __attribute__((weak));
 extern void __msan_init(void) __attribute__((weak));
 extern void __tsan_init(void) __attribute__((weak));
@@ -67,8 +67,8 @@ static range *entry_take(void) {
     return claims_used < CLAIMS_MAX ? &claims[claims_used++] : NULL;
 }
 
-/* Between a hundredth of the address space, where programs that ask for low addresses have theirs, and what is close to its end, where
- * libraries and stacks lie. */
+/* Between a hundredth of the address space, where programs that ask for low addresses have theirs, and what is close
+ * to its end, where libraries and stacks lie. */
 static range places(void) {
     uintptr_t end = address_end(), first = end / 128;
     return (range){first, end - end / 16 - first};
@@ -117,7 +117,8 @@ static bool begin_reserved(hak_extent *extent, size_t room, size_t first, size_t
     return false;
 }
 
-/* Where nothing is mapped yet, whether anything can be: the address space may end sooner than it seems (valgrind's does). */
+/* Where nothing is mapped yet, whether anything can be: the address space may end sooner than it seems (valgrind's
+ * does). */
 static hak_map_result probe(uintptr_t start, size_t room) {
     uintptr_t last = start + room - hak_os_page;
     hak_map_result result = hak_os_map_at(last, hak_os_page);

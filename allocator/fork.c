@@ -1,10 +1,10 @@
 /* fork.c: see fork.h. All locks are taken in rank order before a fork, so that no other thread is inside anything that
- * they guard. The child keeps the cache of its only thread; the objects in the caches of threads that it does not have are lost to it,
- * as their stacks are.
+ * they guard. The child keeps the cache of its only thread; the objects in the caches of threads that it does not have
+ * are lost to it, as their stacks are.
  *
- * Where libc would take its own malloc's locks: after every handler and after its lock of streams. Handlers registered first are
- * called last before a fork, and first after it; shim_fork.c sees to that. What libc locks after all handlers is locked here
- * before, where a thread may allocate that holds it. */
+ * Where libc would take its own malloc's locks: after every handler and after its lock of streams. Handlers
+ * registered first are called last before a fork, and first after it; shim_fork.c sees to that. What libc locks
+ * after all handlers is locked here before, where a thread may allocate that holds it. */
 #include "allocator/fork.h"
 
 #include "allocator/cache.h"
@@ -28,8 +28,8 @@ static _Thread_local bool registering;
 static _Thread_local unsigned depth; /* forks that the thread is in: one in a handler of another */
 static _Thread_local bool has_all;   /* and has the locks */
 
-/* libc's lock of the list of all streams, which a thread may hold several times. Who flushes all holds it and waits for a stream,
- * whose owner may wait for us (getline). Source: glibc's fork.c, genops.c. */
+/* libc's lock of the list of all streams, which a thread may hold several times. Who flushes all holds it and waits
+ * for a stream, whose owner may wait for us (getline). Source: glibc's fork.c, genops.c. */
 #pragma weak _IO_list_lock
 #pragma weak _IO_list_unlock
 extern void _IO_list_lock(void);
@@ -90,8 +90,8 @@ void hak_fork_unlock_child(void) {
     hak_fork_unlock();
 }
 
-/* A process of one thread takes no lock: fork may be called by a signal handler that has interrupted malloc, whose call goes on after
- * it, in both processes. */
+/* A process of one thread takes no lock: fork may be called by a signal handler that has interrupted malloc, whose
+ * call goes on after it, in both processes. */
 static void prepare(void) {
     if (depth++ != 0 || HAK_ALONE() || hak_fork_by_libc())
         return;

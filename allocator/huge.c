@@ -6,14 +6,18 @@
 #include "allocator/span.h"
 
 enum {
-    /* The first look comes when what is in use was handed out so many times over, the next one after half as much again. */
+    /* The first look comes when what is in use was handed out so many times over, the next one after half as much
+     * again. */
     FIRST_TURNS = 1,
-    /* Of the pages of a huge page this part has to be resident: what is taken for it is at most three times that, and hot. */
+    /* Of the pages of a huge page this part has to be resident: what is taken for it is at most three times that,
+     * and hot. */
     DENSE_PART = 4,
-    /* While what is resident grows by a quarter from look to look, this part is enough: it will be dense, and the page faults on the way
-     * are saved (work h has a third of them). Objects whose start alone is touched stay below, however many there are. */
+    /* While what is resident grows by a quarter from look to look, this part is enough: it will be dense, and the
+     * page faults on the way are saved (work h has a third of them). Objects whose start alone is touched stay
+     * below, however many there are. */
     GROWING_PART = 8,
-    /* Longer objects are no part of a run: they do not follow one another often. And so many huge pages are looked at in one look, some 2 ms. */
+    /* Longer objects are no part of a run: they do not follow one another often. And so many huge pages are looked
+     * at in one look, some 2 ms. */
     LONG_SPAN = 32 * HAK_MIB >> HAK_GRANULE_SHIFT,
     LOOKS = 512,
     FAILURES = 8, /* in a row: there are no huge pages to be had, or the kernel is older */
@@ -22,8 +26,8 @@ enum {
 static size_t turned, next_look; /* bytes */
 static unsigned failures, looks;
 
-/* Of the huge pages looked at that were none yet: how many, and how many pages of them were resident; the same of those that were left as they
- * were; the mean of what the look before left. Whether it had grown by a quarter. */
+/* Of the huge pages looked at that were none yet: how many, and how many pages of them were resident; the same of
+ * those that were left as they were; the mean of what the look before left. Whether it had grown by a quarter. */
 static size_t windows, sum, windows_left, sum_left, mean_left;
 static bool growing;
 

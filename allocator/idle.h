@@ -1,6 +1,7 @@
 /* idle.h: what nobody has used for a while goes back to the OS, by the clock. Layer 5.
  *
- * Each slow call looks at the clock, which costs no system call; now and then one of them makes a pass over what is free. */
+ * Each slow call looks at the clock, which costs no system call; now and then one of them makes a pass over what is
+ * free. */
 #ifndef HAK_IDLE_H
 #define HAK_IDLE_H
 
@@ -25,7 +26,8 @@ HAK_INLINE void hak_idle_look(void) {
 /* For init.c and reset.c: nothing is idle yet. */
 void hak_idle_init(void);
 
-/* With HAKMEM_SS_BACKGROUND the next slow call makes a pass, and a thread that makes more: when the library is loaded, and in a child. */
+/* With HAKMEM_SS_BACKGROUND the next slow call makes a pass, and a thread that makes more: when the library is
+ * loaded, and in a child. */
 void hak_idle_loaded(void);
 void hak_idle_fork_child(void);
 

@@ -112,7 +112,8 @@ void hak_lock_fork_end(void) {
     forking = NOTHING;
 }
 
-/* Who came to sleep between the two steps is not forgotten: the word may say 2 without need, never the other way round. */
+/* Who came to sleep between the two steps is not forgotten: the word may say 2 without need, never the other way
+ * round. */
 void hak_lock_fork_take(hak_lock *lock) {
     hak_lock_take(lock);
     if (atomic_exchange_explicit(&lock->word, 3, memory_order_relaxed) == 2)

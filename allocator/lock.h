@@ -4,8 +4,8 @@
  * joins there in the same change. Uncontended cost: two compare-and-swaps; plain loads and stores while the process has
  * one thread, because an atomic exchange waits for every store before it, and those of the program may miss all caches.
  *
- * While a thread forks it has every lock, and other libraries' handlers may allocate in it: all that it takes and gives then
- * is its already, and stays so (docs/decisions/024). */
+ * While a thread forks it has every lock, and other libraries' handlers may allocate in it: all that it takes and
+ * gives then is its already, and stays so (docs/decisions/024). */
 #ifndef HAK_LOCK_H
 #define HAK_LOCK_H
 
@@ -31,8 +31,9 @@ typedef enum hak_rank {
     HAK_RANK_POLICY,
 } hak_rank;
 
-/* word: 0 free, 1 taken, 2 taken and somebody may sleep (Drepper, "Futexes Are Tricky", mutex2), 3 taken for a fork and nobody
- * sleeps. A thread that forks leaves no lock at 1, so that its takes and gives in between both come to the slow halves. */
+/* word: 0 free, 1 taken, 2 taken and somebody may sleep (Drepper, "Futexes Are Tricky", mutex2), 3 taken for a fork
+ * and nobody sleeps. A thread that forks leaves no lock at 1, so that its takes and gives in between both come to
+ * the slow halves. */
 typedef struct hak_lock {
     _Atomic uint32_t word;
     uint8_t rank;
@@ -43,8 +44,8 @@ typedef struct hak_lock {
 void hak_lock_slow(hak_lock *lock);
 void hak_unlock_slow(hak_lock *lock);
 
-/* fork.c only. Between begin and end a thread may take several locks of one rank, by these. From `owns` true to `owns` false it has
- * all, and every other take and give of it is without effect. */
+/* fork.c only. Between begin and end a thread may take several locks of one rank, by these. From `owns` true to
+ * `owns` false it has all, and every other take and give of it is without effect. */
 void hak_lock_fork_begin(void);
 void hak_lock_fork_take(hak_lock *lock);
 void hak_lock_fork_owns(bool all);
@@ -62,7 +63,8 @@ HAK_INLINE void hak_lock_check_held(const hak_lock *lock) {
         hak_lock_rank_held(lock);
 }
 
-/* In a process that dies: waits up to *patience milliseconds, which it lowers, for somebody to give it, then gives it itself. */
+/* In a process that dies: waits up to *patience milliseconds, which it lowers, for somebody to give it, then gives
+ * it itself. */
 void hak_lock_break(hak_lock *lock, unsigned *patience);
 
 /* For who may have interrupted the holder: waits up to *patience milliseconds, which it lowers, until it is free; it is not taken. False: it was
@@ -89,7 +91,8 @@ HAK_INLINE void hak_lock_take(hak_lock *lock) {
         hak_lock_slow(lock);
 }
 
-/* For who may have interrupted the holder, or can do without: false, and nothing is taken, when somebody else has it. */
+/* For who may have interrupted the holder, or can do without: false, and nothing is taken, when somebody else has
+ * it. */
 HAK_INLINE bool hak_lock_try(hak_lock *lock) {
     uint32_t expected = 0;
     if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,

@@ -1,5 +1,5 @@
-/* module.c: see module.h. Sources: ELF gABI, chapter 5 (dynamic section, symbols); for the hash table, binutils' description of
- * DT_GNU_HASH: header, filter, buckets, chains of hashes whose lowest bit ends a chain. */
+/* module.c: see module.h. Sources: ELF gABI, chapter 5 (dynamic section, symbols); for the hash table, binutils'
+ * description of DT_GNU_HASH: header, filter, buckets, chains of hashes whose lowest bit ends a chain. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

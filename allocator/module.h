@@ -4,8 +4,9 @@
 
 #include "allocator/base.h"
 
-/* True when a module other than the allocator's own and the C++ library's defines `name` where others can see it, in whatever
- * order the modules were loaded. Allocates nothing; takes the lock of dl_iterate_phdr(3), so not from a signal handler. */
+/* True when a module other than the allocator's own and the C++ library's defines `name` where others can see it, in
+ * whatever order the modules were loaded. Allocates nothing; takes the lock of dl_iterate_phdr(3), so not from a
+ * signal handler. */
 bool hak_module_defines(const char *name);
 
 #endif

@@ -1,8 +1,8 @@
 /* operators.h: whether the program brought some of C++'s operators new and delete itself. Layer 1.
  *
- * Any of the twenty may be replaced alone ([replacement.functions]), and those that are not must work on top of those that are:
- * operator delete(void *, size_t) has to call the program's operator delete(void *). Who finds that out asks the dynamic
- * linker, once; in a program without replacements it costs one byte that is looked at. */
+ * Any of the twenty may be replaced alone ([replacement.functions]), and those that are not must work on top of
+ * those that are: operator delete(void *, size_t) has to call the program's operator delete(void *). Who finds that
+ * out asks the dynamic linker, once; in a program without replacements it costs one byte that is looked at. */
 #ifndef HAK_OPERATORS_H
 #define HAK_OPERATORS_H
 
@@ -23,12 +23,12 @@ extern HAK_HIDDEN hak_operator hak_operators[HAK_OPERATORS] __attribute__((weak)
 /* True: nobody has looked yet, or what is not replaced must go to the C++ library's form. */
 extern HAK_HIDDEN _Atomic bool hak_operators_forward;
 
-/* True when the program replaced some, and the C++ library's forms are to be called for the rest. Looks only once; takes the
- * lock of the dynamic linker then. */
+/* True when the program replaced some, and the C++ library's forms are to be called for the rest. Looks only once;
+ * takes the lock of the dynamic linker then. */
 bool hak_operators_look(void);
 
-/* The next definition of that form after ours: the C++ library's own. NULL: there is none, as in a static program. May take the lock of
- * the dynamic linker. */
+/* The next definition of that form after ours: the C++ library's own. NULL: there is none, as in a static program.
+ * May take the lock of the dynamic linker. */
 const void *hak_operators_library(const hak_operator *one);
 
 /* Calls function(argument), and lets no exception of C++ out of it. In archives only; elsewhere NULL. */
@@ -37,9 +37,10 @@ extern HAK_HIDDEN void hak_operators_catch(void (*function)(void *), void *argum
 /* True when the program replaced some. */
 bool hak_operators_replaced(void);
 
-/* True when another module has an operator new of its own, as one that was linked with a C++ library of its own: what that makes
- * by malloc may end in our operator delete, for the module's own calls stay in it (-Bsymbolic) and those of others come here.
- * Looks at all modules as long as there is none: only when something else is wrong already. */
+/* True when another module has an operator new of its own, as one that was linked with a C++ library of its own:
+ * what that makes by malloc may end in our operator delete, for the module's own calls stay in it (-Bsymbolic) and
+ * those of others come here. Looks at all modules as long as there is none: only when something else is wrong
+ * already. */
 bool hak_operators_elsewhere(void);
 
 #endif

@@ -36,8 +36,8 @@ extern hak_options hak_option;
 
 void hak_options_read(void);
 
-/* The value of an environment variable, or else what /etc/hakmem.conf gives it (config.h); NULL when it is not set, or not to be trusted and
- * not given. Allocates nothing. */
+/* The value of an environment variable, or else what /etc/hakmem.conf gives it (config.h); NULL when it is not set,
+ * or not to be trusted and not given. Allocates nothing. */
 const char *hak_options_text(const char *name);
 
 /* True when the environment gives it. */

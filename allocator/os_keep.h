@@ -1,5 +1,5 @@
-/* os_keep.h: the OS as a fuzzer asks it between inputs: what the process got once it keeps, and gets again without a call.
- * Layer 1. Debug builds only; os_linux.c asks here before it calls the kernel.
+/* os_keep.h: the OS as a fuzzer asks it between inputs: what the process got once it keeps, and gets again without a
+ * call. Layer 1. Debug builds only; os_linux.c asks here before it calls the kernel.
  *
  * Fresh pages are what an input costs most: a page fault or a flush of translation buffers takes 10 to 150 us on a
  * virtual machine. While keeping is on, what was made accessible stays so, and what would be given back or guarded is
@@ -26,7 +26,8 @@ bool hak_os_keep_hollow(uintptr_t addr, size_t size);
 bool hak_os_keep_guard(uintptr_t addr, size_t size);
 bool hak_os_keep_unguard(void);
 
-/* More than a fixed size is refused: what the kernel says depends on the machine, and on how much of it is there already. */
+/* More than a fixed size is refused: what the kernel says depends on the machine, and on how much of it is there
+ * already. */
 bool hak_os_keep_refuses(size_t size);
 
 /* Whether some of the range is kept. */

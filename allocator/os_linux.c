@@ -89,7 +89,8 @@ HAK_UNSEEN void hak_os_unmap(uintptr_t addr, size_t size) {
     errno = saved;
 }
 
-/* munmap splits before it unmaps, and fails with ENOMEM only there: mm/mmap.c, do_munmap and do_vmi_align_munmap, 5.10 to 6.18. */
+/* munmap splits before it unmaps, and fails with ENOMEM only there: mm/mmap.c, do_munmap and do_vmi_align_munmap,
+ * 5.10 to 6.18. */
 HAK_UNSEEN bool hak_os_unmap_part(uintptr_t addr, size_t size) {
     if (injected_failure())
         return false;
@@ -147,9 +148,9 @@ uintptr_t hak_os_reserve_zeros(size_t size) {
     return addr;
 }
 
-/* Before Linux 4.17 MAP_FIXED_NOREPLACE was only a hint, and where the address cannot be used some answer with another one. The kernel says
- * EEXIST before it changes anything, and ENOMEM or EAGAIN (what may be locked) before it adds the mapping: mm/mmap.c, do_mmap and
- * mmap_region, 5.10 to 6.18. */
+/* Before Linux 4.17 MAP_FIXED_NOREPLACE was only a hint, and where the address cannot be used some answer with
+ * another one. The kernel says EEXIST before it changes anything, and ENOMEM or EAGAIN (what may be locked) before
+ * it adds the mapping: mm/mmap.c, do_mmap and mmap_region, 5.10 to 6.18. */
 static HAK_UNSEEN hak_map_result map_at(uintptr_t addr, size_t size, int protection) {
     int saved = errno;
     count(&hak_os_counts.mmap);
@@ -221,7 +222,8 @@ static bool protect(uintptr_t addr, size_t size, int protection) {
 bool hak_os_commit(uintptr_t addr, size_t size) {
     return protect(addr, size, PROT_READ | PROT_WRITE);
 }
-/* The mappings of a range are changed one by one: those before the one that is refused have changed (mm/mprotect.c, do_mprotect_pkey). */
+/* The mappings of a range are changed one by one: those before the one that is refused have changed (mm/mprotect.c,
+ * do_mprotect_pkey). */
 HAK_UNSEEN bool hak_os_protect(uintptr_t addr, size_t size) {
     if (injected_failure())
         return false;
@@ -251,9 +253,9 @@ static bool advise(uintptr_t addr, size_t size, int advice) {
     return done;
 }
 
-/* Not a new mapping over the old one: MAP_FIXED takes what is there away first, and when the kernel then has no memory for the new one the
- * address could go to somebody else (mm/mmap.c, mmap_region, 5.10 to 6.18). MADV_DONTNEED refuses locked memory before it changes
- * anything. */
+/* Not a new mapping over the old one: MAP_FIXED takes what is there away first, and when the kernel then has no
+ * memory for the new one the address could go to somebody else (mm/mmap.c, mmap_region, 5.10 to 6.18). MADV_DONTNEED
+ * refuses locked memory before it changes anything. */
 bool hak_os_shut(uintptr_t addr, size_t size) {
     if (injected_failure())
         return false;
@@ -269,8 +271,8 @@ bool hak_os_shut(uintptr_t addr, size_t size) {
     return false;
 }
 
-/* Markers are not for memory that the program has locked; the mappings before that have theirs when the kernel says so (mm/madvise.c of
- * 6.13, madvise_walk_vmas). They may be taken off anything. */
+/* Markers are not for memory that the program has locked; the mappings before that have theirs when the kernel says
+ * so (mm/madvise.c of 6.13, madvise_walk_vmas). They may be taken off anything. */
 bool hak_os_guard(uintptr_t addr, size_t size) {
     if (injected_failure())
         return false;
@@ -304,12 +306,12 @@ HAK_UNSEEN bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) 
     return done;
 }
 
-/* What the kernel may have done when it says no (mm/mremap.c, 5.10 to 6.18): with MREMAP_FIXED it takes away what is mapped at the new
- * address before it looks at the old one, and does not bring it back when it then fails, because the old range lies across two mappings
- * (EFAULT), at a limit (ENOMEM), for locked memory (EAGAIN) or when mappings run out (ENOMEM). So nothing but our own is there. Page tables
- * that were moved in part before a failure are moved back. From 6.17 on a range across several mappings may be moved, and may be left
- * half moved when that fails: only where both lengths are the same, so they never are here; with different lengths it is EFAULT as
- * before. */
+/* What the kernel may have done when it says no (mm/mremap.c, 5.10 to 6.18): with MREMAP_FIXED it takes away what is
+ * mapped at the new address before it looks at the old one, and does not bring it back when it then fails, because
+ * the old range lies across two mappings (EFAULT), at a limit (ENOMEM), for locked memory (EAGAIN) or when mappings
+ * run out (ENOMEM). So nothing but our own is there. Page tables that were moved in part before a failure are moved
+ * back. From 6.17 on a range across several mappings may be moved, and may be left half moved when that fails: only
+ * where both lengths are the same, so they never are here; with different lengths it is EFAULT as before. */
 bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size) {
     if (injected_failure() || (HAK_DEBUG_BUILD && hak_os_keeps()))
         return false;

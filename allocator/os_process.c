@@ -40,8 +40,9 @@ static bool is_readable_by_copy(uintptr_t addr) {
     return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1;
 }
 
-/* Whether the page can be read: the kernel fetches the set of signals before it sees that it does not know what to do with it. Every
- * sandbox allows this call, and not process_vm_readv. Source of the idea: abseil's address_is_readable.cc. */
+/* Whether the page can be read: the kernel fetches the set of signals before it sees that it does not know what to
+ * do with it. Every sandbox allows this call, and not process_vm_readv. Source of the idea: abseil's
+ * address_is_readable.cc. */
 static bool is_readable(uintptr_t addr) {
     enum { NOTHING = -1, SET_BYTES = 8 };
     uintptr_t set = hak_align_down(addr, SET_BYTES);
@@ -79,7 +80,8 @@ bool hak_os_limited(void) {
     return limited;
 }
 
-/* Not by libc's functions, here and below: those are cancellation points, and a thread that is cancelled in free would vanish there. */
+/* Not by libc's functions, here and below: those are cancellation points, and a thread that is cancelled in free
+ * would vanish there. */
 int hak_os_open(const char *path) {
     int saved = errno;
     int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
@@ -103,8 +105,8 @@ void hak_os_close(int file) {
     errno = saved;
 }
 
-/* Why the open file is not to be trusted; NULL: it is. Of the owner of a file that this user namespace has no name for nothing is known, and
- * nothing is said. */
+/* Why the open file is not to be trusted; NULL: it is. Of the owner of a file that this user namespace has no name
+ * for nothing is known, and nothing is said. */
 static const char *distrust(const struct stat *about, size_t most) {
     if (!S_ISREG(about->st_mode))
         return "not a regular file";
@@ -242,8 +244,8 @@ static bool has_mincore(void) {
     return has;
 }
 
-/* A filter that the process began with may kill it for mincore. The hardened variant has looked at start; the other one looks here. Who comes
- * while another thread looks is told that it is not known. */
+/* A filter that the process began with may kill it for mincore. The hardened variant has looked at start; the other
+ * one looks here. Who comes while another thread looks is told that it is not known. */
 static bool has_no_filter(void) {
     static _Atomic unsigned looked; /* 1: a thread does, 2: one has */
     unsigned none = 0;
@@ -288,8 +290,8 @@ size_t hak_os_resident_count(uintptr_t addr, size_t size) {
     return count;
 }
 
-/* Advice that changes nothing in a process whose mappings all are to be copied at a fork. madvise(2): ENOMEM when part of the range is
- * not mapped; what is mapped is walked by mapping, not by page. */
+/* Advice that changes nothing in a process whose mappings all are to be copied at a fork. madvise(2): ENOMEM when
+ * part of the range is not mapped; what is mapped is walked by mapping, not by page. */
 bool hak_os_is_mapped(uintptr_t addr, size_t size) {
     int saved = errno;
     bool mapped = madvise((void *)addr, size, MADV_DOFORK) == 0 || errno != ENOMEM;
@@ -347,8 +349,8 @@ static hak_fault describe(const siginfo_t *info, const void *context) {
     return fault;
 }
 
-/* What the program had installed before, as the kernel would have called it: with the signals shut that it wanted shut, and once
- * if it wanted that. False: it had nothing. */
+/* What the program had installed before, as the kernel would have called it: with the signals shut that it wanted
+ * shut, and once if it wanted that. False: it had nothing. */
 static bool pass_on(int number, siginfo_t *info, void *context) {
     struct sigaction *was = &before[number == SIGBUS];
     void (*const plain)(int) = was->sa_handler;
@@ -385,7 +387,8 @@ static void on_fault(int number, siginfo_t *info, void *context) {
         (void)raise(number);
 }
 
-/* A signal that the process was begun with to ignore stays ignored, for it and for what it begins; a fault ends it all the same. */
+/* A signal that the process was begun with to ignore stays ignored, for it and for what it begins; a fault ends it
+ * all the same. */
 void hak_os_on_fault(hak_fault_verdict (*handler)(const hak_fault *fault)) {
     static const int numbers[] = {SIGSEGV, SIGBUS};
     int saved = errno;

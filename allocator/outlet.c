@@ -1,4 +1,5 @@
-/* outlet.c: see outlet.h. System calls are made by syscall(2): libc's own functions for the same are cancellation points. */
+/* outlet.c: see outlet.h. System calls are made by syscall(2): libc's own functions for the same are cancellation
+ * points. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -19,7 +20,8 @@
 #include <unistd.h>
 
 enum {
-    /* For all of one report: long enough for a reader that is busy, short against what a dying server's clients wait. */
+    /* For all of one report: long enough for a reader that is busy, short against what a dying server's clients
+     * wait. */
     PATIENCE_MS = 1000,
     PIECE = 512, /* of one write: what POSIX says that a pipe with room takes at once */
 };
@@ -37,8 +39,8 @@ static int open_raw(const char *path, int flags) {
     return (int)syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
 }
 
-/* Pipes and terminals are opened anew, as files of our own that never wait: between the question whether there is room and the
- * write, another process may take it. Where that cannot be, the question has to do. */
+/* Pipes and terminals are opened anew, as files of our own that never wait: between the question whether there is
+ * room and the write, another process may take it. Where that cannot be, the question has to do. */
 static HAK_NOINLINE void look_at(hak_outlet *out) {
     struct stat seen;
     if (fstat(out->file, &seen) != 0) {

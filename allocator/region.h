@@ -4,10 +4,11 @@
  *   meta   |## records ###|--             |..........................................|   one record per unit of the body
  *   extra  |## what only some units need, in the order in which they asked ..........|
  *
- * Each kind of memory has regions of its own; one is enough, unless somebody maps where it would grow. All three are extents: nothing is
- * reserved. `used` and `committed` only grow, in steps of a sixteenth, so that the number of system calls grows with the
- * logarithm of the heap; where the OS refuses such a step, just what is needed is asked for. Whoever owns a part may hollow it: its
- * addresses stay the region's, its memory goes. Guarded by the region lock, except that hak_region_find takes none. */
+ * Each kind of memory has regions of its own; one is enough, unless somebody maps where it would grow. All three are
+ * extents: nothing is reserved. `used` and `committed` only grow, in steps of a sixteenth, so that the number of
+ * system calls grows with the logarithm of the heap; where the OS refuses such a step, just what is needed is asked
+ * for. Whoever owns a part may hollow it: its addresses stay the region's, its memory goes. Guarded by the region
+ * lock, except that hak_region_find takes none. */
 #ifndef HAK_REGION_H
 #define HAK_REGION_H
 
@@ -18,7 +19,8 @@
 typedef enum hak_region_kind {
     HAK_REGION_SLABS, /* unit: a superslab; record: hak_superslab */
     HAK_REGION_LARGE, /* unit: a granule; record: hak_span */
-    /* The same, for large objects that begin at a multiple of more than a page, where the policy puts the others at any page. */
+    /* The same, for large objects that begin at a multiple of more than a page, where the policy puts the others at
+     * any page. */
     HAK_REGION_ALIGNED,
     HAK_REGION_KINDS
 } hak_region_kind;
@@ -104,15 +106,17 @@ uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out);
 /* The same, but that the memory is hollow. */
 uintptr_t hak_region_take_hollow(hak_region_kind kind, size_t size, hak_region **out);
 
-/* The same as hak_region_take from this region and no other. False when it has no room or the OS refuses, and nothing has changed. */
+/* The same as hak_region_take from this region and no other. False when it has no room or the OS refuses, and
+ * nothing has changed. */
 bool hak_region_take_more(hak_region *region, size_t size);
 
-/* `size` bytes (a multiple of the page) for what a unit needs beside its record: of unknown content, never given back. NULL when the OS
- * refuses. Any lock but the region's may be held. */
+/* `size` bytes (a multiple of the page) for what a unit needs beside its record: of unknown content, never given
+ * back. NULL when the OS refuses. Any lock but the region's may be held. */
 void *hak_region_extra(hak_region *region, size_t size);
 
-/* Of a used part, whose owner calls: its memory goes, and with it all that the kernel counts; and comes back, zeroed. When it is not done
- * nothing has changed; HAK_MAP_TAKEN: the part is somebody else's now, for good. Any lock but the region's may be held. */
+/* Of a used part, whose owner calls: its memory goes, and with it all that the kernel counts; and comes back,
+ * zeroed. When it is not done nothing has changed; HAK_MAP_TAKEN: the part is somebody else's now, for good. Any
+ * lock but the region's may be held. */
 bool hak_region_hollow(hak_region *region, uintptr_t addr, size_t size);
 hak_map_result hak_region_fill(hak_region *region, uintptr_t addr, size_t size);
 

@@ -27,7 +27,8 @@ void hak_release_init(bool lean, hak_decommit decommit, size_t target);
 size_t hak_release_excess(void);
 
 enum {
-    /* Free memory that is kept however long it lies: of slabs, and of large spans. A steady state of a small program never asks the OS. */
+    /* Free memory that is kept however long it lies: of slabs, and of large spans. A steady state of a small program
+     * never asks the OS. */
     HAK_RELEASE_SLAB_KEEP_MIN = 4 * HAK_MIB,
     HAK_RELEASE_LARGE_KEEP_MIN = 4 * HAK_MIB,
     HAK_RELEASE_OVERSIZE = 8 * HAK_MIB, /* an object that is itself much of a heap */
@@ -36,12 +37,14 @@ enum {
 /* Free slab memory that is kept while fresh memory is taken. Bytes. */
 size_t hak_release_slab_keep(void);
 
-/* What was free for so long is not needed, but for the minimum above; for several times as long, not at all. Milliseconds. */
+/* What was free for so long is not needed, but for the minimum above; for several times as long, not at all.
+ * Milliseconds. */
 uint64_t hak_release_unused_ms(void);
 uint64_t hak_release_idle_ms(void);
 
-/* Free large memory that may be resident right after an object of `freed` bytes was freed. What was given back for being more than that and is asked for again raises it
- * (a program whose need swings keeps what it swings by), and what is not needed lowers it again, by half each time. */
+/* Free large memory that may be resident right after an object of `freed` bytes was freed. What was given back for
+ * being more than that and is asked for again raises it (a program whose need swings keeps what it swings by), and
+ * what is not needed lowers it again, by half each time. */
 size_t hak_release_large_most(size_t freed);
 void hak_release_large_given(size_t bytes);
 void hak_release_large_missed(size_t bytes);

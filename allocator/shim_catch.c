@@ -1,9 +1,10 @@
-/* shim_catch.c: a function that catches what is thrown, for operator new of a static program, where the C++ library's own nothrow forms,
- * which would, have made room for ours. Layer 6. In archives only.
+/* shim_catch.c: a function that catches what is thrown, for operator new of a static program, where the C++ library's
+ * own nothrow forms, which would, have made room for ours. Layer 6. In archives only.
  *
- * C has no word for it, so the frame that catches is written out, and its personality routine is a function of C. No data of a compiler's
- * belongs to it: it catches at its only call. Forced unwinding (pthread_cancel, pthread_exit) passes. Source: Itanium C++ ABI, exception
- * handling, 1.5 and 2.5. The unwinder and the C++ library are in each program that throws; in others the references are NULL. */
+ * C has no word for it, so the frame that catches is written out, and its personality routine is a function of C. No
+ * data of a compiler's belongs to it: it catches at its only call. Forced unwinding (pthread_cancel, pthread_exit)
+ * passes. Source: Itanium C++ ABI, exception handling, 1.5 and 2.5. The unwinder and the C++ library are in each
+ * program that throws; in others the references are NULL. */
 #include "allocator/operators.h"
 
 #include <unwind.h>

@@ -1,7 +1,8 @@
-/* shim_fork.c: __register_atfork, libc's part of pthread_atfork, by which all others register their handlers of fork. Layer 6.
+/* shim_fork.c: __register_atfork, libc's part of pthread_atfork, by which all others register their handlers of fork.
+ * Layer 6.
  *
- * Ours are registered before the first of them, whichever constructor runs first, so that they are the last ones called before a
- * fork: another library's may allocate, or take a lock whose owner allocates (docs/decisions/024).
+ * Ours are registered before the first of them, whichever constructor runs first, so that they are the last ones called
+ * before a fork: another library's may allocate, or take a lock whose owner allocates (docs/decisions/024).
  *
  * Weak: a static program has libc's own, and needs no other. Source: glibc's register-atfork.c. */
 #include "allocator/fork.h"

@@ -1,6 +1,6 @@
-/* shim_info.c: libc's names for asking how much memory is in use. Layer 6.
- * Sources: mallinfo(3), malloc_info(3), malloc_stats(3); the forms of the last two are glibc's (malloc/malloc.c). What each figure means
- * here: usage.h. A cached or quarantined object is a fast bin's block of glibc's, a large one a mapped block. */
+/* shim_info.c: libc's names for asking how much memory is in use. Layer 6. Sources: mallinfo(3), malloc_info(3),
+ * malloc_stats(3); the forms of the last two are glibc's (malloc/malloc.c). What each figure means here: usage.h. A
+ * cached or quarantined object is a fast bin's block of glibc's, a large one a mapped block. */
 #include "allocator/usage.h"
 #include "include/hakmem.h"
 

@@ -1,12 +1,13 @@
-/* shim_libc.c: two calls of libc that the allocator must know of. Layer 6. In the shared objects that are loaded before libc.
+/* shim_libc.c: two calls of libc that the allocator must know of. Layer 6. In the shared objects that are loaded before
+ * libc.
  *
- * dlopen: without RTLD_DEEPBIND. A module opened with that finds names in itself and its own dependencies first: libc's malloc and
- * free, while the rest of the process has ours. libc's strdup then gives it an object of ours, and libc's free dies of that.
- * PHP opens its extensions so, and crashes under any allocator that is preloaded (docs/decisions/015). AddressSanitizer refuses
- * such an open for the same reason. Source: dlopen(3).
+ * dlopen: without RTLD_DEEPBIND. A module opened with that finds names in itself and its own dependencies first: libc's
+ * malloc and free, while the rest of the process has ours. libc's strdup then gives it an object of ours, and libc's
+ * free dies of that. PHP opens its extensions so, and crashes under any allocator that is preloaded
+ * (docs/decisions/015). AddressSanitizer refuses such an open for the same reason. Source: dlopen(3).
  *
- * prctl: a process that is about to filter its system calls says so here first, and may die of a call that it did not expect
- * (docs/decisions/016). Sources: prctl(2), seccomp(2). */
+ * prctl: a process that is about to filter its system calls says so here first, and may die of a call that it did
+ * not expect (docs/decisions/016). Sources: prctl(2), seccomp(2). */
 #include "allocator/os.h"
 
 #include <dlfcn.h>
@@ -34,7 +35,8 @@ static void *next(const char *name, void *_Atomic *known) {
     return found;
 }
 
-/* libc asks for its caller by the return address: whose RUNPATH counts, what $ORIGIN is. So it must be called by a jump. */
+/* libc asks for its caller by the return address: whose RUNPATH counts, what $ORIGIN is. So it must be called by a
+ * jump. */
 EXPORT void *dlopen(const char *path, int mode) {
     static void *_Atomic known;
     void *(*libc)(const char *, int);

@@ -1,5 +1,6 @@
-/* shim_mallocx.c: jemalloc's own calls for objects. Layer 6. A program that has some of its objects from these, and frees them by free, or
- * the other way round, must find one heap behind both, or it dies under a preload. Source: jemalloc(3). */
+/* shim_mallocx.c: jemalloc's own calls for objects. Layer 6. A program that has some of its objects from these, and
+ * frees them by free, or the other way round, must find one heap behind both, or it dies under a preload. Source:
+ * jemalloc(3). */
 #include "allocator/alloc.h"
 #include "allocator/init.h"
 #include "allocator/os.h"

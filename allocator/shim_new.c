@@ -80,8 +80,8 @@ static void *make_caught(size_t size, hak_origin origin) {
     return it.obj;
 }
 
-/* What the handler throws ends in NULL, and C catches nothing. The C++ library's form does: it calls the form that may throw, which is
- * ours or the program's, and catches (C++17 [new.delete.single] 7). */
+/* What the handler throws ends in NULL, and C catches nothing. The C++ library's form does: it calls the form that
+ * may throw, which is ours or the program's, and catches (C++17 [new.delete.single] 7). */
 static HAK_COLD void *nothrow_failed(size_t size, size_t align, hak_origin origin) {
     unsigned form = (origin.family == HAK_FAMILY_NEW_ARRAY ? FORMS : 0) +
                     (align == 0 ? NEW_NOTHROW : NEW_ALIGNED_NOTHROW);
@@ -141,8 +141,8 @@ HAK_INLINE uint64_t log2_of(size_t align) {
     return hak_is_pow2(align) ? hak_log2(align) : NO_ALIGN - 1;
 }
 
-/* What the program replaced in part, the C++ library's other forms do on top of that; it has all, or they are not asked. After
- * the first look at a program that replaced nothing it is our own form again, which asks no more. */
+/* What the program replaced in part, the C++ library's other forms do on top of that; it has all, or they are not
+ * asked. After the first look at a program that replaced nothing it is our own form again, which asks no more. */
 static HAK_COLD const void *form_to_call(unsigned form) {
     return hak_operators_look() ? hak_operators[form].library : hak_operators[form].ours;
 }
@@ -168,9 +168,9 @@ BY_LIBRARY(delete_aligned_nothrow, void, (obj, align, tag), void *obj, size_t al
     if (HAK_UNLIKELY(atomic_load_explicit(&hak_operators_forward, memory_order_relaxed)))                    \
     return name(form, __VA_ARGS__)
 
-/* One set for new, one for new[]: `n` and `d` are what the mangled names have for them, `base` their first form. The second
- * parameter of the nothrow forms is std::nothrow, an empty object by reference; std::align_val_t is passed as a size_t. Weak, because
- * a program that is linked with this may have its own. */
+/* One set for new, one for new[]: `n` and `d` are what the mangled names have for them, `base` their first form. The
+ * second parameter of the nothrow forms is std::nothrow, an empty object by reference; std::align_val_t is passed as
+ * a size_t. Weak, because a program that is linked with this may have its own. */
 #define NEW_AND_DELETE(n, d, base, family)                                                                   \
     EXPORT void *n##m(size_t size) {                                                                         \
         if (base != 0)                                                                                       \

@@ -1,9 +1,10 @@
-/* shim_sanitizer.c: a process whose sanitizer is a library that comes after this one ends with one line that says what to do. Layer 6. In
- * the shared objects that are loaded before libc.
+/* shim_sanitizer.c: a process whose sanitizer is a library that comes after this one ends with one line that says what
+ * to do. Layer 6. In the shared objects that are loaded before libc.
  *
- * ThreadSanitizer, LeakSanitizer, MemorySanitizer and AddressSanitizer own malloc. Where they are in the executable, as clang has it, or come
- * first, their malloc is called and ours is not. As libraries, as gcc has it, they come after what is preloaded: then they see no object of
- * the program's, and ThreadSanitizer calls malloc before it works itself and dies of that without a word. AddressSanitizer says so by itself. */
+ * ThreadSanitizer, LeakSanitizer, MemorySanitizer and AddressSanitizer own malloc. Where they are in the executable,
+ * as clang has it, or come first, their malloc is called and ours is not. As libraries, as gcc has it, they come
+ * after what is preloaded: then they see no object of the program's, and ThreadSanitizer calls malloc before it
+ * works itself and dies of that without a word. AddressSanitizer says so by itself. */
 #include "allocator/report.h"
 #include "allocator/thread.h"
 

@@ -1,5 +1,6 @@
-/* shim_static.c: what the fork of a static program's libc calls where its own malloc's locks would be taken: after every handler, and
- * after its lock of streams. Layer 6. In archives only; a shared libc does not look for them. Source: glibc's fork.c. */
+/* shim_static.c: what the fork of a static program's libc calls where its own malloc's locks would be taken: after
+ * every handler, and after its lock of streams. Layer 6. In archives only; a shared libc does not look for them.
+ * Source: glibc's fork.c. */
 #include "allocator/fork.h"
 
 #define EXPORT __attribute__((visibility("default"), weak))

@@ -12,14 +12,14 @@ enum {
     /* A slab has room for at least this many slots, so that a 256 KiB class fills one superslab. */
     MIN_SLOTS = 8,
 
-    /* And where slots have pages of their own, so that a longer slab has no more of them resident, at most this part of it lies behind
-     * the last slot. */
+    /* And where slots have pages of their own, so that a longer slab has no more of them resident, at most this part
+     * of it lies behind the last slot. */
     PAGES_FROM = 4 * HAK_KIB,
     TAIL_PART = 32,
 
-    /* A bin may hold this many bytes, but at least BIN_CAP_MIN and at most BIN_CAP_MAX objects. The bytes are what work d needs
-     * to stay in its bins (half as many: a tenth slower, and 0.6 MiB more resident); more objects than these bought no speed in
-     * works g, i, larson and xmalloc, and cost up to 3 MiB of peak RSS in work g. */
+    /* A bin may hold this many bytes, but at least BIN_CAP_MIN and at most BIN_CAP_MAX objects. The bytes are what
+     * work d needs to stay in its bins (half as many: a tenth slower, and 0.6 MiB more resident); more objects than
+     * these bought no speed in works g, i, larson and xmalloc, and cost up to 3 MiB of peak RSS in work g. */
     BIN_BYTES = 512 * HAK_KIB,
     BIN_CAP_MIN = 4,
     BIN_CAP_MAX = 64,
@@ -73,7 +73,7 @@ unsigned hak_class_aligned(size_t align, size_t size) {
     if (!hak_align_up_checked(hak_max(size, align), hak_min(align, HAK_SLAB_SIZE_MAX), &rounded) ||
         rounded > HAK_SLAB_SIZE_MAX || align > HAK_SLAB_SIZE_MAX)
         return 0;
-    /* Its size is a multiple of the alignment, as `rounded` is: classes are a power of two apart, and where that is less than the
-     * alignment, `rounded` is itself the size of a class. */
+    /* Its size is a multiple of the alignment, as `rounded` is: classes are a power of two apart, and where that is
+     * less than the alignment, `rounded` is itself the size of a class. */
     return hak_class_of(rounded);
 }

@@ -59,9 +59,9 @@ HAK_INLINE unsigned hak_class_of(size_t size) {
 /* The smallest class whose slots are aligned to `align` and hold `size`; 0 when there is none. */
 unsigned hak_class_aligned(size_t align, size_t size);
 
-/* The index of the slot that byte `offset` of a slab lies in: offset / size without a division, exact for every byte:
- * the reciprocal is too large by less than 1 and offset is below 2^21, so that the product is too large by less than 2^21,
- * and so the quotient by less than 2^-19 <= 1 / (2 * size). */
+/* The index of the slot that byte `offset` of a slab lies in: offset / size without a division, exact for every
+ * byte: the reciprocal is too large by less than 1 and offset is below 2^21, so that the product is too large by
+ * less than 2^21, and so the quotient by less than 2^-19 <= 1 / (2 * size). */
 HAK_INLINE uint32_t hak_slot_index(const hak_class_info *info, uint32_t offset) {
     return (uint32_t)((offset * info->reciprocal) >> 40);
 }

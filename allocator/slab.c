@@ -15,7 +15,8 @@ static uint32_t words_of(const hak_slab *slab) {
 }
 
 enum {
-    /* How often a lone slot is drawn in the hope that it is free, before the free ones are counted: cheaper while many are. */
+    /* How often a lone slot is drawn in the hope that it is free, before the free ones are counted: cheaper while
+     * many are. */
     DRAWS = 2,
     /* A batch is drawn from at least so many free slots that lie near each other, if the slab has them. */
     WINDOW = 32,
@@ -64,8 +65,9 @@ static uint32_t find_window(const hak_slab *slab, uint32_t word, uint16_t slots[
     return count;
 }
 
-/* Up to `want` of the slab's `free` slots, drawn from a window that is drawn: what is made in a row lies near each other, but where the
- * second of two lies is guessed right one time in WINDOW at most (docs/decisions/032). One alone is drawn from the whole slab. */
+/* Up to `want` of the slab's `free` slots, drawn from a window that is drawn: what is made in a row lies near each
+ * other, but where the second of two lies is guessed right one time in WINDOW at most (docs/decisions/032). One
+ * alone is drawn from the whole slab. */
 static unsigned take_random(hak_slab *slab, uint32_t free, void **out, unsigned want) {
     uint32_t first = random_free(slab, free);
     if (want == 1) {

@@ -7,7 +7,8 @@
 
 #include "allocator/superslab.h"
 
-/* Stores up to `want` free slots in out[] and clears their bits; returns how many. *zeroed: all of them are known to read as zero. */
+/* Stores up to `want` free slots in out[] and clears their bits; returns how many. *zeroed: all of them are known to
+ * read as zero. */
 unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want, bool *zeroed);
 
 /* Rises by one every second or so, while somebody calls. */
@@ -19,7 +20,8 @@ typedef struct hak_slab_part {
     uint32_t count;
 } hak_slab_part;
 
-/* Takes all free slots; gives them back. The slab's pages in between may be purged, which the second needs no lock for. */
+/* Takes all free slots; gives them back. The slab's pages in between may be purged, which the second needs no lock
+ * for. */
 void hak_slab_take_free(hak_slab *slab, hak_slab_part *part);
 void hak_slab_purge_part(const hak_slab *slab, const hak_slab_part *part);
 void hak_slab_give_free(hak_slab *slab, const hak_slab_part *part);

@@ -64,8 +64,8 @@ static uint32_t min32(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
-/* Of a span's `dirty` granules, those left when the first `taken` ones go: where they lie is not known, but the front is
- * used most. A span that is not known to be clean keeps at least one. */
+/* Of a span's `dirty` granules, those left when the first `taken` ones go: where they lie is not known, but the
+ * front is used most. A span that is not known to be clean keeps at least one. */
 static uint32_t dirty_after(uint32_t dirty, uint32_t taken) {
     return dirty > taken ? dirty - taken : dirty != 0;
 }
@@ -88,8 +88,8 @@ static hak_span_content both(hak_span_content a, hak_span_content b) {
     return (hak_span_content){a.dirty + b.dirty, a.zeroed && b.zeroed, a.hollow};
 }
 
-/* A neighbour becomes part of a span that is freed. What is dirty in the largest part of it gives the whole its age: else light work beside
- * an idle span would keep it young. */
+/* A neighbour becomes part of a span that is freed. What is dirty in the largest part of it gives the whole its age:
+ * else light work beside an idle span would keep it young. */
 HAK_INLINE void merge(hak_span *neighbour, hak_span_content *content, place *place, uint32_t *largest) {
     if (neighbour->dirty > *largest) {
         *largest = neighbour->dirty;
@@ -246,8 +246,8 @@ hak_span *hak_span_take_hollow(hak_region_kind kind, uint32_t need, hak_region *
     return make_hollow(*region, span, need, true) == HAK_MAP_DONE ? span : NULL;
 }
 
-/* A free span of at least `more` granules right behind the live one; NULL: there is none. At the end of what the region has in use
- * it is made longer: what grows and grows, as vectors and string builders do, stays where it is. */
+/* A free span of at least `more` granules right behind the live one; NULL: there is none. At the end of what the
+ * region has in use it is made longer: what grows and grows, as vectors and string builders do, stays where it is. */
 static hak_span *room_behind(hak_region *region, hak_span *span, uint32_t more) {
     hak_span *after = free_after(region, span, span->granules);
     uint32_t have = after != NULL ? after->granules : 0;
@@ -274,16 +274,16 @@ bool hak_span_extend(hak_region *region, hak_span *span, uint32_t more) {
     return true;
 }
 
-/* From where on a free span is given back, so that `bytes` of what may be resident go: its end, whatever lies there, as the front is used
- * first. No huge page is split. */
+/* From where on a free span is given back, so that `bytes` of what may be resident go: its end, whatever lies there,
+ * as the front is used first. No huge page is split. */
 static uintptr_t purge_from(const hak_span *span, uintptr_t start, size_t bytes) {
     size_t dirty = hak_span_bytes(span->dirty);
     uintptr_t from = start + dirty - hak_min(dirty, hak_max(bytes, PURGE_MIN));
     return hak_max(start, hak_align_down(from, HAK_SUPERSLAB));
 }
 
-/* Gives pages of one free span back: `bytes`, or some more. What went; where the OS refuses nothing, and what may be resident there is not
- * counted any more. */
+/* Gives pages of one free span back: `bytes`, or some more. What went; where the OS refuses nothing, and what may be
+ * resident there is not counted any more. */
 static size_t purge_one(hak_span *span, size_t bytes) {
     uintptr_t start = hak_span_start(hak_span_region(span), span), from = purge_from(span, start, bytes);
     uint32_t kept = (uint32_t)((from - start) >> HAK_GRANULE_SHIFT);

@@ -4,16 +4,18 @@
  *   records  H        T   H          T   H  T H                                  T  H                       T
  *
  * A span's record is that of its first granule (H); the record of its last granule (T) repeats its length, so that a
- * neighbour that is freed finds it and merges. Free spans are in lists by length (span_index.h); those that may have resident pages
- * also in a list by age, from which release takes the oldest. Everything here is called with the large lock held. */
+ * neighbour that is freed finds it and merges. Free spans are in lists by length (span_index.h); those that may have
+ * resident pages also in a list by age, from which release takes the oldest. Everything here is called with the
+ * large lock held. */
 #ifndef HAK_SPAN_H
 #define HAK_SPAN_H
 
 #include "allocator/list.h"
 #include "allocator/region.h"
 
-/* none: never used, or merged into the span before it. lost: somebody else has mapped there while it was hollow. What lies between a
- * span's first and last record is not looked at, and may be stale. Only live spans have HAK_TAG_LARGE, on their first granule. */
+/* none: never used, or merged into the span before it. lost: somebody else has mapped there while it was hollow.
+ * What lies between a span's first and last record is not looked at, and may be stale. Only live spans have
+ * HAK_TAG_LARGE, on their first granule. */
 typedef enum hak_span_state {
     HAK_SPAN_NONE,
     HAK_SPAN_FREE,
@@ -58,7 +60,8 @@ HAK_INLINE void hak_span_describe(hak_span *span, uint32_t granules, hak_span_st
 
 void hak_span_init(void);
 
-/* A span of `need` granules at a multiple of `align`, mapped, of no state yet, and its region; NULL when the OS refuses. */
+/* A span of `need` granules at a multiple of `align`, mapped, of no state yet, and its region; NULL when the OS
+ * refuses. */
 hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_region **region);
 
 /* The same, at least on a granule, but not mapped: for pages that will be moved there. */
@@ -76,8 +79,8 @@ void hak_span_give(hak_region *region, hak_span *span, uint32_t granules, hak_sp
 /* Makes the live span `more` granules longer, where it is; false when there is no room behind it. */
 bool hak_span_extend(hak_region *region, hak_span *span, uint32_t more);
 
-/* Gives pages back, oldest first, until at most `keep` bytes may be resident, and only of spans freed before `before` (milliseconds); of each
- * span all or, where `whole` is not set, as much as is needed. Bytes. */
+/* Gives pages back, oldest first, until at most `keep` bytes may be resident, and only of spans freed before
+ * `before` (milliseconds); of each span all or, where `whole` is not set, as much as is needed. Bytes. */
 size_t hak_span_purge(size_t keep, uint64_t before, bool whole);
 
 /* It is `now`, milliseconds: what the release policy says is idle goes. */

@@ -28,8 +28,8 @@ void hak_span_index_init(void) {
     }
 }
 
-/* Lengths below SUBS have a list each; above, the three bits after the highest choose one. Both in one formula: lengths are random,
- * and a branch on them would often be mispredicted. */
+/* Lengths below SUBS have a list each; above, the three bits after the highest choose one. Both in one formula:
+ * lengths are random, and a branch on them would often be mispredicted. */
 static unsigned list_of(uint32_t granules) {
     unsigned shift = hak_log2(granules | SUBS) - SUB_BITS;
     return shift * SUBS + (granules >> shift);

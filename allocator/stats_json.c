@@ -1,5 +1,5 @@
-/* stats_json.c: figures for machines: as JSON (docs/stats.schema.json), in the process and at its exit, and as a page that other processes
- * read (docs/STATS.md). Layer 5. */
+/* stats_json.c: figures for machines: as JSON (docs/stats.schema.json), in the process and at its exit, and as a
+ * page that other processes read (docs/STATS.md). Layer 5. */
 #include "allocator/stats_json.h"
 
 #include "allocator/cache.h"

@@ -9,9 +9,9 @@ enum { HAK_STATS_COUNTERS = 18, HAK_STATS_PATH_MOST = 240 };
 /* Writes hak_stats_json's text to the new file PATH.<process id>; at exit, what HAKMEM_STATS=PATH asks for. */
 void hak_stats_save(const char *path);
 
-/* Where the counters are that another process may read, while this one runs and knows nothing of it: docs/STATS.md describes it. It lies in
- * a mapping of the library's file, which is read-only after start. Whoever looks for it looks for `magic` at addresses that
- * are multiples of 16, and then whether `self` is where it was found. */
+/* Where the counters are that another process may read, while this one runs and knows nothing of it: docs/STATS.md
+ * describes it. It lies in a mapping of the library's file, which is read-only after start. Whoever looks for it
+ * looks for `magic` at addresses that are multiples of 16, and then whether `self` is where it was found. */
 typedef struct hak_stats_counter {
     char name[24];       /* ends in a 0 */
     const void *address; /* of the first; unsigned, little-endian, in step with nothing */

@@ -195,7 +195,8 @@ static void fill_bits(hak_slab *slab) {
         slab->free_bits[words - 1] = ((uint64_t)1 << (slab->slots % 64)) - 1;
 }
 
-/* A free slab that stays with its class; NULL when there is none, or the OS refuses its memory. One that is taken is in no list any more. */
+/* A free slab that stays with its class; NULL when there is none, or the OS refuses its memory. One that is taken is
+ * in no list any more. */
 static hak_slab *take_bound(unsigned cls, hak_map_result *result) {
     hak_slab *slab;
     while ((slab = hak_bound_find(cls)) != NULL) {

@@ -54,8 +54,8 @@ typedef struct __attribute__((aligned(4096))) hak_superslab {
     uint32_t hollow_mask; /* granules that are not mapped: no slab in use has one */
     uint8_t order;        /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
     hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
-    /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors; where all objects have 128 bytes or
-     * more, there are no others: one page of records is mapped for 2 MiB of slabs instead of five. */
+    /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors; where all objects
+     * have 128 bytes or more, there are no others: one page of records is mapped for 2 MiB of slabs instead of five. */
     uint64_t few_bits[HAK_SUPERSLAB_GRANULES][HAK_FEW_WORDS] __attribute__((aligned(HAK_CACHELINE)));
     uint64_t (*many_bits)[HAK_BITMAP_WORDS]; /* [HAK_SUPERSLAB_GRANULES]; NULL until a slab needs it */
 } hak_superslab;
@@ -93,15 +93,15 @@ size_t hak_superslab_purge(size_t keep);
 
 /* True when the granule that `addr` lies in, of a superslab, is hollow. The caller holds hak_superslab_lock. */
 bool hak_superslab_hollow_at(uintptr_t addr);
-/* `bytes` that are not resident are about to be: as much goes of what is free beyond what the release policy keeps, so that what is resident
- * follows what is live also while a program goes on to other sizes. */
+/* `bytes` that are not resident are about to be: as much goes of what is free beyond what the release policy keeps,
+ * so that what is resident follows what is live also while a program goes on to other sizes. */
 void hak_superslab_exchange(size_t bytes);
 
 /* Gives back what was free all the time since the last call, but for what the release policy keeps. */
 void hak_superslab_release_idle(void);
 
-/* Makes what is free hollow: address space and all that the kernel counts go back, for when it has refused something. Returns the
- * bytes. */
+/* Makes what is free hollow: address space and all that the kernel counts go back, for when it has refused
+ * something. Returns the bytes. */
 size_t hak_superslab_hollow(void);
 
 /* The slab whose tag at `addr` is `cls`; NULL when no region has the address. */

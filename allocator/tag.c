@@ -15,9 +15,9 @@ enum { PAGES_MAX = 1 << (HAK_ADDRESS_BITS - HAK_GRANULE_SHIFT - 12) };
 /* The pages of the table that are mapped. */
 static uint64_t mapped[PAGES_MAX / 64];
 
-/* What is mapped at start, so that whatever a program is likely to free by mistake is recognised: bytes before and after each landmark.
- * Where a program's heap of its own (brk) and its data lie, where libraries and mappings without an address go, downwards; and stacks.
- * Some 500 KiB of address space, no memory. */
+/* What is mapped at start, so that whatever a program is likely to free by mistake is recognised: bytes before and
+ * after each landmark. Where a program's heap of its own (brk) and its data lie, where libraries and mappings
+ * without an address go, downwards; and stacks. Some 500 KiB of address space, no memory. */
 static const struct {
     hak_landmark at;
     size_t before, after;
@@ -56,7 +56,8 @@ static size_t run_end(size_t page, size_t end) {
     return run;
 }
 
-/* Maps the pages that are not; they read as zero. A page that the OS refuses stays unmapped: it is for the programs' mistakes only. */
+/* Maps the pages that are not; they read as zero. A page that the OS refuses stays unmapped: it is for the programs'
+ * mistakes only. */
 static void cover_zone(size_t first, size_t end) {
     for (size_t page = first, run; page < end; page = run) {
         run = run_end(page, end);

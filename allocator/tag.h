@@ -4,10 +4,11 @@
  *                        |______| 64 KiB granule number = index
  *     tag      one byte per granule of the whole user address space, a class or one of the HAK_TAG_ values
  *
- * One load answers for every pointer that a program is likely to hold. The table would be 2 GiB (x86-64); it has a place of that
- * size, and of it is mapped what describes memory of ours, 4 KiB for each 256 MiB, and what lies around the program, its libraries and
- * its stack, where whatever was never ours reads as HAK_TAG_NONE. A pointer to somewhere else faults in the speed variant, as reading
- * through it would; the hardened one asks the regions first (docs/decisions/022).
+ * One load answers for every pointer that a program is likely to hold. The table would be 2 GiB (x86-64); it has a
+ * place of that size, and of it is mapped what describes memory of ours, 4 KiB for each 256 MiB, and what lies around
+ * the program, its libraries and its stack, where whatever was never ours reads as HAK_TAG_NONE. A pointer to somewhere
+ * else faults in the speed variant, as reading through it would; the hardened one asks the regions first
+ * (docs/decisions/022).
  *
  * Tags change under the superslab or the large lock. Readers take none: whoever holds a live object has
  * synchronised with its allocation, and that object's tag does not change while it lives. */
@@ -21,7 +22,8 @@ extern HAK_HIDDEN uint8_t *hak_tags;
 /* False when the address space does not have the table. Called once. */
 bool hak_tag_init(void);
 
-/* Makes the tags of [addr, addr + size) writable; false when the OS refuses: those that are stay so. Guarded by the region lock. */
+/* Makes the tags of [addr, addr + size) writable; false when the OS refuses: those that are stay so. Guarded by the
+ * region lock. */
 bool hak_tag_cover(uintptr_t addr, size_t size);
 
 /* After hak_tag_cover up to `end`: the address up to which tags may be written. */

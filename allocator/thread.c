@@ -17,12 +17,13 @@
 static pthread_key_t key;
 static _Atomic bool have_key;
 
-/* The key's value says how many rounds of destructors the thread has been through. In the last one ThreadSanitizer takes what it has of the
- * thread away; nothing that it has instrumented can run after that. */
+/* The key's value says how many rounds of destructors the thread has been through. In the last one ThreadSanitizer
+ * takes what it has of the thread away; nothing that it has instrumented can run after that. */
 static const char rounds[PTHREAD_DESTRUCTOR_ITERATIONS - HAK_TSAN];
 
-/* Destructors of other keys allocate and free after this one, and in further rounds: the cache stays to the last one. POSIX leaves open
- * which destructor comes first: those that free after that find the static cache that sends every object straight to the depots. */
+/* Destructors of other keys allocate and free after this one, and in further rounds: the cache stays to the last
+ * one. POSIX leaves open which destructor comes first: those that free after that find the static cache that sends
+ * every object straight to the depots. */
 static void thread_ends(void *round) {
     int saved = errno;
     const char *next = (const char *)round + 1;

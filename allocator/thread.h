@@ -11,7 +11,8 @@ void hak_thread_init(void);
  * allocated because the allocator cannot start. Cheap when there is nothing to do; keeps errno. */
 bool hak_thread_begin(void);
 
-/* Ends the process when malloc belongs to a sanitizer whose library comes later: in what has shim_sanitizer.c; elsewhere it does nothing. */
+/* Ends the process when malloc belongs to a sanitizer whose library comes later: in what has shim_sanitizer.c;
+ * elsewhere it does nothing. */
 void hak_sanitizer_refuse(void);
 
 #endif

@@ -30,12 +30,12 @@ typedef struct hak_usage {
 /* Takes locks, one after the other; allocates nothing. Not async-signal-safe. */
 void hak_usage_read(hak_usage *out);
 
-/* For a process that exits, perhaps in a signal handler that has interrupted malloc: false when this thread may have a lock that
- * hak_usage_read takes, for it was not free for so many milliseconds. */
+/* For a process that exits, perhaps in a signal handler that has interrupted malloc: false when this thread may have
+ * a lock that hak_usage_read takes, for it was not free for so many milliseconds. */
 bool hak_usage_readable(unsigned patience);
 
-/* Has the most so far raised where it is less than now: what large objects have, and the arena. No lock. Called when a thread has got a large
- * object, or has got memory from depots or given a large object's back. */
+/* Has the most so far raised where it is less than now: what large objects have, and the arena. No lock. Called when
+ * a thread has got a large object, or has got memory from depots or given a large object's back. */
 void hak_usage_note_large(void);
 void hak_usage_note_arena(void);
 

@@ -1,5 +1,6 @@
-/* valgrind.c: see valgrind.h. The question is a client request (Valgrind's manual, "The Client Request mechanism", and valgrind.h): rotations
- * that come to nothing on a processor, which Valgrind's translator knows; the answer is in the register of the default answer. */
+/* valgrind.c: see valgrind.h. The question is a client request (Valgrind's manual, "The Client Request mechanism",
+ * and valgrind.h): rotations that come to nothing on a processor, which Valgrind's translator knows; the answer is
+ * in the register of the default answer. */
 #include "allocator/valgrind.h"
 
 bool hak_valgrind_runs(void) {

@@ -1,7 +1,7 @@
 /* trace_format.h: a recorded allocation trace, and how its bytes are written and read. Nothing here allocates.
  *
- * A file is TRACE_MAGIC, then events, until a TRACE_END byte or the end of the file. An event is one byte, the kind, then
- * numbers of 7 bits a byte, lowest first, the top bit set on all but the last:
+ * A file is TRACE_MAGIC, then events, until a TRACE_END byte or the end of the file. An event is one byte, the kind,
+ * then numbers of 7 bits a byte, lowest first, the top bit set on all but the last:
  *
  *   TRACE_MALLOC  size            TRACE_CALLOC  size (count * size)     TRACE_FREE    slot
  *   TRACE_ALIGNED log2, size      TRACE_REALLOC slot, size              TRACE_THREAD  who makes the calls from here on
@@ -72,8 +72,8 @@ static inline const uint8_t *trace_get_number(const uint8_t *at, const uint8_t *
     return NULL;
 }
 
-/* Reads the event at `at`; returns where the next one is, or NULL when there is none or it makes no sense: then the kind
- * is TRACE_END at a proper end, and TRACE_KINDS at a broken event. */
+/* Reads the event at `at`; returns where the next one is, or NULL when there is none or it makes no sense: then the
+ * kind is TRACE_END at a proper end, and TRACE_KINDS at a broken event. */
 static inline const uint8_t *trace_get(const uint8_t *at, const uint8_t *end, trace_event *event) {
     event->kind = at < end && *at < TRACE_KINDS ? (trace_kind)*at : at < end ? TRACE_KINDS : TRACE_END;
     if (event->kind == TRACE_END || event->kind == TRACE_KINDS)

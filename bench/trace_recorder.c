@@ -1,10 +1,10 @@
 /* trace_recorder.c: a preload that writes down every allocation of a program: LD_PRELOAD=librecorder.so.
  *
- * HAKMEM_TRACE_FILE names the file; it gets the process number as a suffix, so programs that start others leave one file
- * each. Format: trace_format.h. The calls are served by glibc. One lock orders the events of all threads; a free is
- * written before it happens and an allocation after, so no object is live twice. The file is a shared mapping: nothing
- * is lost when a program leaves by _exit or dies. After fork the child records nothing, unless it executes a program.
- * Objects that were allocated before recording began are not part of the trace, nor is what happens to them.
+ * HAKMEM_TRACE_FILE names the file; it gets the process number as a suffix, so programs that start others leave one
+ * file each. Format: trace_format.h. The calls are served by glibc. One lock orders the events of all threads; a free
+ * is written before it happens and an allocation after, so no object is live twice. The file is a shared mapping:
+ * nothing is lost when a program leaves by _exit or dies. After fork the child records nothing, unless it executes a
+ * program. Objects that were allocated before recording began are not part of the trace, nor is what happens to them.
  */
 #define _GNU_SOURCE
 #include "bench/trace_format.h"
@@ -77,7 +77,8 @@ static void stop(const char *why) {
     dprintf(STDERR_FILENO, "recorder: %s: %s; the trace ends here\n", file.path, why);
 }
 
-/* Maps the window at `offset`. The file is opened anew each time: a program may close descriptors that it does not know. */
+/* Maps the window at `offset`. The file is opened anew each time: a program may close descriptors that it does not
+ * know. */
 static int window_open(off_t offset, int flags) {
     int descriptor = open(file.path, O_RDWR | O_CLOEXEC | flags, 0644);
     if (descriptor < 0)
@@ -153,7 +154,8 @@ static int live_add(const void *obj, uint32_t slot) {
     return 1;
 }
 
-/* Stores the slot of `obj` and forgets it; 0 when it is not known. Later places move up, so no gap cuts a probe short. */
+/* Stores the slot of `obj` and forgets it; 0 when it is not known. Later places move up, so no gap cuts a probe
+ * short. */
 static int live_remove(const void *obj, uint32_t *slot) {
     size_t gap = live_find((uintptr_t)obj), mask = live.size - 1;
     if (!live.places[gap].key)

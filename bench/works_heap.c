@@ -1,5 +1,5 @@
-/* works_heap.c: how cost grows with the heap: work a's steps on a window that wanders over a heap of any size. README.md
- * describes it; works.h has the contract.
+/* works_heap.c: how cost grows with the heap: work a's steps on a window that wanders over a heap of any size.
+ * README.md describes it; works.h has the contract.
  */
 #define _GNU_SOURCE
 #include "bench/works.h"

@@ -1,6 +1,6 @@
-/* works_life.c: lives of processes, as works whose result is resident memory: what is live comes and goes, in sizes, threads, time.
- * README.md describes them; works.h has the contract. Each phase of the result is one look at the resident size. slots: MiB that
- * are live, or objects, or threads, as README.md says.
+/* works_life.c: lives of processes, as works whose result is resident memory: what is live comes and goes, in sizes,
+ * threads, time. README.md describes them; works.h has the contract. Each phase of the result is one look at the
+ * resident size. slots: MiB that are live, or objects, or threads, as README.md says.
  */
 #include "bench/works.h"
 
@@ -148,8 +148,8 @@ uint64_t work_life_sparse(const work_params *params, bench_result *result) {
     return 2 * (uint64_t)params->slots;
 }
 
-/* `slots` zeroed objects of 200 KiB, of which nothing is touched, after as much was used and freed; then one of a GiB, 1,024 of its bytes
- * touched. */
+/* `slots` zeroed objects of 200 KiB, of which nothing is touched, after as much was used and freed; then one of a
+ * GiB, 1,024 of its bytes touched. */
 uint64_t work_life_calloc(const work_params *params, bench_result *result) {
     void **objs = bench_table(params->slots * sizeof *objs);
     bench_start(result);
@@ -222,7 +222,8 @@ uint64_t work_life_quiet(const work_params *params, bench_result *result) {
     return 2 * (uint64_t)count;
 }
 
-/* `slots` MiB in objects whose sizes are powers of two up to 256 KiB; most of them go, and others come, in each phase. */
+/* `slots` MiB in objects whose sizes are powers of two up to 256 KiB; most of them go, and others come, in each
+ * phase. */
 uint64_t work_life_powers(const work_params *params, bench_result *result) {
     size_t most, count = 0, total = 0;
     void **objs = table_for(params, &most);

@@ -1,5 +1,5 @@
-/* afl_mutator.c: mutator.h as a custom-mutator library of AFL++ (AFL_CUSTOM_MUTATOR_LIBRARY). The names and their meaning are
- * those of AFL++'s docs/custom_mutators.md. */
+/* afl_mutator.c: mutator.h as a custom-mutator library of AFL++ (AFL_CUSTOM_MUTATOR_LIBRARY). The names and their
+ * meaning are those of AFL++'s docs/custom_mutators.md. */
 #include <stdlib.h>
 
 #include "fuzz/mutator.h"

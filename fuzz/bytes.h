@@ -1,5 +1,5 @@
-/* bytes.h: reads numbers from an input; past its end everything is zero, so that every input is complete. For the component
- * targets, whose operations are too few for the operation language. */
+/* bytes.h: reads numbers from an input; past its end everything is zero, so that every input is complete. For the
+ * component targets, whose operations are too few for the operation language. */
 #ifndef FUZZ_BYTES_H
 #define FUZZ_BYTES_H
 

@@ -1,4 +1,5 @@
-/* engine.h: what a fuzzing engine calls in a target, by libFuzzer's names: AFL++, honggfuzz and centipede use them as well. */
+/* engine.h: what a fuzzing engine calls in a target, by libFuzzer's names: AFL++, honggfuzz and centipede use them
+ * as well. */
 #ifndef FUZZ_ENGINE_H
 #define FUZZ_ENGINE_H
 

@@ -1,8 +1,8 @@
-/* fuzz_attack.c: programs that commit a crime on the hardened variant: after any correct beginning, the first crime that can be
- * committed is, and must be found: at once, when the object is freed, or by the sweep that every exit makes; and by a
- * name that fits. A crime that goes by unseen ends the fuzzer. Nothing is demanded of what docs/THREATS.md does not
- * promise: writes into large objects whose address space has gone home already, into memory before the first slot of a
- * slab that no slab has, and what a recycled address hides. */
+/* fuzz_attack.c: programs that commit a crime on the hardened variant: after any correct beginning, the first crime
+ * that can be committed is, and must be found: at once, when the object is freed, or by the sweep that every exit
+ * makes; and by a name that fits. A crime that goes by unseen ends the fuzzer. Nothing is demanded of what
+ * docs/THREATS.md does not promise: writes into large objects whose address space has gone home already, into memory
+ * before the first slot of a slab that no slab has, and what a recycled address hides. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

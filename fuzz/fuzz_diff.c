@@ -1,5 +1,5 @@
-/* fuzz_diff.c: the same program on both variants, side by side in one process: each is judged by its own shadow model, and
- * what the program sees of each call must be the same. Only usable sizes may differ, in one direction. */
+/* fuzz_diff.c: the same program on both variants, side by side in one process: each is judged by its own shadow
+ * model, and what the program sees of each call must be the same. Only usable sizes may differ, in one direction. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
-/* fuzz_ledger.c: what the ledger writes into its words against a plain struct, and the way from an address to its word against division.
- * Input: per step a kind and the fields. */
+/* fuzz_ledger.c: what the ledger writes into its words against a plain struct, and the way from an address to its
+ * word against division. Input: per step a kind and the fields. */
 #include "allocator/reset.h"
 #include "fuzz/bytes.h"
 #include "fuzz/engine.h"
@@ -43,8 +43,9 @@ static void judge_word(bytes_reader *in) {
                "a freed word has its owner");
 }
 
-/* Whether a claim may end the object, as docs/REPORTS.md has it: the family is the same; who says neither size nor alignment and
- * is of malloc's family ends objects of every alignment; all others say theirs, the usual one by saying nothing. */
+/* Whether a claim may end the object, as docs/REPORTS.md has it: the family is the same; who says neither size nor
+ * alignment and is of malloc's family ends objects of every alignment; all others say theirs, the usual one by
+ * saying nothing. */
 static bool may_end(plain p, hak_claim claim) {
     if ((hak_family)claim.family != p.family)
         return false;
@@ -88,8 +89,8 @@ static void take_slab(bytes_reader *in) {
     slabs_count++;
 }
 
-/* A byte of a slab has a place exactly when a slot begins there, and each slot's is its own: what is written there before, no other
- * slot overwrites. */
+/* A byte of a slab has a place exactly when a slot begins there, and each slot's is its own: what is written there
+ * before, no other slot overwrites. */
 static void judge_place(bytes_reader *in) {
     if (slabs_count == 0)
         return;

@@ -1,5 +1,5 @@
-/* fuzz_options.c: what the environment says against a second, plain reading of options.h. Input: lines `digit value`, where the
- * digit chooses the variable. A wrong value is reported in one line and leaves the default. */
+/* fuzz_options.c: what the environment says against a second, plain reading of options.h. Input: lines `digit
+ * value`, where the digit chooses the variable. A wrong value is reported in one line and leaves the default. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -1,5 +1,6 @@
-/* fuzz_os_failure.c: programs in which a memory call of the OS fails now and then (FAIL_OS): what cannot be met is refused with
- * ENOMEM and changes nothing, and everything goes on. Each input starts with no memory from the OS at all. */
+/* fuzz_os_failure.c: programs in which a memory call of the OS fails now and then (FAIL_OS): what cannot be met is
+ * refused with ENOMEM and changes nothing, and everything goes on. Each input starts with no memory from the OS at
+ * all. */
 #include "fuzz/engine.h"
 #include "fuzz/play.h"
 

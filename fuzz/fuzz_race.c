@@ -1,6 +1,7 @@
-/* fuzz_race.c: a program's records are dealt out to OPS_THREADS threads that run freely, for ThreadSanitizer and for luck: a record
- * goes to the thread that its slot says. THREAD puts its slot's object into a mailbox, or takes one out and frees it: so
- * objects are freed by threads that did not make them. Not deterministic; the other targets are. */
+/* fuzz_race.c: a program's records are dealt out to OPS_THREADS threads that run freely, for ThreadSanitizer and for
+ * luck: a record goes to the thread that its slot says. THREAD puts its slot's object into a mailbox, or takes one
+ * out and frees it: so objects are freed by threads that did not make them. Not deterministic; the other targets
+ * are. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* fuzz_slab.c: the bitmap of one slab against a plain set of slots. Input: a class, then per step an operation and a number. */
+/* fuzz_slab.c: the bitmap of one slab against a plain set of slots. Input: a class, then per step an operation and a
+ * number. */
 #include <string.h>
 
 #include "allocator/reset.h"

@@ -1,5 +1,5 @@
-/* fuzz_superslab.c: slabs taken from superslabs and given back, against a list of what is in use: no two overlap, each is
- * aligned to its size, the tags of its granules say its class, the counters add up. Input: 3 bytes per step. */
+/* fuzz_superslab.c: slabs taken from superslabs and given back, against a list of what is in use: no two overlap,
+ * each is aligned to its size, the tags of its granules say its class, the counters add up. Input: 3 bytes per step. */
 #include <string.h>
 
 #include "allocator/policy.h"

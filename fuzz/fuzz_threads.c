@@ -1,6 +1,6 @@
-/* fuzz_threads.c: programs over OPS_THREADS threads under a schedule that the input says: all but one are parked, THREAD names the
- * one that runs, THREAD_END ends it, and objects are freed by whoever runs then. Thread 0 is the main thread; it cannot
- * end, but it can lose its cache, as in a destructor that runs after the allocator's own. */
+/* fuzz_threads.c: programs over OPS_THREADS threads under a schedule that the input says: all but one are parked,
+ * THREAD names the one that runs, THREAD_END ends it, and objects are freed by whoever runs then. Thread 0 is the
+ * main thread; it cannot end, but it can lose its cache, as in a destructor that runs after the allocator's own. */
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -82,8 +82,8 @@ static bool schedule(void *context, const ops_step *step) {
     return run_on(&workers[running], step);
 }
 
-/* One runs at a time: on one processor a hand-over needs no interrupt of another, which costs several times as much. Where that
- * is forbidden it is only slower. True when `before` is to be restored. */
+/* One runs at a time: on one processor a hand-over needs no interrupt of another, which costs several times as much.
+ * Where that is forbidden it is only slower. True when `before` is to be restored. */
 static bool stay_here(cpu_set_t *before) {
     cpu_set_t here;
     int cpu = sched_getcpu();
@@ -95,7 +95,8 @@ static bool stay_here(cpu_set_t *before) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    /* What happens once is part of no input: from here on the process counts as one of several threads, and takes locks so. */
+    /* What happens once is part of no input: from here on the process counts as one of several threads, and takes
+     * locks so. */
     begin(&workers[1]);
     end(&workers[1]);
     FUZZ_HEAP.reset(FUZZ_RESET_KEPT);

@@ -1,4 +1,5 @@
-/* replay_main.c: runs a fuzz target without an engine: on the files and folders named, then on inputs of its own making.
+/* replay_main.c: runs a fuzz target without an engine: on the files and folders named, then on inputs of its own
+ * making.
  *
  *   target [--generate N] [--records N] [--seed N] [FILE|FOLDER ...]
  *

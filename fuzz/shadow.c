@@ -27,8 +27,8 @@ void shadow_init(shadow *model, const heap_api *heap) {
     model->heap = heap;
 }
 
-/* The pattern. Depends on the byte's place, so that a shifted copy shows, and never is zero, so that a cleared one does: byte i
- * is key + i + 31 (i / BLOCK), made odd. Block by block, it is a piece of one ramp. */
+/* The pattern. Depends on the byte's place, so that a shifted copy shows, and never is zero, so that a cleared one
+ * does: byte i is key + i + 31 (i / BLOCK), made odd. Block by block, it is a piece of one ramp. */
 static unsigned char ramp[2 * BLOCK];
 
 __attribute__((constructor)) static void make_ramp(void) {
@@ -46,8 +46,8 @@ static size_t tail(size_t extent) {
     return ((extent - 1) / BLOCK - 1) * BLOCK;
 }
 
-/* The block with the pattern after that at byte i. Of a small object every block has it; of a big one the first and the last
- * two, and a part of some between. A function of the size only. */
+/* The block with the pattern after that at byte i. Of a small object every block has it; of a big one the first and
+ * the last two, and a part of some between. A function of the size only. */
 static size_t next_block(size_t extent, size_t i) {
     if (extent <= WHOLE || i >= tail(extent))
         return i + BLOCK;

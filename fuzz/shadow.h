@@ -1,8 +1,10 @@
-/* shadow.h: what a program knows of its objects, kept apart from the allocator, and the rules that an allocator must obey.
+/* shadow.h: what a program knows of its objects, kept apart from the allocator, and the rules that an allocator must
+ * obey.
  *
- * Flat arrays, searched from end to end: nothing in it can be wrong in the way an allocator is. Of a small object every
- * usable byte holds its pattern; of a big one both ends and a byte here and there, so that an input's time is bounded.
- * Each function that judges returns NULL, or the rule that was broken. No lock: a shadow belongs to one thread at a time. */
+ * Flat arrays, searched from end to end: nothing in it can be wrong in the way an allocator is. Of a small object
+ * every usable byte holds its pattern; of a big one both ends and a byte here and there, so that an input's time is
+ * bounded. Each function that judges returns NULL, or the rule that was broken. No lock: a shadow belongs to one
+ * thread at a time. */
 #ifndef FUZZ_SHADOW_H
 #define FUZZ_SHADOW_H
 

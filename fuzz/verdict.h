@@ -1,7 +1,7 @@
 /* verdict.h: runs code that is expected to end the process, and says how it would have ended. One thread only.
  *
- * SIGABRT is caught and jumped out of, which leaves the allocator in the middle of a call: it must be reset before it is used
- * again. What was written to stderr meanwhile is kept. */
+ * SIGABRT is caught and jumped out of, which leaves the allocator in the middle of a call: it must be reset before
+ * it is used again. What was written to stderr meanwhile is kept. */
 #ifndef FUZZ_VERDICT_H
 #define FUZZ_VERDICT_H
 

@@ -118,9 +118,9 @@ typedef struct hak_stats {
 /* Fills *out. Takes no lock, allocates nothing. */
 HAK_API void hak_stats_read(hak_stats *out);
 
-/* What the heap is made of, as one JSON object (docs/stats.schema.json), into `size` bytes at `out`, ended by a 0; what does not fit is left
- * out. Returns how many bytes it takes without the 0, so at least `size` when it was cut (16 KiB are enough). Takes locks, allocates
- * nothing. As hak_stats_read, it is inexact while other threads run. */
+/* What the heap is made of, as one JSON object (docs/stats.schema.json), into `size` bytes at `out`, ended by a 0;
+ * what does not fit is left out. Returns how many bytes it takes without the 0, so at least `size` when it was cut
+ * (16 KiB are enough). Takes locks, allocates nothing. As hak_stats_read, it is inexact while other threads run. */
 HAK_API size_t hak_stats_json(char *out, size_t size);
 
 /* "0.1.0": a static string. */

@@ -1,5 +1,5 @@
-/* proofs.h: what the harnesses share. A function without a body whose name begins with nondet_ returns any value; only CBMC reads
- * these files. */
+/* proofs.h: what the harnesses share. A function without a body whose name begins with nondet_ returns any value;
+ * only CBMC reads these files. */
 #ifndef HAK_PROOFS_H
 #define HAK_PROOFS_H
 

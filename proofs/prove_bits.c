@@ -3,10 +3,8 @@
 
 #include "allocator/bits.h"
 
-/* Proves: a sum, a difference of alignments: checked ones overflow exactly when they say so, and round to the next multiple
- * For: all sizes, all 64 alignments
- * Mutant: bits_align_wraps
- * Flags: --no-standard-checks */
+/* Proves: a sum, a difference of alignments: checked ones overflow exactly when they say so, and round to the next
+ * multiple For: all sizes, all 64 alignments Mutant: bits_align_wraps Flags: --no-standard-checks */
 void prove_align(void) {
     size_t n = nondet_size(), align = (size_t)1 << (nondet_unsigned() % 64), out = 0;
     bool fits = hak_align_up_checked(n, align, &out);

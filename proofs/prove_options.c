@@ -23,10 +23,9 @@ void hak_line_end(hak_line *line) {
     (void)line;
 }
 
-/* Proves: a number of an option is what its digits say, at most the most that is accepted; anything else is refused and changes nothing
- * For: all texts of up to 7 bytes, most 1048576
- * Mutant: option_last_char_ignored
- * Flags: --unwind 11 --no-standard-checks */
+/* Proves: a number of an option is what its digits say, at most the most that is accepted; anything else is refused
+ * and changes nothing For: all texts of up to 7 bytes, most 1048576 Mutant: option_last_char_ignored Flags: --unwind
+ * 11 --no-standard-checks */
 void prove_number(void) {
     unsigned length = nondet_unsigned() % (LENGTH + 1), out = 77;
     uint64_t value = 0;

@@ -1,4 +1,5 @@
-/* prove_slab.c: allocator/slab.c, from any consistent state of a slab of two words. The layers below it are stood in for by any answer. */
+/* prove_slab.c: allocator/slab.c, from any consistent state of a slab of two words. The layers below it are stood in
+ * for by any answer. */
 #include "proofs/proofs.h"
 
 #include "allocator/slab.c"

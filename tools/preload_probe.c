@@ -1,5 +1,6 @@
-/* preload_probe.c: preload_probe LIBRARY: fails unless malloc and its like are the library's, as a program finds them. Run by
- * run_preload.sh before each test: ld.so only complains of what it cannot load, and a library may be without them. */
+/* preload_probe.c: preload_probe LIBRARY: fails unless malloc and its like are the library's, as a program finds
+ * them. Run by run_preload.sh before each test: ld.so only complains of what it cannot load, and a library may be
+ * without them. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>

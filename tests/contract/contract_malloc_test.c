@@ -1,4 +1,5 @@
-/* contract_malloc_test.c: what malloc, calloc, free and the usable size promise (C17 7.22.3, POSIX.1-2024, hakmem.h). */
+/* contract_malloc_test.c: what malloc, calloc, free and the usable size promise (C17 7.22.3, POSIX.1-2024,
+ * hakmem.h). */
 #include "tests/contract/contract.h"
 
 #include <errno.h>

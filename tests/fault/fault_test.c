@@ -1,6 +1,6 @@
-/* fault_test.c: the fault sweep: in each scenario, the k-th call of the OS fails, for every k, alone and with all that
- * follow. A request is then served or refused with ENOMEM; what was allocated before is unchanged, can be freed, and nothing
- * is lost. The allocator works again when the OS does. */
+/* fault_test.c: the fault sweep: in each scenario, the k-th call of the OS fails, for every k, alone and with all
+ * that follow. A request is then served or refused with ENOMEM; what was allocated before is unchanged, can be
+ * freed, and nothing is lost. The allocator works again when the OS does. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -222,8 +222,8 @@ static void check_all(void) {
 }
 
 /* The same scenario is served in full when the OS works again; and when the thread has given up what it holds in its
- * cache, no slab and no large object is in use. Where a variant delays frees, what is delayed cannot be told from what is lost:
- * there it stays within what one scenario needs several times over. */
+ * cache, no slab and no large object is in use. Where a variant delays frees, what is delayed cannot be told from
+ * what is lost: there it stays within what one scenario needs several times over. */
 static void expect_nothing_lost(void (*scenario)(void)) {
     check_all();
     refused = 0;

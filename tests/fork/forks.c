@@ -1,4 +1,5 @@
-/* forks.c CASE: what must hold when a process forks, whatever its other threads and its libraries do. Ends with status 0 and "done". */
+/* forks.c CASE: what must hold when a process forks, whatever its other threads and its libraries do. Ends with
+ * status 0 and "done". */
 #include "include/hakmem.h"
 #include "tests/fork/forks_library.h"
 #include "tests/surface/want.h"
@@ -239,7 +240,8 @@ static void vforks(void) {
     pthread_join(works, NULL);
 }
 
-/* The library's threads and ours have left nothing behind; nor those whose first call is a destructor's, in any round. */
+/* The library's threads and ours have left nothing behind; nor those whose first call is a destructor's, in any
+ * round. */
 static pthread_key_t keys[2];
 static _Thread_local unsigned rounds;
 static _Atomic unsigned with_cache, last_rounds;

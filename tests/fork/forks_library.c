@@ -1,4 +1,5 @@
-/* forks_library.c: see forks_library.h. Its constructor may run before the allocator's or after it; it also begins threads. */
+/* forks_library.c: see forks_library.h. Its constructor may run before the allocator's or after it; it also begins
+ * threads. */
 #include "tests/fork/forks_library.h"
 
 #include <pthread.h>

@@ -1,4 +1,5 @@
-/* forks_library.h: a library with a lock of its own, which its handlers of fork take and who holds it allocates, as many have. */
+/* forks_library.h: a library with a lock of its own, which its handlers of fork take and who holds it allocates, as
+ * many have. */
 #ifndef HAK_TESTS_FORKS_LIBRARY_H
 #define HAK_TESTS_FORKS_LIBRARY_H
 

@@ -1,4 +1,5 @@
-/* exit_sweep_test.c: the sweep at exit looks at every object: of every class, wherever it lies in its slab, and at large ones of every kind. */
+/* exit_sweep_test.c: the sweep at exit looks at every object: of every class, wherever it lies in its slab, and at
+ * large ones of every kind. */
 #include "tests/unit/unit.h"
 
 #include "allocator/size_class.h"

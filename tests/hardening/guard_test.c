@@ -1,5 +1,5 @@
-/* guard_test.c: where the guard of a large object lies, and what happens when the OS will not open a guarded range again. Markers
- * of the kernel can always be taken away, so that is about guards that are mappings without access. */
+/* guard_test.c: where the guard of a large object lies, and what happens when the OS will not open a guarded range
+ * again. Markers of the kernel can always be taken away, so that is about guards that are mappings without access. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,8 +19,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Regions become accessible in generous steps: at their end there may be room that was never shut, where an object needs nothing of
- * the OS. What is made there is kept and the trial is made again, so often at most. */
+/* Regions become accessible in generous steps: at their end there may be room that was never shut, where an object
+ * needs nothing of the OS. What is made there is kept and the trial is made again, so often at most. */
 enum { SIZE = 300 * HAK_KIB, FREED = 200, TRIALS = 100 };
 
 /* Before each: the kernel has no markers, because the third memory call of the trial fails. */
@@ -46,8 +46,8 @@ static void *refused(void *obj, size_t size) {
     return got;
 }
 
-/* More than the quarantine keeps: places that were shut when their objects were freed are free again. Before the answer is no, the
- * quarantine gives what it has. */
+/* More than the quarantine keeps: places that were shut when their objects were freed are free again. Before the
+ * answer is no, the quarantine gives what it has. */
 static void a_new_object(void **state) {
     (void)state;
     for (int i = 0; i < FREED; i++)

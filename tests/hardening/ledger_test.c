@@ -79,7 +79,8 @@ static void claims(void **state) {
         assert_int_equal(hak_claim_fits(rows[i].claim, rows[i].word), rows[i].fits);
 }
 
-/* All of 64 bits: no two look alike, and none that is no power of two fits. Records have at most the alignments of a large object. */
+/* All of 64 bits: no two look alike, and none that is no power of two fits. Records have at most the alignments of a
+ * large object. */
 static void every_alignment_is_told_apart(void **state) {
     (void)state;
     for (unsigned made = HAK_ALIGN_LOG2; made < HAK_ADDRESS_BITS; made++) {

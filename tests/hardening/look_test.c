@@ -1,4 +1,5 @@
-/* look_test.c: a thread may stop for ever between a slot's bytes and its record, and no sweep takes that for a crime; what is one is still found. */
+/* look_test.c: a thread may stop for ever between a slot's bytes and its record, and no sweep takes that for a
+ * crime; what is one is still found. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -91,7 +92,8 @@ static void live_damage(void **state) {
     hak_free(obj);
 }
 
-/* What goes round between two looks is not wrong, however often: one thread makes and ends objects of the class while this one looks. */
+/* What goes round between two looks is not wrong, however often: one thread makes and ends objects of the class
+ * while this one looks. */
 static _Atomic bool over;
 static void *goes_round(void *unused) {
     while (!over) {

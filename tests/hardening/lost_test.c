@@ -1,5 +1,5 @@
-/* lost_test.c: nothing is lost where a quarantine delays what is freed: with the quarantine off, what is in use is again what it was, by
- * number and by byte, after objects were sampled and after the OS has refused at any point. */
+/* lost_test.c: nothing is lost where a quarantine delays what is freed: with the quarantine off, what is in use is
+ * again what it was, by number and by byte, after objects were sampled and after the OS has refused at any point. */
 #include "tests/unit/unit.h"
 
 #include "allocator/cache.h"
@@ -104,7 +104,8 @@ static void of_parts(void **state) {
     assert_int_equal(address_space(), before);
 }
 
-/* Sampled objects stand for slots, which go home at once. The program starts itself again, with everything sampled, then with nothing. */
+/* Sampled objects stand for slots, which go home at once. The program starts itself again, with everything sampled,
+ * then with nothing. */
 int main(int argc, char **argv) {
     if (argc > 1)
         return 2;

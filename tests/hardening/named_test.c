@@ -57,8 +57,8 @@ static void end_it(void *obj) {
     hak_free(obj);
 }
 
-/* Objects began and ended at every granule before. The start of each granule of a live object is inside of it, also of the last, of which
- * it has a part only. */
+/* Objects began and ended at every granule before. The start of each granule of a live object is inside of it, also
+ * of the last, of which it has a part only. */
 static void inside_large(void **state) {
     (void)state;
     enum { OBJECTS = 24, ROUNDS = 60 };

@@ -1,5 +1,5 @@
-/* order_test.c: in which order free changes a slot and its record. The slot's memory is made read-only, so that free stops at its first
- * store to the bytes; what the record says then is what a sweep of another thread would see. */
+/* order_test.c: in which order free changes a slot and its record. The slot's memory is made read-only, so that free
+ * stops at its first store to the bytes; what the record says then is what a sweep of another thread would see. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

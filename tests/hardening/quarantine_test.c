@@ -110,8 +110,8 @@ static void order_is_random(void **state) {
     check_order(4096);
 }
 
-/* How many rounds ago the slot that comes was freed, when one object is made and freed again and again: with a swap of 16 places the
- * distance is drawn, without one it is always the same. */
+/* How many rounds ago the slot that comes was freed, when one object is made and freed again and again: with a swap
+ * of 16 places the distance is drawn, without one it is always the same. */
 static void leaves_by_chance(void **state) {
     (void)state;
     enum { SLOTS = 1 << 16, ROUNDS = 60000, MOST = 4096 };
@@ -140,7 +140,8 @@ static void leaves_by_chance(void **state) {
     assert_true(shannon >= 3);
 }
 
-/* Many threads that each hold more than their part of 24 MiB: together no more than that, and the little that each has in any case. */
+/* Many threads that each hold more than their part of 24 MiB: together no more than that, and the little that each
+ * has in any case. */
 enum { MANY = 64, ROUNDS_EACH = 150000, LEAST = 64 * HAK_KIB };
 static pthread_barrier_t all_full, all_read;
 static void *holds(void *unused) {

@@ -1,4 +1,5 @@
-/* random_test.c: the generator is ChaCha with 8 rounds, its numbers are spread evenly, its key is erased, two generators differ. */
+/* random_test.c: the generator is ChaCha with 8 rounds, its numbers are spread evenly, its key is erased, two
+ * generators differ. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

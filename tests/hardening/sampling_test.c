@@ -1,5 +1,5 @@
-/* sampling_test.c: how often objects are sampled, on which side their guard is, and that what a sample takes comes back. Counts that are
- * drawn have bounds of seven standard deviations or more: below 1e-11 for each. */
+/* sampling_test.c: how often objects are sampled, on which side their guard is, and that what a sample takes comes
+ * back. Counts that are drawn have bounds of seven standard deviations or more: below 1e-11 for each. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -108,7 +108,8 @@ static void share(void **state) {
     (void)state;
     assert_in_range(again_number("share", NULL, "50"), 2000 - 200, 2000 + 200);
     assert_int_equal(again_number("share", NULL, "0"), 0);
-    /* 1 in 5,000, and the first four of a site: with 4.5 standard deviations and more there is one, with 12 no more than 80. */
+    /* 1 in 5,000, and the first four of a site: with 4.5 standard deviations and more there is one, with 12 no more
+     * than 80. */
     assert_in_range(again_number("share", NULL, "5000"), 5, 80);
 }
 

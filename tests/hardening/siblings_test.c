@@ -1,5 +1,5 @@
-/* siblings_test.c: what forked children of one parent are handed out cannot be told from one another; and a child looks at nothing of threads
- * that it does not have. */
+/* siblings_test.c: what forked children of one parent are handed out cannot be told from one another; and a child
+ * looks at nothing of threads that it does not have. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -102,7 +102,8 @@ static void small_ones(void **state) {
     (void)state;
     assert_int_equal(equal_pairs(offsetof(drawn, small), sizeof of[0].small), 0);
 }
-/* Their sizes are spread by gaps of 1 to 4 granules, and where they begin is that of their region: 2 bits each at least. */
+/* Their sizes are spread by gaps of 1 to 4 granules, and where they begin is that of their region: 2 bits each at
+ * least. */
 static void large_ones(void **state) {
     (void)state;
     assert_true(equal_pairs(offsetof(drawn, large), sizeof of[0].large) <= 8);
@@ -128,8 +129,8 @@ static void numbers(void **state) {
     assert_int_equal(equal_pairs(offsetof(drawn, random), sizeof of[0].random), 0);
 }
 
-/* What another thread has freed lies in its quarantine. A copy of one moment has it there, and the record of another moment, in which it has
- * an owner again. */
+/* What another thread has freed lies in its quarantine. A copy of one moment has it there, and the record of another
+ * moment, in which it has an owner again. */
 static pthread_barrier_t freed, looked;
 static void *frees(void *obj) {
     hak_free(hak_malloc(1));

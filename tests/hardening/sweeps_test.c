@@ -1,5 +1,5 @@
-/* sweeps_test.c: sweeps of everything, as at exit, and reports that go on, while threads work. Many objects are sampled. Races are seen
- * by --config=tsan; a sweep that finds anything ends the test. */
+/* sweeps_test.c: sweeps of everything, as at exit, and reports that go on, while threads work. Many objects are
+ * sampled. Races are seen by --config=tsan; a sweep that finds anything ends the test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

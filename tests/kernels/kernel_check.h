@@ -1,5 +1,5 @@
-/* kernel_check.h: what the programs of tests/kernels share. Each is a correct program: it also passes on glibc's malloc, which is
- * how it is known that the program, not the allocator, keeps to what the kernel promises. */
+/* kernel_check.h: what the programs of tests/kernels share. Each is a correct program: it also passes on glibc's
+ * malloc, which is how it is known that the program, not the allocator, keeps to what the kernel promises. */
 #ifndef HAK_TESTS_KERNEL_CHECK_H
 #define HAK_TESTS_KERNEL_CHECK_H
 
@@ -38,7 +38,8 @@ static inline uint64_t kernel_draw(uint64_t *seed) {
     return z ^ (z >> 31);
 }
 
-/* A word at the start of each KERNEL_STEP bytes of an object, and its last byte: what is checked must have been written. */
+/* A word at the start of each KERNEL_STEP bytes of an object, and its last byte: what is checked must have been
+ * written. */
 enum { KERNEL_STEP = 4096 };
 
 static inline uint64_t kernel_mark(uint64_t id, size_t at) {

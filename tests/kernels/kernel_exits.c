@@ -1,5 +1,5 @@
-/* kernel_exits.c: processes end by exit() while their threads work, and forked children while the parent's threads work. Each ends with
- * its own status and says nothing: a correct program is never reported. */
+/* kernel_exits.c: processes end by exit() while their threads work, and forked children while the parent's threads
+ * work. Each ends with its own status and says nothing: a correct program is never reported. */
 #include "kernel_check.h"
 
 #include <pthread.h>

@@ -1,5 +1,5 @@
-/* kernel_forks.c: forks of a process whose threads allocate. Child and parent go on with a heap each: what was there before is there in
- * both, and what one writes the other does not see, large objects and growing vectors included. */
+/* kernel_forks.c: forks of a process whose threads allocate. Child and parent go on with a heap each: what was there
+ * before is there in both, and what one writes the other does not see, large objects and growing vectors included. */
 #include "kernel_check.h"
 
 #include <pthread.h>

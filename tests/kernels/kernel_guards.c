@@ -1,6 +1,7 @@
-/* kernel_guards.c: what the hardened variant asks of the kernel holds whichever way it is had: memory beside a large object and memory of a
- * freed one cannot be used, and what is sealed cannot be unmapped. Many objects between guards do not use up the kernel's mappings, so
- * threads start afterwards. The speed variant and glibc, which promise none of the first two, only allocate. */
+/* kernel_guards.c: what the hardened variant asks of the kernel holds whichever way it is had: memory beside a large
+ * object and memory of a freed one cannot be used, and what is sealed cannot be unmapped. Many objects between
+ * guards do not use up the kernel's mappings, so threads start afterwards. The speed variant and glibc, which
+ * promise none of the first two, only allocate. */
 #include "kernel_check.h"
 
 #include <errno.h>

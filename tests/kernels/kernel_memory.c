@@ -1,5 +1,6 @@
-/* kernel_memory.c: a program whose phases use different sizes, threads that each used much once, objects that are hardly touched: what is
- * freed serves the next phase. In a cgroup of 256 MiB that is a matter of life; elsewhere what is resident is looked at. */
+/* kernel_memory.c: a program whose phases use different sizes, threads that each used much once, objects that are
+ * hardly touched: what is freed serves the next phase. In a cgroup of 256 MiB that is a matter of life; elsewhere
+ * what is resident is looked at. */
 #include "kernel_check.h"
 
 #include <malloc.h>

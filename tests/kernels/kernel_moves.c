@@ -1,6 +1,6 @@
-/* kernel_moves.c: realloc of objects that have to move, from and to places that lie in several mappings of the kernel: at the size from
- * which huge pages are asked for, beside purged and guarded neighbours, in forked children, and after limits fell. It gives the object
- * with its contents, or NULL and the object as it was. */
+/* kernel_moves.c: realloc of objects that have to move, from and to places that lie in several mappings of the
+ * kernel: at the size from which huge pages are asked for, beside purged and guarded neighbours, in forked children,
+ * and after limits fell. It gives the object with its contents, or NULL and the object as it was. */
 #include "kernel_check.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
-/* kernel_vectors.c: vectors that grow by realloc, by several factors and side by side, keep what is in them; and what other threads
- * have just mapped stays as they left it. A page move that unmaps its destination and then fails shows as a fault here, or as other
- * threads' bytes. */
+/* kernel_vectors.c: vectors that grow by realloc, by several factors and side by side, keep what is in them; and
+ * what other threads have just mapped stays as they left it. A page move that unmaps its destination and then fails
+ * shows as a fault here, or as other threads' bytes. */
 #include "kernel_check.h"
 
 #include <pthread.h>

@@ -1,5 +1,6 @@
-/* life.c: correct programs that end, or fork, while their threads are in the middle of something. `life NAME` runs one of them, many times
- * over in processes of its own, and ends with 0 when each of those has ended well and has said nothing. */
+/* life.c: correct programs that end, or fork, while their threads are in the middle of something. `life NAME` runs
+ * one of them, many times over in processes of its own, and ends with 0 when each of those has ended well and has
+ * said nothing. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -71,7 +72,8 @@ static void start(int threads) {
     }
 }
 
-/* One run of this program with other arguments: true when it has ended well. What it says on stderr is counted as *said. */
+/* One run of this program with other arguments: true when it has ended well. What it says on stderr is counted as
+ * *said. */
 static bool run(const char *what, int threads, int size, int *said) {
     char numbers[2][16];
     snprintf(numbers[0], sizeof numbers[0], "%d", threads);
@@ -200,8 +202,8 @@ static void had_threads(int count) {
     free(threads);
 }
 
-/* The processor's time that a whole run may take is bounded: many times what it takes, and a part of what it took when each slot at exit cost
- * a walk over all threads that ever were. */
+/* The processor's time that a whole run may take is bounded: many times what it takes, and a part of what it took
+ * when each slot at exit cost a walk over all threads that ever were. */
 static int crowd(void) {
     int said = 0;
     struct rlimit limit = {5, 5};
@@ -222,8 +224,8 @@ static void *reads(void *unused) {
     return unused;
 }
 
-/* libc itself reads with a length and an address that do not belong together; where that leads out of all memory no allocator can help. A
- * report of ours would be a lie. */
+/* libc itself reads with a length and an address that do not belong together; where that leads out of all memory no
+ * allocator can help. A report of ours would be a lie. */
 static int streams(void) {
     int bad = 0, said = 0;
     for (int i = 0; i < 60; i++)

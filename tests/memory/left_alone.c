@@ -1,5 +1,5 @@
-/* left_alone.c: with HAKMEM_SS_BACKGROUND=1 a process that calls nothing gives back what idles, and so does its child; without it
- * there is no thread but the program's own. */
+/* left_alone.c: with HAKMEM_SS_BACKGROUND=1 a process that calls nothing gives back what idles, and so does its
+ * child; without it there is no thread but the program's own. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,7 +38,8 @@ static long threads(void) {
     return strtol(status_of("/proc/self/status", "Threads:"), NULL, 10);
 }
 
-/* Signals that may reach the thread: KILL and STOP, libc's own two, and what its own instructions raise (ILL, TRAP, BUS, FPE, SEGV, SYS). */
+/* Signals that may reach the thread: KILL and STOP, libc's own two, and what its own instructions raise (ILL, TRAP,
+ * BUS, FPE, SEGV, SYS). */
 static const char FREE[] = {9, 19, 32, 33, 4, 5, 7, 8, 11, 31, 0};
 
 /* The library's thread has its name, and all other signals blocked. */

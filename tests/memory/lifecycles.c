@@ -1,5 +1,6 @@
-/* lifecycles.c: what is resident in programs whose need comes and goes. `lifecycles NAME` runs a scenario six times with other sizes, numbers
- * and orders, each in a process of its own, and ends with 0 when the law of docs/DESIGN.md has held each time. */
+/* lifecycles.c: what is resident in programs whose need comes and goes. `lifecycles NAME` runs a scenario six times
+ * with other sizes, numbers and orders, each in a process of its own, and ends with 0 when the law of docs/DESIGN.md
+ * has held each time. */
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -73,7 +74,8 @@ static void shuffle(void **objs, size_t count) {
     }
 }
 
-/* A program that goes on to another size over and over. No time passes: what the largest phase needed may be there still. */
+/* A program that goes on to another size over and over. No time passes: what the largest phase needed may be there
+ * still. */
 static void phases(void) {
     static void *objs[8 << 20];
     size_t base = resident(), highest = 0;

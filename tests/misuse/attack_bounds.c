@@ -1,6 +1,7 @@
-/* attack_bounds.c: attacks on allocators that keep their metadata in reach of a linear write: the whole neighbourhood, the start of the page,
- * or the start of the aligned block that masking an address leads to (mimalloc, rpmalloc and others), is overwritten with the
- * address of the target, as a blind attacker would. Won when malloc hands out the target or overlapping objects. */
+/* attack_bounds.c: attacks on allocators that keep their metadata in reach of a linear write: the whole
+ * neighbourhood, the start of the page, or the start of the aligned block that masking an address leads to
+ * (mimalloc, rpmalloc and others), is overwritten with the address of the target, as a blind attacker would. Won
+ * when malloc hands out the target or overlapping objects. */
 #include "misuse.h"
 
 enum { COUNT = 512, SIZE = 64 };

@@ -1,6 +1,6 @@
-/* attack_double_free.c: double and invalid frees done to win something: the same memory handed out twice (fastbin dup, house of
- * botcake, dup into a consolidated bin), or memory of the attacker's choice freed so that malloc hands it out (house of
- * spirit). Every well-known dodge of the usual checks is one case. */
+/* attack_double_free.c: double and invalid frees done to win something: the same memory handed out twice (fastbin
+ * dup, house of botcake, dup into a consolidated bin), or memory of the attacker's choice freed so that malloc hands
+ * it out (house of spirit). Every well-known dodge of the usual checks is one case. */
 #include "misuse.h"
 
 static _Alignas(64) uint64_t forged[1024];

@@ -1,6 +1,7 @@
-/* attack_free_list.c: attacks on free lists kept inside freed objects (tcache and fastbin poisoning and their relatives):
- * the freed object's first words are replaced by the address of the target, plain or as glibc's safe-linking stores it, by a
- * dangling pointer or from a neighbour. Won when malloc hands out the target, or overlapping objects. */
+/* attack_free_list.c: attacks on free lists kept inside freed objects (tcache and fastbin poisoning and their
+ * relatives): the freed object's first words are replaced by the address of the target, plain or as glibc's
+ * safe-linking stores it, by a dangling pointer or from a neighbour. Won when malloc hands out the target, or
+ * overlapping objects. */
 #include "misuse.h"
 
 enum { TRIES = 4096, SIZE = 72 };

@@ -1,6 +1,7 @@
-/* attack_headers.c: attacks on headers kept beside objects (glibc's size words, mapped-block headers, scudo's header): a
- * neighbour's header is forged by an overflow or underwrite, so that the allocator merges, splits, unmaps or
- * measures the wrong memory. Overlapping chunks, house of einherjar, unsafe unlink, large bin, house of force, muney. */
+/* attack_headers.c: attacks on headers kept beside objects (glibc's size words, mapped-block headers, scudo's
+ * header): a neighbour's header is forged by an overflow or underwrite, so that the allocator merges, splits, unmaps
+ * or measures the wrong memory. Overlapping chunks, house of einherjar, unsafe unlink, large bin, house of force,
+ * muney. */
 #include "misuse.h"
 
 static _Alignas(64) uint64_t area[512];

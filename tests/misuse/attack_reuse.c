@@ -1,6 +1,7 @@
-/* attack_reuse.c: attacks that need no damage to the allocator at all: a dangling pointer is enough once its memory has a new owner
- * (reclaim), or a size that wraps around. The win is a dangling pointer that sees what a new owner wrote. Nothing
- * forbidden happens that could be detected until then; what counts is that memory does not come back too soon. */
+/* attack_reuse.c: attacks that need no damage to the allocator at all: a dangling pointer is enough once its memory
+ * has a new owner (reclaim), or a size that wraps around. The win is a dangling pointer that sees what a new owner
+ * wrote. Nothing forbidden happens that could be detected until then; what counts is that memory does not come back
+ * too soon. */
 #include "misuse.h"
 
 static void *owners[8192];

@@ -1,5 +1,6 @@
-/* cwe122_overflow_found.c: writes past the end (CWE-122) that the free of the object itself cannot find: it is never freed,
- * or the bytes after it belong to a guard. They are found by neighbours, by the sweep, at exit or by the guard. */
+/* cwe122_overflow_found.c: writes past the end (CWE-122) that the free of the object itself cannot find: it is never
+ * freed, or the bytes after it belong to a guard. They are found by neighbours, by the sweep, at exit or by the
+ * guard. */
 #include "misuse.h"
 
 #include <unistd.h>
@@ -44,7 +45,8 @@ static void by_neighbours(bool crime, size_t size) {
     _exit(0);
 }
 
-/* _exit, and no neighbour is freed: only the sweep can find it. Of 8 objects from one call site the first are sampled. */
+/* _exit, and no neighbour is freed: only the sweep can find it. Of 8 objects from one call site the first are
+ * sampled. */
 static void by_the_sweep(bool crime, size_t which) {
     static void *others[1000];
     const size_t size = 72;

@@ -1,4 +1,5 @@
-/* cwe761_not_start.c: free, realloc and malloc_usable_size of a pointer into a heap object, not to its start (CWE-761). */
+/* cwe761_not_start.c: free, realloc and malloc_usable_size of a pointer into a heap object, not to its start
+ * (CWE-761). */
 #include "misuse.h"
 
 static void at_offset(size_t size, bool crime, ptrdiff_t offset) {

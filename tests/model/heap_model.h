@@ -16,7 +16,8 @@ typedef struct heap_walk {
     unsigned slots;      /* most objects alive at once */
 } heap_walk;
 
-/* Runs the walk that `seed` gives. Returns 0 when all held; else a complaint, with the operation's number, is on stderr. */
+/* Runs the walk that `seed` gives. Returns 0 when all held; else a complaint, with the operation's number, is on
+ * stderr. */
 int heap_model_run(const heap_walk *walk, uint64_t seed);
 
 #endif

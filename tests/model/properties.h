@@ -1,8 +1,8 @@
 /* properties.h: sentences that hold for every program, each with a generator of programs that could break it.
  *
- * Programs are those of the operation language (fuzz/ops.h). A property is checked on many of them; one that fails is made
- * as small as it will get and printed. Cases run in a child process, so that a crash of the allocator is a failure like
- * any other. */
+ * Programs are those of the operation language (fuzz/ops.h). A property is checked on many of them; one that fails
+ * is made as small as it will get and printed. Cases run in a child process, so that a crash of the allocator is a
+ * failure like any other. */
 #ifndef HAK_TESTS_PROPERTIES_H
 #define HAK_TESTS_PROPERTIES_H
 
@@ -21,8 +21,8 @@ typedef struct property {
 extern const property properties[];
 extern const unsigned properties_count;
 
-/* Checks the property on programs `first` to `first` + `cases` - 1. Returns 0 when it held; else the smallest program that was
- * found and the rule that it breaks are on stderr. */
+/* Checks the property on programs `first` to `first` + `cases` - 1. Returns 0 when it held; else the smallest
+ * program that was found and the rule that it breaks are on stderr. */
 int property_check(const property *p, const heap_api *heap, uint64_t first, unsigned cases);
 
 /* Makes a failing program smaller, in place; returns the new length. `tries`: how many runs it may cost. */

@@ -1,5 +1,5 @@
-/* properties_test.c: every property on CASES programs; and the shrinker on a property that is false. HAK_PROPERTY_SEED=N begins at
- * another seed. */
+/* properties_test.c: every property on CASES programs; and the shrinker on a property that is false.
+ * HAK_PROPERTY_SEED=N begins at another seed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* sanitized.c: with_tools_test.py builds it with each compiler and each sanitizer. `crime`: what that one is there to find. */
+/* sanitized.c: with_tools_test.py builds it with each compiler and each sanitizer. `crime`: what that one is there
+ * to find. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* with_tools.c: what with_tools_test.py runs under debuggers, tracers and checkers. The argument says which part; each prints its last word. */
+/* with_tools.c: what with_tools_test.py runs under debuggers, tracers and checkers. The argument says which part;
+ * each prints its last word. */
 #include "tests/surface/want.h"
 
 #include <malloc.h>

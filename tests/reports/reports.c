@@ -1,5 +1,6 @@
-/* reports.c: reports WHAT...: commits a crime where it is hard to report one: before a cancellation, in a small stack, under a handler that jumps
- * away. Who survives a crime ends by status 77. reports_test.py says what is right. */
+/* reports.c: reports WHAT...: commits a crime where it is hard to report one: before a cancellation, in a small
+ * stack, under a handler that jumps away. Who survives a crime ends by status 77. reports_test.py says what is
+ * right. */
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -374,7 +375,8 @@ static void many_threads(void) {
         pthread_join(thread[i], NULL);
 }
 
-/* A terminating signal that is pending when the crime is found: the handler of it runs, and the process ends all the same. */
+/* A terminating signal that is pending when the crime is found: the handler of it runs, and the process ends all the
+ * same. */
 static void pipe_handler(int number) {
     say(number == SIGPIPE ? "SIGPIPE\n" : "other\n");
 }
@@ -397,7 +399,8 @@ static void *commit_at_once(void *unused) {
     return NULL;
 }
 
-/* Descriptor 2 takes nothing for now, so that a thread of the parent is in its report while the child commits a crime of its own. */
+/* Descriptor 2 takes nothing for now, so that a thread of the parent is in its report while the child commits a
+ * crime of its own. */
 static void fork_in_report(pid_t (*fork_it)(void)) {
     pthread_t thread;
     use_heap();

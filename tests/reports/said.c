@@ -1,4 +1,5 @@
-/* said.c: said WHAT...: crimes whose report says something that can be known: what it should say goes to stdout, as NAME=VALUE lines. */
+/* said.c: said WHAT...: crimes whose report says something that can be known: what it should say goes to stdout, as
+ * NAME=VALUE lines. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -63,7 +64,8 @@ static void neighbour(void) {
     _exit(BROKEN);
 }
 
-/* One byte of what lies behind the object is overwritten. All is told before: who tells may allocate, and any call may find it. */
+/* One byte of what lies behind the object is overwritten. All is told before: who tells may allocate, and any call
+ * may find it. */
 static void behind(size_t size, size_t at) {
     unsigned char *object = malloc(size);
     memset(object, 'S', size);

@@ -1,5 +1,5 @@
-/* crowd.h: threads that make, resize and end objects of every size and give them to each other, until they are told to stop. For tests
- * of what else goes on meanwhile. */
+/* crowd.h: threads that make, resize and end objects of every size and give them to each other, until they are told
+ * to stop. For tests of what else goes on meanwhile. */
 #ifndef HAK_TESTS_CROWD_H
 #define HAK_TESTS_CROWD_H
 

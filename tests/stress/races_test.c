@@ -1,5 +1,5 @@
-/* races_test.c: what else may go on while threads work: who asks what is in use, trims, forks, exits, or has no memory. Races are seen by
- * --config=tsan. */
+/* races_test.c: what else may go on while threads work: who asks what is in use, trims, forks, exits, or has no
+ * memory. Races are seen by --config=tsan. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

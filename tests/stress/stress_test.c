@@ -1,5 +1,5 @@
-/* stress_test.c: threads, their ends, forks and signals, all at once. Single runs are short; a deadlock ends by the test's
- * time limit, a race that ThreadSanitizer sees by --config=tsan, lost objects by the counts at the end. */
+/* stress_test.c: threads, their ends, forks and signals, all at once. Single runs are short; a deadlock ends by the
+ * test's time limit, a race that ThreadSanitizer sees by --config=tsan, lost objects by the counts at the end. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -255,7 +255,8 @@ static void count_signal(int number) {
     atomic_fetch_add(&signals, 1);
 }
 
-/* Signals interrupt the allocator wherever it is, its waiting for locks included; the handler itself allocates nothing. */
+/* Signals interrupt the allocator wherever it is, its waiting for locks included; the handler itself allocates
+ * nothing. */
 static void interrupted(void **state) {
     (void)state;
     struct sigaction action = {.sa_handler =

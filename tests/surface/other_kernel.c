@@ -6,8 +6,8 @@
  *   OTHER_KERNEL_SECURE=1      the program runs with raised privileges (AT_SECURE)
  *   OTHER_KERNEL_REFUSES=mseal=ENOSYS,guard=EINVAL    what it has not, or forbids, and how it says so (the table below has the names)
  *
- * Exact where the allocator could tell: what a kernel with 64 KiB pages refuses is refused, and what it would touch beyond the
- * length that it was asked for is touched. Calls that libc makes inside itself are not seen. */
+ * Exact where the allocator could tell: what a kernel with 64 KiB pages refuses is refused, and what it would touch
+ * beyond the length that it was asked for is touched. Calls that libc makes inside itself are not seen. */
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
@@ -24,8 +24,8 @@
 
 enum { SMALL_PAGE = 4096 };
 
-/* What the kernel left above the first frame: argc, argv, the environment, the auxiliary vector. Read there, because the allocator
- * starts before libc has set environ. */
+/* What the kernel left above the first frame: argc, argv, the environment, the auxiliary vector. Read there, because
+ * the allocator starts before libc has set environ. */
 extern void *__libc_stack_end;
 
 static char **environment(void) {

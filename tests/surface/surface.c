@@ -1,5 +1,5 @@
-/* surface.c: the drop-in surface for C: every function under libc's own name, as a program calls it. Run under each variant's .so, and
- * linked with it. Prints the first line that is wrong; exit 1. */
+/* surface.c: the drop-in surface for C: every function under libc's own name, as a program calls it. Run under each
+ * variant's .so, and linked with it. Prints the first line that is wrong; exit 1. */
 #include "tests/surface/want.h"
 
 #include <errno.h>

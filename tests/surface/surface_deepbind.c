@@ -1,5 +1,5 @@
-/* surface_deepbind.c: a module that is opened with RTLD_DEEPBIND shares the program's malloc and free. The module lies beside the
- * program, and is found by its RUNPATH: dlopen still knows who has called. */
+/* surface_deepbind.c: a module that is opened with RTLD_DEEPBIND shares the program's malloc and free. The module
+ * lies beside the program, and is found by its RUNPATH: dlopen still knows who has called. */
 #include "tests/surface/want.h"
 
 #include <dlfcn.h>

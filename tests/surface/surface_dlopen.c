@@ -1,5 +1,5 @@
-/* surface_dlopen.c: a program that dlopens the allocator, with threads that were there before, closes it, and goes on with what it
- * has from it. The file to open is in HAKMEM_TEST_LIBRARY. Exit 1 with a line: something is wrong. */
+/* surface_dlopen.c: a program that dlopens the allocator, with threads that were there before, closes it, and goes
+ * on with what it has from it. The file to open is in HAKMEM_TEST_LIBRARY. Exit 1 with a line: something is wrong. */
 #include "tests/surface/want.h"
 
 #include <dlfcn.h>

@@ -1,5 +1,6 @@
-/* surface_filter.c: a process that filters its own system calls, as OpenSSH's does before anybody has logged in, is not killed for one that
- * the allocator makes: neither while it allocates, nor when it exits. And what it does wrong is still found. */
+/* surface_filter.c: a process that filters its own system calls, as OpenSSH's does before anybody has logged in, is
+ * not killed for one that the allocator makes: neither while it allocates, nor when it exits. And what it does wrong
+ * is still found. */
 #include "tests/surface/want.h"
 
 #include <linux/filter.h>
@@ -19,7 +20,8 @@ static const int needed[] = {
     SYS_mmap,   SYS_munmap, SYS_mremap, SYS_mprotect,       SYS_madvise,         SYS_futex, SYS_getrandom,
     SYS_getpid, SYS_gettid, SYS_write,  SYS_rt_sigprocmask, SYS_clock_nanosleep, SYS_exit,  SYS_exit_group,
 };
-/* Of what is rare, that which a filter need not allow that a process begins with: systemd's @system-service does not. */
+/* Of what is rare, that which a filter need not allow that a process begins with: systemd's @system-service does
+ * not. */
 enum { SYS_MSEAL = 462 };
 static const int rare[] = {SYS_mincore, SYS_MSEAL, SYS_process_vm_readv};
 enum {

@@ -1,5 +1,5 @@
-/* surface_info.c: what mallinfo, mallinfo2, malloc_info, malloc_stats and malloc_trim say, beside what the program knows that it has live and
- * freed. Run under each variant's .so. Prints the first line that is wrong; exit 1. */
+/* surface_info.c: what mallinfo, mallinfo2, malloc_info, malloc_stats and malloc_trim say, beside what the program
+ * knows that it has live and freed. Run under each variant's .so. Prints the first line that is wrong; exit 1. */
 #include "tests/surface/want.h"
 
 #include <errno.h>
@@ -156,8 +156,8 @@ static void old_form(void) {
     free(three_gib);
 }
 
-/* For the Python side: with 5 MiB in small objects and 5 in a large one live and as much freed, the XML on descriptor 3, the figures of
- * malloc_stats on stderr, and mallinfo2's on stdout. */
+/* For the Python side: with 5 MiB in small objects and 5 in a large one live and as much freed, the XML on
+ * descriptor 3, the figures of malloc_stats on stderr, and mallinfo2's on stdout. */
 static void print_all(void) {
     FILE *xml = fdopen(3, "w");
     WANT(xml != NULL);

@@ -1,5 +1,6 @@
-/* surface_jemalloc.c: jemalloc's own calls beside malloc's, as a program made for jemalloc mixes them: one heap is behind both. Run under
- * each variant's .so, before a library that has these calls too, and linked with it. Prints the first line that is wrong; exit 1. */
+/* surface_jemalloc.c: jemalloc's own calls beside malloc's, as a program made for jemalloc mixes them: one heap is
+ * behind both. Run under each variant's .so, before a library that has these calls too, and linked with it. Prints
+ * the first line that is wrong; exit 1. */
 #include "include/hakmem_jemalloc.h"
 #include "tests/surface/want.h"
 

@@ -1,5 +1,5 @@
-/* surface_locked.c: a program that locks objects of its own in memory and frees them so. What it gets later, large or small, it can read and
- * write from its first byte to its last; what calloc gives is zero. */
+/* surface_locked.c: a program that locks objects of its own in memory and frees them so. What it gets later, large
+ * or small, it can read and write from its first byte to its last; what calloc gives is zero. */
 #include "tests/surface/want.h"
 
 #include <stdlib.h>

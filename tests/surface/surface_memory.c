@@ -1,4 +1,5 @@
-/* surface_memory.c WHAT [MIB]: what surface_options_test.py and surface_kernel_test.py run. Prints resident KiB at the end. */
+/* surface_memory.c WHAT [MIB]: what surface_options_test.py and surface_kernel_test.py run. Prints resident KiB at
+ * the end. */
 #include <errno.h>
 #include <malloc.h>
 #include <spawn.h>

@@ -1,4 +1,5 @@
-/* surface_plugins.c PLUGIN: loads and unloads a plug-in written in C++, whose objects outlive it and whose threads end. */
+/* surface_plugins.c PLUGIN: loads and unloads a plug-in written in C++, whose objects outlive it and whose threads
+ * end. */
 #include "tests/surface/want.h"
 
 #include <dlfcn.h>

@@ -1,5 +1,6 @@
-/* surface_refused.c: a process that goes on to live without one of the system calls that the allocator makes, because a filter answers for
- * the kernel: with ENOSYS or EPERM. What it has then is what it had before, and it gets more. */
+/* surface_refused.c: a process that goes on to live without one of the system calls that the allocator makes,
+ * because a filter answers for the kernel: with ENOSYS or EPERM. What it has then is what it had before, and it gets
+ * more. */
 #include "tests/surface/want.h"
 
 #include <errno.h>

@@ -1,6 +1,7 @@
-/* surface_stats.c: a heap that is known, for surface_stats_test.py and hakmem_test.py: `surface_stats wait` says "ready" and ends when its input
- * does; `surface_stats title` overwrites its environment; `surface_stats handler N` exits in a signal handler after N microseconds;
- * `surface_stats json SIZE` prints what hak_stats_json writes into a buffer of SIZE bytes, and what it returns. */
+/* surface_stats.c: a heap that is known, for surface_stats_test.py and hakmem_test.py: `surface_stats wait` says
+ * "ready" and ends when its input does; `surface_stats title` overwrites its environment; `surface_stats handler N`
+ * exits in a signal handler after N microseconds; `surface_stats json SIZE` prints what hak_stats_json writes into a
+ * buffer of SIZE bytes, and what it returns. */
 #include "tests/surface/want.h"
 
 #include <signal.h>

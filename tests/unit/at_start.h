@@ -14,7 +14,8 @@
 #endif
 #endif
 
-/* Runs this program with the argument `argument`, the k-th call of the OS failing; 0: none does. Returns the wait status. */
+/* Runs this program with the argument `argument`, the k-th call of the OS failing; 0: none does. Returns the wait
+ * status. */
 int at_start_run(uint64_t k, const char *argument);
 
 #endif

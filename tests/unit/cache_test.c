@@ -167,7 +167,8 @@ static unsigned shard_of(void) {
     return hak_cache_mine->shard;
 }
 
-/* Says which shard its thread has, and keeps it until `context`, a barrier, has been passed twice; NULL: ends at once. */
+/* Says which shard its thread has, and keeps it until `context`, a barrier, has been passed twice; NULL: ends at
+ * once. */
 static void *has_a_shard(void *context) {
     uintptr_t shard = shard_of();
     for (int i = 0; i < 2 && context != NULL; i++)

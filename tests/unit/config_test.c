@@ -1,4 +1,5 @@
-/* config_test.c: the lines of /etc/hakmem.conf. What is done with a file that is not to be trusted: tests/surface/surface_config_test.py. */
+/* config_test.c: the lines of /etc/hakmem.conf. What is done with a file that is not to be trusted:
+ * tests/surface/surface_config_test.py. */
 #include "tests/unit/unit.h"
 
 #include "allocator/config.h"

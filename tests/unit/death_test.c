@@ -1,4 +1,5 @@
-/* death_test.c: whose turn it is to report, and what a thread that dies leaves behind (death.h, dying.c, hak_lock_break). */
+/* death_test.c: whose turn it is to report, and what a thread that dies leaves behind (death.h, dying.c,
+ * hak_lock_break). */
 #include "tests/unit/unit.h"
 
 #include "allocator/cache.h"

@@ -1,5 +1,5 @@
-/* effects_test.c: what the settings do, by what the OS is asked and what stays resident, in time and by size; through the public functions, on
- * a clock that the test moves. */
+/* effects_test.c: what the settings do, by what the OS is asked and what stays resident, in time and by size;
+ * through the public functions, on a clock that the test moves. */
 #include "tests/unit/unit.h"
 
 #include "allocator/huge.h"

@@ -1,4 +1,5 @@
-/* hollow_test.c: somebody else maps where memory is hollow. Theirs stays as it is, and what we lack is had elsewhere. */
+/* hollow_test.c: somebody else maps where memory is hollow. Theirs stays as it is, and what we lack is had
+ * elsewhere. */
 #include "tests/unit/unit.h"
 
 #include <string.h>

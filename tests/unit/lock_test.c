@@ -98,8 +98,8 @@ static void wakes(void **state) {
     assert_int_equal(atomic_load(&lock.word), 0);
 }
 
-/* The slow half by itself, for a word that another thread makes 2 and 0 in turn: whoever sleeps for it finds it changed before (EAGAIN), is
- * woken, or interrupted. */
+/* The slow half by itself, for a word that another thread makes 2 and 0 in turn: whoever sleeps for it finds it
+ * changed before (EAGAIN), is woken, or interrupted. */
 static _Atomic bool over;
 static void *flips(void *unused) {
     while (!over) {

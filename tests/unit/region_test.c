@@ -74,7 +74,8 @@ static size_t address_space(void) {
     return strtoul(text, NULL, 10) * hak_os_page;
 }
 
-/* Beside a sanitizer, whose shadow memory has most addresses, the room is reserved: what is said of address space does not hold. */
+/* Beside a sanitizer, whose shadow memory has most addresses, the room is reserved: what is said of address space
+ * does not hold. */
 static void skip_where_reserved(void) {
     hak_region *region;
     assert_true(hak_region_take(HAK_REGION_LARGE, HAK_GRANULE, &region) != 0);
@@ -132,7 +133,8 @@ static void accounting(void **state) {
     assert_ptr_equal(again, region); /* the entry of the table is used again */
 }
 
-/* Each doubling of the heap takes about a dozen steps; a step is a mapping, its records, tags, tables of the policy's, and advice. */
+/* Each doubling of the heap takes about a dozen steps; a step is a mapping, its records, tags, tables of the
+ * policy's, and advice. */
 static void few_calls(void **state) {
     (void)state;
     hak_region *region;

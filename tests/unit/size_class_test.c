@@ -1,4 +1,5 @@
-/* size_class_test.c: the tables of size_class.h, entry by entry, for no guard and for a guard at the end of each slab. */
+/* size_class_test.c: the tables of size_class.h, entry by entry, for no guard and for a guard at the end of each
+ * slab. */
 #include "tests/unit/unit.h"
 
 #include "allocator/os.h"

@@ -95,8 +95,8 @@ static void lowest_first(void **state) {
     assert_ptr_equal(again[1], objs[150]);
 }
 
-/* Neighbours and lone slots alike, also where draws seldom meet a free one. 8,000 draws of eight slots: 1,000 each, with a
- * standard deviation of 30; 200 are more than six of them. */
+/* Neighbours and lone slots alike, also where draws seldom meet a free one. 8,000 draws of eight slots: 1,000 each,
+ * with a standard deviation of 30; 200 are more than six of them. */
 static void equally_likely(void **state) {
     (void)state;
     if (!HAK_POLICY_RANDOM_SLOTS)
@@ -131,8 +131,8 @@ static unsigned neighbours(void *const *objs, unsigned count, intptr_t step) {
 
 enum { BATCH = 32, BATCHES = 4000 };
 
-/* Batches of a slab of which every slot in `every` is free; *before and *after: how often the second of two objects lies right before the
- * first, or behind it. True when batches began in each word of the bitmap. */
+/* Batches of a slab of which every slot in `every` is free; *before and *after: how often the second of two objects
+ * lies right before the first, or behind it. True when batches began in each word of the bitmap. */
 static bool take_batches(unsigned cls, unsigned every, unsigned *before, unsigned *after) {
     hak_slab *slab = hak_superslab_take_slab(cls, 0);
     const intptr_t size = hak_classes[cls].size;
@@ -158,8 +158,8 @@ static bool take_batches(unsigned cls, unsigned every, unsigned *before, unsigne
     return all;
 }
 
-/* 124,000 pairs; of a window of 64 or more one in 64 at most: 1,938, with a standard deviation of 44. The bound is one in 32. Each word is
- * begun in with a chance of more than 1 in 100. */
+/* 124,000 pairs; of a window of 64 or more one in 64 at most: 1,938, with a standard deviation of 44. The bound is
+ * one in 32. Each word is begun in with a chance of more than 1 in 100. */
 static void no_neighbours_in_a_row(void **state) {
     (void)state;
     if (!HAK_POLICY_RANDOM_SLOTS)
@@ -174,7 +174,8 @@ static void no_neighbours_in_a_row(void **state) {
         }
 }
 
-/* What is taken at once from a slab that is free as a whole lies in one word of the bitmap, or in two where the last one is short. */
+/* What is taken at once from a slab that is free as a whole lies in one word of the bitmap, or in two where the last
+ * one is short. */
 static void a_batch_lies_together(void **state) {
     (void)state;
     if (!HAK_POLICY_RANDOM_SLOTS)

@@ -153,7 +153,8 @@ static void purged(void **state) {
         assert_int_equal(*(char *)slabs[i]->start, 0); /* a purged page reads as zero */
 }
 
-/* Free slabs that stay with their class: pages go from the one that was freed first, and one that has its pages is taken before. */
+/* Free slabs that stay with their class: pages go from the one that was freed first, and one that has its pages is
+ * taken before. */
 static void bound_slabs(void **state) {
     (void)state;
     if (!HAK_POLICY_CLASS_BOUND) { /* no slab stays with its class there */
