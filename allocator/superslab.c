@@ -233,11 +233,12 @@ static void exchange_locked(size_t bytes) {
 /* The slab is for `cls` from now on, all slots free. */
 static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     const hak_class_info *info = &hak_classes[cls];
-    bool clean = (hak_superslab_of(slab)->dirty_mask & hak_slab_mask(slab)) == 0;
-    if (clean) {
-        exchange_locked(info->slab_bytes);
+    uint32_t mask = hak_slab_mask(slab), fresh = mask & ~hak_superslab_of(slab)->dirty_mask;
+    bool clean = fresh == mask;
+    if (fresh != 0)
+        exchange_locked(bytes_of(fresh));
+    if (clean)
         hak_counter_add(&hak_slabs_fresh, 1);
-    }
     occupy(slab);
     slab->cls = (uint8_t)cls;
     slab->shard = (uint8_t)shard;
