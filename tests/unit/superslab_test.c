@@ -153,6 +153,35 @@ static void purged(void **state) {
         assert_int_equal(*(char *)slabs[i]->start, 0); /* a purged page reads as zero */
 }
 
+/* Of each eight granules one is resident: a slab of eight brings seven that are fresh, and twice as much goes elsewhere. */
+static void resident_in_part(void **state) {
+    enum { ONES = 2048, EIGHTS = 16 };
+    static hak_slab *ones[ONES], *eights[EIGHTS];
+    (void)state;
+    if (HAK_POLICY_CLASS_BOUND)
+        skip(); /* a slab is resident or not, as a whole */
+    hak_release_init(true, HAK_DECOMMIT_OFF, 0);
+    (void)hak_superslab_purge(0);
+    unsigned one = class_with(1), eight = class_with(8);
+    for (int i = 0; i < ONES; i++)
+        ones[i] = hak_superslab_take_slab(one, 0);
+    for (int i = 0; i < ONES; i++)
+        if (ones[i]->start / HAK_GRANULE % 8 != 0)
+            hak_superslab_give_slab(ones[i]), ones[i] = NULL;
+    (void)hak_superslab_purge(0);
+    for (int i = 0; i < ONES; i++)
+        if (ones[i] != NULL)
+            hak_superslab_give_slab(ones[i]);
+    assert_true(hak_superslab_free_dirty >= 2 * hak_release_slab_keep() - HAK_MIB);
+    for (int i = 0; i < EIGHTS; i++)
+        eights[i] = hak_superslab_take_slab(eight, 0);
+    assert_in_range(hak_superslab_free_dirty, 0, hak_release_slab_keep());
+    hak_superslab_check();
+    for (int i = 0; i < EIGHTS; i++)
+        hak_superslab_give_slab(eights[i]);
+    (void)hak_superslab_purge(0);
+}
+
 /* Free slabs that stay with their class: pages go from the one that was freed first, and one that has its pages is
  * taken before. */
 static void bound_slabs(void **state) {
@@ -278,6 +307,7 @@ int main(void) {
             "a run that is large enough is found where there is one, and a new superslab taken where not",
             dense),
         SENTENCE("a purge gives free pages back until so many are left", purged),
+        SENTENCE("a slab that is resident in part is exchanged by what is fresh of it", resident_in_part),
         SENTENCE("of free slabs that stay with their class the oldest is purged first and taken last",
                  bound_slabs),
         SENTENCE("a purge that the OS refuses changes nothing", refused_purge),
