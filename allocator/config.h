@@ -23,7 +23,8 @@
 #define HAK_CONFIG_PATH "/etc/hakmem.conf"
 enum { HAK_CONFIG_MOST = 32 * 1024 };
 
-/* For the process's executable as the kernel knows it; where nobody says what that is (no /proc), for "", which `*` stands for, too. */
+/* For the process's executable as the kernel knows it; where nobody says what that is (no /proc), for "", which `*`
+ * stands for, too. */
 void hak_config_read(void);
 
 /* The value that the file gives the variable; NULL: none. */

@@ -67,8 +67,8 @@ HAK_INLINE void hak_lock_check_held(const hak_lock *lock) {
  * it itself. */
 void hak_lock_break(hak_lock *lock, unsigned *patience);
 
-/* For who may have interrupted the holder: waits up to *patience milliseconds, which it lowers, until it is free; it is not taken. False: it was
- * not free, so this thread may have it; true: this thread has it not. */
+/* For who may have interrupted the holder: waits up to *patience milliseconds, which it lowers, until it is free; it
+ * is not taken. False: it was not free, so this thread may have it; true: this thread has it not. */
 bool hak_lock_seen_free(const hak_lock *lock, unsigned *patience);
 
 /* Debug builds: dies when this thread holds a lock. */

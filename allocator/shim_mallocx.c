@@ -55,8 +55,8 @@ static size_t room_of(size_t size, int flags) {
     return cls != 0 ? hak_classes[cls].size : pages <= PTRDIFF_MAX ? pages : 0;
 }
 
-/* Zero is all that the object has, not only what was asked for: a later rallocx or xallocx that finds room there, and is to zero what is
- * new, does not know how much of it the caller has used. */
+/* Zero is all that the object has, not only what was asked for: a later rallocx or xallocx that finds room there,
+ * and is to zero what is new, does not know how much of it the caller has used. */
 static HAK_NOINLINE void *make_zeroed(size_t size, int flags, uintptr_t caller) {
     size_t room = hak_init() ? room_of(size, flags) : 0;
     return hak_object_make_zeroed(room != 0 ? room : size, origin_of(flags), caller);

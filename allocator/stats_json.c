@@ -117,7 +117,8 @@ size_t hak_stats_json(char *out, size_t size) {
 /* Other threads give back what they have within microseconds, where they are not stopped. */
 enum { PATIENCE_MS = 1000 };
 
-/* PATH.PROCESS, as crash reports have it. A process that has made itself a filter of system calls may be killed for opening a file. */
+/* PATH.PROCESS, as crash reports have it. A process that has made itself a filter of system calls may be killed for
+ * opening a file. */
 void hak_stats_save(const char *path) {
     if (hak_os_filter == HAK_FILTER_OWN || !hak_usage_readable(PATIENCE_MS))
         return;

@@ -153,7 +153,8 @@ static void purged(void **state) {
         assert_int_equal(*(char *)slabs[i]->start, 0); /* a purged page reads as zero */
 }
 
-/* Of each eight granules one is resident: a slab of eight brings seven that are fresh, and twice as much goes elsewhere. */
+/* Of each eight granules one is resident: a slab of eight brings seven that are fresh, and twice as much goes
+ * elsewhere. */
 static void resident_in_part(void **state) {
     enum { ONES = 2048, EIGHTS = 16 };
     static hak_slab *ones[ONES], *eights[EIGHTS];
