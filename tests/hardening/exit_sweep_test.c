@@ -61,7 +61,7 @@ static void large(void **state) {
 
 /* Slots of one slab, of which some lie across the ends of pages: each in turn. */
 /* In all no more than what the sweep of a forked child looks at. */
-enum { MANY = 2000, TRIED = 12, MOST = 1 << 20 };
+enum { MANY = 2000, TRIED = 12, MOST = 1 << 18 };
 static char *objs[MANY];
 static void nth(void *arg) {
     const size_t *its = arg;
