@@ -274,20 +274,20 @@ bool hak_span_extend(hak_region *region, hak_span *span, uint32_t more) {
     return true;
 }
 
-/* From where on a free span is given back, so that `bytes` of what may be resident go: its end, whatever lies there,
- * as the front is used first. No huge page is split. */
-static uintptr_t purge_from(const hak_span *span, uintptr_t start, size_t bytes) {
+/* How many granules of a free span stay when `bytes` of what may be resident go: its end goes, whatever lies there, as
+ * the front is used first. No huge page is split, where granules begin with one. */
+static uint32_t granules_kept(const hak_span *span, uintptr_t start, size_t bytes) {
     size_t dirty = hak_span_bytes(span->dirty);
     uintptr_t from = start + dirty - hak_min(dirty, hak_max(bytes, PURGE_MIN));
-    return hak_max(start, hak_align_down(from, HAK_SUPERSLAB));
+    return (uint32_t)((hak_max(start, hak_align_down(from, HAK_SUPERSLAB)) - start) >> HAK_GRANULE_SHIFT);
 }
 
 /* Gives pages of one free span back: `bytes`, or some more. What went; where the OS refuses nothing, and what may be
  * resident there is not counted any more. */
 static size_t purge_one(hak_span *span, size_t bytes) {
-    uintptr_t start = hak_span_start(hak_span_region(span), span), from = purge_from(span, start, bytes);
-    uint32_t kept = (uint32_t)((from - start) >> HAK_GRANULE_SHIFT);
-    bool done = hak_release_range(from, hak_span_bytes(span->granules) - (from - start));
+    uintptr_t start = hak_span_start(hak_span_region(span), span);
+    uint32_t kept = granules_kept(span, start, bytes);
+    bool done = hak_release_range(start + hak_span_bytes(kept), hak_span_bytes(span->granules - kept));
     if (!done)
         kept = 0;
     if (kept == 0) {
