@@ -8,10 +8,10 @@
 
 #include "allocator/base.h"
 
-/* Writes `hakmem: <crime>: <what>` to stderr and ends the process by SIGABRT (death.h). For our own invariants;
- * crimes of the caller go through hak_die_at (report.h). Allocates nothing, takes no lock, may be called under any.
+/* Writes `hakmem: <error>: <what>` to stderr and ends the process by SIGABRT (death.h). For our own invariants;
+ * errors of the caller go through hak_die_at (report.h). Allocates nothing, takes no lock, may be called under any.
  * report.c. */
-_Noreturn void hak_die(const char *crime, const char *what);
+_Noreturn void hak_die(const char *error, const char *what);
 
 /* Of the `*_check` walkers, which run after every step of a fuzzer: it is to look for new ways through the
  * allocator, not through them; and what they read is memory that no sanitizer knows of. */

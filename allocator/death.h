@@ -8,7 +8,7 @@
  * already pending a second time, with the default action, while the handler runs. It is delivered when the handler
  * returns, and when it jumps away and the jump restores the signals, as siglongjmp does. One that does not restore
  * them is noticed at the thread's next call of malloc or free that takes more than the thread's cache has (after a
- * death that is every one), at its next crime, and at exit. Everything here is async-signal-safe; nothing is a
+ * death that is every one), at its next error, and at exit. Everything here is async-signal-safe; nothing is a
  * cancellation point. */
 #ifndef HAK_DEATH_H
 #define HAK_DEATH_H

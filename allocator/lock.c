@@ -99,7 +99,7 @@ HAK_WALKER void hak_lock_rank_held(const hak_lock *lock) {
 HAK_WALKER void hak_lock_check_none(void) {
     for (unsigned rank = 0; HAK_DEBUG_BUILD && forking != OWNS && rank <= HAK_RANK_POLICY; rank++)
         if (held[rank] != 0)
-            hak_die("assertion failed", "a crime is reported under a lock");
+            hak_die("assertion failed", "an error is reported under a lock");
 }
 
 void hak_lock_fork_begin(void) {

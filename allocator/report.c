@@ -52,9 +52,9 @@ void hak_line_end(hak_line *line) {
     hak_outlet_close(&to);
 }
 
-void hak_line_crime(hak_line *line, const char *crime, const char *call, uintptr_t addr, bool stranger) {
+void hak_line_error(hak_line *line, const char *error, const char *call, uintptr_t addr, bool stranger) {
     hak_line_begin(line);
-    hak_line_text(line, crime);
+    hak_line_text(line, error);
     hak_line_text(line, ": ");
     if (call == NULL)
         return;
@@ -68,16 +68,16 @@ void hak_line_crime(hak_line *line, const char *crime, const char *call, uintptr
 }
 
 typedef struct death {
-    const char *crime, *call, *what;
+    const char *error, *call, *what;
     uintptr_t addr;
 } death;
 
 /* Out of line: its buffers would be in the frame of whoever dies. */
-HAK_COLD void hak_line_crime_send(const char *crime, const char *call, uintptr_t addr, const char *what) {
+HAK_COLD void hak_line_error_send(const char *error, const char *call, uintptr_t addr, const char *what) {
     hak_line line;
     hak_outlet to;
     hak_outlet_stderr(&to);
-    hak_line_crime(&line, crime, call, addr, hak_outlet_stranger(&to));
+    hak_line_error(&line, error, call, addr, hak_outlet_stranger(&to));
     hak_line_text(&line, what);
     line.text[line.used++] = '\n';
     hak_outlet_send(&to, line.text, line.used);
@@ -86,7 +86,7 @@ HAK_COLD void hak_line_crime_send(const char *crime, const char *call, uintptr_t
 
 static void send_death(const void *about) {
     const death *it = about;
-    hak_line_crime_send(it->crime, it->call, it->addr, it->what);
+    hak_line_error_send(it->error, it->call, it->addr, it->what);
 }
 
 static _Noreturn void die(const death *it, bool locked) {
@@ -97,11 +97,11 @@ static _Noreturn void die(const death *it, bool locked) {
     hak_death_end(locked);
 }
 
-void hak_die(const char *crime, const char *what) {
-    die(&(death){crime, NULL, what, 0}, true);
+void hak_die(const char *error, const char *what) {
+    die(&(death){error, NULL, what, 0}, true);
 }
 
-void hak_die_at(const char *crime, const char *call, uintptr_t addr, const char *what) {
+void hak_die_at(const char *error, const char *call, uintptr_t addr, const char *what) {
     hak_lock_check_none();
-    die(&(death){crime, call, what, addr}, false);
+    die(&(death){error, call, what, addr}, false);
 }

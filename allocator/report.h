@@ -20,15 +20,15 @@ void hak_line_hex(hak_line *line, uintptr_t n); /* with 0x */
 /* Ends the line and writes it to stderr. errno is kept. */
 void hak_line_end(hak_line *line);
 
-/* Begins the line `hakmem: <crime>: <call>(<addr>): `. A stranger does not get the address: `<call>(-)`. `call`
+/* Begins the line `hakmem: <error>: <call>(<addr>): `. A stranger does not get the address: `<call>(-)`. `call`
  * NULL: neither. */
-void hak_line_crime(hak_line *line, const char *crime, const char *call, uintptr_t addr, bool stranger);
+void hak_line_error(hak_line *line, const char *error, const char *call, uintptr_t addr, bool stranger);
 
 /* The whole of such a line, to stderr. */
-void hak_line_crime_send(const char *crime, const char *call, uintptr_t addr, const char *what);
+void hak_line_error_send(const char *error, const char *call, uintptr_t addr, const char *what);
 
-/* A caller's crime: `hakmem: <crime>: <call>(<addr>): <what>` to stderr, then the end by SIGABRT (death.h). The
+/* A caller's error: `hakmem: <error>: <call>(<addr>): <what>` to stderr, then the end by SIGABRT (death.h). The
  * caller holds no lock of ours. */
-_Noreturn void hak_die_at(const char *crime, const char *call, uintptr_t addr, const char *what);
+_Noreturn void hak_die_at(const char *error, const char *call, uintptr_t addr, const char *what);
 
 #endif

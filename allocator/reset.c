@@ -42,7 +42,7 @@ static void empty(hak_region *region) {
     region->body.mapped = region->meta.mapped = region->extra.mapped = region->extra_used = 0;
 }
 
-/* Takes guards away, and what a crime may have left in slabs that are free. */
+/* Takes guards away, and what an error may have left in slabs that are free. */
 static void clean(hak_region *region) {
     (void)hak_os_unguard(region->base, region->used);
     if (region->kind == HAK_REGION_SLABS)

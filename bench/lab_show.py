@@ -1,4 +1,4 @@
-"""lab_show.py SPEED.so HARDENED.so: what tools/run shows: real programs under glibc and both variants, and two crimes that the hardened one
+"""lab_show.py SPEED.so HARDENED.so: what tools/run shows: real programs under glibc and both variants, and two errors that the hardened one
 catches."""
 import os
 import signal
@@ -12,7 +12,7 @@ import lab_programs
 from lab_peers import ROOT, Contestant
 
 PROGRAMS = {"sqlite3": "sqlite3", "python3": "python3, PYTHONMALLOC=malloc", "redis": "redis-server, redis-benchmark"}
-CRIMES = {"double-free": "hakmem: double free: ", "invalid-free": "hakmem: invalid free: "}
+ERRORS = {"double-free": "hakmem: double free: ", "invalid-free": "hakmem: invalid free: "}
 ROUNDS = 3
 
 
@@ -55,18 +55,18 @@ def print_table(runs, contestants):
     print(f"Medians of {ROUNDS} interleaved rounds; lower is better. More works and allocators: tools/bench.", flush=True)
 
 
-def show_crimes(library, folder):
-    """Runs the two crimes under the hardened variant; exits if one goes unnoticed."""
-    source = os.path.join(ROOT, "tools/crimes.c")
-    program = os.path.join(folder, "crimes")
+def show_errors(library, folder):
+    """Runs the two errors under the hardened variant; exits if one goes unnoticed."""
+    source = os.path.join(ROOT, "tools/errors.c")
+    program = os.path.join(folder, "errors")
     subprocess.run(["clang-19", "-O0", "-fno-builtin", "-o", program, source], check=True)
-    print("\nThe hardened variant on tools/crimes.c:", flush=True)
-    for crime, line in CRIMES.items():
-        print(f"$ tools/run -- ./crimes {crime}", flush=True)
-        done = subprocess.run([program, crime], env=dict(os.environ, LD_PRELOAD=library), stderr=subprocess.PIPE, text=True)
+    print("\nThe hardened variant on tools/errors.c:", flush=True)
+    for error, line in ERRORS.items():
+        print(f"$ tools/run -- ./errors {error}", flush=True)
+        done = subprocess.run([program, error], env=dict(os.environ, LD_PRELOAD=library), stderr=subprocess.PIPE, text=True)
         print(done.stderr, end="")
         if done.returncode != -signal.SIGABRT or line not in done.stderr:
-            sys.exit(f"tools/run: the {crime} was not caught (status {done.returncode})")
+            sys.exit(f"tools/run: the {error} was not caught (status {done.returncode})")
         print("Aborted", flush=True)
 
 
@@ -80,7 +80,7 @@ def main():
             print_table(measure([name for name in PROGRAMS if name not in missing], contestants, folder), contestants)
             for name, reason in missing.items():
                 print(f"Left out: {name}: {reason}.", flush=True)
-            show_crimes(libraries["hardened"], folder)
+            show_errors(libraries["hardened"], folder)
         except (subprocess.CalledProcessError, OSError) as failure:
             sys.exit(f"tools/run: {failure}")
 

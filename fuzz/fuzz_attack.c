@@ -1,6 +1,6 @@
-/* fuzz_attack.c: programs that commit a crime on the hardened variant: after any correct beginning, the first crime
+/* fuzz_attack.c: programs that make an error on the hardened variant: after any correct beginning, the first error
  * that can be committed is, and must be found: at once, when the object is freed, or by the sweep that every exit
- * makes; and by a name that fits. A crime that goes by unseen ends the fuzzer. Nothing is demanded of what
+ * makes; and by a name that fits. An error that goes by unseen ends the fuzzer. Nothing is demanded of what
  * docs/THREATS.md does not promise: writes into large objects whose address space has gone home already, into memory
  * before the first slot of a slab that no slab has, and what a recycled address hides. */
 #include <stdio.h>
@@ -16,14 +16,14 @@ void hak_hardened_sweep_all(void); /* the sweep of the hardened core, by its pre
 
 enum { NAME_MAX_BYTES = 64, LARGE = 256 * 1024 };
 
-typedef struct crime {
+typedef struct error {
     const ops_step *step;
     shadow_object *o; /* of the step's slot */
     play *game;
-    char *target;      /* what is freed or written, NULL: the crime cannot be committed now */
+    char *target;      /* what is freed or written, NULL: the error cannot be made now */
     bool demanded;     /* it must be found */
     const char *names; /* that fit, with commas */
-} crime;
+} error;
 
 static char global_bytes[256] __attribute__((aligned(64)));
 
@@ -36,7 +36,7 @@ static bool is_live(const shadow *model, const void *addr) {
 }
 
 /* An address that is not what malloc gave. */
-static void plan_bad_free(crime *c, char *stack_bytes, char *other_heap) {
+static void plan_bad_free(error *c, char *stack_bytes, char *other_heap) {
     unsigned arg = c->step->arg;
     size_t size = c->o->size;
     switch (c->step->detail) {
@@ -77,18 +77,18 @@ static void flip(volatile char *at, unsigned count, unsigned how) {
 }
 
 static void run_bad_free(void *context) {
-    crime *c = context;
+    error *c = context;
     c->game->model.heap->free(c->target);
 }
 
 static void run_bad_size(void *context) {
-    crime *c = context;
+    error *c = context;
     static const size_t off[8] = {1, (size_t)-1, 8, (size_t)-8, 16, 4096, (size_t)1 << 32, (size_t)-16};
     c->game->model.heap->free_sized(c->o->at, c->o->size + off[c->step->detail]);
 }
 
 static void run_bad_alignment(void *context) {
-    crime *c = context;
+    error *c = context;
     size_t said = (size_t)32 << c->step->detail;
     if (said >= c->o->alignment && said / 2 < c->o->alignment) /* memalign rounds up */
         said *= 2;
@@ -96,26 +96,26 @@ static void run_bad_alignment(void *context) {
 }
 
 static void run_overflow(void *context) {
-    crime *c = context;
+    error *c = context;
     flip((char *)c->o->at + c->o->size, c->step->detail + 1, c->step->arg);
     c->game->model.heap->free(c->o->at);
 }
 
 static void run_underflow(void *context) {
-    crime *c = context;
+    error *c = context;
     flip((char *)c->o->at - (c->step->detail + 1), c->step->detail + 1, c->step->arg);
     c->game->model.heap->free(c->o->at);
     hak_hardened_sweep_all();
 }
 
 static void run_write_after_free(void *context) {
-    crime *c = context;
+    error *c = context;
     flip((char *)c->o->ghost + c->step->arg % c->o->ghost_size, 1, c->step->detail);
     hak_hardened_sweep_all();
 }
 
 static void run_use_freed(void *context) {
-    crime *c = context;
+    error *c = context;
     if (c->step->detail & 1)
         (void)c->game->model.heap->realloc(c->o->ghost, c->step->arg + 1u);
     else
@@ -123,7 +123,7 @@ static void run_use_freed(void *context) {
 }
 
 /* Chooses the deed of the step and what is demanded; c->target is NULL when it cannot be done now. */
-static void (*plan(crime *c, char *stack_bytes, char *other_heap))(void *) {
+static void (*plan(error *c, char *stack_bytes, char *other_heap))(void *) {
     bool live = c->o->at != NULL, ghost = c->o->ghost != NULL && !is_live(&c->game->model, c->o->ghost);
     c->demanded = true;
     c->target = live ? (char *)c->o->at : NULL;
@@ -157,9 +157,9 @@ static void (*plan(crime *c, char *stack_bytes, char *other_heap))(void *) {
     }
 }
 
-static void judge(const crime *c, const verdict *v) {
+static void judge(const error *c, const verdict *v) {
     char name[NAME_MAX_BYTES] = "nothing", text[OPS_TEXT_MAX];
-    bool named = verdict_crime(v, name, sizeof name);
+    bool named = verdict_error(v, name, sizeof name);
     bool found = v->died && named && strstr(c->names, name) != NULL;
     if (found || (!v->died && !c->demanded))
         return;
@@ -169,7 +169,7 @@ static void judge(const crime *c, const verdict *v) {
     abort();
 }
 
-static bool is_clean; /* the heap, since a crime */
+static bool is_clean; /* the heap, since an error */
 
 /* Guards have to fault here. */
 static void reset(void) {
@@ -178,12 +178,12 @@ static void reset(void) {
     is_clean = true;
 }
 
-/* Commits the crime, if it can be; false then: the program is over. */
+/* Makes the error, if it can be; false then: the program is over. */
 static bool commit(play *game, const ops_step *step) {
     static verdict v;
     char stack_bytes[256] __attribute__((aligned(64)));
     char *other_heap = malloc(64);
-    crime c = {.step = step, .game = game, .o = &game->model.objects[step->slot]};
+    error c = {.step = step, .game = game, .o = &game->model.objects[step->slot]};
     void (*deed)(void *) = plan(&c, stack_bytes, other_heap);
     bool committed = c.target != NULL;
     if (committed) {
@@ -196,9 +196,9 @@ static bool commit(play *game, const ops_step *step) {
     return !committed;
 }
 
-static bool step_or_crime(void *context, const ops_step *step) {
+static bool step_or_error(void *context, const ops_step *step) {
     play *game = context;
-    if (!ops_is_crime(step->code))
+    if (!ops_is_error(step->code))
         return play_step(game, step);
     game->step++;
     return commit(game, step);
@@ -213,7 +213,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     static play game;
     play_begin(&game, &FUZZ_HEAP, bytes, length);
-    while (ops_program_next(&game.program, step_or_crime, &game))
+    while (ops_program_next(&game.program, step_or_error, &game))
         is_clean = false;
     play_demand(&game, "fuzz_attack");
     reset(); /* after its own program, so that all that is seen of it is this input's */

@@ -29,7 +29,7 @@ const char *ops_name(ops_code code) {
     return names[code];
 }
 
-bool ops_is_crime(ops_code code) {
+bool ops_is_error(ops_code code) {
     return code >= OPS_BAD_FREE;
 }
 

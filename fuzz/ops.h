@@ -113,8 +113,8 @@ const char *ops_name(ops_code code);
 /* The size in bytes that an arg says: see ops.c for the eight scales. */
 size_t ops_size(uint16_t arg);
 
-/* True for a crime: an operation that a program must not do. */
-bool ops_is_crime(ops_code code);
+/* True for an error: an operation that a program must not do. */
+bool ops_is_error(ops_code code);
 
 void ops_program_init(ops_program *program, const uint8_t *bytes, size_t length);
 

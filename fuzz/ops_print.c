@@ -128,8 +128,8 @@ static const char c_prelude[] =
     "    p[i] = to;\n    check(i, n < size[i] ? n : size[i]);\n    made(i, n);\n}\n\n"
     "int main(void) {\n";
 
-/* What has no call of libc for it: a crime, written out. */
-static void print_crime(FILE *out, const ops_step *s) {
+/* What has no call of libc for it: an error, written out. */
+static void print_error(FILE *out, const ops_step *s) {
     static const char *const bad[8] = {"p[%u]",
                                        "(char *)p[%u] + 16",
                                        "(char *)p[%u] + 1",
@@ -160,7 +160,7 @@ static void print_crime(FILE *out, const ops_step *s) {
         fprintf(out, "/* %s %u %u */", ops_name(s->code), s->detail, s->arg);
         break;
     }
-    fprintf(out, " /* crime: %s */\n", ops_name(s->code));
+    fprintf(out, " /* error: %s */\n", ops_name(s->code));
 }
 
 static bool print_c_step(void *context, const ops_step *s) {
@@ -169,8 +169,8 @@ static bool print_c_step(void *context, const ops_step *s) {
     ops_print_step(text, s);
     bool makes = s->code <= OPS_MEMALIGN;
     bool frees = s->code >= OPS_FREE && s->code <= OPS_FREE_ALIGNED_SIZED;
-    if (ops_is_crime(s->code)) {
-        print_crime(to->out, s);
+    if (ops_is_error(s->code)) {
+        print_error(to->out, s);
     } else if (makes) {
         fprintf(to->out, "    %s;\n    made(%u, %zuu);\n", text, s->slot, s->count * s->size);
     } else if (frees) {

@@ -214,7 +214,7 @@ static const char *run_other(play *game, const ops_step *step) {
         if (game->os_fails)
             heap->fail_os_at(game->fail_at = 1 + (step->arg & 15));
         return NULL;
-    default: /* threads and crimes are the business of those targets that have them */
+    default: /* threads and errors are the business of those targets that have them */
         return NULL;
     }
 }

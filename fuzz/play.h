@@ -2,7 +2,7 @@
  *
  * What goes wrong is reported through play.broken: the rule, and the number of the step. After every step the
  * walkers of the calling thread's cache run, and those of everything shared when anything shared may have changed. A
- * crime is not run here: crime.h does that. */
+ * error is not run here: error.h does that. */
 #ifndef FUZZ_PLAY_H
 #define FUZZ_PLAY_H
 

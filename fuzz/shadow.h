@@ -19,7 +19,7 @@ typedef struct shadow_object {
     unsigned char key; /* of the pattern */
     bool large;
     uint8_t entry; /* of the model's arrays of live objects */
-    void *ghost;   /* the object that the slot had before, for crimes; NULL: none */
+    void *ghost;   /* the object that the slot had before, for errors; NULL: none */
     size_t ghost_size;
 } shadow_object;
 

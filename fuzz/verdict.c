@@ -50,7 +50,7 @@ void verdict_of(void (*code)(void *context), void *context, verdict *out) {
     capture_end(out);
 }
 
-bool verdict_crime(const verdict *v, char *name, size_t room) {
+bool verdict_error(const verdict *v, char *name, size_t room) {
     static const char prefix[] = "hakmem: ";
     if (strncmp(v->text, prefix, sizeof prefix - 1) != 0)
         return false;

@@ -18,7 +18,7 @@ typedef struct verdict {
 /* Runs the code and fills *out. */
 void verdict_of(void (*code)(void *context), void *context, verdict *out);
 
-/* The crime that the report's first line names, up to its colon, into `name`; false: there is no such line. */
-bool verdict_crime(const verdict *v, char *name, size_t room);
+/* The error that the report's first line names, up to its colon, into `name`; false: there is no such line. */
+bool verdict_error(const verdict *v, char *name, size_t room);
 
 #endif

@@ -54,7 +54,7 @@ static void line_offset(uintptr_t addr, uintptr_t obj) {
     hak_line_number(&line, addr < obj ? obj - addr : addr - obj);
 }
 
-static void send_object(const hak_crime *crime) {
+static void send_object(const hak_error *error) {
     static const char *const kinds[] = {"", "slot", "large object", "sampled object"};
     begin("object");
     hak_line_hex(&line, found.obj);
@@ -77,7 +77,7 @@ static void send_object(const hak_crime *crime) {
         hak_line_number(&line, (uint64_t)1 << (found.word >> HAK_RECORD_ALIGN_SHIFT & HAK_RECORD_ALIGN_MASK));
     }
     hak_line_text(&line, ", address is at ");
-    line_offset(crime->addr, found.obj);
+    line_offset(error->addr, found.obj);
     send();
 }
 
@@ -102,11 +102,11 @@ static void send_claim(const hak_claim *claim) {
     send();
 }
 
-static void send_bad(const hak_crime *crime) {
+static void send_bad(const hak_error *error) {
     begin("byte");
-    hak_line_hex(&line, crime->bad);
+    hak_line_hex(&line, error->bad);
     hak_line_text(&line, ", at ");
-    line_offset(crime->bad, found.obj);
+    line_offset(error->bad, found.obj);
     hak_line_text(&line, " of the object");
     send();
 }
@@ -185,52 +185,52 @@ static void send_maps(unsigned count) {
 }
 
 /* What to do next. What a sampled object would tell is there already when the object was one. */
-static const char *advice(const char *crime, bool sampled) {
+static const char *advice(const char *error, bool sampled) {
     static const struct {
-        const char *crime, *text, *sampled;
+        const char *error, *text, *sampled;
     } table[] = {
-        {HAK_CRIME_DOUBLE_FREE,
+        {HAK_ERROR_DOUBLE_FREE,
          "two owners end one object; find who freed it first: HAKMEM_SAMPLE_RATE=1 adds both stacks",
          "two owners end one object: `freed` is the first to do so, `stack` the second"},
-        {HAK_CRIME_INVALID_FREE, "the pointer never came from malloc; look at where it was last assigned",
+        {HAK_ERROR_INVALID_FREE, "the pointer never came from malloc; look at where it was last assigned",
          NULL},
-        {HAK_CRIME_INTERIOR_FREE,
+        {HAK_ERROR_INTERIOR_FREE,
          "the pointer was moved since malloc returned it; free the one that malloc returned", NULL},
-        {HAK_CRIME_MISALIGNED_FREE,
+        {HAK_ERROR_MISALIGNED_FREE,
          "the pointer was moved since malloc returned it; free the one that malloc returned", NULL},
-        {HAK_CRIME_REALLOC,
+        {HAK_ERROR_REALLOC,
          "the pointer is not that of a live object; HAKMEM_SAMPLE_RATE=1 adds who made and who freed it",
          "the pointer is not that of a live object: see `allocated` and `freed`"},
-        {HAK_CRIME_USABLE,
+        {HAK_ERROR_USABLE,
          "the pointer is not that of a live object; HAKMEM_SAMPLE_RATE=1 adds who made and who freed it",
          "the pointer is not that of a live object: see `allocated` and `freed`"},
-        {HAK_CRIME_FAMILY,
+        {HAK_ERROR_FAMILY,
          "use the function that belongs to the one that made the object; where a library hides operators new "
          "and delete of "
          "its own (-static-libstdc++), there is nothing to mend; HAKMEM_HARDENING=family:off says nothing",
          NULL},
-        {HAK_CRIME_SIZE,
+        {HAK_ERROR_SIZE,
          "the size is not what was asked for; with delete: a wrong static type; "
          "HAKMEM_HARDENING=size:off says nothing",
          NULL},
-        {HAK_CRIME_ALIGNMENT,
+        {HAK_ERROR_ALIGNMENT,
          "use the delete with the same alignment; HAKMEM_HARDENING=alignment:off says nothing", NULL},
-        {HAK_CRIME_OVERFLOW, "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes",
+        {HAK_ERROR_OVERFLOW, "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes",
          "the write did not reach the guard; look at what writes to the object that `allocated` made"},
-        {HAK_CRIME_UNDERFLOW, "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes",
+        {HAK_ERROR_UNDERFLOW, "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes",
          "the write did not reach the guard; look at what writes to the object that `allocated` made"},
-        {HAK_CRIME_WRITE,
+        {HAK_ERROR_WRITE,
          "HAKMEM_SAMPLE_RATE=1 stops at the very instruction that writes, and says who freed the object",
          NULL},
-        {HAK_CRIME_BOUNDS,
+        {HAK_ERROR_BOUNDS,
          "`stack` begins with the very instruction; HAKMEM_SAMPLE_RATE=1 adds who made the object",
          "`stack` begins with the very instruction, `allocated` says who made the object"},
-        {HAK_CRIME_USE,
+        {HAK_ERROR_USE,
          "`stack` begins with the very instruction; HAKMEM_SAMPLE_RATE=1 adds who freed the object",
          "`stack` begins with the very instruction, `freed` says who ended the object before"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        if (strcmp(table[i].crime, crime) == 0)
+        if (strcmp(table[i].error, error) == 0)
             return sampled && table[i].sampled != NULL ? table[i].sampled : table[i].text;
     return "tools/explain turns this report into names of functions";
 }
@@ -247,21 +247,21 @@ static void json_number(const char *key, uint64_t value) {
 }
 
 /* One line, every field a number or one of our own literals: nothing needs an escape. */
-static void send_json(const hak_crime *crime) {
+static void send_json(const hak_error *error) {
     line.used = 0;
-    json_text("{\"hakmem\":\"crime\",\"crime\":\"", crime->name);
-    json_text("\",\"call\":\"", crime->call);
-    json_text("\",\"what\":\"", crime->what);
+    json_text("{\"hakmem\":\"error\",\"error\":\"", error->name);
+    json_text("\",\"call\":\"", error->call);
+    json_text("\",\"what\":\"", error->what);
     json_text("\",\"state\":\"",
               found.where == HAK_WHERE_NOWHERE ? "not on the heap" : state_name(found.word));
     hak_line_text(&line, "\"");
-    json_number("address", crime->addr);
+    json_number("address", error->addr);
     json_number("object", found.obj);
     json_number("requested", found.size);
     json_number("room", found.room);
     json_number("class", found.cls);
-    json_number("bad_byte", crime->bad);
-    json_number("caller", crime->caller);
+    json_number("bad_byte", error->bad);
+    json_number("caller", error->caller);
     json_number("thread", hak_os_tid());
     json_number("process", hak_os_pid());
     hak_line_text(&line, "}");
@@ -290,9 +290,9 @@ static unsigned send_sampled(const char *word, const uintptr_t *stack, unsigned 
     return count + own;
 }
 
-static void send_stacks(const hak_crime *crime) {
-    unsigned count = crime->caller != 0;
-    addresses[0] = crime->caller;
+static void send_stacks(const hak_error *error) {
+    unsigned count = error->caller != 0;
+    addresses[0] = error->caller;
     count += hak_stack_walk(walk_from, addresses + count, STACK_MAX);
     send_stack("stack", addresses, count);
     if (found.sample != NULL)
@@ -302,59 +302,59 @@ static void send_stacks(const hak_crime *crime) {
     send_maps(count);
 }
 
-static void send_details(const hak_crime *crime) {
+static void send_details(const hak_error *error) {
     found = (hak_located){.where = HAK_WHERE_NOWHERE};
-    if (hak_locate(crime->addr, &found)) {
-        if (crime->was_live)
+    if (hak_locate(error->addr, &found)) {
+        if (error->was_live)
             found.word = (found.word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_LIVE;
-        send_object(crime);
+        send_object(error);
     }
-    if (crime->claim != NULL)
-        send_claim(crime->claim);
-    if (crime->bad != 0)
-        send_bad(crime);
-    send_bytes_around(crime->bad != 0 ? crime->bad : crime->addr);
+    if (error->claim != NULL)
+        send_claim(error->claim);
+    if (error->bad != 0)
+        send_bad(error);
+    send_bytes_around(error->bad != 0 ? error->bad : error->addr);
     send_thread();
-    send_stacks(crime);
+    send_stacks(error);
     begin("next");
-    hak_line_text(&line, advice(crime->name, found.sample != NULL));
+    hak_line_text(&line, advice(error->name, found.sample != NULL));
     send();
     if (hak_hardening.report_json)
-        send_json(crime);
+        send_json(error);
 }
 
-static void send_report(const hak_crime *crime) {
+static void send_report(const hak_error *error) {
     bool stranger = hak_outlet_stranger(&to);
-    hak_line_crime(&line, crime->name, crime->call, crime->addr, stranger);
-    hak_line_text(&line, crime->what);
+    hak_line_error(&line, error->name, error->call, error->addr, stranger);
+    hak_line_text(&line, error->what);
     send();
     if (!stranger)
-        send_details(crime);
+        send_details(error);
     hak_outlet_close(&to);
 }
 
 /* One after the other: whatever becomes of the file, stderr has all of it by then. */
 static void send_both(const void *about) {
-    const hak_crime *crime = about;
+    const hak_error *error = about;
     hak_outlet_stderr(&to);
-    send_report(crime);
+    send_report(error);
     if (open_copy())
-        send_report(crime);
+        send_report(error);
 }
 
-void hak_crime_report(const hak_crime *crime) {
+void hak_error_report(const hak_error *error) {
     int saved = errno;
-    if (!crime->is_fault)
+    if (!error->is_fault)
         hak_lock_check_none();
     bool turn = hak_death_turn();
     if (turn) {
-        walk_from = crime->frame != 0 ? crime->frame : (uintptr_t)__builtin_frame_address(0);
-        hak_death_speak(send_both, crime);
+        walk_from = error->frame != 0 ? error->frame : (uintptr_t)__builtin_frame_address(0);
+        hak_death_speak(send_both, error);
     } else
-        hak_line_crime_send(crime->name, crime->call, crime->addr, crime->what);
+        hak_line_error_send(error->name, error->call, error->addr, error->what);
     /* The handler that a fuzzer had before ours would end its run: fuzz/verdict.c waits for the abort. */
-    bool ends_here = !crime->is_fault || HAK_DEBUG_BUILD;
-    if (hak_mode_ends(crime->check) && ends_here)
+    bool ends_here = !error->is_fault || HAK_DEBUG_BUILD;
+    if (hak_mode_ends(error->check) && ends_here)
         hak_death_end(false);
     if (turn)
         hak_death_pass();

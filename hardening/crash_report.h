@@ -1,8 +1,8 @@
-/* crash_report.h: says what crime was found, and ends the process.
+/* crash_report.h: says what error was found, and ends the process.
  *
  * The first line has a fixed grammar (docs/REPORTS.md):
- *     hakmem: <crime>: <call>(<address>): <what>
- * with one literal per crime (HAK_CRIME_...). The lines after it begin `hakmem:   ` and a word that says what they hold.
+ *     hakmem: <error>: <call>(<address>): <what>
+ * with one literal per error (HAK_ERROR_...). The lines after it begin `hakmem:   ` and a word that says what they hold.
  * No allocation, no lock of the heap, little stack (its buffers belong to the thread whose turn it is), and the heap is read through
  * the kernel, so that broken memory cannot break the report. When several threads die at once the first one reports and the others wait
  * for the end (death.h). It is no cancellation point and never waits long (outlet.h). A socket on descriptor 2 gets the first line only,
@@ -13,23 +13,23 @@
 #include "allocator/claim.h"
 #include "hardening/relax.h"
 
-#define HAK_CRIME_DOUBLE_FREE     "double free"
-#define HAK_CRIME_INVALID_FREE    "invalid free"
-#define HAK_CRIME_INTERIOR_FREE   "interior free"
-#define HAK_CRIME_MISALIGNED_FREE "misaligned free"
-#define HAK_CRIME_REALLOC         "invalid realloc"
-#define HAK_CRIME_USABLE          "invalid usable size"
-#define HAK_CRIME_FAMILY          "family mismatch"
-#define HAK_CRIME_SIZE            "size mismatch"
-#define HAK_CRIME_ALIGNMENT       "alignment mismatch"
-#define HAK_CRIME_OVERFLOW        "heap overflow"
-#define HAK_CRIME_UNDERFLOW       "heap underflow"
-#define HAK_CRIME_WRITE           "write after free"
-#define HAK_CRIME_BOUNDS          "out-of-bounds access"
-#define HAK_CRIME_USE             "use after free"
+#define HAK_ERROR_DOUBLE_FREE     "double free"
+#define HAK_ERROR_INVALID_FREE    "invalid free"
+#define HAK_ERROR_INTERIOR_FREE   "interior free"
+#define HAK_ERROR_MISALIGNED_FREE "misaligned free"
+#define HAK_ERROR_REALLOC         "invalid realloc"
+#define HAK_ERROR_USABLE          "invalid usable size"
+#define HAK_ERROR_FAMILY          "family mismatch"
+#define HAK_ERROR_SIZE            "size mismatch"
+#define HAK_ERROR_ALIGNMENT       "alignment mismatch"
+#define HAK_ERROR_OVERFLOW        "heap overflow"
+#define HAK_ERROR_UNDERFLOW       "heap underflow"
+#define HAK_ERROR_WRITE           "write after free"
+#define HAK_ERROR_BOUNDS          "out-of-bounds access"
+#define HAK_ERROR_USE             "use after free"
 
 /* It may stand on a small stack: no byte between its members is lost. */
-typedef struct hak_crime {
+typedef struct hak_error {
     const char *name;
     hak_check check; /* whose mode says whether the process ends */
     bool was_live;   /* when the call came; its record says already what becomes of it */
@@ -39,12 +39,12 @@ typedef struct hak_crime {
     uintptr_t addr; /* what was passed, or touched */
     const char *what;
     uintptr_t bad;          /* the first wrong byte; 0: none is */
-    const hak_claim *claim; /* what was wrongly said of the object; NULL: that is not the crime */
+    const hak_claim *claim; /* what was wrongly said of the object; NULL: that is not the error */
     uintptr_t caller;       /* return address of the call, 0: not known */
     uintptr_t frame;        /* frame pointer to walk from, 0: the reporting function's own */
-} hak_crime;
+} hak_error;
 
-/* Ends the process, unless the check's mode is `report` or the crime is a fault. The caller holds no lock. Keeps errno. */
-void hak_crime_report(const hak_crime *crime);
+/* Ends the process, unless the check's mode is `report` or the error is a fault. The caller holds no lock. Keeps errno. */
+void hak_error_report(const hak_error *error);
 
 #endif

@@ -1,4 +1,4 @@
-/* judge.c: see judge.h. Each crime is reported with its own literal; what follows a report is for the mode `report`. */
+/* judge.c: see judge.h. Each error is reported with its own literal; what follows a report is for the mode `report`. */
 #include "hardening/judge.h"
 
 #include "allocator/large.h"
@@ -30,13 +30,13 @@ typedef struct matter {
     const hak_claim *claim; /* what was wrongly said of the object; NULL: that is not the matter */
 } matter;
 
-static HAK_COLD void report(const matter *m, const char *crime, hak_check check, const char *what,
+static HAK_COLD void report(const matter *m, const char *error, hak_check check, const char *what,
                             const void *bad) {
     if (hak_mode_of(check) == HAK_MODE_OFF ||
         (hak_mode_of(check) == HAK_MODE_ONCE && !hak_once_first(check, m->caller)))
         return;
-    hak_crime_report(
-        &(hak_crime){.name = m->not_live != NULL && check == HAK_CHECK_FREE ? m->not_live : crime,
+    hak_error_report(
+        &(hak_error){.name = m->not_live != NULL && check == HAK_CHECK_FREE ? m->not_live : error,
                      .check = check,
                      .call = m->call,
                      .addr = m->addr,
@@ -48,22 +48,22 @@ static HAK_COLD void report(const matter *m, const char *crime, hak_check check,
 }
 
 static void not_ours(const matter *m) {
-    report(m, HAK_CRIME_INVALID_FREE, HAK_CHECK_FREE, "not an address that malloc has given out", NULL);
+    report(m, HAK_ERROR_INVALID_FREE, HAK_CHECK_FREE, "not an address that malloc has given out", NULL);
 }
 
 static void inside(const matter *m) {
     if (m->addr % HAK_MIN_ALIGN != 0)
-        report(m, HAK_CRIME_MISALIGNED_FREE, HAK_CHECK_FREE, "not the start of an object, not even aligned",
+        report(m, HAK_ERROR_MISALIGNED_FREE, HAK_CHECK_FREE, "not the start of an object, not even aligned",
                NULL);
     else
-        report(m, HAK_CRIME_INTERIOR_FREE, HAK_CHECK_FREE, "inside an object, not its start", NULL);
+        report(m, HAK_ERROR_INTERIOR_FREE, HAK_CHECK_FREE, "inside an object, not its start", NULL);
 }
 
 static void not_live(const matter *m, uint32_t word) {
     if (hak_record_state(word) == HAK_SLOT_UNUSED)
-        report(m, HAK_CRIME_INVALID_FREE, HAK_CHECK_FREE, "memory that malloc has not given out yet", NULL);
+        report(m, HAK_ERROR_INVALID_FREE, HAK_CHECK_FREE, "memory that malloc has not given out yet", NULL);
     else
-        report(m, HAK_CRIME_DOUBLE_FREE, HAK_CHECK_FREE, "the object has been freed already", NULL);
+        report(m, HAK_ERROR_DOUBLE_FREE, HAK_CHECK_FREE, "the object has been freed already", NULL);
 }
 
 /* Where the program or one of its libraries brought some of C++'s operators itself, they may well call malloc, and others do not:
@@ -85,13 +85,13 @@ static bool is_silent(hak_check check, uintptr_t caller) {
            (hak_mode_of(check) == HAK_MODE_ONCE && hak_once_seen(check, caller));
 }
 
-static void wrong_claim(const matter *m, hak_claim claim, uint32_t word, hak_check check, const char *crime,
+static void wrong_claim(const matter *m, hak_claim claim, uint32_t word, hak_check check, const char *error,
                         const char *what) {
     if (is_silent(check, m->caller) || claim_means_nothing(claim, word))
         return;
     matter its = *m;
     its.claim = &claim;
-    report(&its, crime, check, what, NULL);
+    report(&its, error, check, what, NULL);
 }
 
 /* realloc, rallocx, xallocx */
@@ -109,17 +109,17 @@ static void check_claim(const matter *m, hak_claim claim, uint32_t word, size_t 
     if (claim_is_judged(m) || claim_is_right(claim, word, size))
         return;
     if ((word & FAMILY_BITS) != (uint32_t)claim.family << HAK_RECORD_FAMILY_SHIFT)
-        wrong_claim(m, claim, word, HAK_CHECK_FAMILY, HAK_CRIME_FAMILY,
+        wrong_claim(m, claim, word, HAK_CHECK_FAMILY, HAK_ERROR_FAMILY,
                     "made by another family of functions");
     else if (!hak_claim_fits(claim, word) &&
              (word & ALIGN_BITS & hak_claim_mask(claim)) != hak_claim_align(claim) << HAK_RECORD_ALIGN_SHIFT)
-        wrong_claim(m, claim, word, HAK_CHECK_ALIGNMENT, HAK_CRIME_ALIGNMENT, "made with another alignment");
+        wrong_claim(m, claim, word, HAK_CHECK_ALIGNMENT, HAK_ERROR_ALIGNMENT, "made with another alignment");
     if (claim.size != HAK_CLAIM_NO_SIZE && claim.size != size)
-        wrong_claim(m, claim, word, HAK_CHECK_SIZE, HAK_CRIME_SIZE, "not the size that was asked for");
+        wrong_claim(m, claim, word, HAK_CHECK_SIZE, HAK_ERROR_SIZE, "not the size that was asked for");
 }
 
 static void overflow(const matter *m, const void *bad) {
-    report(m, HAK_CRIME_OVERFLOW, HAK_CHECK_CANARY, "bytes past the end of the object were overwritten", bad);
+    report(m, HAK_ERROR_OVERFLOW, HAK_CHECK_CANARY, "bytes past the end of the object were overwritten", bad);
 }
 
 /* Slots. ------------------------------------------------------------------------------------------------- */
@@ -170,11 +170,11 @@ static void check_neighbour(const matter *m, hak_place place) {
         return;
     matter its = *m;
     its.addr = slot.start;
-    report(&its, HAK_CRIME_OVERFLOW, HAK_CHECK_NEIGHBOURS,
+    report(&its, HAK_ERROR_OVERFLOW, HAK_CHECK_NEIGHBOURS,
            "bytes past the end of the object before were overwritten", bad);
 }
 
-/* Out of line, as the next: a crime may have to be reported on a small stack, and each kind needs its own part of it only. */
+/* Out of line, as the next: an error may have to be reported on a small stack, and each kind needs its own part of it only. */
 static HAK_NOINLINE void *judge_slot(void *obj, hak_claim claim, const matter *m) {
     hak_place place;
     if (!slot_is_live(m, &place))
@@ -194,7 +194,7 @@ void hak_judge_reuse(void *obj, uintptr_t caller) {
         hak_die("corrupt metadata", "an object of a cache is no slot");
     uint32_t word = hak_record_load(place.record);
     if (hak_record_state(word) == HAK_SLOT_LIVE || hak_record_state(word) == HAK_SLOT_HELD) {
-        report(&m, HAK_CRIME_DOUBLE_FREE, HAK_CHECK_FREE,
+        report(&m, HAK_ERROR_DOUBLE_FREE, HAK_CHECK_FREE,
                "freed twice at once: the slot has an owner already", NULL);
         return;
     }
@@ -202,7 +202,7 @@ void hak_judge_reuse(void *obj, uintptr_t caller) {
     const unsigned char *bad = hak_wipe_find(obj, place.size <= HAK_WIPE_WHOLE ? place.size : used);
     if (bad == NULL)
         return;
-    report(&m, HAK_CRIME_WRITE, HAK_CHECK_WRITE, "bytes of a freed object were overwritten", bad);
+    report(&m, HAK_ERROR_WRITE, HAK_CHECK_WRITE, "bytes of a freed object were overwritten", bad);
     hak_wipe.clear(obj, place.size); /* it was a report only: the next owner gets a clean slot */
 }
 
@@ -211,7 +211,7 @@ void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call
     const unsigned char *slack = (const unsigned char *)obj + size + HAK_CANARY_BYTES;
     const unsigned char *bad = hak_wipe_find(slack, room - size - HAK_CANARY_BYTES);
     if (bad != NULL)
-        report(&m, HAK_CRIME_OVERFLOW, HAK_CHECK_CANARY,
+        report(&m, HAK_ERROR_OVERFLOW, HAK_CHECK_CANARY,
                "bytes between the end of the object and the next one were overwritten", bad);
 }
 
@@ -237,7 +237,7 @@ static HAK_NOINLINE void judge_sampled(hak_claim claim, matter *m, uintptr_t cal
     check_claim(m, claim, word, sample->size);
     const void *bad = hak_sample_overflow(sample, HAK_SAMPLE_MAX);
     if (bad != NULL && (uintptr_t)bad < m->addr)
-        report(m, HAK_CRIME_UNDERFLOW, HAK_CHECK_CANARY,
+        report(m, HAK_ERROR_UNDERFLOW, HAK_CHECK_CANARY,
                "bytes before the start of the object were overwritten", bad);
     else if (bad != NULL)
         overflow(m, bad);
@@ -353,7 +353,7 @@ bool hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
     if (hak_record_state(word) != HAK_SLOT_LIVE ||
         !__atomic_compare_exchange_n(&record->word, &word, HAK_SLOT_HELD, false, __ATOMIC_SEQ_CST,
                                      __ATOMIC_RELAXED)) {
-        matter m = {"realloc", (uintptr_t)obj, 0, HAK_CRIME_REALLOC, false, NULL};
+        matter m = {"realloc", (uintptr_t)obj, 0, HAK_ERROR_REALLOC, false, NULL};
         not_live(&m, word);
         return false;
     }
@@ -397,7 +397,7 @@ void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller)
 }
 
 void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
-    matter m = {call, (uintptr_t)obj, caller, resizes(call) ? HAK_CRIME_REALLOC : HAK_CRIME_USABLE, false,
+    matter m = {call, (uintptr_t)obj, caller, resizes(call) ? HAK_ERROR_REALLOC : HAK_ERROR_USABLE, false,
                 NULL};
     hak_claim claim = HAK_CLAIM(call, HAK_FAMILY_MALLOC);
     hak_located found;
@@ -459,7 +459,7 @@ hak_fault_verdict hak_judge_fault(const hak_fault *fault) {
                                           : "past the end of the object";
     hak_check check =
         found.where == HAK_WHERE_SAMPLED && found.size != 0 ? HAK_CHECK_SAMPLE : HAK_CHECK_GUARD;
-    hak_crime_report(&(hak_crime){.name = freed ? HAK_CRIME_USE : HAK_CRIME_BOUNDS,
+    hak_error_report(&(hak_error){.name = freed ? HAK_ERROR_USE : HAK_ERROR_BOUNDS,
                                   .check = check,
                                   .call = calls[fault->is_write + 1],
                                   .addr = addr,

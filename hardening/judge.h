@@ -6,7 +6,7 @@
 #include "allocator/os_process.h"
 #include "hardening/ledger.h"
 
-/* The whole of hak_policy_on_free for what its quick checks leave: reports the crime; when its mode lets the process go
+/* The whole of hak_policy_on_free for what its quick checks leave: reports the error; when its mode lets the process go
  * on, or there is none, ends the object's life as far as that is possible. The object to recycle, NULL: none. */
 void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller);
 

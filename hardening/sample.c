@@ -112,7 +112,7 @@ static void stack_note(uintptr_t *out, uintptr_t caller) {
     (void)hak_stack_walk((uintptr_t)__builtin_frame_address(0), out + (caller != 0), HAK_SAMPLE_STACK - 1);
 }
 
-/* Three of four are right-aligned: reading past the end is the more common crime. */
+/* Three of four are right-aligned: reading past the end is the more common error. */
 static uintptr_t align(uintptr_t data, size_t size, unsigned align_log2) {
     if (size == 0 || (hak_random_next() >> 60) % 4 == 0)
         return data;

@@ -36,11 +36,11 @@ static const budget FIRST_PROCESS = {(size_t)128 << 20, 1 << 16, (size_t)1 << 22
 /* A child of a process with a large heap has done little of its own, and servers make many children. */
 static const budget FORKED_CHILD = {(size_t)2 << 20, 1 << 11, 1 << 12};
 
-static void report(const char *crime, hak_check check, const char *call, uintptr_t obj, const char *what,
+static void report(const char *error, hak_check check, const char *call, uintptr_t obj, const char *what,
                    const void *bad) {
     if (hak_mode_of(check) != HAK_MODE_OFF)
-        hak_crime_report(&(hak_crime){
-            .name = crime, .check = check, .call = call, .addr = obj, .what = what, .bad = (uintptr_t)bad});
+        hak_error_report(&(hak_error){
+            .name = error, .check = check, .call = call, .addr = obj, .what = what, .bad = (uintptr_t)bad});
 }
 
 static void check_slot(const hak_view *slot, const char *call) {
@@ -50,15 +50,15 @@ static void check_slot(const hak_view *slot, const char *call) {
         return;
     switch (hak_record_state(word)) {
     case HAK_SLOT_LIVE:
-        report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call, slot->start,
+        report(HAK_ERROR_OVERFLOW, HAK_CHECK_SWEEP, call, slot->start,
                "bytes past the end of the object were overwritten", bad);
         break;
     case HAK_SLOT_FREED:
-        report(HAK_CRIME_WRITE, HAK_CHECK_SWEEP, call, slot->start,
+        report(HAK_ERROR_WRITE, HAK_CHECK_SWEEP, call, slot->start,
                "bytes of a freed object were overwritten", bad);
         break;
     default:
-        report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call, slot->start,
+        report(HAK_ERROR_OVERFLOW, HAK_CHECK_SWEEP, call, slot->start,
                "memory between objects, not given out yet, was overwritten", bad);
     }
 }
@@ -106,7 +106,7 @@ static bool check_sample(const hak_sample *sample, size_t reach, const char *cal
     while (!hak_sample_look(sample, reach, &bad) && patient && pause_once()) {
     }
     if (bad != NULL)
-        report((uintptr_t)bad < sample->obj ? HAK_CRIME_UNDERFLOW : HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, call,
+        report((uintptr_t)bad < sample->obj ? HAK_ERROR_UNDERFLOW : HAK_ERROR_OVERFLOW, HAK_CHECK_SWEEP, call,
                sample->obj, "bytes around the object were overwritten", bad);
     return bad != NULL;
 }
@@ -249,7 +249,7 @@ static size_t sweep_gap(const hak_ledger_region *ledger, uintptr_t granule) {
         slab_view slab;
         atomic_thread_fence(memory_order_acquire); /* the bytes, then the run */
         if (bad != NULL && !slab_at(ledger, granule, &slab))
-            report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, "exit", (uintptr_t)bad,
+            report(HAK_ERROR_OVERFLOW, HAK_CHECK_SWEEP, "exit", (uintptr_t)bad,
                    "memory between objects, not given out yet, was overwritten", bad);
     }
     return seen;
@@ -326,7 +326,7 @@ static void sweep_large(const hak_region *region, budget *left) {
             return;
         left->granules -= hak_min(left->granules, at - from);
         if (bad != NULL)
-            report(HAK_CRIME_OVERFLOW, HAK_CHECK_SWEEP, "exit", obj,
+            report(HAK_ERROR_OVERFLOW, HAK_CHECK_SWEEP, "exit", obj,
                    "bytes past the end of the object were overwritten", bad);
     }
 }
@@ -348,7 +348,7 @@ static void sweep_ring(const hak_guarded *guarded, unsigned cls, size_t most) {
         atomic_thread_fence(memory_order_acquire);
         if ((hak_record_state(word) != HAK_SLOT_FREED || owner_of(word) != guarded->owner) &&
             (mine || atomic_load_explicit(&guarded->uses, memory_order_relaxed) == uses))
-            report(HAK_CRIME_DOUBLE_FREE, HAK_CHECK_FREE, "exit", (uintptr_t)obj,
+            report(HAK_ERROR_DOUBLE_FREE, HAK_CHECK_FREE, "exit", (uintptr_t)obj,
                    "two threads have freed the object at once", NULL);
     }
 }

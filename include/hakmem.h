@@ -5,8 +5,8 @@
  * unless a larger alignment was asked for. Both variants have the same interface; hak_variant() tells
  * them apart. Sizes above PTRDIFF_MAX are refused with ENOMEM.
  *
- * A call that finds a crime (a double free, say) ends the process with one line on stderr that
- * begins `hakmem: ` and names it; see docs/THREATS.md for the crimes that each variant recognises.
+ * A call that finds an error (a double free, say) ends the process with one line on stderr that
+ * begins `hakmem: ` and names it; see docs/THREATS.md for the errors that each variant recognises.
  */
 #ifndef HAKMEM_H
 #define HAKMEM_H

@@ -86,7 +86,7 @@ package() { # NAME CORPUS DICTIONARY KIND
     (cd "fuzz/corpus/$2" && zip -q -r -X "$OUT/$1_seed_corpus.zip" .)
     if [ "$3" != - ]; then cp "fuzz/dictionaries/$3.dict" "$OUT/$1.dict"; fi
     printf '[libfuzzer]\nmax_len = 4096\ntimeout = 25\n\n[asan]\nallocator_may_return_null = 1\n' >"$OUT/$1.options"
-    # Crimes are what it makes, and hakmem's own handlers tell of them: ClusterFuzz lets a sanitizer have these signals otherwise.
+    # Errors are what it makes, and hakmem's own handlers tell of them: ClusterFuzz lets a sanitizer have these signals otherwise.
     if [ "$1" = fuzz_attack ]; then printf 'handle_abort = 0\nhandle_segv = 0\nhandle_sigbus = 0\n' >>"$OUT/$1.options"; fi
 }
 

@@ -30,7 +30,7 @@ def run(*arguments, hardening="", program=PROGRAM, sample="0"):
 
 class Claims(unittest.TestCase):
     def check(self, wanted, *arguments, **settings):
-        """It ends well, and these crimes are reported, as often as they are named."""
+        """It ends well, and these errors are reported, as often as they are named."""
         status, out, said = run(*arguments, **settings)
         self.assertEqual((status, out), (0, "done\n"), said)
         self.assertEqual(sorted(FIRST.findall(said)), sorted(wanted) if HARDENED else [], said)
@@ -76,12 +76,12 @@ class Claims(unittest.TestCase):
                 self.assertIn(f"hakmem:   claimed: {want}\n", run("one", claim)[2])
 
     @unittest.skipUnless(HARDENED, "the other variant looks at no claim")
-    def test_other_crimes_are_the_end_as_ever(self):
-        source = "#include <stdlib.h>\nint main(void) { char *p = malloc(40); p[CRIME] = 1; free(p); if (CRIME == 0) free(p); return 0; }"
+    def test_other_errors_are_the_end_as_ever(self):
+        source = "#include <stdlib.h>\nint main(void) { char *p = malloc(40); p[ERROR] = 1; free(p); if (ERROR == 0) free(p); return 0; }"
         with tempfile.TemporaryDirectory() as folder:
-            for crime, name in ((0, "double free"), (40, "heap overflow")):
+            for error, name in ((0, "double free"), (40, "heap overflow")):
                 program = os.path.join(folder, "program")
-                subprocess.run(["gcc", "-O0", "-fno-builtin", "-w", f"-DCRIME={crime}", "-o", program, "-xc", "-"], input=source, text=True, check=True)
+                subprocess.run(["gcc", "-O0", "-fno-builtin", "-w", f"-DERROR={error}", "-o", program, "-xc", "-"], input=source, text=True, check=True)
                 status, _, said = run(program=program)
                 self.assertEqual((status, FIRST.findall(said)), (-signal.SIGABRT, [name]), said)
 

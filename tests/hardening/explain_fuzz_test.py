@@ -13,7 +13,7 @@ import sys
 import tempfile
 import types
 
-CRIMES = ("double free", "interior free", "heap overflow", "write after free", "use after free", "family mismatch")
+ERRORS = ("double free", "interior free", "heap overflow", "write after free", "use after free", "family mismatch")
 WORDS = ("object", "byte", "bytes", "thread", "stack", "allocated", "freed", "map", "next", "nonsense")
 SPECIAL = ("\x1b[2J", "\x00", "\r", "\x7f", "\u202e", "0x", "0xzz", "-1", "/dev/zero", "/dev/stdin", "(", ")", ":", "\n", "hakmem: ", "hakmem:   stack: ",
            "f" * 40, "9" * 5000, "0x" + "f" * 17, "--obj=", "\udcff")
@@ -37,7 +37,7 @@ def body(r, word):
 
 
 def report(r):
-    lines = [f"hakmem: {r.choice(CRIMES)}: free(0x{hexadecimal(r)}): what was found"]
+    lines = [f"hakmem: {r.choice(ERRORS)}: free(0x{hexadecimal(r)}): what was found"]
     for _ in range(r.randrange(12)):
         word = r.choice(WORDS)
         lines.append(f"hakmem:   {word}: {body(r, word)}")

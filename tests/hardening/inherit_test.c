@@ -190,7 +190,7 @@ static void interrupted_large(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        {"pages that were left out of the copy, or wiped, are no crime in the child", left_out, NULL, NULL,
+        {"pages that were left out of the copy, or wiped, are no error in the child", left_out, NULL, NULL,
          NULL},
         {"a hole that a fork in a handler finds stays one", interrupted, NULL, NULL, NULL},
         {"so does one in a large object", interrupted_large, NULL, NULL, NULL},

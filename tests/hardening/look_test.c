@@ -1,5 +1,5 @@
 /* look_test.c: a thread may stop for ever between a slot's bytes and its record, and no sweep takes that for a
- * crime; what is one is still found. */
+ * error; what is one is still found. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -146,7 +146,7 @@ static void each_way_out_is_counted(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        {"a thread that has stopped in free is not taken for a crime, a write after free is", stopped_in_free,
+        {"a thread that has stopped in free is not taken for an error, a write after free is", stopped_in_free,
          NULL, NULL, NULL},
         {"a thread that has stopped in malloc is not taken for one, a write beside its canary is",
          stopped_in_malloc, NULL, NULL, NULL},

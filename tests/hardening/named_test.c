@@ -1,4 +1,4 @@
-/* named_test.c: crimes that went by another name, or unseen. */
+/* named_test.c: errors that went by another name, or unseen. */
 #include "tests/unit/unit.h"
 
 #include "allocator/base.h"

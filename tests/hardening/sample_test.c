@@ -48,11 +48,11 @@ static void first_few_of_a_site(void **state) {
     assert_in_range(sampled, 0, 8); /* 1 in 5,000 is 0.2 */
 }
 
-static int signal_of(void (*crime)(char *obj, ptrdiff_t at), char *obj, ptrdiff_t at) {
+static int signal_of(void (*error)(char *obj, ptrdiff_t at), char *obj, ptrdiff_t at) {
     pid_t child = fork();
     if (child == 0) {
         signal(SIGSEGV, SIG_DFL); /* cmocka's own */
-        crime(obj, at);
+        error(obj, at);
         _exit(0);
     }
     int status = 0;

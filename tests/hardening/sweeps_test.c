@@ -21,7 +21,7 @@
 
 #define SENTENCE(text, function) {text, function, NULL, NULL, NULL}
 
-enum { THREADS = 4, SWEEPS = 30, CRIMES = 40, PAUSE_US = 1000 };
+enum { THREADS = 4, SWEEPS = 30, ERRORS = 40, PAUSE_US = 1000 };
 
 static void sweeps(void **state) {
     (void)state;
@@ -35,8 +35,8 @@ static void sweeps(void **state) {
 }
 
 /* Each thread's own: to free it twice, to write past its end, to end it by what it was not made by. */
-static void *criminal(void *unused) {
-    for (int i = 0; i < CRIMES; i++) {
+static void *culprit(void *unused) {
+    for (int i = 0; i < ERRORS; i++) {
         char *obj = hak_malloc(24 + (size_t)i);
         if (i % 4 == 0)
             ((volatile char *)obj)[24 + i] ^= 1;
@@ -50,11 +50,11 @@ static void *criminal(void *unused) {
     return unused;
 }
 
-static int commit_crimes(void) {
+static int make_errors(void) {
     pthread_t threads[THREADS];
     crowd_start(2);
     for (int i = 0; i < THREADS; i++)
-        if (pthread_create(&threads[i], NULL, criminal, NULL) != 0)
+        if (pthread_create(&threads[i], NULL, culprit, NULL) != 0)
             return 1;
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
@@ -63,7 +63,7 @@ static int commit_crimes(void) {
 }
 
 /* The text of what a process of its own says, cut at the room; its status. */
-static int said_by_criminals(char *text, size_t room) {
+static int said_by_culprits(char *text, size_t room) {
     int ends[2], status = -1;
     assert_int_equal(pipe(ends), 0);
     pid_t child = fork();
@@ -74,7 +74,7 @@ static int said_by_criminals(char *text, size_t room) {
         dup2(ends[1], 2);
         close(ends[0]);
         close(ends[1]);
-        execl("/proc/self/exe", "/proc/self/exe", "crimes", NULL);
+        execl("/proc/self/exe", "/proc/self/exe", "errors", NULL);
         _exit(126);
     }
     close(ends[1]);
@@ -91,7 +91,7 @@ static int said_by_criminals(char *text, size_t room) {
 static void reports(void **state) {
     (void)state;
     static char text[1 << 20];
-    int status = said_by_criminals(text, sizeof text);
+    int status = said_by_culprits(text, sizeof text);
     assert_non_null(strstr(text, "hakmem: double free"));
     assert_non_null(strstr(text, "hakmem: size mismatch"));
     assert_null(strstr(text, "WARNING: ThreadSanitizer"));
@@ -104,7 +104,7 @@ int main(int argc, char **argv) {
         SENTENCE("reports of several threads that go on disturb nobody", reports),
     };
     if (argc == 2)
-        return commit_crimes();
+        return make_errors();
     if (getenv("HAKMEM_SAMPLE_RATE") == NULL && setenv("HAKMEM_SAMPLE_RATE", "30", 1) == 0)
         execv("/proc/self/exe", argv);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -157,8 +157,8 @@ static void objects_are_zero(void **state) {
     }
 }
 
-/* True when a process in which crime(size, at) happens ends by abort. */
-static bool dies(void (*crime)(size_t size, size_t at), size_t size, size_t at) {
+/* True when a process in which error(size, at) happens ends by abort. */
+static bool dies(void (*error)(size_t size, size_t at), size_t size, size_t at) {
     int status = 0;
     pid_t child = fork();
     if (child == 0) {
@@ -166,7 +166,7 @@ static bool dies(void (*crime)(size_t size, size_t at), size_t size, size_t at) 
         setrlimit(RLIMIT_CORE, &none);
         signal(SIGABRT, SIG_DFL);
         close(STDERR_FILENO);
-        crime(size, at);
+        error(size, at);
         _exit(0);
     }
     return waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
@@ -240,7 +240,7 @@ static int widest(void **state) {
     return hak_wipe_choose(HAK_WIPE_WIDEST) < 16;
 }
 
-/* What is chosen stands on a page that is sealed after start, and quarantine, random choice and sampling would find crimes later: the
+/* What is chosen stands on a page that is sealed after start, and quarantine, random choice and sampling would find errors later: the
  * program starts itself again, relaxed. A processor without the wider vectors tests the narrower ones twice. */
 int main(int argc, char **argv) {
     (void)argc;

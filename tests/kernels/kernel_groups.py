@@ -32,8 +32,8 @@ LARGE = ("large", "region", "superslab", "tag", "release", "os", "alloc", "cache
 GUARDS = ("guard", "sample", "quarantine", "ledger", "wipe")  # the hardened variant's
 SLOW = ("stress", "fault")  # minutes each: at the end
 WORKS = ("vectors", "moves", "memory", "limits", "exits", "forks", "guards")
-# One or two of each kind of crime, and what the line about it begins with.
-CRIMES = {
+# One or two of each kind of error, and what the line about it begins with.
+ERRORS = {
     "double_free_small": "double free", "double_free_large": "double free", "double_free_by_two_other_threads": "double free",
     "free_of_stack": "invalid free", "free_of_mapping": "invalid free", "free_of_wild_middle": "invalid free",
     "realloc_of_freed_large": "invalid realloc", "usable_size_of_freed": "invalid usable size",
@@ -79,11 +79,11 @@ def cores(setting, group, names, variants=tuple(VARIANTS)):
 
 
 def misuse():
-    """Every twin, which does right what the crime does wrong, is silent; the hardened variant names every crime. -6: abort, -11: a guard."""
-    runs = [preloaded(BASE, "misuse", variant, "misuse twin " + name, "^$") for variant in VARIANTS for name in CRIMES]
-    for name, crime in CRIMES.items():
-        crime = crime + SEEN_BY_GUARDS.get(crime, "")
-        run = preloaded(BASE, "misuse", "hardened", "misuse crime " + name, f"^hakmem: ({crime}): ")
+    """Every twin, which does right what the error does wrong, is silent; the hardened variant names every error. -6: abort, -11: a guard."""
+    runs = [preloaded(BASE, "misuse", variant, "misuse twin " + name, "^$") for variant in VARIANTS for name in ERRORS]
+    for name, error in ERRORS.items():
+        error = error + SEEN_BY_GUARDS.get(error, "")
+        run = preloaded(BASE, "misuse", "hardened", "misuse error " + name, f"^hakmem: ({error}): ")
         runs.append(run._replace(status=ANY_SIGNAL))
     return runs
 

@@ -15,69 +15,69 @@ static void write_target(void *from, size_t words) {
         at[i] = (uint64_t)&target[64];
 }
 
-static void look(bool crime) {
+static void look(bool error) {
     for (size_t i = 0; i < 2048; i++) {
         tries[i] = take(SIZE);
-        if (crime)
+        if (error)
             check_placed(&tries[i], 1, target, sizeof target);
     }
-    if (crime)
+    if (error)
         check_overlap(tries, 2048, SIZE);
 }
 
 /* Every second object is freed; a write runs from a live one over its neighbours. */
-static void stream_forward(bool crime, size_t length) {
+static void stream_forward(bool error, size_t length) {
     take_many(objs, COUNT, SIZE);
     for (size_t i = 1; i < COUNT; i += 2)
         drop(objs[i]);
-    if (crime)
+    if (error)
         write_target(objs[COUNT / 2], length / 8);
-    look(crime);
+    look(error);
 }
 
-static void stream_backward(bool crime, size_t length) {
+static void stream_backward(bool error, size_t length) {
     take_many(objs, COUNT, SIZE);
     for (size_t i = 1; i < COUNT; i += 2)
         drop(objs[i]);
-    if (crime)
+    if (error)
         write_target((char *)objs[COUNT / 2] - length, length / 8);
-    look(crime);
+    look(error);
 }
 
 /* The first 512 bytes of the aligned block around the object. */
-static void start_of_block(bool crime, size_t block) {
+static void start_of_block(bool error, size_t block) {
     take_many(objs, COUNT, SIZE);
     for (size_t i = 1; i < COUNT; i += 2)
         drop(objs[i]);
-    if (crime)
+    if (error)
         write_target((void *)((uintptr_t)objs[COUNT / 2] & ~(uintptr_t)(block - 1)), 64);
-    look(crime);
+    look(error);
 }
 
 /* All counters and bitmaps in reach are cleared instead. */
-static void clear_start_of_block(bool crime, size_t block) {
+static void clear_start_of_block(bool error, size_t block) {
     take_many(objs, COUNT, SIZE);
-    if (crime)
+    if (error)
         memset((void *)((uintptr_t)objs[COUNT / 2] & ~(uintptr_t)(block - 1)), 0, 256);
-    look(crime);
-    for (size_t i = 0; crime && i < COUNT; i++)
+    look(error);
+    for (size_t i = 0; error && i < COUNT; i++)
         check_placed(tries, 2048, objs[i], SIZE);
 }
 
-static void before_large(bool crime, size_t length) {
+static void before_large(bool error, size_t length) {
     char *obj = take(1 << 20);
-    if (crime)
+    if (error)
         write_target(obj - length, length / 8);
     drop(obj);
-    look(crime);
+    look(error);
 }
 
-static void after_large(bool crime, size_t length) {
+static void after_large(bool error, size_t length) {
     char *obj = take(1 << 20);
-    if (crime)
+    if (error)
         write_target(obj + (1 << 20), length / 8);
     drop(obj);
-    look(crime);
+    look(error);
 }
 
 #define ANY "heap overflow|heap underflow|write after free|out-of-bounds access"

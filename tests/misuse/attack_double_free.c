@@ -6,44 +6,44 @@
 static _Alignas(64) uint64_t forged[1024];
 
 /* Takes 16 objects of `size`; two of them overlapping is the win. */
-static void spray(bool crime, size_t size) {
+static void spray(bool error, size_t size) {
     void *objs[16];
     take_many(objs, 16, size);
-    if (crime)
+    if (error)
         check_overlap(objs, 16, size);
 }
 
-static void dup(bool crime, size_t size) {
+static void dup(bool error, size_t size) {
     void *obj = take(size);
     drop(obj);
-    if (crime)
+    if (error)
         drop(obj);
-    spray(crime, size);
+    spray(error, size);
 }
 
-static void dup_with_one_between(bool crime, size_t size) {
+static void dup_with_one_between(bool error, size_t size) {
     void *objs[10];
     take_many(objs, 10, size);
     drop_many(objs, 9);
     drop(objs[9]);
-    if (crime)
+    if (error)
         drop(objs[8]);
-    spray(crime, size);
+    spray(error, size);
 }
 
 /* glibc and others leave a key in the freed object; the attacker wipes it. */
-static void dup_key_wiped(bool crime, size_t size) {
+static void dup_key_wiped(bool error, size_t size) {
     void *obj = take(size);
     drop(obj);
-    if (crime) {
+    if (error) {
         fill(obj, 0, 16, 0);
         drop(obj);
     }
-    spray(crime, size);
+    spray(error, size);
 }
 
 /* House of botcake: freed into a merged block first, then into the cache. */
-static void dup_merged(bool crime, size_t size) {
+static void dup_merged(bool error, size_t size) {
     void *objs[9], *barrier;
     take_many(objs, 9, size);
     barrier = take(16);
@@ -51,7 +51,7 @@ static void dup_merged(bool crime, size_t size) {
     drop(objs[8]);
     drop(objs[7]);
     objs[0] = take(size);
-    if (crime) {
+    if (error) {
         drop(objs[8]);
         objs[1] = take(2 * size + 16);
         objs[2] = take(size);
@@ -62,12 +62,12 @@ static void dup_merged(bool crime, size_t size) {
 }
 
 /* A freed small object is merged away by a large request, and then freed again. */
-static void dup_consolidated(bool crime, size_t size) {
+static void dup_consolidated(bool error, size_t size) {
     void *objs[8], *big, *small;
     take_many(objs, 8, size);
     drop_many(objs, 8);
     big = take(4000);
-    if (crime) {
+    if (error) {
         drop(objs[7]);
         small = take(size);
         if ((uintptr_t)small - (uintptr_t)big < 4000)
@@ -88,37 +88,37 @@ static void drop_and_take(void *out) {
     take_into(out);
 }
 
-static void dup_across_threads(bool crime, size_t size) {
+static void dup_across_threads(bool error, size_t size) {
     void *objs[16], *obj = take(size);
     drop(obj);
     objs[8] = (void *)size;
     objs[9] = obj;
-    in_thread(crime ? drop_and_take : take_into, &objs[8]);
+    in_thread(error ? drop_and_take : take_into, &objs[8]);
     take_many(objs, 8, size);
-    if (crime)
+    if (error)
         check_overlap(objs, 16, size);
 }
 
 /* The stale pointer is freed when the slot has a new owner; a third allocation then shares it. */
-static void free_of_the_new_owner(bool crime, size_t size) {
+static void free_of_the_new_owner(bool error, size_t size) {
     void *stale = take(size), *objs[16];
     drop(stale);
     take_many(objs, 8, size);
-    if (crime)
+    if (error)
         drop(stale);
     take_many(&objs[8], 8, size);
-    if (crime)
+    if (error)
         check_overlap(objs, 16, size);
 }
 
-static void realloc_of_the_new_owner(bool crime, size_t size) {
+static void realloc_of_the_new_owner(bool error, size_t size) {
     void *stale = take(size), *objs[16];
     drop(stale);
     take_many(objs, 8, size);
-    if (crime)
+    if (error)
         (void)!resize(stale, 100 * size);
     take_many(&objs[8], 8, size);
-    if (crime)
+    if (error)
         check_overlap(objs, 16, size);
 }
 
@@ -128,60 +128,60 @@ static void forge(void *area, size_t words, size_t size) {
         at[i] = ((size + 8 + 15) & ~(size_t)15) | 1; /* glibc's header before every possible object */
 }
 
-static void spirit(bool crime, size_t size, void *area, size_t length) {
+static void spirit(bool error, size_t size, void *area, size_t length) {
     void *objs[16];
     forge(area, length / 8, size);
-    if (crime)
+    if (error)
         drop((char *)hide(area) + 64);
     take_many(objs, 16, size);
-    if (crime)
+    if (error)
         check_placed(objs, 16, area, length);
 }
 
-static void spirit_stack(bool crime, size_t size) {
+static void spirit_stack(bool error, size_t size) {
     _Alignas(64) uint64_t local[256] = {0};
-    spirit(crime, size, local, sizeof local);
+    spirit(error, size, local, sizeof local);
 }
 
-static void spirit_global(bool crime, size_t size) {
-    spirit(crime, size, forged, sizeof forged);
+static void spirit_global(bool error, size_t size) {
+    spirit(error, size, forged, sizeof forged);
 }
 
 /* The forged object lies inside a live one: what malloc hands out overlaps it. */
-static void spirit_inside(bool crime, size_t size) {
+static void spirit_inside(bool error, size_t size) {
     void *objs[17];
     char *holder = take(2048);
     memset(holder, 0, 2048);
     forge(holder, 256, size);
-    if (crime)
+    if (error)
         drop(holder + 64);
     take_many(objs, 16, size);
-    if (crime)
+    if (error)
         check_placed(objs, 16, holder, 2048);
     drop(holder);
 }
 
 /* A slot that was never given out is freed: the next mallocs give it out twice. */
-static void free_of_an_unborn_slot(bool crime, size_t size) {
+static void free_of_an_unborn_slot(bool error, size_t size) {
     static void *objs[512];
     char *obj = take(size), *next = take(size);
     ptrdiff_t step = next > obj ? next - obj : obj - next;
-    for (ptrdiff_t i = 2; crime && i < 20; i++)
+    for (ptrdiff_t i = 2; error && i < 20; i++)
         drop(obj + i * step);
     take_many(objs, 512, size);
-    if (crime)
+    if (error)
         check_overlap(objs, 512, size);
 }
 
 /* The caller lies about the size, so that the slot goes to the lists of a larger class. */
-static void sized_into_a_larger_class(bool crime, size_t size) {
+static void sized_into_a_larger_class(bool error, size_t size) {
     void *objs[64], *large[64];
     take_many(objs, 64, 48);
-    if (crime)
+    if (error)
         drop_sized(objs[20], size);
     take_many(large, 64, size);
     objs[20] = NULL;
-    for (size_t i = 0; crime && i < 64; i++)
+    for (size_t i = 0; error && i < 64; i++)
         check_placed(objs, 64, large[i], size);
 }
 

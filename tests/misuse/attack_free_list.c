@@ -30,35 +30,35 @@ static void set_target(void) {
 }
 
 /* Takes back all there is and looks for the target each time; the exit of the process may check the heap as well. */
-static void collect(size_t size, bool crime) {
+static void collect(size_t size, bool error) {
     for (size_t i = 0; i < TRIES; i++) {
         tries[i] = take(size);
-        if (crime)
+        if (error)
             check_placed(&tries[i], 1, target, sizeof target);
     }
-    if (crime)
+    if (error)
         check_overlap(tries, 64, size);
 }
 
-static void by_dangling_pointer(bool crime, size_t form) {
+static void by_dangling_pointer(bool error, size_t form) {
     void *objs[4];
     set_target();
     take_many(objs, 4, SIZE);
     drop_many(objs, 4);
-    if (crime)
+    if (error)
         poison(objs[3], (link_form)form);
-    collect(SIZE, crime);
+    collect(SIZE, error);
 }
 
 /* More objects than a cache holds, every link changed. */
-static void by_many_dangling_pointers(bool crime, size_t form) {
+static void by_many_dangling_pointers(bool error, size_t form) {
     static void *objs[512];
     set_target();
     take_many(objs, 512, SIZE);
     drop_many(objs, 512);
-    for (size_t i = 0; crime && i < 512; i++)
+    for (size_t i = 0; error && i < 512; i++)
         poison(objs[i], (link_form)form);
-    collect(SIZE, crime);
+    collect(SIZE, error);
 }
 
 static void drop_four(void *objs) {
@@ -66,18 +66,18 @@ static void drop_four(void *objs) {
 }
 
 /* Freed by another thread: lists of remote frees are linked as well. */
-static void by_remote_free(bool crime, size_t form) {
+static void by_remote_free(bool error, size_t form) {
     void *objs[4];
     set_target();
     take_many(objs, 4, SIZE);
     in_thread(drop_four, objs);
-    for (size_t i = 0; crime && i < 4; i++)
+    for (size_t i = 0; error && i < 4; i++)
         poison(objs[i], (link_form)form);
-    collect(SIZE, crime);
+    collect(SIZE, error);
 }
 
 /* A linear overflow from a live object over the freed one after it; glibc's size word is kept plausible. */
-static void by_overflow(bool crime, size_t form) {
+static void by_overflow(bool error, size_t form) {
     void *objs[64];
     set_target();
     take_many(objs, 64, SIZE);
@@ -85,47 +85,47 @@ static void by_overflow(bool crime, size_t form) {
     char *low = objs[near.low], *high = objs[near.high];
     drop(objs[(near.high + 1) % 64 == near.low ? (near.high + 2) % 64 : (near.high + 1) % 64]);
     drop(high);
-    if (crime) {
+    if (error) {
         uint64_t size_word = ((SIZE + 8 + 15) & ~15u) | 1;
         fill(low, SIZE, high - low - 8, 0x41);
         memcpy(low + (high - low) - 8, &size_word, 8);
         poison(low + (high - low), (link_form)form);
     }
-    collect(SIZE, crime);
+    collect(SIZE, error);
 }
 
 /* Only the lowest bits of the link change, so that it leads into the middle of an object. */
-static void by_partial_overwrite(bool crime, size_t bits) {
+static void by_partial_overwrite(bool error, size_t bits) {
     void *objs[8];
     take_many(objs, 8, SIZE);
     drop(objs[2]);
     drop(objs[5]);
     drop(objs[6]);
-    if (crime)
+    if (error)
         put(objs[6], 0, get(objs[6], 0) ^ (int)bits);
     objs[2] = NULL;
     objs[6] = take(SIZE);
     objs[5] = take(SIZE);
-    if (crime)
+    if (error)
         check_overlap(objs, 8, SIZE);
     objs[2] = take(SIZE);
 }
 
-static void by_write_after_medium_free(bool crime, size_t size) {
+static void by_write_after_medium_free(bool error, size_t size) {
     void *objs[4];
     take_many(objs, 4, size);
     drop_many(objs, 4);
-    for (size_t i = 0; crime && i < 4; i++) {
+    for (size_t i = 0; error && i < 4; i++) {
         poison(objs[i], PLAIN);
         poison(objs[i], PLAIN_SECOND_WORD);
     }
     take_many(tries, 64, size);
-    if (crime)
+    if (error)
         check_placed(tries, 64, target, sizeof target);
 }
 
 /* A doubly linked bin (house of lore): both words of a freed, sorted object lead to a forged one. */
-static void forged_bin_member(bool crime, size_t size) {
+static void forged_bin_member(bool error, size_t size) {
     void *objs[16], *barrier[16];
     for (size_t i = 0; i < 16; i++) {
         objs[i] = take(size);
@@ -133,7 +133,7 @@ static void forged_bin_member(bool crime, size_t size) {
     }
     drop_many(objs, 16);
     drop(take(16 * size)); /* sorts what is free */
-    if (crime) {
+    if (error) {
         for (size_t i = 0; i < 512; i += 2) {
             target[i] = (uint64_t)&target[62];
             target[i + 1] = (uint64_t)objs[15] - 16;
@@ -142,7 +142,7 @@ static void forged_bin_member(bool crime, size_t size) {
         memcpy(hide(objs[15]), links, sizeof links);
     }
     take_many(tries, 64, size);
-    if (crime)
+    if (error)
         check_placed(tries, 64, target, sizeof target);
     drop_many(barrier, 16);
 }

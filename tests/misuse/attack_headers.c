@@ -19,26 +19,26 @@ static void check_covers(void **objs, size_t count, void *block, size_t length) 
 }
 
 /* The size word before objs[20], reached by the overflow of the object before it, becomes larger. */
-static void size_enlarged(bool crime, size_t size) {
+static void size_enlarged(bool error, size_t size) {
     void *objs[64], *victim;
     take_many(objs, 64, size);
     misuse_pair near = closest(objs, 64);
     victim = objs[near.high];
-    if (crime)
+    if (error)
         write_word((char *)victim - 8, (3 * (size + 8)) | 1);
     drop(victim);
     objs[near.high] = NULL;
     take_many(tries, 64, 3 * (size + 8) - 8);
-    for (size_t i = 0; crime && i < 64; i++)
+    for (size_t i = 0; error && i < 64; i++)
         check_covers(objs, 64, tries[i], 3 * size);
 }
 
-static void usable_size_forged(bool crime, size_t size) {
+static void usable_size_forged(bool error, size_t size) {
     void *objs[64], *victim;
     take_many(objs, 64, size);
     misuse_pair near = closest(objs, 64);
     victim = objs[near.high];
-    if (crime) {
+    if (error) {
         write_word((char *)victim - 8, (16 * (size + 8)) | 1);
         objs[near.high] = NULL;
         check_covers(objs, 64, victim, usable(victim));
@@ -46,21 +46,21 @@ static void usable_size_forged(bool crime, size_t size) {
     drop_many(objs, 64);
 }
 
-static void realloc_in_place_forged(bool crime, size_t size) {
+static void realloc_in_place_forged(bool error, size_t size) {
     void *objs[64], *victim;
     take_many(objs, 64, size);
     misuse_pair near = closest(objs, 64);
     victim = objs[near.high];
-    if (crime)
+    if (error)
         write_word((char *)victim - 8, (8 * (size + 8)) | 1);
     objs[near.high] = NULL;
     victim = resize(victim, 6 * size);
-    if (crime)
+    if (error)
         check_covers(objs, 64, victim, 6 * size);
 }
 
 /* House of einherjar: one NUL past the end clears "previous is in use" of the next block. */
-static void one_nul_merges(bool crime, size_t size) {
+static void one_nul_merges(bool error, size_t size) {
     char *holder = take(size), *edge = take(size), *next = take(1272), *barrier = take(16);
     void *live = edge;
     uint64_t fake = (uint64_t)holder + 16;
@@ -69,19 +69,19 @@ static void one_nul_merges(bool crime, size_t size) {
     write_word(holder + 32, fake);
     write_word(holder + 40, fake);
     drop_many((void *[]){take(1272), take(1272)}, 2);
-    if (crime) {
+    if (error) {
         write_word(edge + size - 8, (uint64_t)(edge + size - 8 - holder - 16));
         put(edge, (ptrdiff_t)size, 0);
     }
     drop(next);
     take_many(tries, 64, 3 * size);
-    for (size_t i = 0; crime && i < 64; i++)
+    for (size_t i = 0; error && i < 64; i++)
         check_covers(&live, 1, tries[i], 3 * size);
     drop(barrier);
 }
 
 /* Unsafe unlink: a forged free block whose neighbours' pointers lie around a global that holds it. */
-static void unlink_forged(bool crime, size_t size) {
+static void unlink_forged(bool error, size_t size) {
     static uint64_t *global[8];
     uint64_t *fake = take(size);
     char *next = take(size), *barrier = take(16);
@@ -90,35 +90,35 @@ static void unlink_forged(bool crime, size_t size) {
     fake[1] = size - 8;
     fake[2] = (uint64_t)&global[1];
     fake[3] = (uint64_t)&global[2];
-    if (crime) {
+    if (error) {
         write_word(next - 16, size - 8);
         write_word(next - 8, (size + 8) & ~(uint64_t)1);
     }
     drop(next);
-    if (crime && global[4] != fake)
+    if (error && global[4] != fake)
         primitive("a write to a chosen address");
     drop(barrier);
 }
 
 /* Large-bin attack: the links of a sorted free block lead beside the target; a second one is sorted in. */
-static void sorted_insert(bool crime, size_t size) {
+static void sorted_insert(bool error, size_t size) {
     char *big = take(size + 16), *barrier = take(24), *small = take(size), *barrier2 = take(24);
     drop(big);
     drop(take(2 * size));
     drop(small);
-    if (crime)
+    if (error)
         write_word(big + 24, (uint64_t)&area[64] - 32);
     drop(take(2 * size));
-    if (crime && area[64])
+    if (error && area[64])
         primitive("a write to a chosen address");
     drop(barrier);
     drop(barrier2);
 }
 
 /* House of force: the size of what is left of the heap becomes enormous. */
-static void rest_enlarged(bool crime, size_t size) {
+static void rest_enlarged(bool error, size_t size) {
     char *obj = take(size), *reached;
-    if (crime) {
+    if (error) {
         write_word(obj + size, UINT64_MAX);
         write_word(obj + size + 8, UINT64_MAX);
         (void)!take((size_t)((uintptr_t)area - (uintptr_t)obj - size - 64));
@@ -128,30 +128,30 @@ static void rest_enlarged(bool crime, size_t size) {
 }
 
 /* House of muney: the header of a mapped block claims the mapping after it as well; free unmaps both. */
-static void mapped_header_forged(bool crime, size_t size) {
+static void mapped_header_forged(bool error, size_t size) {
     void *objs[3];
     take_many(objs, 3, size);
     misuse_pair near = closest(objs, 3);
     char *low = objs[near.low], *high = objs[near.high];
-    if (crime)
+    if (error)
         write_word(low - 8, ((uint64_t)(high - low) * 2) | 2);
     drop(low);
     objs[near.low] = NULL;
     take_many(tries, 4, size);
-    for (size_t i = 0; crime && i < 4; i++)
+    for (size_t i = 0; error && i < 4; i++)
         check_covers(objs, 3, tries[i], size);
 }
 
 /* Whatever lies in the 16 bytes before an object is replaced by what lies before another, larger one. */
-static void header_transplanted(bool crime, size_t size) {
+static void header_transplanted(bool error, size_t size) {
     char *small = take(48), *large = take(size);
     void *objs[32];
     take_many(objs, 32, 48);
-    if (crime)
+    if (error)
         memcpy(hide(small - 16), hide(large - 16), 16);
     drop(small);
     take_many(tries, 64, size);
-    for (size_t i = 0; crime && i < 64; i++)
+    for (size_t i = 0; error && i < 64; i++)
         check_covers(objs, 32, tries[i], size);
     drop(large);
 }

@@ -13,58 +13,58 @@ static void check_reclaimed(const void *stale, size_t length, size_t count) {
             primitive("a dangling pointer into a live object");
 }
 
-static void reclaim(bool crime, size_t size) {
+static void reclaim(bool error, size_t size) {
     void *stale = take(size);
     drop(stale);
     take_many(owners, 1, size);
-    if (crime)
+    if (error)
         check_reclaimed(stale, size, 1);
 }
 
-static void reclaim_by_spray(bool crime, size_t count) {
+static void reclaim_by_spray(bool error, size_t count) {
     void *stale = take(64);
     drop(stale);
     take_many(owners, count, 64);
-    if (crime)
+    if (error)
         check_reclaimed(stale, 64, count);
 }
 
-static void reclaim_large_by_spray(bool crime, size_t size) {
+static void reclaim_large_by_spray(bool error, size_t size) {
     void *stale = take(size);
     drop(stale);
     take_many(owners, 16, size);
-    if (crime)
+    if (error)
         check_reclaimed(stale, size, 16);
 }
 
 /* The attacker frees as well, to push the slot out of whatever delays it. */
-static void reclaim_after_rounds(bool crime, size_t rounds) {
+static void reclaim_after_rounds(bool error, size_t rounds) {
     void *stale = take(64);
     drop(stale);
     for (size_t i = 0; i < rounds; i++) {
         owners[0] = take(64);
-        if (crime)
+        if (error)
             check_reclaimed(stale, 64, 1);
         drop(owners[0]);
     }
 }
 
-static void reclaim_as_another_size(bool crime, size_t size) {
+static void reclaim_as_another_size(bool error, size_t size) {
     void *stale = take(size);
     drop(stale);
     for (size_t i = 0; i < 512; i++)
         owners[i] = take(8 + i);
-    if (crime)
+    if (error)
         check_reclaimed(stale, size, 512);
 }
 
 /* The whole neighbourhood is freed, so that its memory may serve another class. */
-static void reclaim_as_another_class(bool crime, size_t size) {
+static void reclaim_as_another_class(bool error, size_t size) {
     take_many(owners, 8192, size);
     void *stale = owners[4000];
     drop_many(owners, 8192);
     take_many(owners, 2048, 24 * size);
-    if (crime)
+    if (error)
         check_reclaimed(stale, size, 2048);
 }
 
@@ -73,12 +73,12 @@ static void spray_in_thread(void *arg) {
     take_many(owners, 1024, 64);
 }
 
-static void reclaim_by_a_thread(bool crime, size_t arg) {
+static void reclaim_by_a_thread(bool error, size_t arg) {
     void *stale = take(64);
     (void)arg;
     drop(stale);
     in_thread(spray_in_thread, NULL);
-    if (crime)
+    if (error)
         check_reclaimed(stale, 64, 1024);
 }
 
@@ -87,40 +87,40 @@ static void make_and_drop(void *out) {
     drop(*(void **)out);
 }
 
-static void reclaim_from_an_ended_thread(bool crime, size_t arg) {
+static void reclaim_from_an_ended_thread(bool error, size_t arg) {
     void *stale = NULL;
     (void)arg;
     in_thread(make_and_drop, &stale);
     take_many(owners, 64, 64);
-    if (crime)
+    if (error)
         check_reclaimed(stale, 64, 64);
 }
 
-static void reclaim_after_realloc(bool crime, size_t size) {
+static void reclaim_after_realloc(bool error, size_t size) {
     void *stale = take(size), *moved = resize(stale, 200 * size);
     take_many(owners, 16, size);
-    if (crime && moved != stale)
+    if (error && moved != stale)
         check_reclaimed(stale, size, 16);
 }
 
-/* No crime of the program: the answer must be NULL, else the object is far smaller than asked for. */
-static void sizes_that_wrap(bool crime, size_t arg) {
+/* No error of the program: the answer must be NULL, else the object is far smaller than asked for. */
+static void sizes_that_wrap(bool error, size_t arg) {
     static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 7, SIZE_MAX - 15, SIZE_MAX - 4095,
                                    (size_t)PTRDIFF_MAX + 1};
     (void)arg;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-        if (crime && (take(sizes[i]) || take_zeroed(1, sizes[i]) || take_aligned(64, sizes[i])))
+        if (error && (take(sizes[i]) || take_zeroed(1, sizes[i]) || take_aligned(64, sizes[i])))
             primitive("an object smaller than its size");
     void *obj = take(64);
-    if (crime && resize(obj, SIZE_MAX - 15))
+    if (error && resize(obj, SIZE_MAX - 15))
         primitive("an object smaller than its size");
     drop(obj);
 }
 
-static void products_that_wrap(bool crime, size_t arg) {
+static void products_that_wrap(bool error, size_t arg) {
     volatile size_t half = (size_t)1 << 33;
     (void)arg;
-    if (crime && (take_zeroed(half, half) || take_zeroed(SIZE_MAX / 16 + 2, 16) ||
+    if (error && (take_zeroed(half, half) || take_zeroed(SIZE_MAX / 16 + 2, 16) ||
                   reallocarray(NULL, half, (size_t)1 << 31 | 1)))
         primitive("an object smaller than its size");
     drop(take_zeroed(16, 16));

@@ -6,125 +6,125 @@
 #include <unistd.h>
 #include <wchar.h>
 
-static void by_one(bool crime, size_t size) {
+static void by_one(bool error, size_t size) {
     char *obj = take(size);
-    fill(obj, 0, (ptrdiff_t)(size + crime), 0x41);
+    fill(obj, 0, (ptrdiff_t)(size + error), 0x41);
     drop(obj);
 }
 
-static void by_one_zero(bool crime, size_t size) {
+static void by_one_zero(bool error, size_t size) {
     char *obj = take(size);
     fill(obj, 0, (ptrdiff_t)size, 0x41);
-    if (crime)
+    if (error)
         put(obj, (ptrdiff_t)size, 0);
     drop(obj);
 }
 
-static void skipping_one(bool crime, size_t size) {
+static void skipping_one(bool error, size_t size) {
     char *obj = take(size);
-    if (crime)
+    if (error)
         put(obj, (ptrdiff_t)size + 1, 0x41);
     drop(obj);
 }
 
-static void by_zeros(bool crime, size_t size) {
+static void by_zeros(bool error, size_t size) {
     char *obj = take(size);
-    memset(hide(obj), 0, size + (crime ? 8 : 0));
+    memset(hide(obj), 0, size + (error ? 8 : 0));
     drop(obj);
 }
 
-static void strcpy_one_too_long(bool crime, size_t length) {
+static void strcpy_one_too_long(bool error, size_t length) {
     char *obj = take(length + 1), *text = take(length + 2);
     memset(text, 'x', length + 2);
-    text[length + crime] = 0;
+    text[length + error] = 0;
     strcpy(hide(obj), hide(text));
     drop(obj);
     drop(text);
 }
 
-static void strncat_and_its_nul(bool crime, size_t size) {
+static void strncat_and_its_nul(bool error, size_t size) {
     char *obj = take(size);
     obj[0] = 0;
-    strncat(hide(obj), "0123456789abcdefghijklmnopqrstuvwxyz", size - !crime);
+    strncat(hide(obj), "0123456789abcdefghijklmnopqrstuvwxyz", size - !error);
     drop(obj);
 }
 
-static void sprintf_too_long(bool crime, size_t arg) {
+static void sprintf_too_long(bool error, size_t arg) {
     char *obj = take(16);
     (void)arg;
-    sprintf(hide(obj), "%d %s", 12345, crime ? "and quite some more" : "and all");
+    sprintf(hide(obj), "%d %s", 12345, error ? "and quite some more" : "and all");
     drop(obj);
 }
 
-static void wide_string(bool crime, size_t arg) {
+static void wide_string(bool error, size_t arg) {
     wchar_t *obj = take(10 * sizeof *obj);
     (void)arg;
-    wcscpy(hide(obj), crime ? L"0123456789" : L"012345678");
+    wcscpy(hide(obj), error ? L"0123456789" : L"012345678");
     drop(obj);
 }
 
-static void memcpy_past(bool crime, size_t excess) {
+static void memcpy_past(bool error, size_t excess) {
     static const char data[8192] = {1, 2, 3};
     char *obj = take(104);
-    memcpy(hide(obj), data, 104 + (crime ? excess : 0));
+    memcpy(hide(obj), data, 104 + (error ? excess : 0));
     drop(obj);
 }
 
-static void element_past(bool crime, size_t count) {
+static void element_past(bool error, size_t count) {
     uint64_t *obj = take(count * sizeof *obj);
-    for (size_t i = 0; i < count + crime; i++)
+    for (size_t i = 0; i < count + error; i++)
         ((volatile uint64_t *)obj)[i] = 0x4242424242424242 + i;
     drop(obj);
 }
 
-static void of_calloc(bool crime, size_t size) {
+static void of_calloc(bool error, size_t size) {
     char *obj = take_zeroed(3, size);
-    if (crime)
+    if (error)
         put(obj, (ptrdiff_t)(3 * size), 0x41);
     drop(obj);
 }
 
-static void of_aligned(bool crime, size_t alignment) {
+static void of_aligned(bool error, size_t alignment) {
     size_t size = alignment + alignment / 2;
     char *obj = take_aligned(alignment, size);
-    if (crime)
+    if (error)
         put(obj, (ptrdiff_t)size, 0x41);
     drop(obj);
 }
 
-static void of_posix_memalign(bool crime, size_t size) {
+static void of_posix_memalign(bool error, size_t size) {
     void *obj = NULL;
     if (posix_memalign(&obj, 64, size))
         _exit(3);
-    if (crime)
+    if (error)
         put(obj, (ptrdiff_t)size, 0);
     drop(obj);
 }
 
-static void after_shrink(bool crime, size_t size) {
+static void after_shrink(bool error, size_t size) {
     char *obj = resize(take(size), size / 2);
-    if (crime)
+    if (error)
         put(obj, (ptrdiff_t)size / 2, 0x41);
     drop(obj);
 }
 
-static void after_growth(bool crime, size_t size) {
+static void after_growth(bool error, size_t size) {
     char *obj = resize(take(size - 4), size);
-    fill(obj, 0, (ptrdiff_t)(size + crime), 0x41);
+    fill(obj, 0, (ptrdiff_t)(size + error), 0x41);
     drop(obj);
 }
 
-static void seen_by_realloc(bool crime, size_t size) {
+static void seen_by_realloc(bool error, size_t size) {
     char *obj = take(size);
-    fill(obj, 0, (ptrdiff_t)(size + crime), 0x41);
+    fill(obj, 0, (ptrdiff_t)(size + error), 0x41);
     resize(obj, 100 * size);
     _exit(0);
 }
 
-static void of_strdup(bool crime, size_t arg) {
+static void of_strdup(bool error, size_t arg) {
     char *text = strdup("seven b");
     (void)arg;
-    strcat(text, crime ? "y" : "");
+    strcat(text, error ? "y" : "");
     drop(text);
 }
 
@@ -133,21 +133,21 @@ static void put_and_drop(void *obj) {
     drop(obj);
 }
 
-static void in_another_thread(bool crime, size_t arg) {
+static void in_another_thread(bool error, size_t arg) {
     (void)arg;
-    in_thread(put_and_drop, take(crime ? 40 : 41));
+    in_thread(put_and_drop, take(error ? 40 : 41));
 }
 
-static void nothing_sized(bool crime, size_t arg) {
+static void nothing_sized(bool error, size_t arg) {
     char *obj = take(arg);
-    if (crime)
+    if (error)
         put(obj, 0, 0x41);
     drop(obj);
 }
 
-static void far_past(bool crime, size_t distance) {
+static void far_past(bool error, size_t distance) {
     char *obj = take(64);
-    if (crime)
+    if (error)
         put(obj, (ptrdiff_t)distance, 0x41);
     drop(obj);
 }

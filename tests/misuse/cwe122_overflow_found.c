@@ -7,14 +7,14 @@
 
 static void *kept[256];
 
-static void at_return_from_main(bool crime, size_t size) {
+static void at_return_from_main(bool error, size_t size) {
     kept[0] = take(size);
-    fill(kept[0], 0, (ptrdiff_t)(size + crime), 0x41);
+    fill(kept[0], 0, (ptrdiff_t)(size + error), 0x41);
 }
 
-static void one_nul_at_exit(bool crime, size_t size) {
+static void one_nul_at_exit(bool error, size_t size) {
     kept[0] = take(size);
-    if (crime)
+    if (error)
         put(kept[0], (ptrdiff_t)size, 0);
     exit(0);
 }
@@ -24,21 +24,21 @@ static void in_thread_that_ends(void *obj) {
     exit(0);
 }
 
-static void exit_by_a_thread(bool crime, size_t arg) {
+static void exit_by_a_thread(bool error, size_t arg) {
     (void)arg;
-    kept[0] = take(crime ? 24 : 25);
+    kept[0] = take(error ? 24 : 25);
     in_thread(in_thread_that_ends, kept[0]);
 }
 
-static void never_freed_large(bool crime, size_t size) {
+static void never_freed_large(bool error, size_t size) {
     kept[0] = take(size);
-    fill(kept[0], (ptrdiff_t)size - 10, (ptrdiff_t)(size + crime), 0x41);
+    fill(kept[0], (ptrdiff_t)size - 10, (ptrdiff_t)(size + error), 0x41);
 }
 
 /* _exit: only the frees of the neighbours can find it. */
-static void by_neighbours(bool crime, size_t size) {
+static void by_neighbours(bool error, size_t size) {
     take_many(kept, 256, size);
-    if (crime)
+    if (error)
         put(kept[128], (ptrdiff_t)size, 0x41);
     kept[128] = NULL;
     drop_many(kept, 256);
@@ -47,11 +47,11 @@ static void by_neighbours(bool crime, size_t size) {
 
 /* _exit, and no neighbour is freed: only the sweep can find it. Of 8 objects from one call site the first are
  * sampled. */
-static void by_the_sweep(bool crime, size_t which) {
+static void by_the_sweep(bool error, size_t which) {
     static void *others[1000];
     const size_t size = 72;
     take_many(kept, 8, size);
-    if (crime)
+    if (error)
         put(kept[which], (ptrdiff_t)size, 0x41);
     for (size_t round = 0; round < 300; round++) {
         take_many(others, 1000, 16 + round % 7 * 90);
@@ -60,39 +60,39 @@ static void by_the_sweep(bool crime, size_t which) {
     _exit(0);
 }
 
-static void page_past_large(bool crime, size_t size) {
+static void page_past_large(bool error, size_t size) {
     char *obj = take(size);
-    if (crime)
+    if (error)
         put(obj, (ptrdiff_t)size + 4096, 0x41);
     drop(obj);
 }
 
-static void stream_past_large(bool crime, size_t size) {
+static void stream_past_large(bool error, size_t size) {
     char *obj = take(size);
-    memset(hide(obj), 0x41, size + (crime ? 100000 : 0));
+    memset(hide(obj), 0x41, size + (error ? 100000 : 0));
     drop(obj);
 }
 
 /* A run of bytes from a small object on: sooner or later it meets something that is watched. */
-static void stream_past_small(bool crime, size_t length) {
+static void stream_past_small(bool error, size_t length) {
     char *obj = take(64);
-    memset(hide(obj), 0x41, crime ? length : 64);
+    memset(hide(obj), 0x41, error ? length : 64);
     drop(obj);
 }
 
-static void beyond_the_canary(bool crime, size_t size) {
+static void beyond_the_canary(bool error, size_t size) {
     char *obj = take(size);
-    if (crime)
+    if (error)
         put(obj, (ptrdiff_t)size + 12, 0x41);
     drop(obj);
 }
 
-static void into_a_freed_neighbour(bool crime, size_t size) {
+static void into_a_freed_neighbour(bool error, size_t size) {
     take_many(kept, 64, size);
     misuse_pair near = closest(kept, 64);
     char *low = kept[near.low], *high = kept[near.high];
     drop(high);
-    if (crime)
+    if (error)
         fill(low, high - low, high - low + 8, 0x41);
 }
 

@@ -5,114 +5,114 @@
 
 static void *kept[64];
 
-static void write_before(bool crime, size_t distance) {
+static void write_before(bool error, size_t distance) {
     char *obj = take(64);
-    if (crime)
+    if (error)
         put(obj, -(ptrdiff_t)distance, 0x41);
     drop(obj);
 }
 
 /* The byte before belongs to the end of the slot of a live object with a canary of its own. */
-static void write_before_among_live(bool crime, size_t size) {
+static void write_before_among_live(bool error, size_t size) {
     take_many(kept, 64, size);
     misuse_pair near = closest(kept, 64);
-    if (crime)
+    if (error)
         put(kept[near.high], -1, 0x41);
     drop_many(kept, 64);
 }
 
-static void fill_before(bool crime, size_t length) {
+static void fill_before(bool error, size_t length) {
     char *obj = take(48);
-    if (crime)
+    if (error)
         fill(obj, -(ptrdiff_t)length, 0, 0x41);
     drop(obj);
 }
 
-static void negative_index(bool crime, size_t count) {
+static void negative_index(bool error, size_t count) {
     int32_t *obj = take(count * sizeof *obj);
-    volatile ptrdiff_t at = crime ? -1 : 0;
+    volatile ptrdiff_t at = error ? -1 : 0;
     ((volatile int32_t *)obj)[at] = 0x42424242;
     drop(obj);
 }
 
-static void write_before_large(bool crime, size_t size) {
+static void write_before_large(bool error, size_t size) {
     char *obj = take(size);
-    if (crime)
+    if (error)
         put(obj, -1, 0x41);
     drop(obj);
 }
 
-static void write_before_aligned(bool crime, size_t alignment) {
+static void write_before_aligned(bool error, size_t alignment) {
     char *obj = take_aligned(alignment, alignment);
-    if (crime)
+    if (error)
         put(obj, -1, 0x41);
     drop(obj);
 }
 
-static void trim_runs_past_the_start(bool crime, size_t size) {
+static void trim_runs_past_the_start(bool error, size_t size) {
     char *text = take(size);
     memset(text, ' ', size);
-    for (ptrdiff_t end = (ptrdiff_t)size - 1; end >= (crime ? -8 : 0); end--)
+    for (ptrdiff_t end = (ptrdiff_t)size - 1; end >= (error ? -8 : 0); end--)
         put(text, end, 1);
     drop(text);
 }
 
-static void read_past(bool crime, size_t distance) {
+static void read_past(bool error, size_t distance) {
     char *obj = take(64);
-    get(obj, crime ? 63 + (ptrdiff_t)distance : 63);
+    get(obj, error ? 63 + (ptrdiff_t)distance : 63);
     drop(obj);
 }
 
 /* The byte after the object may share its last page; the page after that is a guard. */
-static void read_past_large(bool crime, size_t size) {
+static void read_past_large(bool error, size_t size) {
     char *obj = take(size);
-    get(obj, (ptrdiff_t)(size - !crime));
+    get(obj, (ptrdiff_t)(size - !error));
     drop(obj);
 }
 
-static void read_page_past_large(bool crime, size_t size) {
+static void read_page_past_large(bool error, size_t size) {
     char *obj = take(size);
-    get(obj, (ptrdiff_t)(crime ? size + 4096 : size - 1));
+    get(obj, (ptrdiff_t)(error ? size + 4096 : size - 1));
     drop(obj);
 }
 
-static void no_terminator(bool crime, size_t size) {
+static void no_terminator(bool error, size_t size) {
     char *text = take(size);
     memset(text, 'x', size);
-    text[size - 1] = crime ? 'x' : 0;
+    text[size - 1] = error ? 'x' : 0;
     volatile size_t length = strlen(hide(text));
     (void)length;
     drop(text);
 }
 
 /* A length that the other side chose, as in CVE-2014-0160. */
-static void echo(bool crime, size_t claimed) {
+static void echo(bool error, size_t claimed) {
     char *message = take(18), *reply = take(claimed);
     memset(message, 'm', 18);
-    memcpy(hide(reply), hide(message), crime ? claimed : 18);
+    memcpy(hide(reply), hide(message), error ? claimed : 18);
     drop(reply);
     drop(message);
 }
 
-static void compare_past(bool crime, size_t size) {
+static void compare_past(bool error, size_t size) {
     char *a = take(size), *b = take(4 * size);
     memset(a, 7, size);
     memset(b, 7, 4 * size);
-    volatile int order = memcmp(hide(a), hide(b), crime ? 4 * size : size);
+    volatile int order = memcmp(hide(a), hide(b), error ? 4 * size : size);
     (void)order;
     drop(a);
     drop(b);
 }
 
-static void read_before(bool crime, size_t distance) {
+static void read_before(bool error, size_t distance) {
     char *obj = take(64);
-    get(obj, crime ? -(ptrdiff_t)distance : 0);
+    get(obj, error ? -(ptrdiff_t)distance : 0);
     drop(obj);
 }
 
-static void read_before_large(bool crime, size_t size) {
+static void read_before_large(bool error, size_t size) {
     char *obj = take(size);
-    get(obj, -(ptrdiff_t)crime);
+    get(obj, -(ptrdiff_t)error);
     drop(obj);
 }
 

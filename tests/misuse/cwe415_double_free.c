@@ -3,75 +3,75 @@
 
 #include <pthread.h>
 
-static void twice(bool crime, size_t size) {
+static void twice(bool error, size_t size) {
     void *obj = take(size);
     drop(obj);
-    if (crime)
+    if (error)
         drop(obj);
 }
 
-static void calloc_twice(bool crime, size_t size) {
+static void calloc_twice(bool error, size_t size) {
     void *obj = take_zeroed(1, size);
     drop(obj);
-    if (crime)
+    if (error)
         drop(obj);
 }
 
-static void aligned_twice(bool crime, size_t alignment) {
+static void aligned_twice(bool error, size_t alignment) {
     void *obj = take_aligned(alignment, 4 * alignment);
     drop(obj);
-    if (crime)
+    if (error)
         drop(obj);
 }
 
-static void strdup_twice(bool crime, size_t arg) {
+static void strdup_twice(bool error, size_t arg) {
     char *text = strdup("a string that libc allocates");
     (void)arg;
     drop(text);
-    if (crime)
+    if (error)
         drop(text);
 }
 
-static void with_one_between(bool crime, size_t size) {
+static void with_one_between(bool error, size_t size) {
     void *first = take(size), *second = take(size);
     drop(first);
     drop(second);
-    if (crime)
+    if (error)
         drop(first);
 }
 
 /* Every second object stays live, so no slab can die. */
-static void with_many_between(bool crime, size_t size) {
+static void with_many_between(bool error, size_t size) {
     static void *objs[4000];
     take_many(objs, 4000, size);
     for (size_t i = 0; i < 4000; i += 2)
         drop(objs[i]);
-    if (crime)
+    if (error)
         drop(objs[1000]);
 }
 
-static void after_its_slab_died(bool crime, size_t size) {
+static void after_its_slab_died(bool error, size_t size) {
     static void *objs[4000];
     take_many(objs, 4000, size);
     drop_many(objs, 4000);
-    if (crime)
+    if (error)
         drop(objs[1000]);
 }
 
-static void after_churn(bool crime, size_t rounds) {
+static void after_churn(bool error, size_t rounds) {
     void *obj = take(64);
     drop(obj);
     churn(64, rounds);
-    if (crime)
+    if (error)
         drop(obj);
 }
 
-static void after_other_sizes(bool crime, size_t size) {
+static void after_other_sizes(bool error, size_t size) {
     void *obj = take(size), *others[64];
     drop(obj);
     take_many(others, 64, 3 * size);
     drop_many(others, 64);
-    if (crime)
+    if (error)
         drop(obj);
 }
 
@@ -79,24 +79,24 @@ static void drop_it(void *obj) {
     drop(obj);
 }
 
-static void in_two_threads(bool crime, size_t size) {
+static void in_two_threads(bool error, size_t size) {
     void *obj = take(size);
     in_thread(drop_it, obj);
-    if (crime)
+    if (error)
         drop(obj);
 }
 
-static void again_in_a_thread(bool crime, size_t size) {
+static void again_in_a_thread(bool error, size_t size) {
     void *obj = take(size);
     drop(obj);
-    if (crime)
+    if (error)
         in_thread(drop_it, obj);
 }
 
-static void by_two_other_threads(bool crime, size_t size) {
+static void by_two_other_threads(bool error, size_t size) {
     void *obj = take(size);
     in_thread(drop_it, obj);
-    if (crime)
+    if (error)
         in_thread(drop_it, obj);
 }
 
@@ -105,11 +105,11 @@ static void make_and_drop(void *out) {
     drop(*(void **)out);
 }
 
-static void after_its_thread_ended(bool crime, size_t arg) {
+static void after_its_thread_ended(bool error, size_t arg) {
     void *obj = NULL;
     (void)arg;
     in_thread(make_and_drop, &obj);
-    if (crime)
+    if (error)
         drop(obj);
 }
 
@@ -126,38 +126,38 @@ static void *race(void *arg) {
 }
 
 /* The twin gives the odd objects to one thread and the even ones to the other. */
-static void in_a_race(bool crime, size_t size) {
+static void in_a_race(bool error, size_t size) {
     pthread_t thread;
     take_many(raced, 256, size);
     pthread_barrier_init(&together, NULL, 2);
-    pthread_create(&thread, NULL, race, crime ? &thread : NULL);
+    pthread_create(&thread, NULL, race, error ? &thread : NULL);
     for (size_t i = 0; i < 256; i++) {
         pthread_barrier_wait(&together);
-        if (crime || i % 2 == 0)
+        if (error || i % 2 == 0)
             drop(raced[i]);
     }
     pthread_join(thread, NULL);
 }
 
-static void in_the_child_as_well(bool crime, size_t size) {
+static void in_the_child_as_well(bool error, size_t size) {
     void *obj = take(size);
-    if (crime)
+    if (error)
         drop(obj);
     in_child(drop_it, obj);
-    if (!crime)
+    if (!error)
         drop(obj);
 }
 
-static void after_realloc_moved(bool crime, size_t size) {
+static void after_realloc_moved(bool error, size_t size) {
     void *obj = take(size), *moved = resize(obj, 256 * size);
-    if (crime && moved != obj)
+    if (error && moved != obj)
         drop(obj);
     drop(moved);
 }
 
-static void after_realloc_to_zero(bool crime, size_t size) {
+static void after_realloc_to_zero(bool error, size_t size) {
     void *obj = take(size);
-    if (resize(obj, 0) == NULL && crime)
+    if (resize(obj, 0) == NULL && error)
         drop(obj);
 }
 
@@ -167,10 +167,10 @@ static void drop_global(void) {
     drop(global_obj);
 }
 
-static void at_exit(bool crime, size_t size) {
+static void at_exit(bool error, size_t size) {
     global_obj = take(size);
     atexit(drop_global);
-    if (crime)
+    if (error)
         atexit(drop_global);
 }
 

@@ -5,78 +5,78 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static void write_first(bool crime, size_t size) {
+static void write_first(bool error, size_t size) {
     char *obj = take(size);
-    if (!crime)
+    if (!error)
         put(obj, 0, 0x41);
     drop(obj);
-    if (crime)
+    if (error)
         put(obj, 0, 0x41);
 }
 
-static void write_last(bool crime, size_t size) {
+static void write_last(bool error, size_t size) {
     char *obj = take(size);
-    if (!crime)
+    if (!error)
         put(obj, (ptrdiff_t)size - 1, 0x41);
     drop(obj);
-    if (crime)
+    if (error)
         put(obj, (ptrdiff_t)size - 1, 0x41);
 }
 
-static void write_middle(bool crime, size_t size) {
+static void write_middle(bool error, size_t size) {
     char *obj = take(size);
-    if (!crime)
+    if (!error)
         put(obj, (ptrdiff_t)size / 2, 0x41);
     drop(obj);
-    if (crime)
+    if (error)
         put(obj, (ptrdiff_t)size / 2, 0x41);
 }
 
-static void flip_one_bit(bool crime, size_t size) {
+static void flip_one_bit(bool error, size_t size) {
     char *obj = take_zeroed(1, size);
     drop(obj);
-    if (crime)
+    if (error)
         put(obj, 40, get(obj, 40) ^ 1);
 }
 
-static void write_all(bool crime, size_t size) {
+static void write_all(bool error, size_t size) {
     char *obj = take(size);
     drop(obj);
-    if (crime)
+    if (error)
         fill(obj, 0, (ptrdiff_t)size, 0x41);
 }
 
-static void strcpy_into(bool crime, size_t size) {
+static void strcpy_into(bool error, size_t size) {
     char *obj = take(size);
     drop(obj);
-    if (crime)
+    if (error)
         strcpy(hide(obj), "too late");
 }
 
-static void write_aligned(bool crime, size_t alignment) {
+static void write_aligned(bool error, size_t alignment) {
     char *obj = take_aligned(alignment, 3 * alignment);
     drop(obj);
-    if (crime)
+    if (error)
         put(obj, 8, 0x41);
 }
 
-static void system_call_writes(bool crime, size_t size) {
+static void system_call_writes(bool error, size_t size) {
     char *obj = take(size);
     int ends[2];
     if (pipe(ends) || write(ends[1], "from a pipe", 11) != 11)
         _exit(3);
-    if (crime)
+    if (error)
         drop(obj);
     bool refused = read(ends[0], hide(obj), 11) != 11;
-    if (!crime)
+    if (!error)
         drop(obj);
     else if (refused)
         abort(); /* the kernel met a guard: as good as a fault */
 }
 
-static void write_through_old_pointer(bool crime, size_t size) {
+static void write_through_old_pointer(bool error, size_t size) {
     char *obj = take(size), *moved = resize(obj, 256 * size);
-    if (crime && moved != obj)
+    if (error && moved != obj)
         put(obj, 3, 0x41);
     drop(moved);
 }
@@ -85,12 +85,12 @@ static void put_one(void *obj) {
     put(obj, 5, 0x41);
 }
 
-static void written_by_a_thread(bool crime, size_t size) {
+static void written_by_a_thread(bool error, size_t size) {
     char *obj = take(size);
-    if (!crime)
+    if (!error)
         in_thread(put_one, obj);
     drop(obj);
-    if (crime)
+    if (error)
         in_thread(put_one, obj);
 }
 
@@ -99,46 +99,46 @@ static void make_and_drop(void *out) {
     drop(*(void **)out);
 }
 
-static void owner_has_ended(bool crime, size_t arg) {
+static void owner_has_ended(bool error, size_t arg) {
     void *obj = NULL;
     (void)arg;
     in_thread(make_and_drop, &obj);
-    if (crime)
+    if (error)
         put(obj, 5, 0x41);
 }
 
-static void slab_has_died(bool crime, size_t size) {
+static void slab_has_died(bool error, size_t size) {
     static void *objs[4000];
     take_many(objs, 4000, size);
     drop_many(objs, 4000);
-    if (crime)
+    if (error)
         put(objs[1000], 5, 0x41);
 }
 
 /* _exit: nothing at the end of the process can find it, only the rounds that want the slot again. */
-static void found_on_reuse(bool crime, size_t size) {
+static void found_on_reuse(bool error, size_t size) {
     char *obj = take(size);
     drop(obj);
-    if (crime)
+    if (error)
         put(obj, 5, 0x41);
     churn(size, 300000);
     _exit(0);
 }
 
-static void read_first(bool crime, size_t size) {
+static void read_first(bool error, size_t size) {
     char *obj = take(size);
-    if (!crime)
+    if (!error)
         get(obj, 0);
     drop(obj);
-    if (crime)
+    if (error)
         get(obj, 0);
 }
 
-static void read_after_rounds(bool crime, size_t size) {
+static void read_after_rounds(bool error, size_t size) {
     char *obj = take(size);
     drop(obj);
     churn(size, 100);
-    if (crime)
+    if (error)
         get(obj, 9);
 }
 
@@ -147,7 +147,7 @@ typedef struct node {
     char load[40];
 } node;
 
-static void walk_while_freeing(bool crime, size_t length) {
+static void walk_while_freeing(bool error, size_t length) {
     node *head = NULL;
     for (size_t i = 0; i < length; i++) {
         node *it = take(sizeof *it);
@@ -157,35 +157,35 @@ static void walk_while_freeing(bool crime, size_t length) {
     for (volatile node *it = head, *next; it; it = next) {
         next = it->next;
         drop((void *)(uintptr_t)it);
-        if (crime)
+        if (error)
             next = it->next;
     }
 }
 
-static void resize_freed(bool crime, size_t size) {
+static void resize_freed(bool error, size_t size) {
     void *obj = take(size), *moved = NULL;
-    if (crime)
+    if (error)
         drop(obj);
     moved = resize(obj, 2 * size);
-    if (!crime)
+    if (!error)
         drop(moved);
 }
 
-static void shrink_freed(bool crime, size_t size) {
+static void shrink_freed(bool error, size_t size) {
     void *obj = take(size), *moved = NULL;
-    if (crime)
+    if (error)
         drop(obj);
     moved = resize(obj, size / 4);
-    if (!crime)
+    if (!error)
         drop(moved);
 }
 
-static void usable_of_freed(bool crime, size_t size) {
+static void usable_of_freed(bool error, size_t size) {
     void *obj = take(size);
-    if (crime)
+    if (error)
         drop(obj);
     usable(obj);
-    if (!crime)
+    if (!error)
         drop(obj);
 }
 
@@ -195,9 +195,9 @@ static void write_late(void) {
     put(late, 1, 0x41);
 }
 
-static void in_exit_handler(bool crime, size_t size) {
+static void in_exit_handler(bool error, size_t size) {
     late = take(size);
-    if (crime)
+    if (error)
         drop(late);
     atexit(write_late);
 }

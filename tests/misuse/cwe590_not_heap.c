@@ -10,133 +10,133 @@ _Alignas(64) static char global_bytes[4096];
 static _Thread_local _Alignas(64) char thread_bytes[256];
 static const char constant_text[32] = "read-only";
 
-static void drop_or(bool crime, void *bad) {
+static void drop_or(bool error, void *bad) {
     void *obj = take(64);
-    if (crime)
+    if (error)
         drop(hide(bad));
     drop(obj);
 }
 
-static void stack(bool crime, size_t offset) {
+static void stack(bool error, size_t offset) {
     _Alignas(64) char local[512];
     memset(local, 0, sizeof local);
-    drop_or(crime, local + offset);
+    drop_or(error, local + offset);
 }
 
-static void stack_of_a_caller(bool crime, size_t length) {
+static void stack_of_a_caller(bool error, size_t length) {
     char local[length];
     fill(local, 0, (ptrdiff_t)length, 0x21);
-    drop_or(crime, (void *)(((uintptr_t)local + 15) & ~(uintptr_t)15));
+    drop_or(error, (void *)(((uintptr_t)local + 15) & ~(uintptr_t)15));
 }
 
-static void drop_local(void *crime) {
-    stack(crime != NULL, 0);
+static void drop_local(void *error) {
+    stack(error != NULL, 0);
 }
 
-static void stack_of_a_thread(bool crime, size_t arg) {
+static void stack_of_a_thread(bool error, size_t arg) {
     (void)arg;
-    in_thread(drop_local, crime ? &crime : NULL);
+    in_thread(drop_local, error ? &error : NULL);
 }
 
-static void global(bool crime, size_t offset) {
-    drop_or(crime, global_bytes + offset);
+static void global(bool error, size_t offset) {
+    drop_or(error, global_bytes + offset);
 }
 
-static void thread_local_bytes(bool crime, size_t arg) {
-    drop_or(crime, thread_bytes + arg);
+static void thread_local_bytes(bool error, size_t arg) {
+    drop_or(error, thread_bytes + arg);
 }
 
-static void constant(bool crime, size_t arg) {
-    drop_or(crime, (void *)(uintptr_t)(constant_text + arg));
+static void constant(bool error, size_t arg) {
+    drop_or(error, (void *)(uintptr_t)(constant_text + arg));
 }
 
-static void inside_libc(bool crime, size_t arg) {
+static void inside_libc(bool error, size_t arg) {
     (void)arg;
-    drop_or(crime, (void *)((uintptr_t)&fopen & ~(uintptr_t)15));
+    drop_or(error, (void *)((uintptr_t)&fopen & ~(uintptr_t)15));
 }
 
-static void stream_of_libc(bool crime, size_t arg) {
+static void stream_of_libc(bool error, size_t arg) {
     (void)arg;
-    drop_or(crime, stdout);
+    drop_or(error, stdout);
 }
 
-static void own_code(bool crime, size_t arg) {
+static void own_code(bool error, size_t arg) {
     (void)arg;
-    drop_or(crime, (void *)((uintptr_t)&stack & ~(uintptr_t)15));
+    drop_or(error, (void *)((uintptr_t)&stack & ~(uintptr_t)15));
 }
 
 extern char **environ;
 
-static void environment(bool crime, size_t arg) {
+static void environment(bool error, size_t arg) {
     (void)arg;
-    drop_or(crime, environ[0]);
+    drop_or(error, environ[0]);
 }
 
-static void mapping(bool crime, size_t offset) {
+static void mapping(bool error, size_t offset) {
     char *map = mmap(NULL, 8 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    drop_or(crime, map + offset);
+    drop_or(error, map + offset);
     munmap(map, 8 << 20);
 }
 
-static void unmapped(bool crime, size_t arg) {
+static void unmapped(bool error, size_t arg) {
     char *map = mmap(NULL, arg, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     munmap(map, arg);
-    drop_or(crime, map);
+    drop_or(error, map);
 }
 
-static void wild(bool crime, size_t address) {
-    drop_or(crime, (void *)address);
+static void wild(bool error, size_t address) {
+    drop_or(error, (void *)address);
 }
 
 /* In the heap's own address space, far from every object. */
-static void far_in_the_heap(bool crime, size_t distance) {
+static void far_in_the_heap(bool error, size_t distance) {
     char *obj = take(64);
-    if (crime)
+    if (error)
         drop(hide((char *)((uintptr_t)obj & ~(uintptr_t)15) + distance));
     drop(obj);
 }
 
 /* An object that begins such a block has nothing before it: the next one is taken then. */
-static void header_of_the_heap(bool crime, size_t mask) {
+static void header_of_the_heap(bool error, size_t mask) {
     char *obj = take(64), *start = (char *)((uintptr_t)obj & ~(uintptr_t)mask);
     for (int i = 0; i < 100 && start == obj; i++) {
         obj = take(64);
         start = (char *)((uintptr_t)obj & ~(uintptr_t)mask);
     }
-    if (crime && start != obj)
+    if (error && start != obj)
         drop(start);
     drop(obj);
 }
 
-static void resize_stack(bool crime, size_t size) {
+static void resize_stack(bool error, size_t size) {
     _Alignas(64) char local[128] = {0};
-    drop(resize(crime ? hide(local) : take(32), size));
+    drop(resize(error ? hide(local) : take(32), size));
 }
 
-static void resize_global(bool crime, size_t size) {
-    drop(resize(crime ? hide(global_bytes) : take(32), size));
+static void resize_global(bool error, size_t size) {
+    drop(resize(error ? hide(global_bytes) : take(32), size));
 }
 
-static void resize_wild(bool crime, size_t address) {
-    drop(resize(crime ? (void *)address : take(32), 100));
+static void resize_wild(bool error, size_t address) {
+    drop(resize(error ? (void *)address : take(32), 100));
 }
 
-static void usable_stack(bool crime, size_t arg) {
+static void usable_stack(bool error, size_t arg) {
     _Alignas(64) char local[128] = {0};
     void *obj = take(64);
-    usable(crime ? hide(local + arg) : obj);
+    usable(error ? hide(local + arg) : obj);
     drop(obj);
 }
 
-static void usable_global(bool crime, size_t arg) {
+static void usable_global(bool error, size_t arg) {
     void *obj = take(64);
-    usable(crime ? hide(global_bytes + arg) : obj);
+    usable(error ? hide(global_bytes + arg) : obj);
     drop(obj);
 }
 
-static void usable_wild(bool crime, size_t address) {
+static void usable_wild(bool error, size_t address) {
     void *obj = take(64);
-    usable(crime ? (void *)address : obj);
+    usable(error ? (void *)address : obj);
     drop(obj);
 }
 

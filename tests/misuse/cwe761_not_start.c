@@ -2,85 +2,85 @@
  * (CWE-761). */
 #include "misuse.h"
 
-static void at_offset(size_t size, bool crime, ptrdiff_t offset) {
+static void at_offset(size_t size, bool error, ptrdiff_t offset) {
     char *obj = take(size);
-    drop(crime ? (char *)hide(obj) + offset : obj);
-    if (crime)
+    drop(error ? (char *)hide(obj) + offset : obj);
+    if (error)
         drop(obj);
 }
 
-static void of_64(bool crime, size_t offset) {
-    at_offset(64, crime, (ptrdiff_t)offset);
+static void of_64(bool error, size_t offset) {
+    at_offset(64, error, (ptrdiff_t)offset);
 }
 
-static void of_64_before(bool crime, size_t distance) {
-    at_offset(64, crime, -(ptrdiff_t)distance);
+static void of_64_before(bool error, size_t distance) {
+    at_offset(64, error, -(ptrdiff_t)distance);
 }
 
-static void of_a_page(bool crime, size_t offset) {
-    at_offset(4096, crime, (ptrdiff_t)offset);
+static void of_a_page(bool error, size_t offset) {
+    at_offset(4096, error, (ptrdiff_t)offset);
 }
 
-static void of_medium(bool crime, size_t offset) {
-    at_offset(40000, crime, (ptrdiff_t)offset);
+static void of_medium(bool error, size_t offset) {
+    at_offset(40000, error, (ptrdiff_t)offset);
 }
 
-static void of_large(bool crime, size_t offset) {
-    at_offset(4 << 20, crime, (ptrdiff_t)offset);
+static void of_large(bool error, size_t offset) {
+    at_offset(4 << 20, error, (ptrdiff_t)offset);
 }
 
-static void of_calloc(bool crime, size_t offset) {
+static void of_calloc(bool error, size_t offset) {
     char *obj = take_zeroed(10, 100);
-    drop(obj + (crime ? offset : 0));
+    drop(obj + (error ? offset : 0));
 }
 
-static void of_aligned(bool crime, size_t alignment) {
+static void of_aligned(bool error, size_t alignment) {
     char *obj = take_aligned(alignment, 4 * alignment);
-    drop(obj + (crime ? alignment : 0));
+    drop(obj + (error ? alignment : 0));
 }
 
-static void past_the_end(bool crime, size_t size) {
+static void past_the_end(bool error, size_t size) {
     char *obj = take(size);
-    drop(crime ? (char *)hide(obj) + size : obj);
+    drop(error ? (char *)hide(obj) + size : obj);
 }
 
 /* Both neighbours are live, so the pointer is inside the first of them. */
-static void between_live(bool crime, size_t size) {
+static void between_live(bool error, size_t size) {
     void *objs[32];
     take_many(objs, 32, size);
     misuse_pair near = closest(objs, 32);
-    if (crime)
+    if (error)
         drop((char *)objs[near.high] - 16);
     drop_many(objs, 32);
 }
 
-static void after_parsing(bool crime, size_t arg) {
+static void after_parsing(bool error, size_t arg) {
     char *text = strdup("      key = value"), *at = text;
     (void)arg;
-    while (crime && *at == ' ')
+    while (error && *at == ' ')
         at++;
     drop(at);
 }
 
-static void resized_inside(bool crime, size_t offset) {
+static void resized_inside(bool error, size_t offset) {
     char *obj = take(200);
-    drop(resize(obj + (crime ? offset : 0), 300));
+    drop(resize(obj + (error ? offset : 0), 300));
 }
 
-static void resized_inside_large(bool crime, size_t offset) {
+static void resized_inside_large(bool error, size_t offset) {
     char *obj = take(4 << 20);
-    drop(resize(obj + (crime ? offset : 0), 5 << 20));
+    drop(resize(obj + (error ? offset : 0), 5 << 20));
 }
 
-static void usable_inside(bool crime, size_t offset) {
+static void usable_inside(bool error, size_t offset) {
     char *obj = take(200);
-    usable(obj + (crime ? offset : 0));
+    usable(obj + (error ? offset : 0));
     drop(obj);
 }
 
-static void usable_inside_large(bool crime, size_t offset) {
+static void usable_inside_large(bool error, size_t offset) {
     char *obj = take(4 << 20);
-    usable(obj + (crime ? offset : 0));
+    usable(obj + (error ? offset : 0));
     drop(obj);
 }
 
@@ -88,9 +88,9 @@ static void drop_it(void *obj) {
     drop(obj);
 }
 
-static void by_a_thread(bool crime, size_t offset) {
+static void by_a_thread(bool error, size_t offset) {
     char *obj = take(500);
-    in_thread(drop_it, obj + (crime ? offset : 0));
+    in_thread(drop_it, obj + (error ? offset : 0));
 }
 
 #define INSIDE(name, run, arg)  {name, "interior free", "ledger", SURE, run, arg}

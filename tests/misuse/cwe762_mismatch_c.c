@@ -1,53 +1,53 @@
 /* cwe762_mismatch_c.c: C23's free_sized and free_aligned_sized with wrong values (CWE-762). */
 #include "misuse.h"
 
-static void sized_more(bool crime, size_t excess) {
-    drop_sized(take(100), crime ? 100 + excess : 100);
+static void sized_more(bool error, size_t excess) {
+    drop_sized(take(100), error ? 100 + excess : 100);
 }
 
-static void sized_less(bool crime, size_t lack) {
-    drop_sized(take(100), crime ? 100 - lack : 100);
+static void sized_less(bool error, size_t lack) {
+    drop_sized(take(100), error ? 100 - lack : 100);
 }
 
-static void sized_zero(bool crime, size_t size) {
-    drop_sized(take(size), crime ? 0 : size);
+static void sized_zero(bool error, size_t size) {
+    drop_sized(take(size), error ? 0 : size);
 }
 
-static void sized_large(bool crime, size_t size) {
-    drop_sized(take(size), size + crime);
+static void sized_large(bool error, size_t size) {
+    drop_sized(take(size), size + error);
 }
 
-static void sized_after_realloc(bool crime, size_t size) {
-    drop_sized(resize(take(size), size + 20), crime ? size : size + 20);
+static void sized_after_realloc(bool error, size_t size) {
+    drop_sized(resize(take(size), size + 20), error ? size : size + 20);
 }
 
-static void sized_of_calloc(bool crime, size_t size) {
-    drop_sized(take_zeroed(5, size), crime ? size : 5 * size);
+static void sized_of_calloc(bool error, size_t size) {
+    drop_sized(take_zeroed(5, size), error ? size : 5 * size);
 }
 
-static void aligned_wrong_size(bool crime, size_t alignment) {
-    drop_aligned_sized(take_aligned(alignment, 2 * alignment), alignment, (2 + (size_t)crime) * alignment);
+static void aligned_wrong_size(bool error, size_t alignment) {
+    drop_aligned_sized(take_aligned(alignment, 2 * alignment), alignment, (2 + (size_t)error) * alignment);
 }
 
-static void aligned_less(bool crime, size_t alignment) {
-    drop_aligned_sized(take_aligned(alignment, 3 * alignment), crime ? alignment / 2 : alignment,
+static void aligned_less(bool error, size_t alignment) {
+    drop_aligned_sized(take_aligned(alignment, 3 * alignment), error ? alignment / 2 : alignment,
                        3 * alignment);
 }
 
-static void aligned_more(bool crime, size_t alignment) {
-    drop_aligned_sized(take_aligned(alignment, 4 * alignment), crime ? 2 * alignment : alignment,
+static void aligned_more(bool error, size_t alignment) {
+    drop_aligned_sized(take_aligned(alignment, 4 * alignment), error ? 2 * alignment : alignment,
                        4 * alignment);
 }
 
-static void aligned_of_plain(bool crime, size_t size) {
-    if (crime)
+static void aligned_of_plain(bool error, size_t size) {
+    if (error)
         drop_aligned_sized(take(size), 64, size);
     else
         drop_aligned_sized(take_aligned(64, size), 64, size);
 }
 
-static void sized_of_aligned(bool crime, size_t size) {
-    if (crime)
+static void sized_of_aligned(bool error, size_t size) {
+    if (error)
         drop_sized(take_aligned(64, size), size);
     else
         drop_sized(take(size), size);

@@ -11,153 +11,153 @@ void *number() {
     return ::operator new(40);
 }
 
-void malloc_delete(bool crime, size_t size) {
+void malloc_delete(bool error, size_t size) {
     void *obj = take(size);
-    if (crime)
+    if (error)
         ::operator delete(hide(obj));
     else
         drop(obj);
 }
 
-void malloc_delete_array(bool crime, size_t size) {
+void malloc_delete_array(bool error, size_t size) {
     void *obj = take(size);
-    if (crime)
+    if (error)
         ::operator delete[](hide(obj));
     else
         drop(obj);
 }
 
-void calloc_delete(bool crime, size_t size) {
+void calloc_delete(bool error, size_t size) {
     void *obj = take_zeroed(1, size);
-    if (crime)
+    if (error)
         ::operator delete(hide(obj));
     else
         drop(obj);
 }
 
-void strdup_delete(bool crime, size_t) {
+void strdup_delete(bool error, size_t) {
     void *text = strdup("text of libc");
-    if (crime)
+    if (error)
         ::operator delete[](hide(text));
     else
         drop(text);
 }
 
-void realloc_delete(bool crime, size_t size) {
+void realloc_delete(bool error, size_t size) {
     void *obj = resize(take(size), 2 * size);
-    if (crime)
+    if (error)
         ::operator delete(hide(obj));
     else
         drop(obj);
 }
 
-void new_free(bool crime, size_t size) {
+void new_free(bool error, size_t size) {
     void *obj = ::operator new(size);
-    if (crime)
+    if (error)
         drop(obj);
     else
         ::operator delete(hide(obj));
 }
 
-void new_array_free(bool crime, size_t size) {
+void new_array_free(bool error, size_t size) {
     void *obj = ::operator new[](size);
-    if (crime)
+    if (error)
         drop(obj);
     else
         ::operator delete[](hide(obj));
 }
 
-void new_delete_array(bool crime, size_t size) {
+void new_delete_array(bool error, size_t size) {
     void *obj = ::operator new(size);
-    if (crime)
+    if (error)
         ::operator delete[](hide(obj));
     else
         ::operator delete(hide(obj));
 }
 
-void new_array_delete(bool crime, size_t size) {
+void new_array_delete(bool error, size_t size) {
     void *obj = ::operator new[](size);
-    if (crime)
+    if (error)
         ::operator delete(hide(obj));
     else
         ::operator delete[](hide(obj));
 }
 
-void new_realloc(bool crime, size_t size) {
+void new_realloc(bool error, size_t size) {
     void *obj = ::operator new(size);
-    if (crime)
+    if (error)
         drop(resize(obj, 2 * size));
     else
         ::operator delete(hide(obj));
 }
 
-void nothrow_free(bool crime, size_t size) {
+void nothrow_free(bool error, size_t size) {
     void *obj = ::operator new(size, std::nothrow);
-    if (crime)
+    if (error)
         drop(obj);
     else
         ::operator delete(hide(obj), std::nothrow);
 }
 
-void aligned_alloc_delete(bool crime, size_t alignment) {
+void aligned_alloc_delete(bool error, size_t alignment) {
     void *obj = take_aligned(alignment, 2 * alignment);
-    if (crime)
+    if (error)
         ::operator delete(hide(obj));
     else
         drop(obj);
 }
 
-void aligned_new_free(bool crime, size_t alignment) {
+void aligned_new_free(bool error, size_t alignment) {
     void *obj = ::operator new(2 * alignment, std::align_val_t(alignment));
-    if (crime)
+    if (error)
         drop(obj);
     else
         ::operator delete(hide(obj), std::align_val_t(alignment));
 }
 
-void aligned_new_plain_delete(bool crime, size_t alignment) {
+void aligned_new_plain_delete(bool error, size_t alignment) {
     void *obj = ::operator new(2 * alignment, std::align_val_t(alignment));
-    if (crime)
+    if (error)
         ::operator delete(hide(obj));
     else
         ::operator delete(hide(obj), std::align_val_t(alignment));
 }
 
-void plain_new_aligned_delete(bool crime, size_t alignment) {
+void plain_new_aligned_delete(bool error, size_t alignment) {
     void *obj = ::operator new(4 * alignment);
-    if (crime)
+    if (error)
         ::operator delete(hide(obj), std::align_val_t(alignment));
     else
         ::operator delete(hide(obj));
 }
 
-void wrong_alignment(bool crime, size_t alignment) {
+void wrong_alignment(bool error, size_t alignment) {
     void *obj = ::operator new(4 * alignment, std::align_val_t(alignment));
-    ::operator delete(hide(obj), std::align_val_t(crime ? 2 * alignment : alignment));
+    ::operator delete(hide(obj), std::align_val_t(error ? 2 * alignment : alignment));
 }
 
-void lesser_alignment(bool crime, size_t alignment) {
+void lesser_alignment(bool error, size_t alignment) {
     void *obj = ::operator new[](4 * alignment, std::align_val_t(alignment));
-    ::operator delete[](hide(obj), std::align_val_t(crime ? alignment / 2 : alignment));
+    ::operator delete[](hide(obj), std::align_val_t(error ? alignment / 2 : alignment));
 }
 
-void wrong_size(bool crime, size_t wrong) {
-    ::operator delete(hide(number()), crime ? wrong : 40);
+void wrong_size(bool error, size_t wrong) {
+    ::operator delete(hide(number()), error ? wrong : 40);
 }
 
-void wrong_array_size(bool crime, size_t wrong) {
+void wrong_array_size(bool error, size_t wrong) {
     void *obj = ::operator new[](400);
-    ::operator delete[](hide(obj), crime ? wrong : 400);
+    ::operator delete[](hide(obj), error ? wrong : 400);
 }
 
-void wrong_size_large(bool crime, size_t size) {
+void wrong_size_large(bool error, size_t size) {
     void *obj = ::operator new(size);
-    ::operator delete(hide(obj), crime ? size - 4096 : size);
+    ::operator delete(hide(obj), error ? size - 4096 : size);
 }
 
-void wrong_size_aligned(bool crime, size_t alignment) {
+void wrong_size_aligned(bool error, size_t alignment) {
     void *obj = ::operator new(3 * alignment, std::align_val_t(alignment));
-    ::operator delete(hide(obj), (crime ? 2 : 3) * alignment, std::align_val_t(alignment));
+    ::operator delete(hide(obj), (error ? 2 : 3) * alignment, std::align_val_t(alignment));
 }
 
 struct base {
@@ -170,53 +170,53 @@ struct derived : base {
 };
 
 /* No virtual destructor: the compiler passes the size of the base. */
-void through_the_base(bool crime, size_t) {
+void through_the_base(bool error, size_t) {
     auto *obj = new derived;
-    if (crime)
+    if (error)
         delete static_cast<base *>(hide(obj));
     else
         delete obj;
 }
 
 /* The array has a cookie, so plain delete passes an address eight bytes inside. */
-void array_with_cookie(bool crime, size_t) {
+void array_with_cookie(bool error, size_t) {
     auto *objs = new derived[5];
-    if (crime)
+    if (error)
         delete static_cast<derived *>(hide(objs));
     else
         delete[] objs;
 }
 
-void object_as_array(bool crime, size_t) {
+void object_as_array(bool error, size_t) {
     auto *obj = new int(7);
-    if (crime)
+    if (error)
         delete[] static_cast<int *>(hide(obj));
     else
         delete obj;
 }
 
-void delete_twice(bool crime, size_t) {
+void delete_twice(bool error, size_t) {
     void *obj = number(), *again = hide(obj);
     ::operator delete(hide(obj), 40);
-    if (crime)
+    if (error)
         ::operator delete(again, 40);
 }
 
-void delete_then_free(bool crime, size_t) {
+void delete_then_free(bool error, size_t) {
     void *obj = number(), *again = hide(obj);
     ::operator delete(hide(obj));
-    if (crime)
+    if (error)
         drop(again);
 }
 
-void delete_of_stack(bool crime, size_t) {
+void delete_of_stack(bool error, size_t) {
     alignas(64) char local[64] = {};
-    ::operator delete(crime ? hide(local) : number());
+    ::operator delete(error ? hide(local) : number());
 }
 
-void delete_inside(bool crime, size_t offset) {
+void delete_inside(bool error, size_t offset) {
     char *obj = static_cast<char *>(::operator new[](200));
-    ::operator delete[](hide(obj + (crime ? offset : 0)));
+    ::operator delete[](hide(obj + (error ? offset : 0)));
 }
 
 #define FAMILY(name, run, arg) {name, "family mismatch", "family", SURE, run, arg}

@@ -1,9 +1,9 @@
 /* misuse.h: what the misuse programs share.
  *
- * A case is one crime against the heap. run(true, arg) commits it; run(false, arg) is its innocent twin, the
- * same code without the crime. Cases use the program's own malloc family and new/delete only, so that one
+ * A case is one error against the heap. run(true, arg) commits it; run(false, arg) is its innocent twin, the
+ * same code without the error. Cases use the program's own malloc family and new/delete only, so that one
  * binary runs on every allocator by LD_PRELOAD. The allocator is called through volatile pointers, and
- * addresses pass through hide(), so that no compiler can see a crime and optimise it away. A case that wins
+ * addresses pass through hide(), so that no compiler can see an error and optimise it away. A case that wins
  * an exploit primitive says so with primitive(). Only the C library and pthreads are used.
  */
 #ifndef MISUSE_H
@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-/* How surely an allocator with the needed mitigation finds the crime. */
+/* How surely an allocator with the needed mitigation finds the error. */
 typedef enum misuse_sure {
     SURE,    /* every time, by design */
     SAMPLED, /* when the object is a sampled guard object, or lies beside a guard */
@@ -29,10 +29,10 @@ typedef enum misuse_sure {
 
 typedef struct misuse_case {
     const char *name;   /* what is done wrong; the name on the command line */
-    const char *crimes; /* crime literals of the crash line that are right, separated by '|' */
+    const char *errors; /* error literals of the crash line that are right, separated by '|' */
     const char *needs;  /* the mitigation that finds or stops it: MITIGATIONS in misuse_cases.py */
     misuse_sure sure;
-    void (*run)(bool crime, size_t arg);
+    void (*run)(bool error, size_t arg);
     size_t arg;
 } misuse_case;
 

@@ -1,7 +1,7 @@
 """misuse_cases.py: runs misuse cases and judges them; shared by the test and by tools/misuse_table.
 
 A case comes from `misuse list`. Its verdict is one of
-  detected  a signal ended the process; for hakmem the crash line must also name a crime that the case allows
+  detected  a signal ended the process; for hakmem the crash line must also name an error that the case allows
   wrong     a signal ended the process, but without the right crash line (hakmem only)
   silent    it ran to its end
   won       it won an exploit primitive
@@ -38,7 +38,7 @@ MITIGATIONS = {
     "sample": "sampled objects between guards",
 }
 
-# What a sampled guard object calls the crime that others find later.
+# What a sampled guard object calls the error that others find later.
 SEEN_BY_GUARDS = {"heap overflow": "out-of-bounds access", "heap underflow": "out-of-bounds access",
                   "write after free": "use after free"}
 
@@ -54,7 +54,7 @@ CRASH_SIGNALS = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, s
                  signal.SIGFPE}
 CRASH_LINE = re.compile(r"^hakmem: ([a-z -]+): ", re.MULTILINE)
 
-Case = collections.namedtuple("Case", "cwe name crimes needs sure")
+Case = collections.namedtuple("Case", "cwe name errors needs sure")
 Allocator = collections.namedtuple("Allocator", "name environment is_hakmem")
 Outcome = collections.namedtuple("Outcome", "verdict said")
 
@@ -63,10 +63,10 @@ def read_cases(program):
     out = subprocess.run([program, "list"], check=True, capture_output=True, text=True).stdout
     cases = []
     for line in out.splitlines():
-        cwe, name, crimes, needs, sure = line.split("\t")
+        cwe, name, errors, needs, sure = line.split("\t")
         if needs not in MITIGATIONS:
             raise SystemExit(f"{name}: unknown mitigation {needs!r}")
-        cases.append(Case(cwe, name, [c for c in crimes.split("|") if c], needs, sure))
+        cases.append(Case(cwe, name, [c for c in errors.split("|") if c], needs, sure))
     if len({case.name for case in cases}) != len(cases):
         raise SystemExit("two cases share a name")
     return cases
@@ -77,14 +77,14 @@ def no_core_files():
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
-def names_the_crime(case, named):
-    """Whether the crash lines name a crime that the case allows."""
+def names_the_error(case, named):
+    """Whether the crash lines name an error that the case allows."""
     if not named:
-        # A fault far from every object belongs to no crime of the heap; the process just must not go on.
-        return case.sure != SURE and bool(case.crimes)
-    allowed = set(case.crimes)
+        # A fault far from every object belongs to no error of the heap; the process just must not go on.
+        return case.sure != SURE and bool(case.errors)
+    allowed = set(case.errors)
     if "sample" in MITIGATIONS_IN:  # the object may have been between guards, which see it sooner
-        allowed |= {guard for crime, guard in SEEN_BY_GUARDS.items() if crime in allowed}
+        allowed |= {guard for error, guard in SEEN_BY_GUARDS.items() if error in allowed}
     return named[0] in allowed
 
 
@@ -98,7 +98,7 @@ def judge(case, status, stdout, stderr, is_hakmem):
         return Outcome("n/a", said)
     if status < 0 and -status in CRASH_SIGNALS:
         said = said or signal.Signals(-status).name
-        right = not is_hakmem or names_the_crime(case, CRASH_LINE.findall(stderr))
+        right = not is_hakmem or names_the_error(case, CRASH_LINE.findall(stderr))
         return Outcome("detected" if right else "wrong", said)
     return Outcome("broken", f"status {status} {said}".strip())
 
@@ -134,7 +134,7 @@ def is_in(case):
 
 
 def complaints(case, outcomes):
-    """What is wrong with the outcomes of a crime on hakmem-hardened, one line each distinct complaint."""
+    """What is wrong with the outcomes of an error on hakmem-hardened, one line each distinct complaint."""
     wrong = set()
     for verdict, said in outcomes:
         if verdict in ("broken", "wrong"):
@@ -144,5 +144,5 @@ def complaints(case, outcomes):
         elif verdict == "won":
             wrong.add(said)
         elif verdict == "silent" and case.sure == SURE:
-            wrong.add("not detected; expected " + " or ".join(case.crimes))
+            wrong.add("not detected; expected " + " or ".join(case.errors))
     return sorted(wrong)

@@ -6,7 +6,7 @@ import misuse_cases as misuse
 
 SURE = misuse.Case("415", "x", ["double free"], "ledger", misuse.SURE)
 LOOSE = misuse.Case("122", "x", ["heap overflow", "write after free"], "canary", misuse.CHANCE)
-FREE_OF_CRIME = misuse.Case("attack", "x", [], "core", misuse.NOT_WON)
+FREE_OF_ERROR = misuse.Case("attack", "x", [], "core", misuse.NOT_WON)
 LINE = "hakmem: double free: free(0x10): already free\n"
 
 
@@ -21,13 +21,13 @@ class Judgement(unittest.TestCase):
     def test_the_right_line_without_a_death_is_none(self):
         self.assertEqual(verdict(SURE, 0, stderr=LINE), "silent")
 
-    def test_another_crime_is_wrong(self):
+    def test_another_error_is_wrong(self):
         self.assertEqual(verdict(SURE, -6, stderr=LINE.replace("double", "interior")), "wrong")
 
     def test_only_the_first_crash_line_counts(self):
         self.assertEqual(verdict(SURE, -6, stderr=LINE.replace("double", "interior") + LINE), "wrong")
 
-    def test_a_bare_fault_is_wrong_for_a_sure_crime_of_hakmem(self):
+    def test_a_bare_fault_is_wrong_for_a_sure_error_of_hakmem(self):
         self.assertEqual(verdict(SURE, -11), "wrong")
 
     def test_a_bare_fault_is_a_detection_for_a_peer(self):
@@ -37,8 +37,8 @@ class Judgement(unittest.TestCase):
         self.assertEqual(verdict(LOOSE, -11), "detected")
 
     def test_a_death_where_nothing_is_forbidden_is_wrong(self):
-        self.assertEqual(verdict(FREE_OF_CRIME, -6, stderr=LINE), "wrong")
-        self.assertEqual(verdict(FREE_OF_CRIME, -11), "wrong")
+        self.assertEqual(verdict(FREE_OF_ERROR, -6, stderr=LINE), "wrong")
+        self.assertEqual(verdict(FREE_OF_ERROR, -11), "wrong")
 
     def test_a_primitive_is_won_only_with_word_and_status(self):
         self.assertEqual(verdict(SURE, 42, stdout="PRIMITIVE: two\n"), "won")
@@ -47,7 +47,7 @@ class Judgement(unittest.TestCase):
     def test_a_kill_from_outside_is_broken(self):
         self.assertEqual(verdict(SURE, -9), "broken")
 
-    def test_complaints_of_a_sure_crime(self):
+    def test_complaints_of_a_sure_error(self):
         silent, detected = misuse.Outcome("silent", ""), misuse.Outcome("detected", LINE)
         self.assertEqual(misuse.complaints(SURE, [detected, detected]), [])
         self.assertEqual(len(misuse.complaints(SURE, [detected, silent])), 1)

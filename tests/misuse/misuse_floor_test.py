@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""misuse_floor_test.py PROGRAM LIBRARY: crimes that are found by chance, or where the object is sampled, are found. misuse_run.py lets them pass
+"""misuse_floor_test.py PROGRAM LIBRARY: errors that are found by chance, or where the object is sampled, are found. misuse_run.py lets them pass
 in silence; here each is committed until it is found, as often as makes never finding it less likely than 1e-10."""
 import math
 import os
@@ -33,7 +33,7 @@ class Floors(unittest.TestCase):
         environment = {"LD_PRELOAD": os.path.abspath(LIBRARY), **({"HAKMEM_SAMPLE_RATE": rate} if rate is not None else {})}
         allocator = misuse.Allocator("hardened", environment, True)
         for _ in range(runs):
-            verdict, said = misuse.run_once(PROGRAM, allocator, case, "crime")
+            verdict, said = misuse.run_once(PROGRAM, allocator, case, "error")
             if verdict == "detected":
                 return True
             self.assertEqual(verdict, "silent", f"{case.name}: {said}")

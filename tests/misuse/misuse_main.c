@@ -1,8 +1,8 @@
 /* misuse_main.c: the program around the misuse cases.
  *
- * misuse list          one line per case: cwe, name, crimes, needs, sure; separated by tabs
- * misuse crime NAME    commits the crime
- * misuse twin NAME     the same without the crime
+ * misuse list          one line per case: cwe, name, errors, needs, sure; separated by tabs
+ * misuse error NAME    makes the error
+ * misuse twin NAME     the same without the error
  * Exit status: 0 undisturbed, 42 a primitive was won, 77 the allocator does not offer the call, 2 bad usage.
  */
 #include "misuse.h"
@@ -153,7 +153,7 @@ static int list_cases(void) {
     for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++)
         for (size_t i = 0; i < groups[g]->count; i++) {
             const misuse_case *it = &groups[g]->cases[i];
-            printf("%s\t%s\t%s\t%s\t%s\n", groups[g]->cwe, it->name, it->crimes, it->needs, sures[it->sure]);
+            printf("%s\t%s\t%s\t%s\t%s\n", groups[g]->cwe, it->name, it->errors, it->needs, sures[it->sure]);
         }
     return 0;
 }
@@ -161,13 +161,13 @@ static int list_cases(void) {
 int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "list"))
         return list_cases();
-    bool crime = argc == 3 && !strcmp(argv[1], "crime");
-    if (!crime && !(argc == 3 && !strcmp(argv[1], "twin")))
+    bool error = argc == 3 && !strcmp(argv[1], "error");
+    if (!error && !(argc == 3 && !strcmp(argv[1], "twin")))
         return 2;
     for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++)
         for (size_t i = 0; i < groups[g]->count; i++)
             if (!strcmp(groups[g]->cases[i].name, argv[2])) {
-                groups[g]->cases[i].run(crime, groups[g]->cases[i].arg);
+                groups[g]->cases[i].run(error, groups[g]->cases[i].arg);
                 return 0;
             }
     return 2;

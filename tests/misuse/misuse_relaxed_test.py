@@ -21,7 +21,7 @@ JUDGED = [case for case in CASES if case.sure == misuse.SURE and case.needs not 
 def run(case, mode, hardening="", limit=None):
     """(status, what it wrote to stderr without the line that tells of the relaxing)"""
     environment = {"LD_PRELOAD": os.path.abspath(LIBRARY), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
-    if hardening:  # and no crime is found by chance
+    if hardening:  # and no error is found by chance
         environment.update(HAKMEM_HARDENING=hardening, HAKMEM_SAMPLE_RATE="0")
     command = [PROGRAM, mode, case.name]
     if limit:
@@ -45,17 +45,17 @@ class Relaxed(unittest.TestCase):
 
     def test_what_is_only_reported_is_named_and_the_process_goes_on(self):
         went_on = 0
-        for case, (status, said) in on_all(JUDGED, "crime", "all:report"):
+        for case, (status, said) in on_all(JUDGED, "error", "all:report"):
             with self.subTest(case=case.name):
                 named = misuse.CRASH_LINE.findall(said)
-                self.assertTrue(named and misuse.names_the_crime(case, named), said)
+                self.assertTrue(named and misuse.names_the_error(case, named), said)
                 went_on += status == 0
         self.assertGreater(went_on, len(JUDGED) * 9 // 10)
 
     def test_wrong_claims_are_reported_and_go_on_by_default(self):
         claims = [case for case in CASES if case.needs in ("size", "family", "alignment")]
         self.assertGreater(len(claims), 30)
-        for case, (status, said) in on_all(claims, "crime", ""):
+        for case, (status, said) in on_all(claims, "error", ""):
             with self.subTest(case=case.name):
                 named = misuse.CRASH_LINE.findall(said)
                 self.assertIn(named[0] if named else "", ("size mismatch", "family mismatch", "alignment mismatch"), said)
@@ -67,13 +67,13 @@ class Relaxed(unittest.TestCase):
             case = next((case for case in CASES if case.name == name), None)
             with self.subTest(check=check, name=name):
                 self.assertIsNotNone(case)
-                said = run(case, "crime", ",".join(part + ":off" for part in check.split(",")))[1]
+                said = run(case, "error", ",".join(part + ":off" for part in check.split(",")))[1]
                 self.assertEqual(misuse.CRASH_LINE.findall(said), [])
 
     def test_a_small_address_space_changes_no_verdict(self):
-        for case, (status, said) in on_all(JUDGED[::5], "crime", "", 600000):
+        for case, (status, said) in on_all(JUDGED[::5], "error", "", 600000):
             with self.subTest(case=case.name):
-                self.assertTrue(misuse.names_the_crime(case, misuse.CRASH_LINE.findall(said)), f"status {status}: {said}")
+                self.assertTrue(misuse.names_the_error(case, misuse.CRASH_LINE.findall(said)), f"status {status}: {said}")
         for case, (status, said) in on_all(SOME, "twin", "", 600000):
             with self.subTest(case=case.name):
                 self.assertIn((status, said), ((0, ""), (77, said)))

@@ -16,7 +16,7 @@ SAMPLED, UNSAMPLED = {"HAKMEM_SAMPLE_RATE": "1"}, {"HAKMEM_SAMPLE_RATE": "0"}
 
 
 def stderr_of(name, environment, program=PROGRAM):
-    done = subprocess.run([program, "crime", name], capture_output=True, text=True, errors="replace",
+    done = subprocess.run([program, "error", name], capture_output=True, text=True, errors="replace",
                           env={**ENVIRONMENT, **environment})
     return done.stderr
 
@@ -63,8 +63,8 @@ class Report(unittest.TestCase):
             with self.subTest(name=name):
                 *text, last = stderr_of(name, {**environment, "HAKMEM_REPORT_JSON": "1"}).splitlines()
                 said = json.loads(last)
-                self.assertEqual(said["hakmem"], "crime")
-                self.assertTrue(text[0].startswith(f"hakmem: {said['crime']}: {said['call']}({said['address']:#x}): {said['what']}"), text[0])
+                self.assertEqual(said["hakmem"], "error")
+                self.assertTrue(text[0].startswith(f"hakmem: {said['error']}: {said['call']}({said['address']:#x}): {said['what']}"), text[0])
                 process = next(line for line in text if line.startswith("hakmem:   thread: "))
                 self.assertEqual(process, f"hakmem:   thread: {said['thread']} of process {said['process']}")
 
@@ -89,7 +89,7 @@ class Report(unittest.TestCase):
         self.assertTrue(second.startswith("hakmem: double free: "), second)
 
     def test_a_fault_is_passed_on(self):
-        """To the handler that was there before ours, in both of its forms, or to the default action; a signal that was sent has its usual end and is no crime."""
+        """To the handler that was there before ours, in both of its forms, or to the default action; a signal that was sent has its usual end and is no error."""
         source = """
             #include <signal.h>
             #include <stdlib.h>
@@ -110,7 +110,7 @@ class Report(unittest.TestCase):
                 said = stderr_of("", UNSAMPLED, program)
                 self.assertTrue(said.startswith("hakmem: out-of-bounds access: "), said)
                 self.assertEqual(said.splitlines()[-1], name + " handler")
-        done = subprocess.run([PROGRAM, "crime", "overflow_page_past_large"], env={**ENVIRONMENT, **UNSAMPLED}, capture_output=True, text=True)
+        done = subprocess.run([PROGRAM, "error", "overflow_page_past_large"], env={**ENVIRONMENT, **UNSAMPLED}, capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stderr.startswith("hakmem: out-of-bounds access: ")), (-signal.SIGSEGV, True), done)
         for number in (signal.SIGSEGV, signal.SIGBUS):
             done = subprocess.run(["/bin/sh", "-c", f"kill -{int(number)} $$"], capture_output=True, text=True, env=ENVIRONMENT)

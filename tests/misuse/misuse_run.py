@@ -1,9 +1,9 @@
 #!/usr/bin/env -S python3 -B
 """misuse_run.py: runs the misuse corpus on one variant of hakmem and says whether every verdict is the expected one.
 
-hardened: every twin is silent; every crime whose mitigation is in (misuse_cases.MITIGATIONS_IN) and that is found surely is
+hardened: every twin is silent; every error whose mitigation is in (misuse_cases.MITIGATIONS_IN) and that is found surely is
 found, by its own crash line; no primitive is won. Cases of other mitigations are printed as "not yet".
-speed: every twin is silent. Its crimes are run and reported but not asserted: it has no side tables, so a double free or an
+speed: every twin is silent. Its errors are run and reported but not asserted: it has no side tables, so a double free or an
 overflow has no defined outcome there, and to assert today's accident would only freeze it.
 """
 import argparse
@@ -26,7 +26,7 @@ def arguments():
 def check_preload(program, allocator):
     """The library must really be what answers: a program without it would pass every twin."""
     probe = misuse.Case("415", "double_free_tiny", ["double free"], "ledger", misuse.SURE)
-    outcome = misuse.run_once(program, allocator, probe, "crime")
+    outcome = misuse.run_once(program, allocator, probe, "error")
     return outcome.verdict == "detected"
 
 
@@ -40,21 +40,21 @@ def failures_of_twins(cases, results):
 def report_hardened(cases, results):
     failed, asserted, not_yet = [], 0, []
     for case in cases:
-        found = misuse.complaints(case, results[case.name, "crime"])
+        found = misuse.complaints(case, results[case.name, "error"])
         if misuse.is_in(case):
             asserted += 1
             failed += [f"{case.name}: {line}" for line in found]
         else:
             not_yet.append(f"not yet ({case.needs}): {case.name}" + ("" if found else " -- it would pass already"))
     print("\n".join(not_yet))
-    print(f"{asserted} crimes asserted, {len(not_yet)} not yet")
+    print(f"{asserted} errors asserted, {len(not_yet)} not yet")
     return failed
 
 
 def report_speed(cases, results):
-    verdicts = [outcome.verdict for case in cases for outcome in results[case.name, "crime"]]
+    verdicts = [outcome.verdict for case in cases for outcome in results[case.name, "error"]]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in sorted(set(verdicts)))
-    print(f"crimes, not asserted on the speed variant: {counts}")
+    print(f"errors, not asserted on the speed variant: {counts}")
     return []
 
 
@@ -68,7 +68,7 @@ def main():
         cases = [case for case in cases if case.name in args.cases]
     if not cases:
         sys.exit("no case to run")
-    results = misuse.run_all(args.program, allocator, cases, ["crime", "twin"], args.repeat)
+    results = misuse.run_all(args.program, allocator, cases, ["error", "twin"], args.repeat)
     failed = list(failures_of_twins(cases, results))
     if args.variant == "hardened":
         if not check_preload(args.program, allocator):

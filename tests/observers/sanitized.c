@@ -1,4 +1,4 @@
-/* sanitized.c: with_tools_test.py builds it with each compiler and each sanitizer. `crime`: what that one is there
+/* sanitized.c: with_tools_test.py builds it with each compiler and each sanitizer. `error`: what that one is there
  * to find. */
 #include <pthread.h>
 #include <stdio.h>
@@ -31,24 +31,24 @@ static void in_two(void *(*run)(void *)) {
         pthread_join(threads[i], NULL);
 }
 
-#if defined(CRIME_ADDRESS)
-static void crime(char *volatile obj) {
+#if defined(ERROR_ADDRESS)
+static void error(char *volatile obj) {
     free(obj);
     obj[1] = 1;
 }
-#elif defined(CRIME_LEAK)
-static void crime(char *volatile obj) {
+#elif defined(ERROR_LEAK)
+static void error(char *volatile obj) {
     for (int i = 0; i < 100; i++)
         obj = malloc(1000);
     obj = NULL;
 }
-#elif defined(CRIME_UNDEFINED)
-static void crime(char *volatile obj) {
+#elif defined(ERROR_UNDEFINED)
+static void error(char *volatile obj) {
     volatile int large = 0x7fffffff;
     printf("%d\n", large + (obj != NULL));
 }
 #else
-static void crime(char *volatile obj) {
+static void error(char *volatile obj) {
     (void)obj;
     in_two(racer);
 }
@@ -63,7 +63,7 @@ int main(int argc, char **argv) {
     puts(text);
     fflush(stdout);
     if (argc > 1)
-        crime(malloc(10));
+        error(malloc(10));
     free(text);
     return 0;
 }

@@ -62,7 +62,7 @@ static void names(void) {
 }
 
 /* One byte too many, and a second end. */
-static void crimes(void) {
+static void errors(void) {
     char *volatile obj = malloc(SIZE);
     obj[SIZE] = 1;
     free(obj);
@@ -93,8 +93,8 @@ int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     if (strcmp(what, "names") == 0)
         names();
-    else if (strcmp(what, "crimes") == 0)
-        crimes();
+    else if (strcmp(what, "errors") == 0)
+        errors();
     else
         keep();
     puts("done");

@@ -49,13 +49,13 @@ class Valgrind(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout), (0, run(*command).stdout), done.stderr)
 
     def test_memcheck_finds_what_it_is_there_for(self):
-        done = run("valgrind", "-q", "--vgdb=no", PROGRAM, "crimes")
+        done = run("valgrind", "-q", "--vgdb=no", PROGRAM, "errors")
         self.assertIn("Invalid write of size 1", done.stderr)
         self.assertIn("0 bytes after a block of size 200 alloc'd", done.stderr)
         self.assertIn("Invalid free()", done.stderr)
 
     def test_ours_finds_it_when_memcheck_leaves_malloc_to_it(self):
-        done = run("valgrind", "-q", "--vgdb=no", *OURS, PROGRAM, "crimes")
+        done = run("valgrind", "-q", "--vgdb=no", *OURS, PROGRAM, "errors")
         if GUARDED:
             self.assertRegex(done.stderr, r"(?m)^hakmem: (heap overflow|buffer overflow|double free)")
         else:
@@ -130,7 +130,7 @@ class Sanitizers(unittest.TestCase):
 
     def build(self, compiler, sanitizer):
         out = os.path.join(SCRATCH, f"{compiler}-{sanitizer}")
-        made = run(compiler, "-D_GNU_SOURCE", "-g", "-O1", "-fno-builtin", f"-DCRIME_{sanitizer.upper()}", f"-fsanitize={sanitizer}", "-o", out,
+        made = run(compiler, "-D_GNU_SOURCE", "-g", "-O1", "-fno-builtin", f"-DERROR_{sanitizer.upper()}", f"-fsanitize={sanitizer}", "-o", out,
                    SANITIZED, "-pthread", env=PLAIN)
         self.assertEqual(made.returncode, 0, made.stderr)
         return out
@@ -138,7 +138,7 @@ class Sanitizers(unittest.TestCase):
     def works(self, program, found, env=None):
         done = run(program, env=env)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "done\n", ""), program)
-        self.assertIn(found, run(program, "crime", env=env).stderr)
+        self.assertIn(found, run(program, "error", env=env).stderr)
 
     def refused(self, program, line):
         done = run(program)

@@ -1,5 +1,5 @@
-/* reports.c: reports WHAT...: commits a crime where it is hard to report one: before a cancellation, in a small
- * stack, under a handler that jumps away. Who survives a crime ends by status 77. reports_test.py says what is
+/* reports.c: reports WHAT...: makes an error where it is hard to report one: before a cancellation, in a small
+ * stack, under a handler that jumps away. Who survives an error ends by status 77. reports_test.py says what is
  * right. */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@ static void say(const char *text) {
     NEED(write(STDOUT_FILENO, text, strlen(text)) == (ssize_t)strlen(text));
 }
 
-/* Crimes. ------------------------------------------------------------------------------------------------ */
+/* Errors. ------------------------------------------------------------------------------------------------ */
 
 enum { OBJECTS = 4000, SIZE = 64 };
 
@@ -73,9 +73,9 @@ static void overflow(void) {
     }
 }
 
-static void (*crime)(void) = free_twice;
+static void (*error)(void) = free_twice;
 
-/* What somebody may want who looks after a crash: every size, and of that of the crime more than a cache has. */
+/* What somebody may want who looks after a crash: every size, and of that of the error more than a cache has. */
 static void use_size(size_t size, int count) {
     static __thread void *some[OBJECTS];
     for (int i = 0; i < count; i++) {
@@ -109,7 +109,7 @@ static void *commit_when_canceled(void *type) {
         usleep(100);
     if (type == (void *)PTHREAD_CANCEL_DEFERRED)
         pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &before);
-    crime();
+    error();
     return NULL;
 }
 
@@ -138,7 +138,7 @@ static void *commit_cancelable(void *type) {
     int before;
     pthread_setcanceltype((int)(intptr_t)type, &before);
     reached = 1;
-    crime();
+    error();
     return NULL;
 }
 static void cancel_in_report(int type) {
@@ -202,7 +202,7 @@ static void allocates(int number) {
 }
 static void handler_allocates(void) {
     signal(SIGABRT, allocates);
-    crime();
+    error();
 }
 
 static void at_exit(void) {
@@ -216,7 +216,7 @@ static void exits(int number) {
 static void handler_exits(void) {
     atexit(at_exit);
     signal(SIGABRT, exits);
-    crime();
+    error();
 }
 
 static void *helps(void *unused) {
@@ -237,7 +237,7 @@ static void asks_helper(int number) {
 static void handler_needs_a_thread(void) {
     NEED(pthread_create(&helper, NULL, helps, NULL) == 0);
     signal(SIGABRT, asks_helper);
-    crime();
+    error();
 }
 
 static void forks(int number) {
@@ -253,18 +253,18 @@ static void forks(int number) {
 }
 static void handler_forks(void) {
     signal(SIGABRT, forks);
-    crime();
+    error();
 }
 
 static void errs_again(int number) {
     (void)number;
-    crime();
+    error();
     free_foreign();
     say("handler went on\n");
 }
 static void handler_errs(void) {
     signal(SIGABRT, errs_again);
-    crime();
+    error();
 }
 
 static void information(int number, siginfo_t *info, void *context) {
@@ -275,7 +275,7 @@ static void handler_has_information(void) {
     struct sigaction action = {.sa_sigaction = information,
                                .sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESETHAND};
     sigaction(SIGABRT, &action, NULL);
-    crime();
+    error();
 }
 
 /* Jumps, and what the program does after them. */
@@ -289,7 +289,7 @@ static void jumps_again(int number) {
 static void jump(void (*handler)(int), int saves, void (*then)(void)) {
     signal(SIGABRT, handler);
     if (sigsetjmp(back, saves) == 0)
-        crime();
+        error();
     then();
 }
 static void leave(void) {
@@ -316,8 +316,8 @@ static void allocate_deep(void) {
     leave();
 }
 static void err_again(void) {
-    crime = free_foreign;
-    crime();
+    error = free_foreign;
+    error();
     leave();
 }
 static void jump_with_signals(void) {
@@ -346,7 +346,7 @@ static void ends_thread(int number) {
 static void *commit(void *unused) {
     (void)unused;
     use_heap();
-    crime();
+    error();
     return NULL;
 }
 static void handler_ends_thread(void) {
@@ -359,13 +359,13 @@ static void handler_ends_thread(void) {
 
 static void ignored(void) {
     signal(SIGABRT, SIG_IGN);
-    crime();
+    error();
 }
 static void shut(void) {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, NULL);
-    crime();
+    error();
 }
 static void many_threads(void) {
     pthread_t thread[8];
@@ -375,14 +375,14 @@ static void many_threads(void) {
         pthread_join(thread[i], NULL);
 }
 
-/* A terminating signal that is pending when the crime is found: the handler of it runs, and the process ends all the
+/* A terminating signal that is pending when the error is found: the handler of it runs, and the process ends all the
  * same. */
 static void pipe_handler(int number) {
     say(number == SIGPIPE ? "SIGPIPE\n" : "other\n");
 }
 static void broken_pipe(void) {
     signal(SIGPIPE, pipe_handler);
-    crime();
+    error();
 }
 
 /* Forks. ------------------------------------------------------------------------------------------------- */
@@ -395,12 +395,12 @@ static int end_of(pid_t child) {
 
 static void *commit_at_once(void *unused) {
     (void)unused;
-    crime();
+    error();
     return NULL;
 }
 
 /* Descriptor 2 takes nothing for now, so that a thread of the parent is in its report while the child commits a
- * crime of its own. */
+ * error of its own. */
 static void fork_in_report(pid_t (*fork_it)(void)) {
     pthread_t thread;
     use_heap();
@@ -455,13 +455,13 @@ static void obstacle(const char *kind) {
         NEED(mkfifo(path, 0666) == 0);
     if (strcmp(kind, "read") == 0)
         NEED(open(path, O_RDWR | O_NONBLOCK) >= 0);
-    crime();
+    error();
 }
 
 /* The set of flags that all who share the descriptor see. */
 static void flags_stay(void) {
     int before = fcntl(STDERR_FILENO, F_GETFL);
-    crime();
+    error();
     say(fcntl(STDERR_FILENO, F_GETFL) == before ? "flags stay\n" : "flags differ\n");
     exit(0);
 }
@@ -469,7 +469,7 @@ static void flags_stay(void) {
 static void keeps_errno(void) {
     for (int i = 0; i < 3; i++) {
         errno = 1234;
-        crime();
+        error();
         NEED(errno == 1234);
     }
     say("errno stays\n");
@@ -487,7 +487,7 @@ static volatile uintptr_t *handler_at;
 static void commits(int number) {
     (void)number;
     *handler_at = (uintptr_t)__builtin_frame_address(0);
-    crime();
+    error();
     _exit(SURVIVED);
 }
 
@@ -527,7 +527,7 @@ static void measure(int number, void (*handler)(int), void (*what)(void)) {
 static void raise_usr1(void) {
     raise(SIGUSR1);
 }
-static void stack_of_crime(void) {
+static void stack_of_error(void) {
     measure(SIGUSR1, commits, raise_usr1);
 }
 
@@ -588,23 +588,23 @@ static const struct {
     {"fork_in_report_raw", fork_in_report_raw},
     {"flags_stay", flags_stay},
     {"keeps_errno", keeps_errno},
-    {"stack_of_crime", stack_of_crime},
+    {"stack_of_error", stack_of_error},
     {"stack_of_fault", stack_of_fault},
 };
 
-/* reports CRIME CASE [ARGUMENT] */
+/* reports ERROR CASE [ARGUMENT] */
 int main(int count, char **arguments) {
     NEED(count >= 3);
     if (strcmp(arguments[1], "foreign") == 0)
-        crime = free_foreign;
+        error = free_foreign;
     if (strcmp(arguments[1], "overflow") == 0)
-        crime = overflow;
+        error = overflow;
     if (strcmp(arguments[2], "obstacle") == 0)
         obstacle(arguments[3]);
     if (strcmp(arguments[2], "small_stack") == 0)
         small_stack(arguments[3]);
-    if (strcmp(arguments[2], "crime") == 0)
-        crime();
+    if (strcmp(arguments[2], "error") == 0)
+        error();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         if (strcmp(cases[i].name, arguments[2]) == 0)
             cases[i].run();

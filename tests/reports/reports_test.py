@@ -16,7 +16,7 @@ PROGRAM = os.path.realpath(sys.argv.pop(1))
 LIBRARY, VARIANT = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"]
 HARDENED = VARIANT == "hardened"
 ENVIRONMENT = {"LD_PRELOAD": LIBRARY, "HAKMEM_SAMPLE_RATE": "0"}
-CRIMES = {"foreign": "invalid free: free(", "twice": "double free: free("}
+ERRORS = {"foreign": "invalid free: free(", "twice": "double free: free("}
 ABORTED = -signal.SIGABRT
 HANGS = 120  # seconds: far above what anything here takes
 
@@ -51,12 +51,12 @@ def fill(end):
 
 
 class Base(unittest.TestCase):
-    """Each case with both crimes: one that is found at once, and one that the speed variant finds while it has a lock."""
+    """Each case with both errors: one that is found at once, and one that the speed variant finds while it has a lock."""
 
     def check(self, case, status=ABORTED, out="", **more):
-        for crime, line in CRIMES.items():
-            with self.subTest(case=case, crime=crime):
-                got, said, report = run(crime, case, **more)
+        for error, line in ERRORS.items():
+            with self.subTest(case=case, error=error):
+                got, said, report = run(error, case, **more)
                 self.assertEqual(got, status, report)
                 self.assertTrue(report.startswith("hakmem: " + line), report)
                 self.assertEqual(said, out)
@@ -106,7 +106,7 @@ class Handlers(Base):
     def test_a_handler_gets_what_it_asked_for(self):
         self.check("handler_has_information", out="information\n")
 
-    def test_a_crime_of_the_handler_ends_it(self):
+    def test_an_error_of_the_handler_ends_it(self):
         self.check("handler_errs")
 
     def test_a_handler_that_jumps_away_ends_the_process_all_the_same(self):
@@ -126,19 +126,19 @@ class Outlets(unittest.TestCase):
     def test_a_full_pipe_holds_nobody_up(self):
         read, write = os.pipe()
         fill(write)
-        for crime in CRIMES:
-            many = [start(crime, "crime", stderr=write) for _ in range(4)]
+        for error in ERRORS:
+            many = [start(error, "error", stderr=write) for _ in range(4)]
             self.assertEqual([finish(one)[0] for one in many], [ABORTED] * 4)
         os.close(read)
         os.close(write)
 
     def test_nothing_cuts_a_report_short_that_has_to_wait(self):
         for case in ("cancel_in_report_deferred", "cancel_in_report_asynchronous", "exit_in_report"):
-            for crime in CRIMES:
-                with self.subTest(case=case, crime=crime):
+            for error in ERRORS:
+                with self.subTest(case=case, error=error):
                     read, write = os.pipe()
                     fill(write)
-                    self.assertEqual(run(crime, case, stderr=write)[0], ABORTED)
+                    self.assertEqual(run(error, case, stderr=write)[0], ABORTED)
                     os.close(read)
                     os.close(write)
 
@@ -147,7 +147,7 @@ class Outlets(unittest.TestCase):
         read, write = os.pipe()
         fill(write)
         os.read(read, 4096)
-        many = [start("foreign", "crime", stderr=write) for _ in range(12)]
+        many = [start("foreign", "error", stderr=write) for _ in range(12)]
         self.assertEqual([finish(one)[0] for one in many], [ABORTED] * 12)
         os.close(read)
         os.close(write)
@@ -155,29 +155,29 @@ class Outlets(unittest.TestCase):
     def test_a_full_socket_and_a_terminal_that_nobody_reads(self):
         ours, theirs = socket.socketpair()
         fill(theirs.fileno())
-        self.assertEqual(run("foreign", "crime", stderr=theirs)[0], ABORTED)
+        self.assertEqual(run("foreign", "error", stderr=theirs)[0], ABORTED)
         ours.close()
         theirs.close()
         master, slave = os.openpty()
         fill(slave)
-        self.assertEqual(run("twice", "crime", stderr=slave)[0], ABORTED)
+        self.assertEqual(run("twice", "error", stderr=slave)[0], ABORTED)
         os.close(master)
         os.close(slave)
 
     def test_a_pipe_without_a_reader_changes_nothing(self):
-        for case in ("crime", "broken_pipe"):
+        for case in ("error", "broken_pipe"):
             read, write = os.pipe()
             os.close(read)
             self.assertEqual(run("foreign", case, stderr=write)[:2], (ABORTED, ""))
             os.close(write)
 
     def test_no_descriptor_changes_nothing(self):
-        self.assertEqual(run("foreign", "crime", stderr=None, preexec_fn=lambda: os.close(2))[0], ABORTED)
+        self.assertEqual(run("foreign", "error", stderr=None, preexec_fn=lambda: os.close(2))[0], ABORTED)
 
     def test_a_file_that_must_not_grow_changes_nothing(self):
         import resource  # pylint: disable=import-outside-toplevel
         with tempfile.TemporaryFile() as file:
-            got = run("foreign", "crime", stderr=file, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+            got = run("foreign", "error", stderr=file, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
         self.assertEqual(got[0], ABORTED)
 
     def test_flags_of_the_descriptor_stay(self):
@@ -193,7 +193,7 @@ class Outlets(unittest.TestCase):
     def check_flags_after_death(self):
         read, write = os.pipe()
         before = fcntl.fcntl(write, fcntl.F_GETFL)
-        run("foreign", "crime", stderr=write)
+        run("foreign", "error", stderr=write)
         self.assertEqual(fcntl.fcntl(write, fcntl.F_GETFL), before)
         self.assertTrue(os.read(read, 4096).startswith(b"hakmem: invalid free: free(0x"))
         os.close(read)
@@ -203,7 +203,7 @@ class Outlets(unittest.TestCase):
         ours, theirs = socket.socketpair()
         told = os.fstat(theirs.fileno())
         more = {"JOURNAL_STREAM": f"{told.st_dev}:{told.st_ino}"} if journal else {}
-        self.assertEqual(run("twice", "crime", stderr=theirs, env={**(env or {}), **more})[0], ABORTED)
+        self.assertEqual(run("twice", "error", stderr=theirs, env={**(env or {}), **more})[0], ABORTED)
         theirs.close()
         with ours.makefile() as file:
             text = file.read()
@@ -254,7 +254,7 @@ class Files(unittest.TestCase):
         fill(write)
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "report")
-            self.assertEqual(run("foreign", "crime", stderr=write, env={"HAKMEM_REPORT_PATH": path})[0], ABORTED)
+            self.assertEqual(run("foreign", "error", stderr=write, env={"HAKMEM_REPORT_PATH": path})[0], ABORTED)
             [copy] = glob.glob(path + ".*")
             with open(copy, encoding="utf-8") as file:
                 self.assertIn("hakmem:   next: ", file.read())
@@ -285,12 +285,12 @@ class Stacks(unittest.TestCase):
         self.assertLessEqual(used, self.MOST)
 
     def test_a_report_needs_little_of_an_alternate_stack(self):
-        for crime in CRIMES:
-            with self.subTest(crime=crime):
-                got, out, report = run(crime, "stack_of_crime")
-                print(crime, out.strip())
+        for error in ERRORS:
+            with self.subTest(error=error):
+                got, out, report = run(error, "stack_of_error")
+                print(error, out.strip())
                 self.assertEqual(got, 0)
-                self.assertIn(CRIMES[crime], report)
+                self.assertIn(ERRORS[error], report)
                 self.check_used(out, ABORTED)
 
     def test_so_does_one_of_a_fault(self):
@@ -304,7 +304,7 @@ class Stacks(unittest.TestCase):
     def test_a_stack_with_room_for_no_other_handler_is_enough(self):
         got, out, report = run("foreign", "small_stack", str(self.MOST))
         self.assertEqual((got, out), (ABORTED, ""))
-        self.assertIn(CRIMES["foreign"], report)
+        self.assertIn(ERRORS["foreign"], report)
         self.assertEqual(report.count("hakmem:   next: "), HARDENED)
 
 

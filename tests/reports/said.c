@@ -1,4 +1,4 @@
-/* said.c: said WHAT...: crimes whose report says something that can be known: what it should say goes to stdout, as
+/* said.c: said WHAT...: errors whose report says something that can be known: what it should say goes to stdout, as
  * NAME=VALUE lines. */
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -48,9 +48,9 @@ class Objects(unittest.TestCase):
         fields, text = said.object(), said.json
         byte = said.lines.get("byte", "0x0,").partition(",")[0]
         thread, process = re.fullmatch(r"(\d+) of process (\d+)", said.lines["thread"]).groups()
-        crime, call, address, what = said.first.groups()
+        error, call, address, what = said.first.groups()
         self.assertEqual(text, {
-            "hakmem": "crime", "crime": crime, "call": call, "what": what, "state": fields["state"], "address": int(address, 16),
+            "hakmem": "error", "error": error, "call": call, "what": what, "state": fields["state"], "address": int(address, 16),
             "object": int(fields["object"], 16), "requested": int(fields["requested"]), "room": int(fields["room"]), "class": int(fields["class"] or 0),
             "bad_byte": int(byte, 16), "caller": int(said.lines["stack"].split()[0], 16), "thread": int(thread), "process": int(process)})
         values = [value for value in text.values() if value not in (text["thread"], 0)]

@@ -71,9 +71,9 @@ class Pages(unittest.TestCase):
             self.assertEqual(done.stdout, "0")
 
     @unittest.skipIf(VARIANT == "speed", "only the hardened variant promises to see it")
-    def test_a_crime_is_seen(self):
+    def test_an_error_is_seen(self):
         for page in PAGES:
-            done = run(MEMORY, "crime", ok=False, OTHER_KERNEL_PAGE=page)
+            done = run(MEMORY, "error", ok=False, OTHER_KERNEL_PAGE=page)
             self.assertEqual(done.returncode, -6)
             self.assertIn("hakmem: double free", done.stderr)
 
@@ -85,7 +85,7 @@ class NoProc(unittest.TestCase):
 
     @unittest.skipIf(VARIANT == "speed", "only the hardened variant promises to see it")
     def test_a_report_without_maps(self):
-        done = run(MEMORY, "crime", ok=False, OTHER_KERNEL_NO_PROC=1)
+        done = run(MEMORY, "error", ok=False, OTHER_KERNEL_NO_PROC=1)
         self.assertEqual(done.returncode, -6)
         self.assertIn("hakmem: double free", done.stderr)
         self.assertNotIn("map:", done.stderr)
@@ -143,10 +143,10 @@ class Refusals(unittest.TestCase):
                     self.assertLess(int(done.stdout.split()[-1]), 64 * 1024)
 
     @unittest.skipIf(VARIANT == "speed", "only the hardened variant promises to see it")
-    def test_a_crime_is_seen(self):
+    def test_an_error_is_seen(self):
         for refused in self.LISTS:
             with self.subTest(refused):
-                done = run(MEMORY, "crime", ok=False, OTHER_KERNEL_REFUSES=refused)
+                done = run(MEMORY, "error", ok=False, OTHER_KERNEL_REFUSES=refused)
                 self.assertEqual(done.returncode, -6)
                 self.assertIn("hakmem: double free", done.stderr)
 
@@ -168,7 +168,7 @@ class Privileged(unittest.TestCase):
     def test_no_check_can_be_relaxed_and_no_report_redirected(self):
         with tempfile.TemporaryDirectory() as scratch:
             path = os.path.join(scratch, "report")
-            done = run(MEMORY, "crime", ok=False, OTHER_KERNEL_SECURE=1, HAKMEM_HARDENING="free:off", HAKMEM_REPORT_PATH=path)
+            done = run(MEMORY, "error", ok=False, OTHER_KERNEL_SECURE=1, HAKMEM_HARDENING="free:off", HAKMEM_REPORT_PATH=path)
             self.assertEqual(done.returncode, -6)
             self.assertIn("hakmem: double free", done.stderr)
             self.assertEqual(os.listdir(scratch), [])

@@ -77,7 +77,7 @@ static void spawn(void) {
 }
 
 /* A double free, with the object's neighbours alive. */
-static void crime(void) {
+static void error(void) {
     char *volatile obj = malloc(100);
     free(obj);
     free(obj);
@@ -98,8 +98,8 @@ int main(int argc, char **argv) {
         limited();
     else if (strcmp(what, "spawn") == 0)
         spawn();
-    else if (strcmp(what, "crime") == 0)
-        crime();
+    else if (strcmp(what, "error") == 0)
+        error();
     else
         free(malloc(100));
     if (strcmp(what, "trim") == 0)

@@ -111,10 +111,10 @@ static void dies_under_lock(void *unused) {
     hak_lock_take(&lock);
     hak_die("corrupt metadata", "what");
 }
-static void crimes_come_after_locks(void **state) {
+static void errors_come_after_locks(void **state) {
     (void)state;
     unit_expect_death(reports_under_lock, NULL,
-                      "hakmem: assertion failed: a crime is reported under a lock\n");
+                      "hakmem: assertion failed: an error is reported under a lock\n");
     unit_expect_death(dies_under_lock, NULL, "hakmem: corrupt metadata: what\n");
 }
 
@@ -154,7 +154,7 @@ int main(void) {
         SENTENCE("after a death under every lock the thread can use the heap", locks_are_broken),
         SENTENCE("whoever waits for a lock that is broken goes on", waiters_go_on),
         SENTENCE("a lock that is given in time is not broken", others_may_give),
-        SENTENCE("a crime is reported when no lock is held", crimes_come_after_locks),
+        SENTENCE("an error is reported when no lock is held", errors_come_after_locks),
         SENTENCE("the turn is nobody's when its thread has ended, or in a child", turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,7 +123,7 @@ static void give_one(void *obj) {
     hak_depot_give_batch(0, 3, &obj, 1);
 }
 
-static void crimes(void **state) {
+static void errors(void **state) {
     (void)state;
     assert_int_equal(hak_depot_take_batch(0, 3, live, 8), 8);
     static char foreign[256] __attribute__((aligned(16)));
@@ -170,7 +170,7 @@ int main(void) {
         SENTENCE("a batch with objects of several shards goes home to each", home_shards),
         SENTENCE("a depot keeps one empty slab, and none after a trim", one_slab_kept),
         SENTENCE("a refusal of the OS at any step gives nothing or something, and nothing is lost", refusals),
-        SENTENCE("what is no object of the class ends the process, by name", crimes),
+        SENTENCE("what is no object of the class ends the process, by name", errors),
         SENTENCE("a slab in the wrong list, or broken links, end the process", corruption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

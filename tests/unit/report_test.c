@@ -61,7 +61,7 @@ static void errno_is_kept(void **state) {
 
 static void die(void *unused) {
     (void)unused;
-    hak_die("crime", "what");
+    hak_die("error", "what");
 }
 static void die_at(void *unused) {
     (void)unused;
@@ -73,7 +73,7 @@ static void check(void *cond) {
 
 static void deaths(void **state) {
     (void)state;
-    unit_expect_death(die, NULL, "hakmem: crime: what\n");
+    unit_expect_death(die, NULL, "hakmem: error: what\n");
     unit_expect_death(die_at, NULL, "hakmem: double free: free(0x1230): it is free already\n");
     unit_expect_death(check, NULL, "hakmem: corrupt metadata: no condition\n");
     int here;
@@ -85,7 +85,7 @@ int main(void) {
         SENTENCE("a line has its texts, numbers and addresses in order", numbers),
         SENTENCE("a line that is too long is cut off and still ends", cut_off),
         SENTENCE("a line that nobody can read keeps errno and the process", errno_is_kept),
-        SENTENCE("a crime ends the process by abort after one line", deaths),
+        SENTENCE("an error ends the process by abort after one line", deaths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

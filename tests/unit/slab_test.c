@@ -193,17 +193,17 @@ static void a_batch_lies_together(void **state) {
     }
 }
 
-typedef struct crime {
+typedef struct error {
     hak_slab *slab;
     uintptr_t obj;
-} crime;
+} error;
 
-static void commit_crime(void *arg) {
-    const crime *it = arg;
+static void make_error(void *arg) {
+    const error *it = arg;
     hak_slab_blame(hak_slab_give(it->slab, (void *)it->obj), (void *)it->obj);
 }
 
-static void crimes(void **state) {
+static void errors(void **state) {
     (void)state;
     for (size_t c = 0; c < sizeof classes / sizeof classes[0]; c++) {
         hak_slab *slab = hak_superslab_take_slab(classes[c], 0);
@@ -213,11 +213,11 @@ static void crimes(void **state) {
         uintptr_t obj = (uintptr_t)objs[1], end = slab->start + (size_t)slab->slots * size;
         const uintptr_t interior[] = {obj + 1, obj + 8, obj + size / 2, obj + size - 1, obj - 1};
         for (size_t i = 0; i < sizeof interior / sizeof interior[0]; i++)
-            unit_expect_death(commit_crime, &(crime){slab, interior[i]}, "interior free: free(0x");
+            unit_expect_death(make_error, &(error){slab, interior[i]}, "interior free: free(0x");
         if (end + size <= slab->start + hak_classes[classes[c]].slab_bytes)
-            unit_expect_death(commit_crime, &(crime){slab, end}, "interior free: free(0x"); /* the guard */
+            unit_expect_death(make_error, &(error){slab, end}, "interior free: free(0x"); /* the guard */
         hak_slab_give(slab, objs[1]);
-        unit_expect_death(commit_crime, &(crime){slab, obj}, "double free: free(0x");
+        unit_expect_death(make_error, &(error){slab, obj}, "double free: free(0x");
     }
 }
 
@@ -258,7 +258,7 @@ int main(void) {
         SENTENCE("where slots are drawn, of two in a row one lies behind the other one time in 32 at most",
                  no_neighbours_in_a_row),
         SENTENCE("where slots are drawn, a batch lies together", a_batch_lies_together),
-        SENTENCE("an interior address, the guard and a free slot are crimes, by name", crimes),
+        SENTENCE("an interior address, the guard and a free slot are errors, by name", errors),
         SENTENCE("a flipped bit of a slab's bookkeeping is found", corruption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
