@@ -54,7 +54,7 @@ static inline size_t hak_policy_request(size_t size);
 static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t capacity);
 /* An object leaves the allocator, is live and resized in place, comes back. on_free may put another object of the
  * same class in *obj to recycle, or return false: nothing is to be recycled now; *tag is what hak_policy_tag says. It is also called for
- * objects that are large or not ours; those it only judges. `caller`: which call of the program's asks. Of objects of up to HAK_FINE_MAX
+ * objects that are large or not ours; those it only verifies. `caller`: which call of the program's asks. Of objects of up to HAK_FINE_MAX
  * bytes those of no bytes leave alloc.h's fast path before, with HAK_POLICY_NOTHING_APART. */
 static inline void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_origin origin,
                                         uintptr_t caller);
@@ -89,7 +89,7 @@ static inline void hak_policy_large_hollowed(hak_region *region, uintptr_t start
  * NULL: none. */
 static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity);
 /* A large object of `size` bytes with `capacity` committed ones becomes live, is resized: false when the OS refuses; is freed
- * (judged first): then it is given back when the hook says so, else the policy does that later. */
+ * (verified first): then it is given back when the hook says so, else the policy does that later. */
 static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity);
 static inline bool hak_policy_on_large_free(void *obj);

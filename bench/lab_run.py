@@ -19,7 +19,7 @@ import time
 
 from lab_stats import spread
 
-WALL_WORKS = {"f", "g", "larson", "xmalloc", "storm", "scratch", "thrash"}  # judged by wall time: they have threads
+WALL_WORKS = {"f", "g", "larson", "xmalloc", "storm", "scratch", "thrash"}  # compared by wall time: they have threads
 LARGE_WORKS = {"c": 256, "h": 512, "h2": 768, "grow": 128, "frag": 512, "burst": 768}  # MiB to touch first
 LIMIT_WORKS = {"a", "b", "c", "d", "e", "i", "j"}  # where the limit allocator is right: one thread, small objects
 ANCHOR_WORKS = ["a", "b", "c", "d", "e", "f", "g", "h", "h2", "i", "j"]

@@ -157,7 +157,7 @@ static void (*plan(error *c, char *stack_bytes, char *other_heap))(void *) {
     }
 }
 
-static void judge(const error *c, const verdict *v) {
+static void verify(const error *c, const verdict *v) {
     char name[NAME_MAX_BYTES] = "nothing", text[OPS_TEXT_MAX];
     bool named = verdict_error(v, name, sizeof name);
     bool found = v->died && named && strstr(c->names, name) != NULL;
@@ -188,7 +188,7 @@ static bool commit(play *game, const ops_step *step) {
     bool committed = c.target != NULL;
     if (committed) {
         verdict_of(deed, &c, &v);
-        judge(&c, &v);
+        verify(&c, &v);
         is_clean = false;
         reset(); /* else the sweep at the end of the process finds it once more */
     }

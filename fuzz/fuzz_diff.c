@@ -1,4 +1,4 @@
-/* fuzz_diff.c: the same program on both variants, side by side in one process: each is judged by its own shadow
+/* fuzz_diff.c: the same program on both variants, side by side in one process: each is verified by its own shadow
  * model, and what the program sees of each call must be the same. Only usable sizes may differ, in one direction. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ static bool step_both(void *context, const ops_step *step) {
     pair *both = context;
     if (!play_step(&both->speed, step) || !play_step(&both->hardened, step))
         return false;
-    return play_judge(&both->speed, step, compare(&both->speed.answer, &both->hardened.answer));
+    return play_verify(&both->speed, step, compare(&both->speed.answer, &both->hardened.answer));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {

@@ -23,13 +23,13 @@ static void mark(unsigned i) {
     memset(spans[i].at + spans[i].size - MARK, (int)i + 1, MARK);
 }
 
-static void judge_mark(unsigned i, const char *at, size_t size) {
+static void verify_mark(unsigned i, const char *at, size_t size) {
     for (unsigned k = 0; k < MARK; k++)
         BYTES_RULE(at[k] == (char)(i + 1) && at[size - MARK + k] == (char)(i + 1),
                    "the object's bytes are as written");
 }
 
-static void judge_place(unsigned i, size_t align) {
+static void verify_place(unsigned i, size_t align) {
     BYTES_RULE((uintptr_t)spans[i].at % align == 0, "a large object is aligned");
     BYTES_RULE(spans[i].capacity >= spans[i].size && spans[i].capacity % hak_os_page == 0,
                "its capacity is whole pages");
@@ -44,7 +44,7 @@ static void judge_place(unsigned i, size_t align) {
 static void give(unsigned i) {
     if (spans[i].at == NULL)
         return;
-    judge_mark(i, spans[i].at, spans[i].size);
+    verify_mark(i, spans[i].at, spans[i].size);
     BYTES_RULE(hak_large_give(spans[i].at), "a live object can be freed");
     BYTES_RULE(hak_large_capacity(spans[i].at) == 0 && !hak_large_give(spans[i].at), "and not a second time");
     spans[i].at = NULL;
@@ -57,7 +57,7 @@ static void take(unsigned i, size_t size, size_t align) {
     if (spans[i].at == NULL)
         return;
     spans[i].size = size;
-    judge_place(i, align);
+    verify_place(i, align);
     for (size_t at = 0; zeroed && at < size; at += hak_os_page)
         BYTES_RULE(spans[i].at[at] == 0, "what is said to be zero is zero");
     BYTES_RULE(!zeroed || spans[i].at[size - 1] == 0, "to its last byte");
@@ -67,13 +67,13 @@ static void take(unsigned i, size_t size, size_t align) {
 static void resize(unsigned i, size_t size) {
     if (spans[i].at == NULL)
         return;
-    judge_mark(i, spans[i].at, spans[i].size);
+    verify_mark(i, spans[i].at, spans[i].size);
     size_t capacity = 0;
     if (hak_large_resize(spans[i].at, size, &capacity)) {
         spans[i].size = size;
         spans[i].capacity = capacity;
     }
-    judge_place(i, HAK_MIN_ALIGN);
+    verify_place(i, HAK_MIN_ALIGN);
     mark(i);
 }
 
@@ -84,15 +84,15 @@ static void move(unsigned from, unsigned to) {
     char *moved = hak_large_move(spans[from].at, size, &capacity);
     if (moved == NULL)
         return;
-    judge_mark(from, moved, spans[from].size);
+    verify_mark(from, moved, spans[from].size);
     spans[from].at = moved;
     spans[from].size = size;
     spans[from].capacity = capacity;
-    judge_place(from, HAK_MIN_ALIGN);
+    verify_place(from, HAK_MIN_ALIGN);
     mark(from);
 }
 
-static void judge(void) {
+static void verify(void) {
     size_t live = 0, count = 0;
     for (unsigned i = 0; i < SPANS_MAX; i++)
         if (spans[i].at != NULL) {
@@ -127,10 +127,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
             move(i % SPANS_MAX, number % SPANS_MAX);
         else if (what >> 3 == 0)
             (void)hak_large_purge((size_t)number << 10);
-        judge();
+        verify();
     }
     for (unsigned i = 0; i < SPANS_MAX; i++)
         give(i);
-    judge();
+    verify();
     return 0;
 }

@@ -28,7 +28,7 @@ static uint32_t word_of(plain p) {
 }
 
 /* A live word gives back what went in; a freed one the size and its owner. */
-static void judge_word(bytes_reader *in) {
+static void verify_word(bytes_reader *in) {
     plain p = read_plain(in);
     uint32_t word = word_of(p), owner = bytes_u16(in) % HAK_RECORD_OWNERS;
     BYTES_RULE(hak_record_state(word) == HAK_SLOT_LIVE, "a live word is live");
@@ -58,7 +58,7 @@ static bool may_end(plain p, hak_claim claim) {
     return said == p.align_log2;
 }
 
-static void judge_claim(bytes_reader *in) {
+static void verify_claim(bytes_reader *in) {
     plain p = read_plain(in);
     uint8_t flags = bytes_u8(in);
     hak_claim claim = {
@@ -91,7 +91,7 @@ static void take_slab(bytes_reader *in) {
 
 /* A byte of a slab has a place exactly when a slot begins there, and each slot's is its own: what is written there
  * before, no other slot overwrites. */
-static void judge_place(bytes_reader *in) {
+static void verify_place(bytes_reader *in) {
     if (slabs_count == 0)
         return;
     const hak_slab *slab = slabs[bytes_u8(in) % slabs_count];
@@ -124,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     hak_test_reset(HAK_RESET_KEPT);
     slabs_count = 0;
     for (unsigned steps = 0; bytes_left(&in) && steps < STEPS_MAX; steps++) {
-        static void (*const kinds[])(bytes_reader *) = {judge_word, judge_claim, take_slab, judge_place};
+        static void (*const kinds[])(bytes_reader *) = {verify_word, verify_claim, take_slab, verify_place};
         kinds[bytes_u8(&in) % 4](&in);
     }
     hak_test_reset(HAK_RESET_KEPT); /* the sweep at exit would take the marks for objects */

@@ -1,4 +1,4 @@
-/* fuzz_ops.c: programs of the operation language on one variant, FUZZ_HEAP, judged by the shadow model. */
+/* fuzz_ops.c: programs of the operation language on one variant, FUZZ_HEAP, verified by the shadow model. */
 #include "fuzz/engine.h"
 #include "fuzz/play.h"
 

@@ -60,7 +60,7 @@ static void free_one(unsigned cls) {
 }
 
 /* What the rings hold is what is inside, and is counted. */
-static void judge(void) {
+static void verify(void) {
     const hak_guarded *mine = hak_guarded_mine;
     size_t held = 0, swapped = 0;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
@@ -112,7 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
             begin();
         for (unsigned i = 0; i < count && made < OBJECTS_MAX; i++)
             free_one(1 + cls % HAK_CLASSES);
-        judge();
+        verify();
     }
     begin(); /* so that nobody finds these objects */
     hak_guarded_mine->give = give;

@@ -14,7 +14,7 @@ static size_t most_wasted(size_t size) {
     return power / (size <= 8192 ? 8 : 4) - 1;
 }
 
-static void judge_size(size_t size) {
+static void verify_size(size_t size) {
     unsigned cls = hak_class_of(size);
     BYTES_RULE(cls >= 1 && cls <= HAK_CLASSES, "a size has a class");
     BYTES_RULE(hak_classes[cls].size >= size, "the class holds the size");
@@ -23,7 +23,7 @@ static void judge_size(size_t size) {
                "no more is wasted than the head says");
 }
 
-static void judge_aligned(size_t align, size_t size) {
+static void verify_aligned(size_t align, size_t size) {
     unsigned cls = hak_class_aligned(align, size);
     bool possible = size <= HAK_SLAB_SIZE_MAX && align <= HAK_SLAB_SIZE_MAX;
     BYTES_RULE(cls <= HAK_CLASSES && (cls == 0) == !possible,
@@ -36,7 +36,7 @@ static void judge_aligned(size_t align, size_t size) {
                "and so are its slabs");
 }
 
-static void judge_slots(unsigned cls, uint32_t offset) {
+static void verify_slots(unsigned cls, uint32_t offset) {
     const hak_class_info *info = &hak_classes[cls];
     BYTES_RULE((size_t)info->slots * info->size <= info->slab_bytes, "the slots fit in the slab");
     BYTES_RULE(info->slots >= 7, "a slab has slots"); /* eight, or one less where a guard takes its room */
@@ -55,9 +55,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     while (bytes_left(&in)) {
         size_t any = bytes_u64(&in), size = any % (HAK_SLAB_SIZE_MAX + 1);
         unsigned align_log2 = bytes_u8(&in) % 48;
-        judge_size(size);
-        judge_aligned((size_t)1 << align_log2, align_log2 & 1 ? any : size);
-        judge_slots(hak_class_of(size), bytes_u16(&in) * 33);
+        verify_size(size);
+        verify_aligned((size_t)1 << align_log2, align_log2 & 1 ? any : size);
+        verify_slots(hak_class_of(size), bytes_u16(&in) * 33);
     }
     return 0;
 }

@@ -47,7 +47,7 @@ static void give(unsigned from) {
     }
 }
 
-static void judge(void) {
+static void verify(void) {
     BYTES_RULE(slab->free == slab->slots - taken_count, "the count of free slots");
     slab->state = slab->free == 0 ? HAK_SLAB_FULL : HAK_SLAB_PARTIAL; /* the depot's part */
     hak_slab_check(slab);
@@ -73,10 +73,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
         else
             for (unsigned n = 0; n <= (number >> 12); n++)
                 give(number & 0xfff);
-        judge();
+        verify();
     }
     while (taken_count != 0)
         give(0);
-    judge();
+    verify();
     return 0;
 }

@@ -17,7 +17,7 @@ static size_t size_of(const hak_slab *slab) {
     return hak_classes[slab->cls].slab_bytes;
 }
 
-static void judge_new(const hak_slab *slab, unsigned cls) {
+static void verify_new(const hak_slab *slab, unsigned cls) {
     BYTES_RULE(slab->cls == cls && slab->start % size_of(slab) == 0,
                "a slab has its class and is aligned to its size");
     BYTES_RULE(slab->free == hak_classes[cls].slots && slab->slots == slab->free,
@@ -37,7 +37,7 @@ static void take(unsigned cls) {
     hak_slab *slab = count < SLABS_MAX ? hak_superslab_take_slab(cls, 0) : NULL;
     if (slab == NULL)
         return;
-    judge_new(slab, cls);
+    verify_new(slab, cls);
     slabs[count++] = slab;
 }
 
@@ -53,7 +53,7 @@ static void give(unsigned which) {
                "a slab that is given back has no tag");
 }
 
-static void judge(void) {
+static void verify(void) {
     size_t live = 0;
     unsigned superslabs = 0;
     for (unsigned i = 0; i < count; i++) {
@@ -96,10 +96,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
             give(number);
         else if (what >> 3 == 0) /* seldom: what a purge costs is system calls */
             purge((size_t)number << HAK_GRANULE_SHIFT);
-        judge();
+        verify();
     }
     while (count != 0)
         give(0);
-    judge();
+    verify();
     return 0;
 }

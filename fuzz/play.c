@@ -11,7 +11,7 @@
 
 enum { ERRNO_MARK = 77 }; /* no value that a call could leave */
 
-bool play_judge(play *game, const ops_step *step, const char *broken) {
+bool play_verify(play *game, const ops_step *step, const char *broken) {
     if (broken == NULL || game->broken != NULL)
         return game->broken == NULL;
     game->broken = broken;
@@ -67,8 +67,8 @@ static int demanded_error(const ops_step *step) {
     return too_much ? ENOMEM : 0;
 }
 
-/* Judges a call that gave NULL: it must have had a reason, say the right one, and have changed nothing. */
-static const char *judge_refusal(play *game, const ops_step *step, int error) {
+/* Verifies a call that gave NULL: it must have had a reason, say the right one, and have changed nothing. */
+static const char *verify_refusal(play *game, const ops_step *step, int error) {
     int demanded = demanded_error(step);
     if (demanded == 0 && !os_has_failed(game))
         return "no memory, though the OS has refused nothing";
@@ -118,7 +118,7 @@ static const char *run_make(play *game, const ops_step *step) {
         return "posix_memalign changed errno";
     game->answer.error = error;
     if (obj == NULL)
-        return judge_refusal(game, step, error);
+        return verify_refusal(game, step, error);
     if (demanded_error(step) != 0 || error != 0)
         return "an impossible request was met";
     if (step->code == OPS_CALLOC) {
@@ -147,7 +147,7 @@ static const char *run_resize(play *game, const ops_step *step) {
     }
     game->answer.error = obj == NULL ? errno : 0;
     if (obj == NULL)
-        return judge_refusal(game, step, errno);
+        return verify_refusal(game, step, errno);
     if (impossible)
         return "an impossible request was met";
     broken = shadow_verify_prefix(&game->model, step->slot, obj, size < o->size ? size : o->size);
@@ -246,13 +246,13 @@ bool play_step(void *context, const ops_step *step) {
     const char *broken = run(game, step);
     if (broken == NULL)
         walk(game, false);
-    return play_judge(game, step, broken);
+    return play_verify(game, step, broken);
 }
 
 /* After the last free, nothing is in use once the bins and depots are empty; the hardened variant may hold some back in
  * quarantine. Programs of 63 records and the like go on to give the memory
  * back; not all do, for page faults are what an input costs most. */
-static const char *judge_empty(play *game) {
+static const char *verify_empty(play *game) {
     const heap_api *heap = game->model.heap;
     bool give_back = game->program.length / OPS_RECORD % 64 == 63;
     heap->fail_os_at(game->fail_at = 0);
@@ -276,7 +276,7 @@ bool play_free_all(play *game) {
 }
 
 bool play_end(play *game) {
-    return play_free_all(game) && play_judge(game, &(ops_step){.code = OPS_CHECK}, judge_empty(game));
+    return play_free_all(game) && play_verify(game, &(ops_step){.code = OPS_CHECK}, verify_empty(game));
 }
 
 const char *play_all(play *game, const heap_api *heap, const uint8_t *bytes, size_t length) {

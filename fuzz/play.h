@@ -1,4 +1,4 @@
-/* play.h: runs steps of the operation language on a heap, with the shadow model and the core's walkers judging each.
+/* play.h: runs steps of the operation language on a heap, with the shadow model and the core's walkers verifying each.
  *
  * What goes wrong is reported through play.broken: the rule, and the number of the step. After every step the
  * walkers of the calling thread's cache run, and those of everything shared when anything shared may have changed. A
@@ -44,7 +44,7 @@ bool play_end(play *game);
 const char *play_all(play *game, const heap_api *heap, const uint8_t *bytes, size_t length);
 
 /* Notes a broken rule for a step; NULL is none. Returns true when none is. */
-bool play_judge(play *game, const ops_step *step, const char *broken);
+bool play_verify(play *game, const ops_step *step, const char *broken);
 
 /* Ends the process with the rule, the step's number and its text on stderr, when a rule was broken. */
 void play_demand(const play *game, const char *target);

@@ -117,7 +117,7 @@ static size_t promised_alignment(const shadow_object *o) {
 }
 
 /* A new object is aligned and disjoint from all others. */
-static const char *judge_place(shadow *model, unsigned slot) {
+static const char *verify_place(shadow *model, unsigned slot) {
     const shadow_object *o = &model->objects[slot];
     if ((uintptr_t)o->at % promised_alignment(o) != 0)
         return "the object is not aligned as it must be";
@@ -131,7 +131,7 @@ static const char *judge_place(shadow *model, unsigned slot) {
     return overlaps ? "the object overlaps another live object" : NULL;
 }
 
-static const char *judge_usable(const shadow *model, const shadow_object *o, size_t usable) {
+static const char *verify_usable(const shadow *model, const shadow_object *o, size_t usable) {
     if (usable < o->size)
         return "the usable size is below what was asked for";
     if (model->heap->hardened && usable != o->size)
@@ -167,9 +167,9 @@ const char *shadow_enter(shadow *model, unsigned slot, void *at, const ops_step 
     o->alignment = step->alignment;
     o->large = model->heap->is_large(at);
     o->extent = model->heap->usable_size(at);
-    const char *broken = judge_usable(model, o, o->extent);
+    const char *broken = verify_usable(model, o, o->extent);
     if (broken == NULL)
-        broken = judge_place(model, slot);
+        broken = verify_place(model, slot);
     if (broken == NULL)
         shadow_write(model, slot);
     return broken;
@@ -192,7 +192,7 @@ const char *shadow_verify_usable(const shadow *model, unsigned slot) {
     size_t usable = model->heap->usable_size(o->at);
     if (o->at == NULL)
         return usable == 0 ? NULL : "the usable size of NULL is not 0";
-    return usable == o->extent ? judge_usable(model, o, usable) : "the usable size has changed";
+    return usable == o->extent ? verify_usable(model, o, usable) : "the usable size has changed";
 }
 
 const char *shadow_verify_stats(const shadow *model) {

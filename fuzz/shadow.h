@@ -3,7 +3,7 @@
  *
  * Flat arrays, searched from end to end: nothing in it can be wrong in the way an allocator is. Of a small object
  * every usable byte holds its pattern; of a big one both ends and a byte here and there, so that an input's time is
- * bounded. Each function that judges returns NULL, or the rule that was broken. No lock: a shadow belongs to one
+ * bounded. Each function that verifies returns NULL, or the rule that was broken. No lock: a shadow belongs to one
  * thread at a time. */
 #ifndef FUZZ_SHADOW_H
 #define FUZZ_SHADOW_H

@@ -5,7 +5,7 @@
 #include "allocator/os_process.h"
 #include "allocator/valgrind.h"
 #include "hardening/inherit.h"
-#include "hardening/judge.h"
+#include "hardening/verify.h"
 #include "hardening/keep.h"
 #include "hardening/seal.h"
 #include "hardening/sweep.h"
@@ -21,7 +21,7 @@ bool hak_harden_init(void) {
     if (hak_hardening.guard || hak_hardening.sample_period != 0) {
         hak_guard_init();
         hak_sample_init();
-        hak_os_on_fault(hak_judge_fault);
+        hak_os_on_fault(hak_verify_fault);
     }
     return true;
 }
@@ -45,11 +45,11 @@ void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin ori
 
 /* The whole of an allocation: also of a slot that was never used, or that has an owner. */
 void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller) {
-    hak_place place = {0}; /* gcc does not see that the judge ends the process when it is not found */
+    hak_place place = {0}; /* gcc does not see that hak_verify_reuse ends the process when it is not found */
     bool found = hak_ledger_find(obj, &place);
     uint32_t word = found ? hak_record_load(place.record) : HAK_SLOT_HELD;
     if (HAK_UNLIKELY((word & 1) != 0)) /* live or held */
-        hak_judge_reuse(obj, caller);
+        hak_verify_reuse(obj, caller);
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
     if (word != HAK_SLOT_UNUSED)
         return hak_hardening.reuse(obj, size, place.record, live, place.size);

@@ -11,7 +11,7 @@
 /* Objects that are kept, their bytes as hak_large_capacity has them, and bytes that may be resident. */
 extern _Atomic size_t hak_keep_objects, hak_keep_bytes, hak_keep_resident;
 
-/* Takes the object, which was judged and is marked as freed; gives older ones to hak_large_give. False: it is too
+/* Takes the object, which was verified and is marked as freed; gives older ones to hak_large_give. False: it is too
  * large to be kept, the caller gives it. `guarded`: none of it is resident. */
 bool hak_keep_take(void *obj, size_t capacity, bool guarded);
 

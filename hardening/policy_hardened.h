@@ -4,14 +4,14 @@
  *   free     record fits the claim -> canary -> slot before --> record: freed -> slack zero -> zero -> quarantine
  *
  * Everything on these two ways is deterministic. What is behind the long arrows is chosen at start, by the vectors of
- * the processor and by what is relaxed (wipe.c); what is before them is inline. Whatever does not pass leaves for judge.c, which finds out what is wrong. */
+ * the processor and by what is relaxed (wipe.c); what is before them is inline. Whatever does not pass leaves for verify.c, which finds out what is wrong. */
 #ifndef HAK_POLICY_HARDENED_H
 #define HAK_POLICY_HARDENED_H
 
 #include "allocator/policy.h"
 #include "hardening/canary.h"
 #include "hardening/guard.h"
-#include "hardening/judge.h"
+#include "hardening/verify.h"
 #include "hardening/keep.h"
 #include "hardening/ledger.h"
 #include "hardening/quarantine.h"
@@ -128,7 +128,7 @@ static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t cap
     hak_place place;
     if (HAK_LIKELY(granule != NULL && hak_granule_place(granule, obj, &place)))
         return hak_record_size(hak_record_load(place.record));
-    return hak_judge_usable(obj, tag, capacity);
+    return hak_verify_usable(obj, tag, capacity);
 }
 
 /* No call stands in the middle of the two fast paths: whatever is not the usual leaves for a function that does it
@@ -199,13 +199,13 @@ HAK_INLINE void *hak_free_slot(void *obj, unsigned *class_tag, hak_claim claim) 
     hak_place place;
     unsigned tag = *class_tag = HAK_LIKELY(granule != NULL) ? granule->cls : hak_harden_tag_slow(obj);
     if (HAK_UNLIKELY(granule == NULL || !hak_granule_place(granule, obj, &place)))
-        return hak_judge_free(obj, tag, claim, HAK_CALLER);
+        return hak_verify_free(obj, tag, claim, HAK_CALLER);
     uint32_t word = hak_record_load(place.record);
     size_t size = hak_record_size(word);
     if (HAK_UNLIKELY(!hak_claim_fits(claim, word) || (claim.size != HAK_CLAIM_NO_SIZE && claim.size != size)))
-        return hak_judge_free(obj, tag, claim, HAK_CALLER);
+        return hak_verify_free(obj, tag, claim, HAK_CALLER);
     if (HAK_UNLIKELY(hak_ends_wrong(place, obj, size)))
-        return hak_judge_free(obj, tag, claim, HAK_CALLER);
+        return hak_verify_free(obj, tag, claim, HAK_CALLER);
     return hak_hardening.end(obj, granule, place.record, word, claim.call);
 }
 
@@ -219,7 +219,7 @@ static inline bool hak_policy_on_first_free(void **obj, unsigned cls) {
     return *obj != NULL;
 }
 
-/* What is the usual is seen here, the rest by the judge. */
+/* What is the usual is seen here, the rest by verify.c. */
 static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
@@ -229,7 +229,7 @@ static inline void hak_policy_check_live(const void *obj, unsigned tag, const ch
                        (!hak_hardening.canary || hak_canary_intact(obj, hak_record_size(word)))))
             return;
     }
-    hak_judge_live(obj, tag, call, caller);
+    hak_verify_live(obj, tag, call, caller);
 }
 /* True when the object is the policy's own: a sampled one, which no tag describes. */
 static inline bool hak_policy_owns(const void *obj) {
@@ -269,13 +269,13 @@ static inline void *hak_policy_large_again(size_t size, size_t align, size_t *ca
     return hak_keep_again(size, align, capacity);
 }
 static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
-    return hak_judge_large_alloc(obj, size, capacity, origin);
+    return hak_verify_large_alloc(obj, size, capacity, origin);
 }
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
-    return hak_judge_large_resize(obj, size, capacity);
+    return hak_verify_large_resize(obj, size, capacity);
 }
 static inline bool hak_policy_on_large_free(void *obj) {
-    return hak_judge_large_free(obj);
+    return hak_verify_large_free(obj);
 }
 
 static inline void hak_policy_held(hak_held *held) {

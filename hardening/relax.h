@@ -47,7 +47,7 @@ typedef struct hak_hardening_page {
     bool guard;
     uint8_t mode[HAK_CHECKS]; /* hak_mode */
     /* How the fast paths end, chosen at start (wipe.c) by the processor and by what is relaxed: a freed slot is made live, a slot
-     * that was judged is freed; see wipe.h. Here, because what jumps lead to must not be writable. */
+     * that was verified is freed; see wipe.h. Here, because what jumps lead to must not be writable. */
     void *(*reuse)(void *obj, size_t size, _Atomic uint32_t *record, uint32_t live, size_t room);
     void *(*end)(void *obj, const struct hak_granule *granule, _Atomic uint32_t *record, uint32_t word,
                  const char *call);

@@ -47,7 +47,7 @@ hak_sample *hak_sample_find(const void *obj);
 /* From live to freed, once: false when it was not live. `word`: as it was. */
 bool hak_sample_end(hak_sample *sample, uint32_t *word);
 
-/* Takes the bytes of an object away that was ended and judged. */
+/* Takes the bytes of an object away that was ended and verified. */
 void hak_sample_give(hak_sample *sample, uintptr_t caller);
 
 /* The first byte in the object's pages, at most `reach` from it, that is not as it was: those after it first; NULL: all are. The

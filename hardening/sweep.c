@@ -7,7 +7,7 @@
 #include "hardening/crash_report.h"
 #include "hardening/exits.h"
 #include "hardening/inherit.h"
-#include "hardening/judge.h"
+#include "hardening/verify.h"
 #include "hardening/look.h"
 #include "hardening/marks.h"
 #include "hardening/sample.h"
@@ -140,7 +140,7 @@ void hak_sweep_fork_child(void) {
 }
 
 void hak_sweep_reset(void) {
-    atomic_store(&hak_judge_large_sweep, false);
+    atomic_store(&hak_verify_large_sweep, false);
     atomic_store_explicit(&exits, false, memory_order_release);
 }
 
@@ -292,13 +292,13 @@ static bool lock_soon(hak_lock *lock) {
     return true;
 }
 
-/* A live object that nobody is resizing, with the lock held under which spans change their owner: see large_wait in judge.c. NULL: its end is as it
+/* A live object that nobody is resizing, with the lock held under which spans change their owner: see large_wait in verify.c. NULL: its end is as it
  * should be. */
 static const unsigned char *large_wrong(uintptr_t obj, const hak_large_record *record) {
     if (hak_record_state(__atomic_load_n(&record->word, __ATOMIC_SEQ_CST)) != HAK_SLOT_LIVE ||
         hak_large_capacity((void *)obj) != hak_ledger_large_pages(record))
         return NULL;
-    return hak_judge_large_overflow((void *)obj, record);
+    return hak_verify_large_overflow((void *)obj, record);
 }
 
 /* From granule `*at` on, until there is something to tell, or for one batch. NULL: there is not. *at: where to go on. */
@@ -388,7 +388,7 @@ void hak_sweep_all(void) {
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire);
     sweep_rings(&left);
     hak_sample_each(hak_forks == 0 ? check_whole_sample : check_some_sample);
-    atomic_store(&hak_judge_large_sweep, true);
+    atomic_store(&hak_verify_large_sweep, true);
     for (unsigned i = 0; i < used; i++) {
         if (hak_regions[i].size == 0)
             continue;

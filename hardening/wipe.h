@@ -42,7 +42,7 @@ extern HAK_HIDDEN hak_wipe_calls hak_wipe;
 /* Chooses hak_wipe, for the widest vectors that the processor has but at most `most` bytes (16, 32 or 64), which it returns; and
  * the ends of the two fast paths:
  *   hak_hardening.reuse  a freed slot of `room` bytes: still zero (see HAK_WIPE_WHOLE), canary, record `live`. Returns obj
- *   hak_hardening.end    a slot that was judged, whose record is `word`: record: held, slack zero, zero, record: freed, quarantine. Returns
+ *   hak_hardening.end    a slot that was verified, whose record is `word`: record: held, slack zero, zero, record: freed, quarantine. Returns
  *                        the slot to hand out next, NULL: none is due
  * After hak_relax_init. */
 unsigned hak_wipe_choose(unsigned most);

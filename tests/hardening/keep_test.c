@@ -11,7 +11,7 @@
 #include "allocator/os.h"
 #include "allocator/policy.h"
 #include "hardening/guard.h"
-#include "hardening/judge.h"
+#include "hardening/verify.h"
 #include "hardening/keep.h"
 #include "include/hakmem.h"
 
@@ -150,10 +150,10 @@ static void every_byte_behind(void **state) {
         for (size_t at = size; at < 75 * 4096; at++)
             for (int bit = 0; bit < 8; bit++) {
                 obj[at] ^= (unsigned char)(1 << bit);
-                assert_ptr_equal(hak_judge_large_overflow(obj, record_of(obj)), obj + at);
+                assert_ptr_equal(hak_verify_large_overflow(obj, record_of(obj)), obj + at);
                 obj[at] ^= (unsigned char)(1 << bit);
             }
-        assert_null(hak_judge_large_overflow(obj, record_of(obj)));
+        assert_null(hak_verify_large_overflow(obj, record_of(obj)));
         hak_free(obj);
     }
 }
@@ -167,9 +167,9 @@ static void in_a_hurry(void **state) {
     assert_int_equal(record_of(obj)->size, size);
     hak_large_check();
     memset(obj, 1, size);
-    assert_null(hak_judge_large_overflow(obj, record_of(obj)));
+    assert_null(hak_verify_large_overflow(obj, record_of(obj)));
     obj[size] ^= 1;
-    assert_ptr_equal(hak_judge_large_overflow(obj, record_of(obj)), obj + size);
+    assert_ptr_equal(hak_verify_large_overflow(obj, record_of(obj)), obj + size);
     obj[size] ^= 1;
     hak_free(obj);
 }

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "hardening/judge.h"
+#include "hardening/verify.h"
 #include "hardening/sample.h"
 #include "include/hakmem.h"
 
@@ -84,7 +84,7 @@ static void said_of(char *obj, ptrdiff_t at, char *out, size_t room) {
     if (child == 0) {
         signal(SIGSEGV, SIG_DFL);
         signal(SIGBUS, SIG_DFL);
-        hak_os_on_fault(hak_judge_fault); /* cmocka had taken its place */
+        hak_os_on_fault(hak_verify_fault); /* cmocka had taken its place */
         dup2(ends[1], STDERR_FILENO);
         read_at(obj, at);
         _exit(0);

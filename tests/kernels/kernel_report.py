@@ -12,7 +12,7 @@ KILLED = 128 + 9  # by init.sh, at the end of its time
 Result = collections.namedtuple("Result", "kernel release run passed count seconds output")
 
 
-def judge(kernel, release, run, event):
+def verify(kernel, release, run, event):
     # Of a run that ends as it should by a signal, all lines are looked at: a report has many.
     died = 128 < event.status < 160 and event.status != KILLED
     said = [event.last] if event.status == 0 else event.output
@@ -30,7 +30,7 @@ def run_plan(kernel, runs, tests, say=print, ended=lambda result: None):
     try:
         machine = Machine(image(kernel)[0], tests, plan_text(runs))
         for event in machine.run(BOOT_SECONDS + sum(run.seconds for run in runs)):
-            result = judge(kernel.name, machine.release, runs[event.number], event)
+            result = verify(kernel.name, machine.release, runs[event.number], event)
             results[event.number] = result
             say_run(result, say)
             ended(result)

@@ -52,7 +52,7 @@ class Machine:
             finally:
                 process.terminate()
                 process.wait()
-            self.judge(status, time.monotonic() - began, os.path.join(scratch, "console"))
+            self.verify(status, time.monotonic() - began, os.path.join(scratch, "console"))
 
     def events(self, lines):
         last, output = "", []
@@ -79,7 +79,7 @@ class Machine:
             self.done = True
         return word in ("@start", "@setting", "@done")
 
-    def judge(self, status, seconds, console):
+    def verify(self, status, seconds, console):
         text = ""
         if os.path.exists(console):
             with open(console, encoding="utf-8", errors="replace") as lines:

@@ -1,4 +1,4 @@
-"""misuse_cases.py: runs misuse cases and judges them; shared by the test and by tools/misuse_table.
+"""misuse_cases.py: runs misuse cases and verifies them; shared by the test and by tools/misuse_table.
 
 A case comes from `misuse list`. Its verdict is one of
   detected  a signal ended the process; for hakmem the crash line must also name an error that the case allows
@@ -88,7 +88,7 @@ def names_the_error(case, named):
     return named[0] in allowed
 
 
-def judge(case, status, stdout, stderr, is_hakmem):
+def verify(case, status, stdout, stderr, is_hakmem):
     said = next((line for line in stderr.splitlines() if line.strip()), "")
     if status == 42 and stdout.startswith("PRIMITIVE: "):
         return Outcome("won", stdout.strip())
@@ -112,7 +112,7 @@ def run_once(program, allocator, case, mode):
                               errors="replace", timeout=TIME_LIMIT)
     except subprocess.TimeoutExpired:
         return Outcome("broken", f"no end within {TIME_LIMIT} s")
-    return judge(case, done.returncode, done.stdout, done.stderr, allocator.is_hakmem)
+    return verify(case, done.returncode, done.stdout, done.stderr, allocator.is_hakmem)
 
 
 def run_all(program, allocator, cases, modes, repeat, jobs=2, progress=None):

@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""The judgement of a run, case by case: a test of the corpus is worth what this is worth."""
+"""The verdict of a run, case by case: a test of the corpus is worth what this is worth."""
 import unittest
 
 import misuse_cases as misuse
@@ -11,10 +11,10 @@ LINE = "hakmem: double free: free(0x10): already free\n"
 
 
 def verdict(case, status, stdout="", stderr="", is_hakmem=True):
-    return misuse.judge(case, status, stdout, stderr, is_hakmem).verdict
+    return misuse.verify(case, status, stdout, stderr, is_hakmem).verdict
 
 
-class Judgement(unittest.TestCase):
+class Verdict(unittest.TestCase):
     def test_the_right_crash_line_is_a_detection(self):
         self.assertEqual(verdict(SURE, -6, stderr=LINE), "detected")
 

@@ -15,7 +15,7 @@ CASES = misuse.read_cases(PROGRAM)
 # Every so many cases, of all groups, where each runs many times.
 SOME = CASES[::11]
 # Accesses that a guard sees end by the signal, whatever the mode; and what is sampled is found by chance.
-JUDGED = [case for case in CASES if case.sure == misuse.SURE and case.needs not in ("guard", "sample")]
+VERIFIED = [case for case in CASES if case.sure == misuse.SURE and case.needs not in ("guard", "sample")]
 
 
 def run(case, mode, hardening="", limit=None):
@@ -45,12 +45,12 @@ class Relaxed(unittest.TestCase):
 
     def test_what_is_only_reported_is_named_and_the_process_goes_on(self):
         went_on = 0
-        for case, (status, said) in on_all(JUDGED, "error", "all:report"):
+        for case, (status, said) in on_all(VERIFIED, "error", "all:report"):
             with self.subTest(case=case.name):
                 named = misuse.CRASH_LINE.findall(said)
                 self.assertTrue(named and misuse.names_the_error(case, named), said)
                 went_on += status == 0
-        self.assertGreater(went_on, len(JUDGED) * 9 // 10)
+        self.assertGreater(went_on, len(VERIFIED) * 9 // 10)
 
     def test_wrong_claims_are_reported_and_go_on_by_default(self):
         claims = [case for case in CASES if case.needs in ("size", "family", "alignment")]
@@ -71,7 +71,7 @@ class Relaxed(unittest.TestCase):
                 self.assertEqual(misuse.CRASH_LINE.findall(said), [])
 
     def test_a_small_address_space_changes_no_verdict(self):
-        for case, (status, said) in on_all(JUDGED[::5], "error", "", 600000):
+        for case, (status, said) in on_all(VERIFIED[::5], "error", "", 600000):
             with self.subTest(case=case.name):
                 self.assertTrue(misuse.names_the_error(case, misuse.CRASH_LINE.findall(said)), f"status {status}: {said}")
         for case, (status, said) in on_all(SOME, "twin", "", 600000):

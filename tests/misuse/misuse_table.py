@@ -54,7 +54,7 @@ def own(hardened, speed):
     if "sample" in misuse.MITIGATIONS_IN:
         found.append(misuse.Allocator("unsampled", {**hakmem, **HAKMEM_SAMPLE_NONE}, True))
         found.append(misuse.Allocator("all sampled", {**hakmem, **HAKMEM_SAMPLE_ALL}, True))
-    # No crash line is demanded of the speed variant, so it is judged as the peers are.
+    # No crash line is demanded of the speed variant, so it is verified as the peers are.
     return found + [misuse.Allocator("hakmem (speed)", {"LD_PRELOAD": speed}, False)]
 
 

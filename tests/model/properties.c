@@ -1,4 +1,4 @@
-/* properties.c: the sentences, their generators and what judges them; see properties.h. */
+/* properties.c: the sentences, their generators and what verifies them; see properties.h. */
 #include "tests/model/properties.h"
 
 #include <string.h>
@@ -106,7 +106,7 @@ static const char *counted(const heap_api *heap, const uint8_t *bytes, size_t le
     heap->reset(FUZZ_RESET_KEPT);
     play_begin(&game, heap, bytes, length);
     while (ops_program_next(&game.program, play_step, &game))
-        (void)play_judge(&game, &(ops_step){.code = OPS_STATS}, shadow_verify_stats(&game.model));
+        (void)play_verify(&game, &(ops_step){.code = OPS_STATS}, shadow_verify_stats(&game.model));
     (void)play_end(&game);
     return game.broken;
 }

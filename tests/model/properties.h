@@ -15,7 +15,7 @@ typedef struct property {
     /* Writes the program that `seed` gives; returns its bytes. */
     size_t (*generate)(uint8_t bytes[PROPERTY_ROOM], uint64_t seed);
     /* The rule that the program breaks on the heap, NULL for none. Deterministic. */
-    const char *(*judge)(const heap_api *heap, const uint8_t *bytes, size_t length);
+    const char *(*verify)(const heap_api *heap, const uint8_t *bytes, size_t length);
 } property;
 
 extern const property properties[];

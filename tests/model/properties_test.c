@@ -37,7 +37,7 @@ static void shrinking_leaves_what_matters(void **state) {
     static const property wrong = {"a program frees at most once", any_program, frees_less_than_two_slots};
     uint8_t bytes[PROPERTY_ROOM];
     size_t length = wrong.generate(bytes, 7);
-    assert_non_null(wrong.judge(&FUZZ_HEAP, bytes, length));
+    assert_non_null(wrong.verify(&FUZZ_HEAP, bytes, length));
     length = property_shrink(&wrong, &FUZZ_HEAP, bytes, length, SHRINK_TRIES);
     assert_int_equal(length / OPS_RECORD, SHRUNK_RECORDS_MAX);
     for (size_t at = 0; at < length; at += OPS_RECORD) {

@@ -60,7 +60,7 @@ typedef struct one_program {
 
 static void run_program(const void *context) {
     const one_program *one = context;
-    note_rule(one->p->judge(one->heap, one->bytes, one->length));
+    note_rule(one->p->verify(one->heap, one->bytes, one->length));
 }
 
 static bool fails(const property *p, const heap_api *heap, const uint8_t *bytes, size_t length) {
@@ -81,7 +81,7 @@ static void run_cases(const void *context) {
     for (unsigned i = 0; i < many->cases && note->rule[0] == 0; i++) {
         note->seed = many->first + i;
         size_t length = many->p->generate(bytes, note->seed);
-        note_rule(many->p->judge(many->heap, bytes, length));
+        note_rule(many->p->verify(many->heap, bytes, length));
     }
 }
 

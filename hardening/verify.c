@@ -1,5 +1,5 @@
-/* judge.c: see judge.h. Each error is reported with its own literal; what follows a report is for the mode `report`. */
-#include "hardening/judge.h"
+/* verify.c: see verify.h. Each error is reported with its own literal; what follows a report is for the mode `report`. */
+#include "hardening/verify.h"
 
 #include "allocator/large.h"
 #include "allocator/operators.h"
@@ -99,14 +99,14 @@ static bool resizes(const char *call) {
     return call[0] == 'r' || call[0] == 'x';
 }
 
-/* What a resize claims was looked at by hak_judge_live, which knows the place in the program; what it has moved it then ends. */
-static bool claim_is_judged(const matter *m) {
+/* What a resize claims was looked at by hak_verify_live, which knows the place in the program; what it has moved it then ends. */
+static bool claim_is_verified(const matter *m) {
     return resizes(m->call) && m->not_live == NULL;
 }
 
 /* Whatever is claimed, the object ends by its record. */
 static void check_claim(const matter *m, hak_claim claim, uint32_t word, size_t size) {
-    if (claim_is_judged(m) || claim_is_right(claim, word, size))
+    if (claim_is_verified(m) || claim_is_right(claim, word, size))
         return;
     if ((word & FAMILY_BITS) != (uint32_t)claim.family << HAK_RECORD_FAMILY_SHIFT)
         wrong_claim(m, claim, word, HAK_CHECK_FAMILY, HAK_ERROR_FAMILY,
@@ -175,7 +175,7 @@ static void check_neighbour(const matter *m, hak_place place) {
 }
 
 /* Out of line, as the next: an error may have to be reported on a small stack, and each kind needs its own part of it only. */
-static HAK_NOINLINE void *judge_slot(void *obj, hak_claim claim, const matter *m) {
+static HAK_NOINLINE void *verify_slot(void *obj, hak_claim claim, const matter *m) {
     hak_place place;
     if (!slot_is_live(m, &place))
         return NULL;
@@ -187,7 +187,7 @@ static HAK_NOINLINE void *judge_slot(void *obj, hak_claim claim, const matter *m
     return hak_hardening.end(obj, hak_granule_find(m->addr), place.record, word, claim.call);
 }
 
-void hak_judge_reuse(void *obj, uintptr_t caller) {
+void hak_verify_reuse(void *obj, uintptr_t caller) {
     hak_place place;
     matter m = {"malloc", (uintptr_t)obj, caller, NULL, false, NULL};
     if (!hak_ledger_find(obj, &place))
@@ -206,7 +206,7 @@ void hak_judge_reuse(void *obj, uintptr_t caller) {
     hak_wipe.clear(obj, place.size); /* it was a report only: the next owner gets a clean slot */
 }
 
-void hak_judge_slack(const void *obj, size_t size, size_t room, const char *call) {
+void hak_verify_slack(const void *obj, size_t size, size_t room, const char *call) {
     matter m = {call, (uintptr_t)obj, 0, NULL, true, NULL};
     const unsigned char *slack = (const unsigned char *)obj + size + HAK_CANARY_BYTES;
     const unsigned char *bad = hak_wipe_find(slack, room - size - HAK_CANARY_BYTES);
@@ -222,7 +222,7 @@ static HAK_NOINLINE bool is_sampled(uintptr_t addr) {
     return hak_sample_locate(addr, &found);
 }
 
-static HAK_NOINLINE void judge_sampled(hak_claim claim, matter *m, uintptr_t caller) {
+static HAK_NOINLINE void verify_sampled(hak_claim claim, matter *m, uintptr_t caller) {
     hak_sample *sample = hak_sample_find((void *)m->addr);
     if (sample == NULL) {
         inside(m);
@@ -252,7 +252,7 @@ static size_t large_room(const hak_large_record *record) {
     return record->slack != 0 ? hak_max(room, HAK_CANARY_BYTES) : room;
 }
 
-const unsigned char *hak_judge_large_overflow(const void *obj, const hak_large_record *record) {
+const unsigned char *hak_verify_large_overflow(const void *obj, const hak_large_record *record) {
     const unsigned char *end = (const unsigned char *)obj + record->size;
     size_t room = large_room(record);
     uint64_t right = hak_canary_at(end);
@@ -276,7 +276,7 @@ static void large_mark_end(void *obj, const hak_large_record *record) {
 }
 
 /* Nothing that is live begins there: outside of all regions, or inside a large object, or of its gap. */
-static void judge_stray(const matter *m) {
+static void verify_stray(const matter *m) {
     hak_large_record *record = hak_ledger_large(m->addr);
     hak_located found;
     if (record == NULL)
@@ -292,7 +292,7 @@ static void judge_stray(const matter *m) {
 /* The record of the large object that starts at the address; NULL, after the report, when none starts there. */
 static hak_large_record *large_live(matter *m, hak_claim claim, bool end_it) {
     if (!hak_ledger_large_begins(m->addr)) {
-        judge_stray(m);
+        verify_stray(m);
         return NULL;
     }
     hak_large_record *record = hak_ledger_large(m->addr);
@@ -306,7 +306,7 @@ static hak_large_record *large_live(matter *m, hak_claim claim, bool end_it) {
     }
     m->was_live = true;
     check_claim(m, claim, word, record->size);
-    const void *bad = hak_hardening.canary ? hak_judge_large_overflow((void *)m->addr, record) : NULL;
+    const void *bad = hak_hardening.canary ? hak_verify_large_overflow((void *)m->addr, record) : NULL;
     if (bad != NULL)
         overflow(m, bad);
     return record;
@@ -324,7 +324,7 @@ static void forget_inside(const void *obj, size_t capacity) {
     hak_marks_set(ledger, first, first + 1);
 }
 
-bool hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
+bool hak_verify_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
     if (!hak_guard_large_live(obj, capacity))
         return false;
@@ -337,16 +337,16 @@ bool hak_judge_large_alloc(void *obj, size_t size, size_t capacity, hak_origin o
 
 /* A sweep that has seen the object live looks at its end with the lock held. Either it sees that the object is live no more, or it
  * is waited for here, before what it looks at may be shut. */
-_Atomic bool hak_judge_large_sweep;
+_Atomic bool hak_verify_large_sweep;
 static void large_wait(void) {
-    if (HAK_LIKELY(!atomic_load(&hak_judge_large_sweep)))
+    if (HAK_LIKELY(!atomic_load(&hak_verify_large_sweep)))
         return;
     hak_lock_take(&hak_large_lock);
     hak_lock_give(&hak_large_lock);
 }
 
 /* Sweeps look away meanwhile, and another thread that frees the object finds it held. */
-bool hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
+bool hak_verify_large_resize(void *obj, size_t size, size_t capacity) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
     uint32_t word = __atomic_load_n(&record->word, __ATOMIC_RELAXED);
     hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2};
@@ -369,7 +369,7 @@ bool hak_judge_large_resize(void *obj, size_t size, size_t capacity) {
     return done;
 }
 
-bool hak_judge_large_free(void *obj) {
+bool hak_verify_large_free(void *obj) {
     size_t capacity = hak_large_capacity(obj);
     if (capacity == 0)
         return true; /* another thread frees it at this moment: hak_large_give tells the caller */
@@ -381,22 +381,22 @@ bool hak_judge_large_free(void *obj) {
 
 /* All kinds. --------------------------------------------------------------------------------------------- */
 
-void *hak_judge_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller) {
+void *hak_verify_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller) {
     if (obj == NULL)
         return NULL;
     matter m = {claim.call, (uintptr_t)obj, caller, NULL, false, NULL};
     if (tag - 1u < HAK_CLASSES)
-        return judge_slot(obj, claim, &m);
+        return verify_slot(obj, claim, &m);
     if (tag == HAK_TAG_LARGE)
         return large_live(&m, claim, true) != NULL ? obj : NULL;
     if (is_sampled(m.addr))
-        judge_sampled(claim, &m, caller);
+        verify_sampled(claim, &m, caller);
     else
-        judge_stray(&m);
+        verify_stray(&m);
     return NULL;
 }
 
-void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
+void hak_verify_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
     matter m = {call, (uintptr_t)obj, caller, resizes(call) ? HAK_ERROR_REALLOC : HAK_ERROR_USABLE, false,
                 NULL};
     hak_claim claim = HAK_CLAIM(call, HAK_FAMILY_MALLOC);
@@ -425,14 +425,14 @@ void hak_judge_live(const void *obj, unsigned tag, const char *call, uintptr_t c
             not_live(&m, sample->word);
         word = sample != NULL ? sample->word : 0;
     } else {
-        judge_stray(&m);
+        verify_stray(&m);
     }
     claim.family = HAK_FAMILY_MALLOC;
     if (resizes(call) && hak_record_state(word) == HAK_SLOT_LIVE)
         check_claim(&m, claim, word, size);
 }
 
-size_t hak_judge_usable(const void *obj, unsigned tag, size_t capacity) {
+size_t hak_verify_usable(const void *obj, unsigned tag, size_t capacity) {
     hak_place place;
     if (tag - 1u < HAK_CLASSES)
         return hak_ledger_find(obj, &place) ? hak_record_size(hak_record_load(place.record)) : 0;
@@ -442,7 +442,7 @@ size_t hak_judge_usable(const void *obj, unsigned tag, size_t capacity) {
     return sample != NULL && hak_record_state(sample->word) == HAK_SLOT_LIVE ? sample->size : 0;
 }
 
-hak_fault_verdict hak_judge_fault(const hak_fault *fault) {
+hak_fault_verdict hak_verify_fault(const hak_fault *fault) {
     uintptr_t addr = fault->addr;
     hak_located found;
     if (addr == 0 || !hak_locate(addr, &found))
