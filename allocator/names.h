@@ -357,7 +357,7 @@
 #define hak_region_trim            HAK_NAME(region_trim)
 #define hak_regions                HAK_NAME(regions)
 #define hak_regions_used           HAK_NAME(regions_used)
-#define hak_relax_init             HAK_NAME(relax_init)
+#define hak_modes_init             HAK_NAME(modes_init)
 #define hak_release_excess         HAK_NAME(release_excess)
 #define hak_release_idle_ms        HAK_NAME(release_idle_ms)
 #define hak_release_init           HAK_NAME(release_init)

@@ -16,7 +16,7 @@ def esc(text):
 
 
 # An allocator has the same colour in every plot.
-KNOWN = {"hakmem": "#0b6e4f", "hakmem-speed": "#59b48e", "hakmem-hardened": "#c1272d", "hakmem-relaxed": "#ec8f86", "glibc": "#8a8a8a",
+KNOWN = {"hakmem": "#0b6e4f", "hakmem-speed": "#59b48e", "hakmem-hardened": "#c1272d", "hakmem-reduced": "#ec8f86", "glibc": "#8a8a8a",
          "mimalloc2": "#3066be", "jemalloc": "#e08e1d", "gperftools": "#7b4bb7", "scudo": "#2aa7a0", "limit": "#444444", "mimalloc3": "#7fa8ea"}
 
 

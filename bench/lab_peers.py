@@ -26,7 +26,7 @@ PRESETS = {
     "speed": {"HAKMEM_PROFILE": "speed"},
     "lean": {"HAKMEM_PROFILE": "balanced", "HAKMEM_SS_MEM_LEAN_DECOMMIT": "DONTNEED"},
     # Without the two passes over the bytes, as scudo is by default.
-    "relaxed": {"HAKMEM_PROFILE": "balanced", "HAKMEM_HARDENING": "zero:off,write:off"},
+    "reduced": {"HAKMEM_PROFILE": "balanced", "HAKMEM_HARDENING": "zero:off,write:off"},
 }
 
 # Our own contestants: name: (shared object, preset)
@@ -35,7 +35,7 @@ VARIANTS = {
     "hakmem-speed": ("libhakmem.so", "speed"),
     "hakmem-lean": ("libhakmem.so", "lean"),
     "hakmem-hardened": ("libhakmem-hardened.so", "balanced"),
-    "hakmem-relaxed": ("libhakmem-hardened.so", "relaxed"),
+    "hakmem-reduced": ("libhakmem-hardened.so", "reduced"),
 }
 PROGRAMS = ["works", "random_mixed", "soak", "liblimit.so", "librecorder.so", "random_mixed_fast_limit"]
 KEPT_PREFIXES = ("HAKMEM_", "SCUDO_OPTIONS", "MIMALLOC_", "MALLOC_CONF", "TCMALLOC_")

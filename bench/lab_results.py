@@ -31,7 +31,7 @@ STEPS = {
     "mixed": (["run_mixed_10_cleanenv", "--variants", PROFILES, "--peers", "all"], 8),
     "budget": (["run_mixed_10_cleanenv", "--os-calls", "--variants", PROFILES, "--peers", "all"], 5),
     "instructions": (["bench", "--instructions", "--variants", OURS, "--peers", "all"], 3),
-    "works": (["bench", "--works", "all", "--os-calls", "--rounds", "{rounds}", "--variants", OURS + ",hakmem-relaxed", "--peers", "all"], 45),
+    "works": (["bench", "--works", "all", "--os-calls", "--rounds", "{rounds}", "--variants", OURS + ",hakmem-reduced", "--peers", "all"], 45),
     "life": (["bench", "--works", "life", "--rounds", "3", "--variants", OURS, "--peers", "all"], 25),
     "programs": (["bench", "--real", "--rounds", "{rounds}", "--variants", OURS, "--peers", "all"], 20),
     "growth": (["growth", "--variants", OURS, "--peers", "glibc,mimalloc2,limit"], 20),

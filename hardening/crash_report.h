@@ -11,7 +11,7 @@
 #define HAK_CRASH_REPORT_H
 
 #include "allocator/claim.h"
-#include "hardening/relax.h"
+#include "hardening/modes.h"
 
 #define HAK_ERROR_DOUBLE_FREE     "double free"
 #define HAK_ERROR_INVALID_FREE    "invalid free"

@@ -14,7 +14,7 @@ bool hak_harden_init(void) {
     hak_os_filter_look();
     if (hak_valgrind_runs()) /* it knows no call that is newer than itself, and says so each time */
         hak_os_filter_raise(HAK_FILTER_INHERITED);
-    hak_relax_init();
+    hak_modes_init();
     hak_inherit_start();
     (void)hak_wipe_choose(HAK_WIPE_WIDEST);
     hak_canary_init();

@@ -33,7 +33,7 @@
 #include "allocator/os.h"
 #include "allocator/superslab.h"
 #include "allocator/tag.h"
-#include "hardening/relax.h"
+#include "hardening/modes.h"
 
 typedef _Atomic uint32_t hak_record;
 

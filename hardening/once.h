@@ -2,7 +2,7 @@
 #ifndef HAK_ONCE_H
 #define HAK_ONCE_H
 
-#include "hardening/relax.h"
+#include "hardening/modes.h"
 
 /* True when the check has been reported at that return address; when the table is full, for every address: reports have an end. */
 bool hak_once_seen(hak_check check, uintptr_t caller);

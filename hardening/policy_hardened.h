@@ -4,7 +4,7 @@
  *   free     record fits the claim -> canary -> slot before --> record: freed -> slack zero -> zero -> quarantine
  *
  * Everything on these two ways is deterministic. What is behind the long arrows is chosen at start, by the vectors of
- * the processor and by what is relaxed (wipe.c); what is before them is inline. Whatever does not pass leaves for verify.c, which finds out what is wrong. */
+ * the processor and by what is reduced (wipe.c); what is before them is inline. Whatever does not pass leaves for verify.c, which finds out what is wrong. */
 #ifndef HAK_POLICY_HARDENED_H
 #define HAK_POLICY_HARDENED_H
 
@@ -186,7 +186,7 @@ HAK_PEEK_INLINE bool hak_neighbour_wrong(hak_place place, const void *obj) {
            !hak_canary_intact((const char *)obj - place.size, hak_record_size(word));
 }
 
-/* The object's own canary, and that of the slot before: one question where none is relaxed, as there are no neighbours without canaries. */
+/* The object's own canary, and that of the slot before: one question where none is reduced, as there are no neighbours without canaries. */
 HAK_INLINE bool hak_ends_wrong(hak_place place, const void *obj, size_t size) {
     if (HAK_LIKELY(hak_hardening.neighbours))
         return !hak_canary_intact(obj, size) || hak_neighbour_wrong(place, obj);

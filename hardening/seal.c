@@ -2,7 +2,7 @@
 #include "hardening/seal.h"
 
 #include "allocator/os.h"
-#include "hardening/relax.h"
+#include "hardening/modes.h"
 
 static bool wanted(void) {
     return hak_mode_of(HAK_CHECK_SEAL) != HAK_MODE_OFF;

@@ -4,7 +4,7 @@
 
 #include "allocator/base.h"
 
-/* The page of modes and keys (relax.h). Once. */
+/* The page of modes and keys (modes.h). Once. */
 void hak_seal_start(void);
 
 /* Metadata in whole pages that is written to, but stays for good: from now on nobody can put another mapping in its place, or

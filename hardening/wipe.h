@@ -44,7 +44,7 @@ extern HAK_HIDDEN hak_wipe_calls hak_wipe;
  *   hak_hardening.reuse  a freed slot of `room` bytes: still zero (see HAK_WIPE_WHOLE), canary, record `live`. Returns obj
  *   hak_hardening.end    a slot that was verified, whose record is `word`: record: held, slack zero, zero, record: freed, quarantine. Returns
  *                        the slot to hand out next, NULL: none is due
- * After hak_relax_init. */
+ * After hak_modes_init. */
 unsigned hak_wipe_choose(unsigned most);
 
 /* hak_hardening.reuse where nothing is verified. */

@@ -15,7 +15,7 @@ NOT_IN = {"os_keep", "reset", "shim_catch", "shim_static"}
 FLAGS = ["-fPIC", "-fno-builtin", "-fvisibility=hidden", "-fno-semantic-interposition", "-ftls-model=initial-exec", "-O2"]
 LINK = ["-shared", "-pthread", "-Wl,--as-needed", "-Wl,-Bsymbolic-functions", "-Wl,-z,now,-z,relro,-z,nodelete"]
 # The tests in the order of their names, but for those that take minutes, which come last.
-SLOW = ("misuse_hardened_test", "misuse_relaxed_test", "placement_hardened_test", "life", "memory", "fork", "observers", "programs")
+SLOW = ("misuse_hardened_test", "misuse_modes_test", "placement_hardened_test", "life", "memory", "fork", "observers", "programs")
 
 
 class Test:
@@ -44,7 +44,7 @@ class Test:
         for kind in ("placement", "seal"):
             if self.name.startswith(kind):
                 return kind
-        return "relaxed" if self.name == "misuse_relaxed_test" else self.package.split("/")[-1]
+        return "reduced" if self.name == "misuse_modes_test" else self.package.split("/")[-1]
 
     def rank(self):
         return any(self.name.startswith(word) or self.package.endswith("/" + word) for word in SLOW), self.package, self.name

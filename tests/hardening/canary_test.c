@@ -95,7 +95,7 @@ static void processes(void **state) {
     }
 }
 
-/* What is tested stands on a page that is sealed after start: the program starts itself again, relaxed. */
+/* What is tested stands on a page that is sealed after start: the program starts itself again, reduced. */
 int main(int argc, char **argv) {
     if (argc > 1)
         return printf("%016llx\n", (unsigned long long)hak_canary_at((const void *)0x10000)) != 17;

@@ -78,7 +78,7 @@ static void inside_large(void **state) {
 }
 
 /* Without a quarantine of large objects their granules are used again at once, by objects that begin elsewhere. */
-static void run_relaxed(char **argv) {
+static void run_reduced(char **argv) {
     if (getenv("HAKMEM_HARDENING") != NULL)
         return;
     setenv("HAKMEM_HARDENING", "quarantine:off", 1);
@@ -107,7 +107,7 @@ static void hollow(void **state) {
 
 int main(int argc, char **argv) {
     (void)argc;
-    run_relaxed(argv);
+    run_reduced(argv);
     const struct CMUnitTest tests[] = {
         SENTENCE("free_aligned_sized with another alignment is an alignment mismatch", alignments),
         SENTENCE("free_sized with another size is a size mismatch", sizes),

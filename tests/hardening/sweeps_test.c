@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "hardening/relax.h"
+#include "hardening/modes.h"
 #include "hardening/sweep.h"
 #include "include/hakmem.h"
 #include "tests/stress/crowd.h"

@@ -241,7 +241,7 @@ static int widest(void **state) {
 }
 
 /* What is chosen stands on a page that is sealed after start, and quarantine, random choice and sampling would find errors later: the
- * program starts itself again, relaxed. A processor without the wider vectors tests the narrower ones twice. */
+ * program starts itself again, reduced. A processor without the wider vectors tests the narrower ones twice. */
 int main(int argc, char **argv) {
     (void)argc;
     if (getenv("HAKMEM_HARDENING") == NULL && setenv("HAKMEM_SAMPLE_RATE", "0", 1) == 0 &&

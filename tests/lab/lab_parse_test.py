@@ -162,7 +162,7 @@ class Parsing(unittest.TestCase):
 
     def test_only_the_libraries_that_are_measured_are_built(self):
         self.assertEqual(lab_peers.libraries_of(["hakmem", "hakmem-speed"]), ["libhakmem.so"])
-        self.assertEqual(lab_peers.libraries_of(["hakmem-relaxed"]), ["libhakmem-hardened.so"])
+        self.assertEqual(lab_peers.libraries_of(["hakmem-reduced"]), ["libhakmem-hardened.so"])
 
     def test_each_trace_is_replayed_and_gives_its_sizes(self):
         with tempfile.TemporaryDirectory() as folder:

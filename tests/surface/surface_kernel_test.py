@@ -164,8 +164,8 @@ class Privileged(unittest.TestCase):
     def test_every_variable_is_ignored(self):
         self.assertEqual(run(MEMORY, "idle", OTHER_KERNEL_SECURE=1, **self.SETTINGS).stderr, "")
 
-    @unittest.skipIf(VARIANT == "speed", "only the hardened variant has checks to relax")
-    def test_no_check_can_be_relaxed_and_no_report_redirected(self):
+    @unittest.skipIf(VARIANT == "speed", "only the hardened variant has checks to reduce")
+    def test_no_check_can_be_reduced_and_no_report_redirected(self):
         with tempfile.TemporaryDirectory() as scratch:
             path = os.path.join(scratch, "report")
             done = run(MEMORY, "error", ok=False, OTHER_KERNEL_SECURE=1, HAKMEM_HARDENING="free:off", HAKMEM_REPORT_PATH=path)

@@ -1,4 +1,4 @@
-/* relax_test.c: HAKMEM_HARDENING and the other variables of the hardened variant. */
+/* modes_test.c: HAKMEM_HARDENING and the other variables of the hardened variant. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "hardening/relax.h"
+#include "hardening/modes.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 static void restart(const char *hardening) {
     memset(&hak_hardening_data, 0, sizeof hak_hardening_data);
     setenv("HAKMEM_HARDENING", hardening, 1);
-    hak_relax_init();
+    hak_modes_init();
 }
 
 static void modes(void **state) {
@@ -160,14 +160,14 @@ static void report_settings(void **state) {
     unsetenv("HAKMEM_REPORT_JSON");
 }
 
-/* What is tested stands on a page that is sealed after start: the program starts itself again, relaxed. */
+/* What is tested stands on a page that is sealed after start: the program starts itself again, reduced. */
 int main(int argc, char **argv) {
     (void)argc;
     if (getenv("HAKMEM_HARDENING") == NULL && setenv("HAKMEM_HARDENING", "seal:off", 1) == 0)
         execv("/proc/self/exe", argv);
     const struct CMUnitTest tests[] = {
         {"each NAME:MODE sets one check, the last one wins, all sets every check", modes, NULL, NULL, NULL},
-        {"a list with anything wrong in it relaxes nothing", wrong_values, NULL, NULL, NULL},
+        {"a list with anything wrong in it reduces nothing", wrong_values, NULL, NULL, NULL},
         {"every check can be switched off by its name alone", every_name, NULL, NULL, NULL},
         {"what the fast paths ask follows the modes", what_is_asked, NULL, NULL, NULL},
         {"HAKMEM_SAMPLE_RATE is 0 to 2^30, and 5,000 where it is not set or not understood", sample_rate,

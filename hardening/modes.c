@@ -1,5 +1,5 @@
-/* relax.c: see relax.h. */
-#include "hardening/relax.h"
+/* modes.c: see modes.h. */
+#include "hardening/modes.h"
 
 #include "allocator/bits.h"
 #include "allocator/options.h"
@@ -77,7 +77,7 @@ static void set_modes_at_first(void) {
 static void announce(void) {
     hak_line line;
     hak_line_begin(&line);
-    hak_line_text(&line, "HAKMEM_HARDENING relaxes");
+    hak_line_text(&line, "HAKMEM_HARDENING sets");
     bool any = false;
     for (unsigned i = 0; i < HAK_CHECKS; i++) {
         if (hak_hardening.mode[i] == HAK_MODE_ABORT || hak_hardening.mode[i] == mode_at_first((hak_check)i))
@@ -141,7 +141,7 @@ static void read_report(void) {
     hak_hardening.report_json = json != NULL && strcmp(json, "1") == 0;
 }
 
-void hak_relax_init(void) {
+void hak_modes_init(void) {
     read_modes();
     read_period();
     read_report();

@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""misuse_relaxed_test.py PROGRAM LIBRARY: the hardened variant with checks relaxed, and in a small address space."""
+"""misuse_modes_test.py PROGRAM LIBRARY: the hardened variant with checks reduced, and in a small address space."""
 import concurrent.futures
 import os
 import re
@@ -19,7 +19,7 @@ VERIFIED = [case for case in CASES if case.sure == misuse.SURE and case.needs no
 
 
 def run(case, mode, hardening="", limit=None):
-    """(status, what it wrote to stderr without the line that tells of the relaxing)"""
+    """(status, what it wrote to stderr without the line that tells of the reducing)"""
     environment = {"LD_PRELOAD": os.path.abspath(LIBRARY), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
     if hardening:  # and no error is found by chance
         environment.update(HAKMEM_HARDENING=hardening, HAKMEM_SAMPLE_RATE="0")
@@ -27,7 +27,7 @@ def run(case, mode, hardening="", limit=None):
     if limit:
         command = ["/bin/sh", "-c", f'ulimit -v {limit}; exec "$@"', "sh", *command]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=60)
-    return done.returncode, re.sub(r"^hakmem: HAKMEM_HARDENING relaxes .*\n", "", done.stderr, count=1)
+    return done.returncode, re.sub(r"^hakmem: HAKMEM_HARDENING sets .*\n", "", done.stderr, count=1)
 
 
 def on_all(cases, mode, *arguments):
@@ -36,7 +36,7 @@ def on_all(cases, mode, *arguments):
         return list(zip(cases, pool.map(lambda case: run(case, mode, *arguments), cases)))
 
 
-class Relaxed(unittest.TestCase):
+class Reduced(unittest.TestCase):
     def test_programs_run_without_any_one_check(self):
         for check in (*CHECKS, "all"):
             for case, (status, said) in on_all(SOME, "twin", check + ":off"):
