@@ -15,8 +15,8 @@
 
 #include "include/hakmem.h"
 
-/* An entry of a test table: the sentence is the test's name. */
-#define SENTENCE(text, function) {text, function, NULL, NULL, NULL}
+/* An entry of a test table: the text is the test's name. */
+#define CASE(text, function) {text, function, NULL, NULL, NULL}
 
 enum { CONTRACT_SIZES_MAX = 4096 };
 

@@ -176,16 +176,16 @@ static void version_and_variant_are_said(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    SENTENCE("an object has the alignment asked for, from 1 byte to 64 MiB", alignments_to_64_mib),
-    SENTENCE("aligned objects that live at once are disjoint", many_aligned_objects_live_at_once),
-    SENTENCE("an alignment that is no power of two gives EINVAL and changes nothing",
+    CASE("an object has the alignment asked for, from 1 byte to 64 MiB", alignments_to_64_mib),
+    CASE("aligned objects that live at once are disjoint", many_aligned_objects_live_at_once),
+    CASE("an alignment that is no power of two gives EINVAL and changes nothing",
              wrong_alignment_is_einval),
-    SENTENCE("memalign rounds an alignment up to a power of two", memalign_rounds_up),
-    SENTENCE("a size that cannot be had gives NULL and ENOMEM from every call", impossible_sizes_are_enomem),
-    SENTENCE("an alignment that cannot be had gives ENOMEM", impossible_alignments_are_enomem),
-    SENTENCE("calloc refuses a product that overflows", calloc_overflow_is_enomem),
-    SENTENCE("a refused request takes no memory", a_refusal_costs_nothing),
-    SENTENCE("hak_version and hak_variant name the version and the variant", version_and_variant_are_said),
+    CASE("memalign rounds an alignment up to a power of two", memalign_rounds_up),
+    CASE("a size that cannot be had gives NULL and ENOMEM from every call", impossible_sizes_are_enomem),
+    CASE("an alignment that cannot be had gives ENOMEM", impossible_alignments_are_enomem),
+    CASE("calloc refuses a product that overflows", calloc_overflow_is_enomem),
+    CASE("a refused request takes no memory", a_refusal_costs_nothing),
+    CASE("hak_version and hak_variant name the version and the variant", version_and_variant_are_said),
 };
 
 int main(void) {

@@ -175,20 +175,20 @@ static void freed_memory_is_used_again(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    SENTENCE("a request for 0 bytes gives a pointer unlike that of any other live object",
+    CASE("a request for 0 bytes gives a pointer unlike that of any other live object",
              zero_sizes_are_unique),
-    SENTENCE("an object has at least the size asked for and every usable byte can be written",
+    CASE("an object has at least the size asked for and every usable byte can be written",
              every_byte_can_be_used),
-    SENTENCE("an object of any size is aligned for any type", every_object_is_aligned),
-    SENTENCE("live objects are disjoint", live_objects_do_not_overlap),
-    SENTENCE("the usable size of NULL is 0, and that of a live object does not change",
+    CASE("an object of any size is aligned for any type", every_object_is_aligned),
+    CASE("live objects are disjoint", live_objects_do_not_overlap),
+    CASE("the usable size of NULL is 0, and that of a live object does not change",
              usable_size_does_not_change),
-    SENTENCE("free keeps errno, and free of NULL does nothing", free_keeps_errno),
-    SENTENCE("calloc gives zeroes, of recycled memory too", calloc_gives_zeroes),
-    SENTENCE("calloc gives room for count times size bytes", calloc_multiplies),
-    SENTENCE("free_sized and free_aligned_sized take the values that were asked for, or NULL",
+    CASE("free keeps errno, and free of NULL does nothing", free_keeps_errno),
+    CASE("calloc gives zeroes, of recycled memory too", calloc_gives_zeroes),
+    CASE("calloc gives room for count times size bytes", calloc_multiplies),
+    CASE("free_sized and free_aligned_sized take the values that were asked for, or NULL",
              free_sized_ends_the_life),
-    SENTENCE("freed memory is available for further allocation", freed_memory_is_used_again),
+    CASE("freed memory is available for further allocation", freed_memory_is_used_again),
 };
 
 int main(void) {

@@ -24,7 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SENTENCE(text, function) {text, function, NULL, NULL, NULL}
+#define CASE(text, function) {text, function, NULL, NULL, NULL}
 
 enum {
     OBJECTS = 256,
@@ -335,15 +335,15 @@ int main(int argc, char **argv) {
     if (argc > 1)
         return after_start();
     const struct CMUnitTest tests[] = {
-        SENTENCE("a start in which a call of the OS fails is made good by the next request", sweep_start),
-        SENTENCE("small objects are served or refused at every failure", sweep_small),
-        SENTENCE("medium objects are served or refused at every failure", sweep_medium),
-        SENTENCE("large objects are served or refused at every failure", sweep_large),
-        SENTENCE("a refused realloc leaves the object as it was", sweep_realloc),
-        SENTENCE("a refused posix_memalign says ENOMEM and keeps errno", sweep_aligned),
-        SENTENCE("a trim that the OS refuses loses nothing", sweep_trim),
-        SENTENCE("threads begin and end at every failure", sweep_threads),
-        SENTENCE("a forked child and its parent are served or refused at every failure", sweep_fork),
+        CASE("a start in which a call of the OS fails is made good by the next request", sweep_start),
+        CASE("small objects are served or refused at every failure", sweep_small),
+        CASE("medium objects are served or refused at every failure", sweep_medium),
+        CASE("large objects are served or refused at every failure", sweep_large),
+        CASE("a refused realloc leaves the object as it was", sweep_realloc),
+        CASE("a refused posix_memalign says ENOMEM and keeps errno", sweep_aligned),
+        CASE("a trim that the OS refuses loses nothing", sweep_trim),
+        CASE("threads begin and end at every failure", sweep_threads),
+        CASE("a forked child and its parent are served or refused at every failure", sweep_fork),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,11 +108,11 @@ int main(int argc, char **argv) {
     if (getenv("HAKMEM_SAMPLE_RATE") == NULL && setenv("HAKMEM_SAMPLE_RATE", "0", 1) == 0)
         execv("/proc/self/exe", argv);
     const struct CMUnitTest tests[] = {
-        SENTENCE("what was written past an object is found at exit, in every class", every_class),
-        SENTENCE("so is what was written to a freed one", every_class_after_free),
-        SENTENCE("and past large objects of all alignments, to the end of their page", large),
-        SENTENCE("wherever the slot lies in its pages", every_place),
-        SENTENCE("nothing is said where nothing is wrong", silent),
+        CASE("what was written past an object is found at exit, in every class", every_class),
+        CASE("so is what was written to a freed one", every_class_after_free),
+        CASE("and past large objects of all alignments, to the end of their page", large),
+        CASE("wherever the slot lies in its pages", every_place),
+        CASE("nothing is said where nothing is wrong", silent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,7 +155,7 @@ static void a_slab_among_strangers(void **state) {
     hak_free(first);
 }
 
-#define SENTENCE(text, function) {text, function, without_markers, NULL, NULL}
+#define CASE(text, function) {text, function, without_markers, NULL, NULL}
 
 /* Bytes from one object to the next in the middle of a few hundred, of which some lie side by side. */
 static size_t least_distance(void *objects[FREED]) {
@@ -192,11 +192,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         {"what somebody else has mapped where memory was given back is never shut", a_slab_among_strangers,
          NULL, NULL, NULL},
-        SENTENCE("no open page lies behind the last one of a large object, however it was made",
+        CASE("no open page lies behind the last one of a large object, however it was made",
                  at_the_last_page),
-        SENTENCE("a new object in a place that the OS will not open is no memory", a_new_object),
-        SENTENCE("where address space is scarce, no gap lies between large objects", scarce),
-        SENTENCE("an object that the OS will not let grow stays as it was", an_object_that_grows),
+        CASE("a new object in a place that the OS will not open is no memory", a_new_object),
+        CASE("where address space is scarce, no gap lies between large objects", scarce),
+        CASE("an object that the OS will not let grow stays as it was", an_object_that_grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -208,24 +208,24 @@ static void at_leisure(void **state) {
     hak_free(obj);
 }
 
-#define SENTENCE(text, function) {text, function, none, NULL, NULL}
+#define CASE(text, function) {text, function, none, NULL, NULL}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("64 objects are kept, the oldest leaves first", by_number),
-        SENTENCE("128 MiB of addresses are kept", by_bytes),
-        SENTENCE("two guarded objects are kept, however large they are", two_of_any_size),
-        SENTENCE("64 MiB are kept of objects that no guard could take", by_resident_bytes),
-        SENTENCE("an object of more than 32 MiB is kept only if it is guarded", too_large),
-        SENTENCE(
+        CASE("64 objects are kept, the oldest leaves first", by_number),
+        CASE("128 MiB of addresses are kept", by_bytes),
+        CASE("two guarded objects are kept, however large they are", two_of_any_size),
+        CASE("64 MiB are kept of objects that no guard could take", by_resident_bytes),
+        CASE("an object of more than 32 MiB is kept only if it is guarded", too_large),
+        CASE(
             "without time for guards an object goes on with the guard behind it, and its canary has room",
             in_a_hurry),
-        SENTENCE("and calloc of one is zero", zeroed_in_a_hurry),
-        SENTENCE("but not the newest four", newest_rest),
-        SENTENCE("every bit behind a large object counts, to the end of its page", every_byte_behind),
-        SENTENCE("a guard is near that is no more than a quarter of the object away", not_too_far),
-        SENTENCE("an object goes on only for an alignment that it has", aligned),
-        SENTENCE("with time again the guard moves to the end of an object that is resized", at_leisure),
+        CASE("and calloc of one is zero", zeroed_in_a_hurry),
+        CASE("but not the newest four", newest_rest),
+        CASE("every bit behind a large object counts, to the end of its page", every_byte_behind),
+        CASE("a guard is near that is no more than a quarter of the object away", not_too_far),
+        CASE("an object goes on only for an alignment that it has", aligned),
+        CASE("with time again the guard moves to the end of an object that is resized", at_leisure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,10 +113,10 @@ int main(int argc, char **argv) {
         setenv("HAKMEM_SAMPLE_RATE", "1", 1) == 0)
         execv("/proc/self/exe", argv);
     const struct CMUnitTest tests[] = {
-        SENTENCE("nothing is in use after everything was freed, sampled or not", after_use),
-        SENTENCE("nor after the OS has refused the k-th call, for many k, alone or with all that follow",
+        CASE("nothing is in use after everything was freed, sampled or not", after_use),
+        CASE("nor after the OS has refused the k-th call, for many k, alone or with all that follow",
                  after_refusals),
-        SENTENCE("what is refused in part costs no address space", of_parts),
+        CASE("what is refused in part costs no address space", of_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

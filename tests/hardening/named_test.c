@@ -109,10 +109,10 @@ int main(int argc, char **argv) {
     (void)argc;
     run_reduced(argv);
     const struct CMUnitTest tests[] = {
-        SENTENCE("free_aligned_sized with another alignment is an alignment mismatch", alignments),
-        SENTENCE("free_sized with another size is a size mismatch", sizes),
-        SENTENCE("an object freed twice is named though its memory has gone", hollow),
-        SENTENCE("every granule of a large object is inside of it", inside_large),
+        CASE("free_aligned_sized with another alignment is an alignment mismatch", alignments),
+        CASE("free_sized with another size is a size mismatch", sizes),
+        CASE("an object freed twice is named though its memory has gone", hollow),
+        CASE("every granule of a large object is inside of it", inside_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SENTENCE(text, function) {text, function, NULL, NULL, NULL}
+#define CASE(text, function) {text, function, NULL, NULL, NULL}
 
 enum { THREADS = 4, SWEEPS = 30, ERRORS = 40, PAUSE_US = 1000 };
 
@@ -100,8 +100,8 @@ static void reports(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("sweeps of everything while threads work find nothing", sweeps),
-        SENTENCE("reports of several threads that go on disturb nobody", reports),
+        CASE("sweeps of everything while threads work find nothing", sweeps),
+        CASE("reports of several threads that go on disturb nobody", reports),
     };
     if (argc == 2)
         return make_errors();

@@ -34,7 +34,7 @@ static void walk_as_asked(void **state) {
         run(walk, seeds[i]);
 }
 
-#define WALK(sentence, index) {sentence, walk_as_asked, NULL, NULL, (void *)&walks[index]}
+#define WALK(text, index) {text, walk_as_asked, NULL, NULL, (void *)&walks[index]}
 
 int main(void) {
     static const struct CMUnitTest tests[] = {

@@ -1,4 +1,4 @@
-/* properties.c: the sentences, their generators and what verifies them; see properties.h. */
+/* properties.c: the properties, their generators and what verifies them; see properties.h. */
 #include "tests/model/properties.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* properties.h: sentences that hold for every program, each with a generator of programs that could break it.
+/* properties.h: what holds for every program, each with a generator of programs that could break it.
  *
  * Programs are those of the operation language (fuzz/ops.h). A property is checked on many of them; one that fails
  * is made as small as it will get and printed. Cases run in a child process, so that a crash of the allocator is a
@@ -11,7 +11,7 @@
 enum { PROPERTY_ROOM = 4096 }; /* most bytes of a program */
 
 typedef struct property {
-    const char *sentence;
+    const char *text;
     /* Writes the program that `seed` gives; returns its bytes. */
     size_t (*generate)(uint8_t bytes[PROPERTY_ROOM], uint64_t seed);
     /* The rule that the program breaks on the heap, NULL for none. Deterministic. */

@@ -55,6 +55,6 @@ int main(int argc, char **argv) {
         {"shrinking leaves what matters", shrinking_leaves_what_matters, NULL, NULL, NULL}};
     for (unsigned i = part; i < properties_count && parts != 0; i += parts)
         tests[++count] =
-            (struct CMUnitTest){properties[i].sentence, property_holds, NULL, NULL, (void *)&properties[i]};
+            (struct CMUnitTest){properties[i].text, property_holds, NULL, NULL, (void *)&properties[i]};
     return _cmocka_run_group_tests("properties", tests, count + 1, NULL, NULL);
 }

@@ -190,7 +190,7 @@ int property_check(const property *p, const heap_api *heap, uint64_t first, unsi
         return 0;
     uint8_t bytes[PROPERTY_ROOM];
     uint64_t seed = shared_progress()->seed;
-    fprintf(stderr, "%s: \"%s\" does not hold for seed %llu: %s\n", heap->name, p->sentence,
+    fprintf(stderr, "%s: \"%s\" does not hold for seed %llu: %s\n", heap->name, p->text,
             (unsigned long long)seed, shared_progress()->rule);
     size_t length = p->generate(bytes, seed);
     if (!fails(p, heap, bytes, length)) {

@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SENTENCE(text, function) {text, function, NULL, NULL, NULL}
+#define CASE(text, function) {text, function, NULL, NULL, NULL}
 
 enum { THREADS = 4, LOOKS = 120, FAILURES = 200, FORKS = 40, EXITS = 24, PAUSE_US = 1000 };
 
@@ -109,11 +109,11 @@ static void exits(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("who reads statistics, trims or asks for a usable size disturbs nobody", looks),
-        SENTENCE("memory goes back under every policy while threads work", policies),
-        SENTENCE("when the OS refuses, every thread goes on with what it has", failures),
-        SENTENCE("children of a process whose threads work can work", forks),
-        SENTENCE("a process exits while its threads work, and says nothing", exits),
+        CASE("who reads statistics, trims or asks for a usable size disturbs nobody", looks),
+        CASE("memory goes back under every policy while threads work", policies),
+        CASE("when the OS refuses, every thread goes on with what it has", failures),
+        CASE("children of a process whose threads work can work", forks),
+        CASE("a process exits while its threads work, and says nothing", exits),
     };
     if (argc == 2) {
         crowd_start((unsigned)atoi(argv[1]));

@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SENTENCE(text, function) {text, function, NULL, NULL, NULL}
+#define CASE(text, function) {text, function, NULL, NULL, NULL}
 
 enum { THREADS = 8, FORKS = 200, SHARED = 512 };
 
@@ -280,12 +280,12 @@ static void interrupted(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("objects that go from thread to thread are intact, and all come home", exchange),
-        SENTENCE("threads come and go while others free their objects, and leave nothing behind",
+        CASE("objects that go from thread to thread are intact, and all come home", exchange),
+        CASE("threads come and go while others free their objects, and leave nothing behind",
                  short_lives),
-        SENTENCE("destructors of thread keys free and allocate, whichever runs first", thread_keys),
-        SENTENCE("200 forks under eight allocating threads: parent and child go on", forks),
-        SENTENCE("signals that interrupt the allocator anywhere do no harm", interrupted),
+        CASE("destructors of thread keys free and allocate, whichever runs first", thread_keys),
+        CASE("200 forks under eight allocating threads: parent and child go on", forks),
+        CASE("signals that interrupt the allocator anywhere do no harm", interrupted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

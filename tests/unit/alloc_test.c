@@ -96,12 +96,12 @@ static void the_impossible(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("free of memory that is not ours ends the process", free_of_others),
-        SENTENCE("free within a large object ends the process", free_within_a_large_object),
-        SENTENCE("free of a large object that was freed ends the process", free_of_a_freed_large_object),
-        SENTENCE("what is kept for reuse serves a request, aligned or not, when the OS has no more",
+        CASE("free of memory that is not ours ends the process", free_of_others),
+        CASE("free within a large object ends the process", free_within_a_large_object),
+        CASE("free of a large object that was freed ends the process", free_of_a_freed_large_object),
+        CASE("what is kept for reuse serves a request, aligned or not, when the OS has no more",
                  what_is_kept_serves),
-        SENTENCE("a request that nothing can serve takes nothing of that away", the_impossible),
+        CASE("a request that nothing can serve takes nothing of that away", the_impossible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

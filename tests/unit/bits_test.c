@@ -93,11 +93,11 @@ static void aligned_runs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("powers of two and logarithms are found at every bit", powers_of_two),
-        SENTENCE("sizes are aligned down and up as the table says", alignment),
-        SENTENCE("an overflow is reported and stores nothing", overflow),
-        SENTENCE("a run of ones is where it was asked for", runs_of_ones),
-        SENTENCE("the first aligned run is the one that a plain search finds", aligned_runs),
+        CASE("powers of two and logarithms are found at every bit", powers_of_two),
+        CASE("sizes are aligned down and up as the table says", alignment),
+        CASE("an overflow is reported and stores nothing", overflow),
+        CASE("a run of ones is where it was asked for", runs_of_ones),
+        CASE("the first aligned run is the one that a plain search finds", aligned_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

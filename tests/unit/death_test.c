@@ -151,11 +151,11 @@ static void turns(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("after a death under every lock the thread can use the heap", locks_are_broken),
-        SENTENCE("whoever waits for a lock that is broken goes on", waiters_go_on),
-        SENTENCE("a lock that is given in time is not broken", others_may_give),
-        SENTENCE("an error is reported when no lock is held", errors_come_after_locks),
-        SENTENCE("the turn is nobody's when its thread has ended, or in a child", turns),
+        CASE("after a death under every lock the thread can use the heap", locks_are_broken),
+        CASE("whoever waits for a lock that is broken goes on", waiters_go_on),
+        CASE("a lock that is given in time is not broken", others_may_give),
+        CASE("an error is reported when no lock is held", errors_come_after_locks),
+        CASE("the turn is nobody's when its thread has ended, or in a child", turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

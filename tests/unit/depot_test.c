@@ -165,13 +165,13 @@ static void corruption(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("objects of every shard, taken and given at random, are nobody else's and all come home",
+        CASE("objects of every shard, taken and given at random, are nobody else's and all come home",
                  random_walk),
-        SENTENCE("a batch with objects of several shards goes home to each", home_shards),
-        SENTENCE("a depot keeps one empty slab, and none after a trim", one_slab_kept),
-        SENTENCE("a refusal of the OS at any step gives nothing or something, and nothing is lost", refusals),
-        SENTENCE("what is no object of the class ends the process, by name", errors),
-        SENTENCE("a slab in the wrong list, or broken links, end the process", corruption),
+        CASE("a batch with objects of several shards goes home to each", home_shards),
+        CASE("a depot keeps one empty slab, and none after a trim", one_slab_kept),
+        CASE("a refusal of the OS at any step gives nothing or something, and nothing is lost", refusals),
+        CASE("what is no object of the class ends the process, by name", errors),
+        CASE("a slab in the wrong list, or broken links, end the process", corruption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

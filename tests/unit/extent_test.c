@@ -106,11 +106,11 @@ static void somebody_else(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("an extent grows where it is, up to its room", grows),
-        SENTENCE("of more room than there is, a part is had and nothing is reserved", more_than_there_is),
-        SENTENCE("the rooms of two extents do not overlap", apart),
-        SENTENCE("room is found among thousands of extents", among_many),
-        SENTENCE("where somebody else has mapped, an extent does not grow any more", somebody_else),
+        CASE("an extent grows where it is, up to its room", grows),
+        CASE("of more room than there is, a part is had and nothing is reserved", more_than_there_is),
+        CASE("the rooms of two extents do not overlap", apart),
+        CASE("room is found among thousands of extents", among_many),
+        CASE("where somebody else has mapped, an extent does not grow any more", somebody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,9 +91,9 @@ static void cleanup(void) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("a hole of large objects that is taken is left out", large),
-        SENTENCE("a hole of slabs that is taken is left out", slabs),
-        SENTENCE("a hole of long slabs that is taken is left out", long_slabs),
+        CASE("a hole of large objects that is taken is left out", large),
+        CASE("a hole of slabs that is taken is left out", slabs),
+        CASE("a hole of long slabs that is taken is left out", long_slabs),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     cleanup();

@@ -98,8 +98,8 @@ static void over_others(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("a huge object costs what is touched of it", sparse),
-        SENTENCE("nothing is left of what lay where a huge object lies", over_others),
+        CASE("a huge object costs what is touched of it", sparse),
+        CASE("nothing is left of what lay where a huge object lies", over_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

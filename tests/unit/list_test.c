@@ -81,12 +81,12 @@ static void corruption(void **state) {
     unit_expect_death(remove_first, NULL, "list links do not agree");
 }
 
-#define LIST_SENTENCE(text, function) {text, function, begin, NULL, NULL}
+#define LIST_CASE(text, function) {text, function, begin, NULL, NULL}
 int main(void) {
     const struct CMUnitTest tests[] = {
-        LIST_SENTENCE("links go to the front, to the back and between", both_ends),
-        LIST_SENTENCE("a link leaves from the front, the back and between, and may come again", removal),
-        LIST_SENTENCE("a link whose neighbours do not agree ends the process", corruption),
+        LIST_CASE("links go to the front, to the back and between", both_ends),
+        LIST_CASE("a link leaves from the front, the back and between, and may come again", removal),
+        LIST_CASE("a link whose neighbours do not agree ends the process", corruption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -274,15 +274,15 @@ static void ranks(void **state) {
 int main(void) {
     alarm(30); /* who waits for a lock that nobody gives back, waits for ever */
     const struct CMUnitTest tests[] = {
-        SENTENCE("with one thread a lock is taken and given back without an exchange", alone),
-        SENTENCE("only one thread at a time has the lock, and errno is kept", exclusion),
-        SENTENCE("who may have interrupted the holder is told that it is not free, after a while", seen_free),
-        SENTENCE("a thread that sleeps for the lock is woken", wakes),
-        SENTENCE("a wait keeps errno, whatever the kernel answers", slow_half),
-        SENTENCE("also when a signal comes", interrupted),
-        SENTENCE("of several that sleep each is woken", every_sleeper_is_woken),
-        SENTENCE("a thread that forks has its locks, whatever it takes and gives, until it is done", forks),
-        SENTENCE("debug builds end where locks are taken out of rank order", ranks),
+        CASE("with one thread a lock is taken and given back without an exchange", alone),
+        CASE("only one thread at a time has the lock, and errno is kept", exclusion),
+        CASE("who may have interrupted the holder is told that it is not free, after a while", seen_free),
+        CASE("a thread that sleeps for the lock is woken", wakes),
+        CASE("a wait keeps errno, whatever the kernel answers", slow_half),
+        CASE("also when a signal comes", interrupted),
+        CASE("of several that sleep each is woken", every_sleeper_is_woken),
+        CASE("a thread that forks has its locks, whatever it takes and gives, until it is done", forks),
+        CASE("debug builds end where locks are taken out of rank order", ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

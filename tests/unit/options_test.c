@@ -185,9 +185,9 @@ static void texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("each setting has the verdict of the table, and a wrong value one line on stderr", table),
-        SENTENCE("huge pages follow their setting and the decommit policy", the_rest),
-        SENTENCE("a variable is found by its whole name", texts),
+        CASE("each setting has the verdict of the table, and a wrong value one line on stderr", table),
+        CASE("huge pages follow their setting and the decommit policy", the_rest),
+        CASE("a variable is found by its whole name", texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -230,20 +230,20 @@ static void facts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("the page size is the kernel's", page_size),
-        SENTENCE("address space is reserved at every alignment, and too much of it is refused", reserving),
-        SENTENCE("reserved zeros read as zero, and are not mapped over anything", zeros),
-        SENTENCE("pages that are given back at once read as zero and may be written again", purging),
-        SENTENCE("memory is mapped at an address, over nothing, and parts of it go and come", mapping_at),
-        SENTENCE("moved pages have their contents, and a move that fails changes nothing", moving),
-        SENTENCE("a populated range is resident and zero", populating),
-        SENTENCE("an injected failure fails that call only, and every call keeps errno", failures),
-        SENTENCE("every call is counted by its kind", counters),
-        SENTENCE("random bytes differ from call to call", randomness),
-        SENTENCE("what can be read is read, up to the first byte that cannot", reading),
-        SENTENCE("a filter of system calls only becomes stricter, and what is rare is then not asked for",
+        CASE("the page size is the kernel's", page_size),
+        CASE("address space is reserved at every alignment, and too much of it is refused", reserving),
+        CASE("reserved zeros read as zero, and are not mapped over anything", zeros),
+        CASE("pages that are given back at once read as zero and may be written again", purging),
+        CASE("memory is mapped at an address, over nothing, and parts of it go and come", mapping_at),
+        CASE("moved pages have their contents, and a move that fails changes nothing", moving),
+        CASE("a populated range is resident and zero", populating),
+        CASE("an injected failure fails that call only, and every call keeps errno", failures),
+        CASE("every call is counted by its kind", counters),
+        CASE("random bytes differ from call to call", randomness),
+        CASE("what can be read is read, up to the first byte that cannot", reading),
+        CASE("a filter of system calls only becomes stricter, and what is rare is then not asked for",
                  filtering),
-        SENTENCE("landmarks, processors, clock and environment are there", facts),
+        CASE("landmarks, processors, clock and environment are there", facts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

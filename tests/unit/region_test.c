@@ -217,16 +217,16 @@ static void somebody_else(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("what is taken is aligned, committed, zero and found, and so is its record", take_and_use),
-        SENTENCE("no region is found at an address that is not ours", find_nothing),
-        SENTENCE("records lie one after the other, one per unit", guarded_records),
-        SENTENCE("a refusal of the OS at any step changes nothing, and keeps no address space", refusals),
-        SENTENCE("what the address space does not have is refused", too_much),
-        SENTENCE("a region that dies takes its part of every counter with it", accounting),
-        SENTENCE("system calls grow with the logarithm of the heap", few_calls),
-        SENTENCE("little is committed ahead, and given back", little_ahead),
-        SENTENCE("a hollow part is not counted, and comes back zeroed", hollow_parts),
-        SENTENCE("where somebody else has mapped, a region does not grow", somebody_else),
+        CASE("what is taken is aligned, committed, zero and found, and so is its record", take_and_use),
+        CASE("no region is found at an address that is not ours", find_nothing),
+        CASE("records lie one after the other, one per unit", guarded_records),
+        CASE("a refusal of the OS at any step changes nothing, and keeps no address space", refusals),
+        CASE("what the address space does not have is refused", too_much),
+        CASE("a region that dies takes its part of every counter with it", accounting),
+        CASE("system calls grow with the logarithm of the heap", few_calls),
+        CASE("little is committed ahead, and given back", little_ahead),
+        CASE("a hollow part is not counted, and comes back zeroed", hollow_parts),
+        CASE("where somebody else has mapped, a region does not grow", somebody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,13 +121,13 @@ static void how(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("the excess over the target is what the table says", excess),
-        SENTENCE("free memory has bounds that grow with what is live; in the speed profile large memory "
+        CASE("the excess over the target is what the table says", excess),
+        CASE("free memory has bounds that grow with what is live; in the speed profile large memory "
                  "waits for the "
                  "clock",
                  bounds),
-        SENTENCE("what was given back and missed may stay while it is needed", allowance),
-        SENTENCE("a range given back reads as zero where the policy says so", how),
+        CASE("what was given back and missed may stay while it is needed", allowance),
+        CASE("a range given back reads as zero where the policy says so", how),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

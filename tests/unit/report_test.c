@@ -82,10 +82,10 @@ static void deaths(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("a line has its texts, numbers and addresses in order", numbers),
-        SENTENCE("a line that is too long is cut off and still ends", cut_off),
-        SENTENCE("a line that nobody can read keeps errno and the process", errno_is_kept),
-        SENTENCE("an error ends the process by abort after one line", deaths),
+        CASE("a line has its texts, numbers and addresses in order", numbers),
+        CASE("a line that is too long is cut off and still ends", cut_off),
+        CASE("a line that nobody can read keeps errno and the process", errno_is_kept),
+        CASE("an error ends the process by abort after one line", deaths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

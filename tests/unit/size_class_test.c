@@ -124,12 +124,12 @@ static void aligned_classes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("every size has the smallest class that holds it", smallest_class),
-        SENTENCE("classes grow by at most an eighth up to 8 KiB and a quarter above", little_waste),
-        SENTENCE("a slab has as many slots as fit before its guard", slabs_hold_slots),
-        SENTENCE("every byte of a slab is found in its slot without a division", slot_of_every_byte),
-        SENTENCE("a slab's start is found from any byte of it", slab_starts),
-        SENTENCE("an alignment is served by the smallest class whose size is a multiple of it",
+        CASE("every size has the smallest class that holds it", smallest_class),
+        CASE("classes grow by at most an eighth up to 8 KiB and a quarter above", little_waste),
+        CASE("a slab has as many slots as fit before its guard", slabs_hold_slots),
+        CASE("every byte of a slab is found in its slot without a division", slot_of_every_byte),
+        CASE("a slab's start is found from any byte of it", slab_starts),
+        CASE("an alignment is served by the smallest class whose size is a multiple of it",
                  aligned_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

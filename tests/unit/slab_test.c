@@ -251,15 +251,15 @@ static void corruption(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("every slot of a slab is taken once, and comes back", all_slots_once),
-        SENTENCE("batches taken and given at random never lose or double a slot", random_walk),
-        SENTENCE("the lowest free slots are taken first, unless the variant draws them", lowest_first),
-        SENTENCE("where slots are drawn, every free one is as likely as the others", equally_likely),
-        SENTENCE("where slots are drawn, of two in a row one lies behind the other one time in 32 at most",
+        CASE("every slot of a slab is taken once, and comes back", all_slots_once),
+        CASE("batches taken and given at random never lose or double a slot", random_walk),
+        CASE("the lowest free slots are taken first, unless the variant draws them", lowest_first),
+        CASE("where slots are drawn, every free one is as likely as the others", equally_likely),
+        CASE("where slots are drawn, of two in a row one lies behind the other one time in 32 at most",
                  no_neighbours_in_a_row),
-        SENTENCE("where slots are drawn, a batch lies together", a_batch_lies_together),
-        SENTENCE("an interior address, the guard and a free slot are errors, by name", errors),
-        SENTENCE("a flipped bit of a slab's bookkeeping is found", corruption),
+        CASE("where slots are drawn, a batch lies together", a_batch_lies_together),
+        CASE("an interior address, the guard and a free slot are errors, by name", errors),
+        CASE("a flipped bit of a slab's bookkeeping is found", corruption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,10 +106,10 @@ static void corruption(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("a span of every length is found for its length and not for one more", every_length),
-        SENTENCE("what is found is long enough, and little longer than the best", good_fit),
-        SENTENCE("spans of a little less do not hide one that is long enough", crowded),
-        SENTENCE("a span whose length or state was changed is found", corruption),
+        CASE("a span of every length is found for its length and not for one more", every_length),
+        CASE("what is found is long enough, and little longer than the best", good_fit),
+        CASE("spans of a little less do not hide one that is long enough", crowded),
+        CASE("a span whose length or state was changed is found", corruption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

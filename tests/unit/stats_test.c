@@ -77,10 +77,10 @@ static void lines(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("the counters follow what is allocated, freed and trimmed", follow_use),
-        SENTENCE("operations are objects that go from depots to caches, and those that come home",
+        CASE("the counters follow what is allocated, freed and trimmed", follow_use),
+        CASE("operations are objects that go from depots to caches, and those that come home",
                  operations_count_both_ways),
-        SENTENCE("the report has every count", lines),
+        CASE("the report has every count", lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

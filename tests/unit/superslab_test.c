@@ -300,21 +300,21 @@ static void corruption(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SENTENCE("the bitmaps of two slabs of a class lie apart", bitmaps_apart),
-        SENTENCE("a slab of every class is aligned, tagged, found and given back", every_class),
-        SENTENCE("slabs of random classes, taken and given back, never overlap", random_walk),
-        SENTENCE("slabs that come and go many times leave every counter right", taken_again),
-        SENTENCE(
+        CASE("the bitmaps of two slabs of a class lie apart", bitmaps_apart),
+        CASE("a slab of every class is aligned, tagged, found and given back", every_class),
+        CASE("slabs of random classes, taken and given back, never overlap", random_walk),
+        CASE("slabs that come and go many times leave every counter right", taken_again),
+        CASE(
             "a run that is large enough is found where there is one, and a new superslab taken where not",
             dense),
-        SENTENCE("a purge gives free pages back until so many are left", purged),
-        SENTENCE("a slab that is resident in part is exchanged by what is fresh of it", resident_in_part),
-        SENTENCE("of free slabs that stay with their class the oldest is purged first and taken last",
+        CASE("a purge gives free pages back until so many are left", purged),
+        CASE("a slab that is resident in part is exchanged by what is fresh of it", resident_in_part),
+        CASE("of free slabs that stay with their class the oldest is purged first and taken last",
                  bound_slabs),
-        SENTENCE("a purge that the OS refuses changes nothing", refused_purge),
-        SENTENCE("prewarmed superslabs are resident, counted, and used first", prewarmed),
-        SENTENCE("a refusal of the OS at any step leaves everything consistent", refusals),
-        SENTENCE("a slab with live objects, or a corrupt descriptor, ends the process", corruption),
+        CASE("a purge that the OS refuses changes nothing", refused_purge),
+        CASE("prewarmed superslabs are resident, counted, and used first", prewarmed),
+        CASE("a refusal of the OS at any step leaves everything consistent", refusals),
+        CASE("a slab with live objects, or a corrupt descriptor, ends the process", corruption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,10 +86,10 @@ int main(int argc, char **argv) {
     if (argc > 1)
         return small();
     const struct CMUnitTest tests[] = {
-        SENTENCE("what is not ours has no tag, wherever it lies", not_ours),
-        SENTENCE("a range that is covered has the tags that were set, granule by granule", covered_range),
-        SENTENCE("when the OS refuses, nothing has changed", refusal),
-        SENTENCE("a process takes a few MiB of address space at its start", small_table),
+        CASE("what is not ours has no tag, wherever it lies", not_ours),
+        CASE("a range that is covered has the tags that were set, granule by granule", covered_range),
+        CASE("when the OS refuses, nothing has changed", refusal),
+        CASE("a process takes a few MiB of address space at its start", small_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,8 +13,8 @@
 
 #include "allocator/reset.h"
 
-/* An entry of a test table: the sentence is the test's name. */
-#define SENTENCE(text, function) {text, function, unit_fresh, NULL, NULL}
+/* An entry of a test table: the text is the test's name. */
+#define CASE(text, function) {text, function, unit_fresh, NULL, NULL}
 
 /* Setup: the allocator as it is after its start. */
 int unit_fresh(void **state);
