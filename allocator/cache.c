@@ -14,7 +14,7 @@ enum {
     CAP_FIRST = 16,
     BYTES_FIRST = 16 * HAK_KIB,
     /* The bins of a thread may hold this much, and those of all threads that, or so much for each shard; nevertheless each thread the last
-     * one. What idle threads hold is out of reach, so it is small: 200 of them keep some 40 MiB. Measure again with works d, f and larson. */
+     * one. What idle threads hold is out of reach, so it is small: 200 of them keep some 40 MiB. Measure again with workloads d, f and larson. */
     THREAD_BYTES = 8 * HAK_MIB,
     TOTAL_BYTES = 16 * HAK_MIB,
     TOTAL_PER_SHARD = HAK_MIB,

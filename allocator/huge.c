@@ -13,7 +13,7 @@ enum {
      * and hot. */
     DENSE_PART = 4,
     /* While what is resident grows by a quarter from look to look, this part is enough: it will be dense, and the
-     * page faults on the way are saved (work h has a third of them). Objects whose start alone is touched stay
+     * page faults on the way are saved (workload h has a third of them). Objects whose start alone is touched stay
      * below, however many there are. */
     GROWING_PART = 8,
     /* Longer objects are no part of a run: they do not follow one another often. And so many huge pages are looked

@@ -13,12 +13,12 @@ enum {
     PREWARM_MAX = 64,
     PATH_MOST = 240, /* with its 0 */
     /* A heap that is larger is dense enough for huge pages: what a touched byte brings in is at most 2 MiB per size
-     * class and shard. Measure again with works c and h2 and with peak RSS, of grow above all. */
+     * class and shard. Measure again with workloads c and h2 and with peak RSS, of grow above all. */
     HUGE_AUTO_FROM = 12 * HAK_MIB,
 };
 
 /* The one place that turns a profile's name into settings. 4 superslabs: what the described system kept resident at
- * start (30 MB) bought no speed here; 8 MiB cover the working set of every small work. */
+ * start (30 MB) bought no speed here; 8 MiB cover the working set of every small workload. */
 static const struct {
     const char *name, *old_name;
     bool lean;

@@ -14,11 +14,11 @@ enum {
 
     /* Free slab memory beyond this part of what is live goes while fresh memory is taken: a heap that changes its
      * sizes holds a quarter more than it needs. Not less than the minimum: a page that is given back and touched
-     * again costs some 0.5 us. Measure again with works c, e and frag. */
+     * again costs some 0.5 us. Measure again with workloads c, e and frag. */
     SLAB_KEEP_PART = 4,
     SLAB_KEEP_FRESH = 8 * HAK_MIB,
     /* The same of large memory, at any moment: half of what is live. Less after an object that was itself much of
-     * the heap, as other allocators unmap those at once: a process may fall silent then. Measure again with works h
+     * the heap, as other allocators unmap those at once: a process may fall silent then. Measure again with workloads h
      * and h2, by time, faults and peak RSS. */
     LARGE_MOST_PART = 2,
     LARGE_MOST_MIN = 64 * HAK_MIB,

@@ -18,8 +18,8 @@ enum {
     TAIL_PART = 32,
 
     /* A bin may hold this many bytes, but at least BIN_CAP_MIN and at most BIN_CAP_MAX objects. The bytes are what
-     * work d needs to stay in its bins (half as many: a tenth slower, and 0.6 MiB more resident); more objects than
-     * these bought no speed in works g, i, larson and xmalloc, and cost up to 3 MiB of peak RSS in work g. */
+     * workload d needs to stay in its bins (half as many: a tenth slower, and 0.6 MiB more resident); more objects than
+     * these bought no speed in workloads g, i, larson and xmalloc, and cost up to 3 MiB of peak RSS in workload g. */
     BIN_BYTES = 512 * HAK_KIB,
     BIN_CAP_MIN = 4,
     BIN_CAP_MAX = 64,

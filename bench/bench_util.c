@@ -59,14 +59,14 @@ void bench_phase(bench_result *result) {
         result->phase_rss_kib[result->phases++] = status_kib("VmRSS:");
 }
 
-void bench_print(const bench_result *result, const char *work, uint64_t ops) {
+void bench_print(const bench_result *result, const char *workload, uint64_t ops) {
     char line[1024];
     int length =
         snprintf(line, sizeof line,
-                 "{\"work\":\"%s\",\"ops\":%llu,\"wall_s\":%.6f,\"cpu_s\":%.6f,\"ops_per_cpu_s\":%.0f,"
+                 "{\"workload\":\"%s\",\"ops\":%llu,\"wall_s\":%.6f,\"cpu_s\":%.6f,\"ops_per_cpu_s\":%.0f,"
                  "\"ops_per_wall_s\":%.0f,\"hwm_kib\":%ld,\"minor_faults\":%ld,\"major_faults\":%ld,"
                  "\"phase_rss_kib\":[",
-                 work, (unsigned long long)ops, result->wall_seconds, result->cpu_seconds,
+                 workload, (unsigned long long)ops, result->wall_seconds, result->cpu_seconds,
                  (double)ops / result->cpu_seconds, (double)ops / result->wall_seconds, result->hwm_kib,
                  result->minor_faults, result->major_faults);
     for (int i = 0; i < result->phases; i++)

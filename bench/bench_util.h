@@ -1,6 +1,6 @@
 /* bench_util.h: what every measured program shares: random numbers, touching, clocks and the result line.
  *
- * Nothing here allocates: the allocator under test serves the work's own requests only. A program calls
+ * Nothing here allocates: the allocator under test serves the workload's own requests only. A program calls
  * bench_start() just before the measured part and bench_finish() just after it; both make one getppid
  * system call, by which the laboratory finds the measured part in a system call trace. bench_print()
  * writes one JSON line to stdout. Times are seconds, sizes KiB.
@@ -56,7 +56,7 @@ typedef struct bench_result {
     long minor_faults;  /* in the measured part */
     long major_faults;
     long hwm_kib; /* VmHWM: the peak of the whole process */
-    int phases;   /* resident size after each phase, for works that have phases */
+    int phases;   /* resident size after each phase, for workloads that have phases */
     long phase_rss_kib[BENCH_PHASES_MAX];
     double fill_seconds; /* CPU time of the preparation; 0: not measured, as for the next two */
     long live_kib;       /* asked for and not freed */
@@ -69,8 +69,8 @@ void bench_finish(bench_result *result);
 /* Notes the resident size of now as the next phase. */
 void bench_phase(bench_result *result);
 
-/* One line: {"work":..., "ops":..., "wall_s":..., ...}. */
-void bench_print(const bench_result *result, const char *work, uint64_t ops);
+/* One line: {"workload":..., "ops":..., "wall_s":..., ...}. */
+void bench_print(const bench_result *result, const char *workload, uint64_t ops);
 
 /* Ends the program with status 2 and a message, for a wrong argument or a failed allocation. */
 void bench_die(const char *message, const char *detail) __attribute__((noreturn));
@@ -78,7 +78,7 @@ void bench_die(const char *message, const char *detail) __attribute__((noreturn)
 /* A decimal argument; bench_die() if it is none or is above `max`. */
 uint64_t bench_number(const char *text, uint64_t max);
 
-/* Zeroed memory from the OS for the work's own tables, so that they do not disturb the allocator. */
+/* Zeroed memory from the OS for the workload's own tables, so that they do not disturb the allocator. */
 void *bench_table(size_t bytes);
 
 #endif /* HAK_BENCH_UTIL_H */

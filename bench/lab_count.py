@@ -20,16 +20,16 @@ def without_debug(path, folder):
     return copy
 
 
-def totals(program, work, ops, extra, library, env):
+def totals(program, workload, ops, extra, library, env):
     """{object: {function: instructions}} of one run under callgrind."""
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "out")
         run_env = dict(env, **({"LD_PRELOAD": library} if library else {}))
         command = ["valgrind", "--tool=callgrind", "--vgdb=no", "--callgrind-out-file=" + out, "--soname-synonyms=somalloc=NONE",
-                   "--compress-strings=no", "--compress-pos=no", program, work, f"ops={ops}", *extra]
+                   "--compress-strings=no", "--compress-pos=no", program, workload, f"ops={ops}", *extra]
         done = subprocess.run(command, env=run_env, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"valgrind failed on {work}: {done.stderr.strip()[-400:]}")
+            raise RuntimeError(f"valgrind failed on {workload}: {done.stderr.strip()[-400:]}")
         return self_costs(out)
 
 
@@ -59,16 +59,16 @@ def outside(costs, program):
 
 def per_pair(program, pattern, library, env):
     """Instructions of one malloc and one free together, as the slope between two lengths."""
-    work, extra = PATTERNS[pattern]
+    workload, extra = PATTERNS[pattern]
     with tempfile.TemporaryDirectory() as folder:
         bare, preload = without_debug(os.path.realpath(program), folder), library and without_debug(library, folder)
-        counts = [outside(totals(bare, work, 2 * pairs, extra, preload, env), os.path.realpath(bare)) for pairs in (PAIRS, 3 * PAIRS)]
+        counts = [outside(totals(bare, workload, 2 * pairs, extra, preload, env), os.path.realpath(bare)) for pairs in (PAIRS, 3 * PAIRS)]
     return (counts[1] - counts[0]) / (2 * PAIRS)
 
 
 def count(programs, contestants):
     """{contestant: {pattern: instructions a pair}}, or {"error": ...} for one that callgrind cannot run."""
-    counted, program = {}, os.path.join(programs, "works")
+    counted, program = {}, os.path.join(programs, "workloads")
     for c in contestants.values():
         print(f"counting {c.name}", file=sys.stderr, flush=True)
         env = c.environment()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """lab_growth: the command line of tools/growth. How cost grows: with the heap, 1 MiB to 8 GiB, and with threads, 1 to 64.
 
-Heap: work "heap", which is work a wandering over the heap; the limit allocator shows what the machine's caches take.
-Threads: works f and g, the same number of operations in all, in CPU time per operation. Metadata is what
+Heap: workload "heap", which is workload a wandering over the heap; the limit allocator shows what the machine's caches take.
+Threads: workloads f and g, the same number of operations in all, in CPU time per operation. Metadata is what
 hak_stats_read says when the heap is full, as a share of the bytes that are live.
 """
 import statistics
@@ -21,29 +21,29 @@ THREAD_OPS = {"f": 40_000_000, "g": 20_000_000}  # of all threads together
 
 
 def points(max_mib, max_threads, percent):
-    """[(work, x, settings of the program)]"""
+    """[(workload, x, settings of the program)]"""
     heap = [("heap", mib, [f"slots={max(1, (mib << 20) // BYTES_PER_SLOT)}", f"ops={HEAP_OPS * percent // 100}"])
             for mib in HEAP_MIB if mib <= max_mib]
-    return heap + [(work, n, [f"threads={n}", f"ops={ops * percent // 100 // n}"])
-                   for work, ops in THREAD_OPS.items() for n in THREADS if n <= max_threads]
+    return heap + [(workload, n, [f"threads={n}", f"ops={ops * percent // 100 // n}"])
+                   for workload, ops in THREAD_OPS.items() for n in THREADS if n <= max_threads]
 
 
 def run_rounds(programs, contestants, wanted, rounds):
-    """{work: {contestant: {x: [runs]}}}, interleaved: each round runs each point on all contestants, one after the other."""
+    """{workload: {contestant: {x: [runs]}}}, interleaved: each round runs each point on all contestants, one after the other."""
     runs, done, started = {}, 0, time.time()
     for number in range(rounds):
-        for work, x, settings in wanted:
+        for workload, x, settings in wanted:
             for c in contestants.values():
-                if c.name == "limit" and work != "heap":
+                if c.name == "limit" and workload != "heap":
                     continue
-                lab_run.show_progress(done, rounds * len(wanted) * len(contestants), started, f"round {number + 1}: {work} {x} on {c.name}")
+                lab_run.show_progress(done, rounds * len(wanted) * len(contestants), started, f"round {number + 1}: {workload} {x} on {c.name}")
                 done += 1
-                if work == "heap" and x >= 16:
+                if workload == "heap" and x >= 16:
                     lab_run.pretouch(x + x // 4)
-                run = lab_run.run_once(lab_run.command_of(programs, work, settings), c)
+                run = lab_run.run_once(lab_run.command_of(programs, workload, settings), c)
                 if "error" in run:
-                    print(f"\n{work} {x} on {c.name}: {run['error']}", file=sys.stderr)
-                runs.setdefault(work, {}).setdefault(c.name, {}).setdefault(x, []).append(run)
+                    print(f"\n{workload} {x} on {c.name}: {run['error']}", file=sys.stderr)
+                runs.setdefault(workload, {}).setdefault(c.name, {}).setdefault(x, []).append(run)
     return runs
 
 
@@ -63,8 +63,8 @@ def summary(group):
 
 
 def summarise(runs):
-    return {work: {name: {str(x): summary(group) for x, group in by_x.items()} for name, by_x in by_name.items()}
-            for work, by_name in runs.items()}
+    return {workload: {name: {str(x): summary(group) for x, group in by_x.items()} for name, by_x in by_name.items()}
+            for workload, by_name in runs.items()}
 
 
 def line(by_x, key):
@@ -81,19 +81,19 @@ UNITS = {"heap": "MiB live", "f": "threads", "g": "threads"}
 TITLES = {"heap": "a heap of 1 MiB to 8 GiB", "f": "threads with slots of their own (f)", "g": "threads that share slots (g)"}
 
 
-def rows_of(work, by_name, key, digits):
+def rows_of(workload, by_name, key, digits):
     names = list(by_name)
     xs = list(dict.fromkeys(x for by_x in by_name.values() for x in by_x))
     cell = lambda found: f"{found[key]:.{digits}f}" if key in found else "FAILED" if "error" in found else "-"
-    return [[UNITS[work]] + names] + [[x] + [cell(by_name[n].get(x, {})) for n in names] for x in xs]
+    return [[UNITS[workload]] + names] + [[x] + [cell(by_name[n].get(x, {})) for n in names] for x in xs]
 
 
 def tables(results):
     out = []
-    for work, by_name in results["summary"].items():
-        rows = rows_of(work, by_name, "ns", 1)
+    for workload, by_name in results["summary"].items():
+        rows = rows_of(workload, by_name, "ns", 1)
         rows.append(["growth"] + [f"{growth(by_x):.2f}" if growth(by_x) else "-" for by_x in by_name.values()])
-        out.append((f"CPU nanoseconds per operation, {TITLES[work]}", rows))
+        out.append((f"CPU nanoseconds per operation, {TITLES[workload]}", rows))
     heap = results["summary"].get("heap", {})
     told = {n: by_x for n, by_x in heap.items() if any("metadata_share" in found for found in by_x.values())}
     out.append(("Resident memory above what is live, percent of it", rows_of("heap", heap, "rss_share", 1)))
@@ -106,8 +106,8 @@ def plots(results):
     heap = results["summary"].get("heap", {})
     named = lambda by_name, key: {n: line(by_x, key) for n, by_x in by_name.items() if line(by_x, key)}
     parts = ["<h2>How cost grows</h2>"]
-    for work, by_name in results["summary"].items():
-        parts.append(lab_page.lines(named(by_name, "ns"), UNITS[work], f"CPU ns per operation: {TITLES[work]}", doubling=True))
+    for workload, by_name in results["summary"].items():
+        parts.append(lab_page.lines(named(by_name, "ns"), UNITS[workload], f"CPU ns per operation: {TITLES[workload]}", doubling=True))
     large = {n: {x: f for x, f in by_x.items() if float(x) >= 16} for n, by_x in heap.items()}
     parts.append(lab_page.lines(named(large, "metadata_share"), "MiB live", "metadata, percent of live bytes", doubling=True))
     return parts
@@ -118,7 +118,7 @@ def main():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--max-mib", type=int, default=8192, help="the largest heap; it must fit into memory with room to spare")
     p.add_argument("--max-threads", type=int, default=64)
-    p.add_argument("--quick", action="store_true", help="one round of a tenth of the work, heaps to 64 MiB")
+    p.add_argument("--quick", action="store_true", help="one round of a tenth of the workload, heaps to 64 MiB")
     args = p.parse_args()
     programs = lab_cli.programs_of(args)
     contestants = lab_cli.contestants(args, programs)

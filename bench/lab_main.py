@@ -15,14 +15,14 @@ import lab_table
 
 def arguments():
     p = lab_cli.parser("tools/bench", "Measures hakmem against its peers, interleaved.", "hakmem,hakmem-hardened", "all")
-    p.add_argument("--works", default=",".join(lab_run.ANCHOR_WORKS), help="comma-separated; all, life: those of a group; see bench/README.md")
+    p.add_argument("--workloads", default=",".join(lab_run.ANCHOR_WORKLOADS), help="comma-separated; all, life: those of a group; see bench/README.md")
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--base", default="mimalloc2", help="the peer that ratios refer to")
     p.add_argument("--against", metavar="REV", help="also builds and measures this revision, as NAME@old")
-    p.add_argument("--quick", action="store_true", help="3 rounds of a tenth of the work: to see that all is well")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for every work (slots=...)")
-    p.add_argument("--traces", metavar="DIR", help="the traces there (tools/traces makes them) instead of works: replay and sizes")
-    p.add_argument("--real", nargs="?", const="", metavar="NAMES", help="real programs (all, or comma-separated) instead of works")
+    p.add_argument("--quick", action="store_true", help="3 rounds of a tenth of the workload: to see that all is well")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for every workload (slots=...)")
+    p.add_argument("--traces", metavar="DIR", help="the traces there (tools/traces makes them) instead of workloads: replay and sizes")
+    p.add_argument("--real", nargs="?", const="", metavar="NAMES", help="real programs (all, or comma-separated) instead of workloads")
     p.add_argument("--os-calls", action="store_true", help="also counts system calls, with strace")
     p.add_argument("--instructions", action="store_true", help="instruction counts by callgrind instead of times")
     p.add_argument("--seed", type=int, help="of the shuffle")
@@ -33,65 +33,65 @@ def arguments():
     return args
 
 
-def works_of(args, programs):
-    listed = subprocess.run([os.path.join(programs, "works"), "--list"], capture_output=True, text=True, check=True).stdout
+def workloads_of(args, programs):
+    listed = subprocess.run([os.path.join(programs, "workloads"), "--list"], capture_output=True, text=True, check=True).stdout
     known = [line.split()[0] for line in listed.splitlines()]
-    groups = {"all": [w for w in known if w not in lab_run.OWN_WORKS], "life": lab_run.LIFE_WORKS}
-    works = [work for word in args.works.split(",") for work in groups.get(word, [word])]
-    for work in works:
-        if work not in known or work in lab_run.TRACE_WORKS:
-            hint = "; needs a trace, see --traces" if work in lab_run.TRACE_WORKS else ""
-            raise SystemExit(f"bench: unknown work {work}{hint}; known: {', '.join(known)}")
-    return works
+    groups = {"all": [w for w in known if w not in lab_run.OWN_WORKLOADS], "life": lab_run.LIFE_WORKLOADS}
+    workloads = [workload for word in args.workloads.split(",") for workload in groups.get(word, [word])]
+    for workload in workloads:
+        if workload not in known or workload in lab_run.TRACE_WORKLOADS:
+            hint = "; needs a trace, see --traces" if workload in lab_run.TRACE_WORKLOADS else ""
+            raise SystemExit(f"bench: unknown workload {workload}{hint}; known: {', '.join(known)}")
+    return workloads
 
 
-def trace_works(folder, common):
-    """{work: settings}: replay and sizes of every trace in the folder."""
+def trace_workloads(folder, common):
+    """{workload: settings}: replay and sizes of every trace in the folder."""
     files = sorted(f for f in os.listdir(folder) if f.endswith(".trace")) if os.path.isdir(folder) else []
     if not files:
         raise SystemExit(f"bench: no *.trace in {folder}; tools/traces makes them")
     return {f"{kind}:{f[:-len('.trace')]}": ["file=" + os.path.join(folder, f), *common]
-            for kind in lab_run.TRACE_WORKS for f in files}
+            for kind in lab_run.TRACE_WORKLOADS for f in files}
 
 
 OS_CALLS_SCALE = "scale=5"  # percent: strace stops the program at each call, and some allocators make one in every operation
 
 
-def os_calls(programs, contestants, works, extra):
+def os_calls(programs, contestants, workloads, extra):
     out = {}
-    for work in works:
+    for workload in workloads:
         for c in contestants.values():
-            if c.name != "limit" or work in lab_run.LIMIT_WORKS:
-                print(f"counting the system calls of {work} on {c.name}", file=sys.stderr, flush=True)
-                command = lab_run.command_of(programs, work, extra) + [OS_CALLS_SCALE]
-                out.setdefault(work, {})[c.name] = lab_run.count_os_calls(command, c)
+            if c.name != "limit" or workload in lab_run.LIMIT_WORKLOADS:
+                print(f"counting the system calls of {workload} on {c.name}", file=sys.stderr, flush=True)
+                command = lab_run.command_of(programs, workload, extra) + [OS_CALLS_SCALE]
+                out.setdefault(workload, {})[c.name] = lab_run.count_os_calls(command, c)
     return out
 
 
 def os_call_rows(counts, peers):
     cell = lambda found: f"{found['calls_per_op']:.1e}" if "calls_per_op" in found else "-"
-    return [["OS calls per operation"] + peers] + [[work] + [cell(by_peer.get(p, {})) for p in peers]
-                                                   for work, by_peer in counts.items()]
+    return [["OS calls per operation"] + peers] + [[workload] + [cell(by_peer.get(p, {})) for p in peers]
+                                                   for workload, by_peer in counts.items()]
 
 
 def os_call_tables(results):
     found = results.get("os_calls")
-    return [("System calls in the measured part, over a twentieth of the work", os_call_rows(found, results["peers"]))] if found else []
+    return [("System calls in the measured part, over a twentieth of the workload", os_call_rows(found, results["peers"]))] if found else []
 
 
-def measure_works(args, programs, contestants):
+def measure_workloads(args, programs, contestants):
     extra = list(args.set) + (["scale=10"] if args.quick else [])
     if args.traces:
-        extra = trace_works(args.traces, extra)
-        works = list(extra)
+        extra = trace_workloads(args.traces, extra)
+        workloads = list(extra)
     else:
-        works = works_of(args, programs)
-    runs = lab_run.run_rounds(programs, contestants, works, args.rounds, extra, args.seed)
-    results = results_of(args, "traces" if args.traces else "works", contestants, runs, lab_run.summarise(runs, works))
+        workloads = workloads_of(args, programs)
+    runs = lab_run.run_rounds(programs, contestants, workloads, args.rounds, extra, args.seed)
+    results = results_of(args, "traces" if args.traces else "workloads", contestants, runs, lab_run.summarise(runs, workloads))
     results["settings"] = list(args.set)
     tables = lab_table.all_tables(results)
     if args.os_calls:
-        results["os_calls"] = os_calls(programs, contestants, works, extra)
+        results["os_calls"] = os_calls(programs, contestants, workloads, extra)
         tables += os_call_tables(results)
     return results, tables
 
@@ -117,7 +117,7 @@ def main():
         results = lab_cli.head("instructions", contestants, summary=lab_count.count(programs, contestants))
         lab_cli.write(results, args, "Instructions of hakmem and its peers", [lab_count.table(results["summary"])])
         return 0
-    results, tables = measure_programs(args, contestants) if args.real is not None else measure_works(args, programs, contestants)
+    results, tables = measure_programs(args, contestants) if args.real is not None else measure_workloads(args, programs, contestants)
     lab_cli.write(results, args, "hakmem against its peers", tables, lab_page.comparison(results))
     return 1 if any("error" in run for run in results["runs"]) else 0
 

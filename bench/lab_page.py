@@ -49,33 +49,33 @@ def legend(peers, x, y):
     return parts
 
 
-WORKS_PER_PLOT = 6
+WORKLOADS_PER_PLOT = 6
 
 
 def bars(summary, peers, base, cap=4.0):
-    """Speed relative to the base, a group of bars for each work, a few works a plot; longer bars are cut and labelled."""
-    works = list(summary)
-    return "".join(bars_of({w: summary[w] for w in works[i:i + WORKS_PER_PLOT]}, peers, base, cap)
-                   for i in range(0, len(works), WORKS_PER_PLOT))
+    """Speed relative to the base, a group of bars for each workload, a few workloads a plot; longer bars are cut and labelled."""
+    workloads = list(summary)
+    return "".join(bars_of({w: summary[w] for w in workloads[i:i + WORKLOADS_PER_PLOT]}, peers, base, cap)
+                   for i in range(0, len(workloads), WORKLOADS_PER_PLOT))
 
 
 def bars_of(summary, peers, base, cap):
     group, height, left = 14 * len(peers) + 16, 260, 40
-    width = max(left + group * WORKS_PER_PLOT + 10, left + sum(30 + 7 * len(p) for p in peers))
+    width = max(left + group * WORKLOADS_PER_PLOT + 10, left + sum(30 + 7 * len(p) for p in peers))
     scale = height / cap
     parts = legend(peers, left, 16)
     for tick in range(int(cap) + 1):
         y = 30 + height - tick * scale
         parts.append(f'<line x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="{"#888" if tick == 1 else "#ddd"}"/>')
         parts.append(text(left - 6, y + 4, tick, "end"))
-    for g, (work, by_peer) in enumerate(summary.items()):
+    for g, (workload, by_peer) in enumerate(summary.items()):
         reference = by_peer.get(base, {}).get("rate")
-        parts.append(text(left + g * group + group / 2, 30 + height + 16, work, "middle"))
+        parts.append(text(left + g * group + group / 2, 30 + height + 16, workload, "middle"))
         for i, peer in enumerate(peers):
             rate = by_peer.get(peer, {}).get("rate")
             if rate and reference:
                 parts += bar(left + g * group + 8 + 14 * i, rate / reference, cap, 30 + height, scale,
-                             colour(peers, peer), f"{peer} on {work}")
+                             colour(peers, peer), f"{peer} on {workload}")
     parts.append(text(width, 30 + height + 34, f"speed, 1 = {base}", "end"))
     return svg(width, height + 70, parts)
 
@@ -89,7 +89,7 @@ def bar(x, ratio, cap, floor, scale, fill, title):
 
 
 def memory_against_speed(summary, peers, base):
-    """One point per contestant: geometric means of speed and of peak memory relative to the base, over the works that
+    """One point per contestant: geometric means of speed and of peak memory relative to the base, over the workloads that
     every shown contestant finished; to the right is faster, down is smaller."""
     points = {}
     for peer in peers:
@@ -165,19 +165,19 @@ def tables(titled):
 
 
 def phases(summary, peers):
-    """Parts of a page: of each work with phases the resident size after each of them, a line for each contestant."""
-    for work, by_peer in summary.items():
+    """Parts of a page: of each workload with phases the resident size after each of them, a line for each contestant."""
+    for workload, by_peer in summary.items():
         series = {p: list(enumerate((kib / 1024 for kib in by_peer[p]["phase_rss_kib"]), 1)) for p in peers if "phase_rss_kib" in by_peer.get(p, {})}
         if series:
-            yield f"<h3>{esc(work)}</h3>" + lines(series, "phase", "MiB resident")
+            yield f"<h3>{esc(workload)}</h3>" + lines(series, "phase", "MiB resident")
 
 
 def comparison(results):
-    """Parts of a page: the plots of works or of real programs."""
+    """Parts of a page: the plots of workloads or of real programs."""
     peers, base = results["peers"], results["base"]
     lives = list(phases(results["summary"], peers))
     if len(lives) == len(results["summary"]):
         return ["<h2>Resident memory over time</h2>", *lives]
-    speed = {work: {p: with_rate(s) for p, s in by_peer.items()} for work, by_peer in results["summary"].items()}
-    return ["<h2>Speed by work</h2>", bars(speed, peers, base), "<h2>Memory against speed</h2>",
+    speed = {workload: {p: with_rate(s) for p, s in by_peer.items()} for workload, by_peer in results["summary"].items()}
+    return ["<h2>Speed by workload</h2>", bars(speed, peers, base), "<h2>Memory against speed</h2>",
             memory_against_speed(speed, [p for p in peers if p != "limit"], base)]

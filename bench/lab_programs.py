@@ -1,4 +1,4 @@
-"""lab_programs: real programs as works: CPU time and peak RSS of whole processes, children included.
+"""lab_programs: real programs as workloads: CPU time and peak RSS of whole processes, children included.
 
 Each program runs a fixed, generated input, alone and preloaded. Python is told to use malloc for small objects; the
 redis server is measured, not its client, and stops by SHUTDOWN. A missing program is an error that names its package.
@@ -16,7 +16,7 @@ import lab_foreign
 import lab_run
 from lab_stats import spread
 
-TOUCHED_MIB = 256  # before each, as for large works
+TOUCHED_MIB = 256  # before each, as for large workloads
 
 PYTHON = """
 import json, random, re, collections
@@ -151,7 +151,7 @@ def run_rounds(contestants, names, rounds, folder):
             lab_run.show_progress(len(runs), rounds * len(order), started, f"round {number + 1}: {name} on {contestant.name}")
             lab_run.pretouch(TOUCHED_MIB)
             run = run_program(name, programs[name][2], programs[name][3], contestant, folder)
-            run.update(work=name, peer=contestant.name, round=number)
+            run.update(workload=name, peer=contestant.name, round=number)
             if "error" in run:
                 print(f"\n{name} on {contestant.name}: {run['error']}", file=sys.stderr)
             runs.append(run)
@@ -162,8 +162,8 @@ def summarise(runs):
     """{program: {peer: medians}}"""
     out = {}
     for run in runs:
-        out.setdefault(run["work"], {}).setdefault(run["peer"], []).append(run)
-    return {work: {peer: summary(group) for peer, group in peers.items()} for work, peers in out.items()}
+        out.setdefault(run["workload"], {}).setdefault(run["peer"], []).append(run)
+    return {workload: {peer: summary(group) for peer, group in peers.items()} for workload, peers in out.items()}
 
 
 def summary(group):
@@ -179,9 +179,9 @@ def tables(summaries, peers, base):
     """CPU time relative to the base (lower is better) with its geometric mean, and peak RSS."""
     shown = [p for p in peers if p != "limit"]
     rows, ratios = [["CPU time", f"{base} s"] + shown], {p: [] for p in shown}
-    for work, by_peer in summaries.items():
+    for workload, by_peer in summaries.items():
         reference = by_peer.get(base, {}).get("cpu_s")
-        row = [work, f"{reference:.2f}" if reference else "failed"]
+        row = [workload, f"{reference:.2f}" if reference else "failed"]
         for peer in shown:
             found = by_peer.get(peer, {})
             if reference and "cpu_s" in found:
@@ -193,6 +193,6 @@ def tables(summaries, peers, base):
     means = [f"{statistics.geometric_mean(ratios[p]):.3f}" if len(ratios[p]) == len(summaries) else "-" for p in shown]
     rows.append(["geometric mean", ""] + means)
     memory = [["peak RSS MiB"] + shown]
-    for work, by_peer in summaries.items():
-        memory.append([work] + [f"{by_peer[p]['hwm_kib'] / 1024:.1f}" if "hwm_kib" in by_peer.get(p, {}) else "-" for p in shown])
+    for workload, by_peer in summaries.items():
+        memory.append([workload] + [f"{by_peer[p]['hwm_kib'] / 1024:.1f}" if "hwm_kib" in by_peer.get(p, {}) else "-" for p in shown])
     return [(f"Real programs: CPU time relative to {base} (lower is better)", rows), ("Real programs: peak resident memory", memory)]

@@ -1,7 +1,7 @@
-"""lab_run: runs works on contestants, interleaved: each round runs every pair once (of short works: three times), in a new
+"""lab_run: runs workloads on contestants, interleaved: each round runs every pair once (of short workloads: three times), in a new
 random order.
 
-Memory is touched before each large work, because a virtual machine may pay far more for the first touch of memory
+Memory is touched before each large workload, because a virtual machine may pay far more for the first touch of memory
 that it gave back to its host than any allocator costs. Results are plain dictionaries, ready for JSON.
 """
 import contextlib
@@ -19,20 +19,20 @@ import time
 
 from lab_stats import spread
 
-WALL_WORKS = {"f", "g", "larson", "xmalloc", "storm", "scratch", "thrash"}  # compared by wall time: they have threads
-LARGE_WORKS = {"c": 256, "h": 512, "h2": 768, "grow": 128, "frag": 512, "burst": 768}  # MiB to touch first
-LIMIT_WORKS = {"a", "b", "c", "d", "e", "i", "j"}  # where the limit allocator is right: one thread, small objects
-ANCHOR_WORKS = ["a", "b", "c", "d", "e", "f", "g", "h", "h2", "i", "j"]
-TRACE_WORKS = ["replay", "sizes"]  # need a recorded trace
-LIFE_WORKS = ["life_phases", "life_drift", "life_idle", "life_streams", "life_sparse", "life_calloc", "life_freed", "life_quiet", "life_powers"]
-OWN_WORKS = ["heap", *LIFE_WORKS, *TRACE_WORKS]  # not among "all": tools/growth, tools/bench --works life and --traces run them
-UNSCALED = {"frag", "burst", *LIFE_WORKS}  # a fixed number of objects, not of steps
-# A contestant that is a hundred times slower than the others would take hours: it does a share of the work instead, found
+WALL_WORKLOADS = {"f", "g", "larson", "xmalloc", "storm", "scratch", "thrash"}  # compared by wall time: they have threads
+LARGE_WORKLOADS = {"c": 256, "h": 512, "h2": 768, "grow": 128, "frag": 512, "burst": 768}  # MiB to touch first
+LIMIT_WORKLOADS = {"a", "b", "c", "d", "e", "i", "j"}  # where the limit allocator is right: one thread, small objects
+ANCHOR_WORKLOADS = ["a", "b", "c", "d", "e", "f", "g", "h", "h2", "i", "j"]
+TRACE_WORKLOADS = ["replay", "sizes"]  # need a recorded trace
+LIFE_WORKLOADS = ["life_phases", "life_drift", "life_idle", "life_streams", "life_sparse", "life_calloc", "life_freed", "life_quiet", "life_powers"]
+OWN_WORKLOADS = ["heap", *LIFE_WORKLOADS, *TRACE_WORKLOADS]  # not among "all": tools/growth, tools/bench --workloads life and --traces run them
+UNSCALED = {"frag", "burst", *LIFE_WORKLOADS}  # a fixed number of objects, not of steps
+# A contestant that is a hundred times slower than the others would take hours: it does a share of the workload instead, found
 # by trying PROBE_PERCENT of it.
 SECONDS_MAX = 10
 PROBE_PERCENT = 5
-# Short works need more rounds on a noisy machine, and can have them: where no contestant takes longer than QUICK_SECONDS,
-# every round runs the work QUICK_TIMES.
+# Short workloads need more rounds on a noisy machine, and can have them: where no contestant takes longer than QUICK_SECONDS,
+# every round runs the workload QUICK_TIMES.
 QUICK_SECONDS = 3
 QUICK_TIMES = 3
 MADV_POPULATE_WRITE = 23
@@ -55,7 +55,7 @@ def pretouch(mib):
     process.start()
     process.join()
     if process.exitcode:
-        raise SystemExit(f"bench: {mib} MiB of memory could not be touched, which large works need first")
+        raise SystemExit(f"bench: {mib} MiB of memory could not be touched, which large workloads need first")
 
 
 def run_once(command, contestant):
@@ -67,8 +67,8 @@ def run_once(command, contestant):
 
 
 def rate(run):
-    """Operations per second, by the clock that fits the work."""
-    return run["ops_per_wall_s"] if run["work"] in WALL_WORKS else run["ops_per_cpu_s"]
+    """Operations per second, by the clock that fits the workload."""
+    return run["ops_per_wall_s"] if run["workload"] in WALL_WORKLOADS else run["ops_per_cpu_s"]
 
 
 def show_progress(done, total, started, text):
@@ -79,66 +79,66 @@ def show_progress(done, total, started, text):
         print(line.ljust(78), end=end, file=sys.stderr, flush=True)
 
 
-def command_of(programs, work, extra=()):
-    """The command of a work; of "replay:NAME" and "sizes:NAME" `extra` has the file as {work: settings}."""
-    settings = extra.get(work, []) if isinstance(extra, dict) else extra
-    return [os.path.join(programs, "works"), work.partition(":")[0], *settings]
+def command_of(programs, workload, extra=()):
+    """The command of a workload; of "replay:NAME" and "sizes:NAME" `extra` has the file as {workload: settings}."""
+    settings = extra.get(workload, []) if isinstance(extra, dict) else extra
+    return [os.path.join(programs, "workloads"), workload.partition(":")[0], *settings]
 
 
 def share_of(seconds, probed=PROBE_PERCENT):
-    """How many percent of the work take at most SECONDS_MAX, when `probed` percent took `seconds`."""
+    """How many percent of the workload take at most SECONDS_MAX, when `probed` percent took `seconds`."""
     return max(1, min(100, int(SECONDS_MAX * probed / seconds))) if seconds > 0 else 100
 
 
 def shares(programs, order, extra):
-    """({(work, contestant's name): percent of the work}, the quick works): less than all for those that would take too long."""
+    """({(workload, contestant's name): percent of the workload}, the quick workloads): less than all for those that would take too long."""
     found, slow, started = {}, set(), time.time()
-    for work, contestant in order:
-        show_progress(len(found), len(order), started, f"trying {work} on {contestant.name}")
-        run = {} if work in UNSCALED else run_once(command_of(programs, work, extra) + [f"scale={PROBE_PERCENT}"], contestant)
+    for workload, contestant in order:
+        show_progress(len(found), len(order), started, f"trying {workload} on {contestant.name}")
+        run = {} if workload in UNSCALED else run_once(command_of(programs, workload, extra) + [f"scale={PROBE_PERCENT}"], contestant)
         seconds = run.get("wall_s", 0)
-        found[work, contestant.name] = share_of(seconds)
+        found[workload, contestant.name] = share_of(seconds)
         if seconds * 100 / PROBE_PERCENT > QUICK_SECONDS:
-            slow.add(work)
-    return found, {work for work, _ in order} - slow - UNSCALED
+            slow.add(workload)
+    return found, {workload for workload, _ in order} - slow - UNSCALED
 
 
-def run_share(programs, work, contestant, extra, percent):
-    """One run of `percent` of the work; page faults are told for all of it."""
-    run = run_once(command_of(programs, work, extra) + ([f"scale={percent}"] if percent < 100 else []), contestant)
+def run_share(programs, workload, contestant, extra, percent):
+    """One run of `percent` of the workload; page faults are told for all of it."""
+    run = run_once(command_of(programs, workload, extra) + ([f"scale={percent}"] if percent < 100 else []), contestant)
     if percent < 100 and "error" not in run:
         run.update(share=percent, minor_faults=run["minor_faults"] * 100 // percent)
     return run
 
 
-def run_rounds(programs, contestants, works, rounds, extra=(), seed=None):
-    """Every work on every contestant, `rounds` times, shuffled; returns the list of runs. `extra`: settings of all works,
-    or {work: settings}."""
-    order = [(w, c) for w in works for c in contestants.values()]
-    order = [(w, c) for w, c in order if c.name != "limit" or w.partition(":")[0] in LIMIT_WORKS]
+def run_rounds(programs, contestants, workloads, rounds, extra=(), seed=None):
+    """Every workload on every contestant, `rounds` times, shuffled; returns the list of runs. `extra`: settings of all workloads,
+    or {workload: settings}."""
+    order = [(w, c) for w in workloads for c in contestants.values()]
+    order = [(w, c) for w, c in order if c.name != "limit" or w.partition(":")[0] in LIMIT_WORKLOADS]
     percent, quick = shares(programs, order, extra)
     order += [pair for pair in order if pair[0] in quick] * (QUICK_TIMES - 1)
     shuffle, runs, started = random.Random(seed), [], time.time()
     for number in range(rounds):
         shuffle.shuffle(order)
-        for work, contestant in order:
-            show_progress(len(runs), rounds * len(order), started, f"round {number + 1}: {work} on {contestant.name}")
-            if work in LARGE_WORKS:
-                pretouch(LARGE_WORKS[work])
-            run = run_share(programs, work, contestant, extra, percent[work, contestant.name])
-            run.update(work=work, peer=contestant.name, round=number)
+        for workload, contestant in order:
+            show_progress(len(runs), rounds * len(order), started, f"round {number + 1}: {workload} on {contestant.name}")
+            if workload in LARGE_WORKLOADS:
+                pretouch(LARGE_WORKLOADS[workload])
+            run = run_share(programs, workload, contestant, extra, percent[workload, contestant.name])
+            run.update(workload=workload, peer=contestant.name, round=number)
             if "error" in run:
-                print(f"\n{work} on {contestant.name}: {run['error']}", file=sys.stderr)
+                print(f"\n{workload} on {contestant.name}: {run['error']}", file=sys.stderr)
             runs.append(run)
     return runs
 
 
-def summarise(runs, works):
-    """{work: {peer: {...medians...}}}; a contestant with a failed run shows the failure instead of figures."""
-    groups = {work: {} for work in works}
+def summarise(runs, workloads):
+    """{workload: {peer: {...medians...}}}; a contestant with a failed run shows the failure instead of figures."""
+    groups = {workload: {} for workload in workloads}
     for run in runs:
-        groups[run["work"]].setdefault(run["peer"], []).append(run)
-    return {work: {peer: summary(group) for peer, group in peers.items()} for work, peers in groups.items()}
+        groups[run["workload"]].setdefault(run["peer"], []).append(run)
+    return {workload: {peer: summary(group) for peer, group in peers.items()} for workload, peers in groups.items()}
 
 
 def summary(group):

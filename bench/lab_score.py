@@ -9,7 +9,7 @@ from lab_stats import geometric_mean
 DEBIAN = ("glibc", "mimalloc2", "mimalloc3", "jemalloc", "gperftools", "scudo")
 LEAN_PEERS = ("mimalloc2", "mimalloc3", "jemalloc", "gperftools")
 
-# Speed variant: ratio to the best Debian peer on that work.
+# Speed variant: ratio to the best Debian peer on that workload.
 AHEAD = {"a": 1.00, "b": 1.03, "c": 1.15, "d": 1.05, "e": 1.10, "f": 1.05, "g": 1.05, "h": 3.0, "h2": 2.2, "i": 1.05, "j": 1.10}
 AHEAD_OF_ALL = ("larson", "xmalloc")
 OF_LIMIT = {"a": 0.97, "b": 0.95, "i": 0.88, "j": 0.90}
@@ -41,17 +41,17 @@ def value(results, kind, *keys):
     return found
 
 
-def rate(results, work, peer):
-    return value(results, "works", work, peer, "rate")
+def rate(results, workload, peer):
+    return value(results, "workloads", workload, peer, "rate")
 
 
 def quotient(a, b):
     return a / b if a and b else None
 
 
-def best(results, work):
-    """(name, rate) of the fastest Debian peer on the work."""
-    rates = {p: rate(results, work, p) for p in DEBIAN if rate(results, work, p)}
+def best(results, workload):
+    """(name, rate) of the fastest Debian peer on the workload."""
+    rates = {p: rate(results, workload, p) for p in DEBIAN if rate(results, workload, p)}
     return max(rates.items(), key=lambda item: item[1]) if rates else ("-", None)
 
 
@@ -60,17 +60,17 @@ def at_least(what, target, measured):
 
 
 def speed_rows(results):
-    for work, target in AHEAD.items():
-        name, reference = best(results, work)
-        ratio = quotient(rate(results, work, "hakmem"), reference)
-        yield at_least(f"work {work}, ratio to the best Debian peer ({name})", target, ratio)
-    for work in AHEAD_OF_ALL:
-        name, reference = best(results, work)
-        ratio = quotient(rate(results, work, "hakmem"), reference)
-        yield row(f"{work}, ratio to the best Debian peer ({name})", "above 1", ratio, ratio and ratio > 1)
-    for work, target in OF_LIMIT.items():
-        ratio = quotient(rate(results, work, "hakmem"), rate(results, work, "limit"))
-        yield at_least(f"work {work}, fraction of the limit allocator", target, ratio)
+    for workload, target in AHEAD.items():
+        name, reference = best(results, workload)
+        ratio = quotient(rate(results, workload, "hakmem"), reference)
+        yield at_least(f"workload {workload}, ratio to the best Debian peer ({name})", target, ratio)
+    for workload in AHEAD_OF_ALL:
+        name, reference = best(results, workload)
+        ratio = quotient(rate(results, workload, "hakmem"), reference)
+        yield row(f"{workload}, ratio to the best Debian peer ({name})", "above 1", ratio, ratio and ratio > 1)
+    for workload, target in OF_LIMIT.items():
+        ratio = quotient(rate(results, workload, "hakmem"), rate(results, workload, "limit"))
+        yield at_least(f"workload {workload}, fraction of the limit allocator", target, ratio)
     for pattern in ("lifo 64 B", "mixed"):
         count = value(results, "instructions", "hakmem", pattern)
         yield row(f"instructions of a malloc and free pair, {pattern}", f"at most {PAIR_INSTRUCTIONS}", count,
@@ -79,12 +79,12 @@ def speed_rows(results):
 
 def hardened_rows(results):
     for variant, targets in (("hakmem-hardened", HARDENED), ("hakmem-reduced", REDUCED)):
-        for work, target in targets.items():
-            ratio = quotient(rate(results, work, variant), rate(results, work, "scudo"))
-            yield at_least(f"{variant}, work {work}, ratio to scudo", target, ratio)
+        for workload, target in targets.items():
+            ratio = quotient(rate(results, workload, variant), rate(results, workload, "scudo"))
+            yield at_least(f"{variant}, workload {workload}, ratio to scudo", target, ratio)
     ratios = [quotient(rate(results, w, "hakmem-hardened"), rate(results, w, "hardened_malloc")) for w in AHEAD]
     lowest = min((r for r in ratios if r), default=None)
-    yield at_least("hakmem-hardened, ratio to hardened_malloc, lowest of all works", HARDENED_MALLOC, lowest)
+    yield at_least("hakmem-hardened, ratio to hardened_malloc, lowest of all workloads", HARDENED_MALLOC, lowest)
     mean = programs_mean(results, "hakmem-hardened", "hakmem")
     yield row("hakmem-hardened, real programs, CPU time relative to the speed variant", f"at most {PROGRAMS_HARDENED}", mean,
               mean and mean <= PROGRAMS_HARDENED, "{:.3f}")
@@ -106,32 +106,32 @@ def programs_rows(results):
 
 
 def memory_rows(results):
-    for work, by_peer in results.get("works", {}).get("summary", {}).items():
+    for workload, by_peer in results.get("workloads", {}).get("summary", {}).items():
         lowest = min((by_peer[p]["hwm_kib"] for p in LEAN_PEERS if "hwm_kib" in by_peer.get(p, {})), default=None)
         ours = by_peer.get("hakmem", {})
         if lowest:
             found = ours.get("hwm_kib")
-            yield row(f"work {work}, peak RSS in MiB", f"at most {lowest / 1024:.1f}", found and found / 1024,
+            yield row(f"workload {workload}, peak RSS in MiB", f"at most {lowest / 1024:.1f}", found and found / 1024,
                       found and found <= lowest, "{:.1f}")
-        if work == "frag":
+        if workload == "frag":
             yield from phase_rows(by_peer, ours.get("phase_rss_kib", []))
 
 
 def phase_rows(by_peer, ours):
     phases = [by_peer[p]["phase_rss_kib"] for p in LEAN_PEERS if "phase_rss_kib" in by_peer.get(p, {})]
     for i, (least, found) in enumerate(zip(map(min, zip(*phases)), ours)):
-        yield row(f"work frag, RSS in MiB after phase {i + 1}", f"at most {least / 1024:.1f}", found / 1024, found <= least,
+        yield row(f"workload frag, RSS in MiB after phase {i + 1}", f"at most {least / 1024:.1f}", found / 1024, found <= least,
                   "{:.1f}")
 
 
 def life_rows(results):
     """Of each life the look at which we are furthest from the lowest peer."""
-    for work, by_peer in results.get("life", {}).get("summary", {}).items():
+    for workload, by_peer in results.get("life", {}).get("summary", {}).items():
         lowest = [min(kib) for kib in zip(*(by_peer[p]["phase_rss_kib"] for p in LEAN_PEERS if "phase_rss_kib" in by_peer.get(p, {})))]
         for name, limit in LIFE.items():
             found = by_peer.get(name, {}).get("phase_rss_kib", [])
             worst = max((a / b for a, b in zip(found, lowest)), default=None)
-            yield row(f"{name}, {work}, resident, ratio to the lowest peer at the worst look", f"at most {limit}", worst, worst and worst <= limit)
+            yield row(f"{name}, {workload}, resident, ratio to the lowest peer at the worst look", f"at most {limit}", worst, worst and worst <= limit)
 
 
 def seed_rows(results):
@@ -164,8 +164,8 @@ def soak_rows(results, name):
 
 def growth_rows(results):
     for name in METADATA:
-        for work, title in lab_growth.TITLES.items():
-            by_x = value(results, "growth", work, name)
+        for workload, title in lab_growth.TITLES.items():
+            by_x = value(results, "growth", workload, name)
             measured = lab_growth.growth(by_x) if by_x else None
             yield row(f"{name}, growth of time per operation: {title}", f"at most {GROWTH}", measured,
                       measured and measured <= GROWTH)

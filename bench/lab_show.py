@@ -52,7 +52,7 @@ def print_table(runs, contestants):
                 ratio = f" ({value / medians[0]:.2f})" if value != medians[0] else ""
                 line += f"{value:.{2 if unit == 1 else 1}f}{ratio}".ljust(13)
         print(line.rstrip())
-    print(f"Medians of {ROUNDS} interleaved rounds; lower is better. More works and allocators: tools/bench.", flush=True)
+    print(f"Medians of {ROUNDS} interleaved rounds; lower is better. More workloads and allocators: tools/bench.", flush=True)
 
 
 def show_errors(library, folder):

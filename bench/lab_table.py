@@ -18,10 +18,10 @@ def markdown(rows):
 
 def speed_rows(summaries, peers, base):
     """Ratio of medians to `base` (higher is better) with the spread (CV) of the runs in brackets."""
-    rows = [["work", f"{base} Mop/s"] + peers]
-    for work, by_peer in summaries.items():
+    rows = [["workload", f"{base} Mop/s"] + peers]
+    for workload, by_peer in summaries.items():
         reference = by_peer.get(base, {}).get("rate")
-        row = [work, f"{reference / 1e6:.2f}" if reference else "failed"]
+        row = [workload, f"{reference / 1e6:.2f}" if reference else "failed"]
         for peer in peers:
             row.append(speed_cell(by_peer.get(peer), reference))
         rows.append(row)
@@ -38,8 +38,8 @@ def speed_cell(found, reference):
 
 def value_rows(summaries, peers, title, cell):
     rows = [[title] + peers]
-    for work, by_peer in summaries.items():
-        rows.append([work] + [cell(by_peer[p]) if p in by_peer and "error" not in by_peer[p] else "-" for p in peers])
+    for workload, by_peer in summaries.items():
+        rows.append([workload] + [cell(by_peer[p]) if p in by_peer and "error" not in by_peer[p] else "-" for p in peers])
     return rows
 
 
@@ -52,27 +52,27 @@ def fault_rows(summaries, peers):
 
 
 def limit_rows(summaries, peers):
-    """Speed as a fraction of the limit allocator, on the works where it is right."""
+    """Speed as a fraction of the limit allocator, on the workloads where it is right."""
     with_limit = {w: s for w, s in summaries.items() if "rate" in s.get("limit", {})}
     rows = [["of the limit"] + peers]
-    for work, by_peer in with_limit.items():
+    for workload, by_peer in with_limit.items():
         cells = [by_peer.get(p, {}).get("rate") for p in peers]
-        rows.append([work] + [f"{c / by_peer['limit']['rate']:.2f}" if c else "-" for c in cells])
+        rows.append([workload] + [f"{c / by_peer['limit']['rate']:.2f}" if c else "-" for c in cells])
     return rows if len(rows) > 1 else []
 
 
 def phase_rows(summaries, peers):
     rows = [["RSS MiB after phase"] + peers]
-    for work, by_peer in summaries.items():
+    for workload, by_peer in summaries.items():
         lists = {p: by_peer[p]["phase_rss_kib"] for p in peers if "phase_rss_kib" in by_peer.get(p, {})}
         for i in range(max((len(v) for v in lists.values()), default=0)):
-            rows.append([f"{work} {i + 1}"] + [f"{lists[p][i] / 1024:.1f}" if p in lists else "-" for p in peers])
+            rows.append([f"{workload} {i + 1}"] + [f"{lists[p][i] / 1024:.1f}" if p in lists else "-" for p in peers])
     return rows if len(rows) > 1 else []
 
 
 def share_rows(summaries, peers):
-    """Who did less than the whole work, in percent; nothing when nobody did."""
-    rows = value_rows(summaries, peers, "percent of the work", lambda s: str(s.get("share", 100)))
+    """Who did less than the whole workload, in percent; nothing when nobody did."""
+    rows = value_rows(summaries, peers, "percent of the workload", lambda s: str(s.get("share", 100)))
     cut = [row for row in rows[1:] if set(row[1:]) - {"100", "-"}]
     return [rows[0]] + cut if cut else []
 
@@ -86,5 +86,5 @@ def all_tables(results):
               ("Peak resident memory", memory_rows(sums, shown)),
               ("Resident memory after each phase", phase_rows(sums, shown)),
               ("Page faults in the measured part", fault_rows(sums, shown)),
-              ("Done of the work by those who would have taken more than 20 seconds", share_rows(sums, shown))]
+              ("Done of the workload by those who would have taken more than 20 seconds", share_rows(sums, shown))]
     return [(title, rows) for title, rows in tables if rows]

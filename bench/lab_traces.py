@@ -32,8 +32,8 @@ def record(name, spec, recorder, folder, out):
     return path
 
 
-def describe(works, path):
-    done = subprocess.run([works, "--describe", path], capture_output=True, text=True)
+def describe(workloads, path):
+    done = subprocess.run([workloads, "--describe", path], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"traces: {done.stderr.strip()}")
     return json.loads(done.stdout)
@@ -60,7 +60,7 @@ def main():
         for name in args.names or specs:
             lab_programs.check(name, specs)
             path = record(name, specs[name], os.path.join(programs, "librecorder.so"), folder, out)
-            rows.append(row(name, path, describe(os.path.join(programs, "works"), path)))
+            rows.append(row(name, path, describe(os.path.join(programs, "workloads"), path)))
     print(lab_table.grid(rows))
     print(f"\ntraces: {out}\nmeasure them: tools/bench --traces {out}")
 

@@ -3,7 +3,7 @@
  * One last-in first-out list per size class, links inside the freed objects, one flat byte per 64 KiB that
  * gives the class of an address. No checks, no locks, no threads, nothing is ever given back, and calloc and
  * realloc are only as good as programs need to start. It serves as the 100 % line of the single-threaded
- * works; nobody should use it for anything else.
+ * workloads; nobody should use it for anything else.
  *
  * Classes: 16-byte steps to 1024, four per doubling above; a class above 16 KiB takes a run of its own
  * whose every 64 KiB is tagged.

@@ -28,7 +28,7 @@ enum {
     HAK_POLICY_USABLE_IS_ASKED = 1, /* an object has what was asked for, no byte more */
     HAK_POLICY_MOVES_PAGES = 0,     /* pages are not moved out of guarded spans */
     /* Realloc leaves an object in its slot while it fills a quarter: a move is dearer here, as it zeroes the old slot, reads the
-     * new one and puts the old one into quarantine. Work e is 11 % faster than with a half. */
+     * new one and puts the old one into quarantine. Workload e is 11 % faster than with a half. */
     HAK_POLICY_FILL_PART = 4,
     HAK_POLICY_RANDOM_SLOTS = 1,
     HAK_POLICY_EXTRA = HAK_CANARY_BYTES,

@@ -1,4 +1,4 @@
-"""A string build setting without bazel_skylib (works on 4.2.3, 7, 8, 9)."""
+"""A string build setting without bazel_skylib (workloads on 4.2.3, 7, 8, 9)."""
 
 _Value = provider(fields = ["value"])
 

@@ -17,9 +17,9 @@ def found(rate, hwm=1000):
     return {"runs": 3, "rate": rate, "rates": [rate], "cv": 1.0, "cpu_s": 1.0, "wall_s": 1.0, "hwm_kib": hwm, "faults": 1}
 
 
-def works(ours=120.0, hwm=900):
+def workloads(ours=120.0, hwm=900):
     summary = {w: {"hakmem": found(ours, hwm), "mimalloc2": found(100.0), "limit": found(125.0), "scudo": found(10.0)} for w in lab_score.AHEAD}
-    return {"format": 1, "kind": "works", "date": "2000-01-01T00:00:00Z", "machine": MACHINE, "rounds": 3, "base": "mimalloc2",
+    return {"format": 1, "kind": "workloads", "date": "2000-01-01T00:00:00Z", "machine": MACHINE, "rounds": 3, "base": "mimalloc2",
             "peers": ["hakmem", "mimalloc2", "limit", "scudo"], "summary": summary, "settings": []}
 
 
@@ -29,17 +29,17 @@ def svgs(page):
 
 class Pages(unittest.TestCase):
     def test_a_page_needs_nothing_from_elsewhere(self):
-        page = lab_results.page({"works": works()})
+        page = lab_results.page({"workloads": workloads()})
         self.assertEqual(re.findall(r'(?:src|href)="(?!#)[^"]*"|<script|@import|url\(', page), [])
         self.assertTrue(page.startswith("<!DOCTYPE html>") and page.count("<html") == page.count("</html>") == 1)
 
     def test_text_is_escaped(self):
-        page = lab_results.page({"works": works()})
+        page = lab_results.page({"workloads": workloads()})
         self.assertIn("A &amp; B &lt;CPU&gt;", page)
         self.assertNotIn("<CPU>", page)
 
     def test_every_plot_is_well_formed_and_every_bar_has_the_ratio(self):
-        plots = svgs(lab_results.page({"works": works()}))
+        plots = svgs(lab_results.page({"workloads": workloads()}))
         bars = [e for plot in plots for e in plot.iter() if e.tag.endswith("rect") and len(e)]
         self.assertEqual(len(bars), 4 * len(lab_score.AHEAD))
         self.assertIn("hakmem on a: 1.20", [bar[0].text for bar in bars])
@@ -60,12 +60,12 @@ class Pages(unittest.TestCase):
         self.assertEqual(lab_page.lines({}, "x", "y"), "")
 
     def test_a_failed_contestant_is_shown_as_failed(self):
-        results = works()
+        results = workloads()
         results["summary"]["a"]["scudo"] = {"error": "exit -6", "failed": 1, "runs": 3}
         titled = dict(lab_table.all_tables(results))
         speed = titled["Speed, ratio to mimalloc2 (higher is better; spread of the runs in brackets)"]
         self.assertEqual(speed[1][speed[0].index("scudo")], "FAILED")
-        self.assertIn("FAILED", lab_results.page({"works": results}))
+        self.assertIn("FAILED", lab_results.page({"workloads": results}))
 
     def test_tables_line_up_and_become_markdown(self):
         rows = [["a", "b"], ["long", 1]]
@@ -78,25 +78,25 @@ class Scorecard(unittest.TestCase):
         return {row[0]: row[3] for title, rows in lab_score.tables(results) if len(rows[0]) == 4 for row in rows[1:]}
 
     def test_a_target_is_met_or_missed_by_what_was_measured(self):
-        slow, fast = self.verdicts({"works": works(99.0)}), self.verdicts({"works": works(120.0)})
-        self.assertEqual(slow["work a, ratio to the best Debian peer (mimalloc2)"], "missed")
-        self.assertEqual(fast["work a, ratio to the best Debian peer (mimalloc2)"], "met")
-        self.assertEqual(fast["work h, ratio to the best Debian peer (mimalloc2)"], "missed")
-        self.assertEqual(fast["work a, fraction of the limit allocator"], "missed")
-        self.assertEqual(self.verdicts({"works": works(124.0)})["work a, fraction of the limit allocator"], "met")
+        slow, fast = self.verdicts({"workloads": workloads(99.0)}), self.verdicts({"workloads": workloads(120.0)})
+        self.assertEqual(slow["workload a, ratio to the best Debian peer (mimalloc2)"], "missed")
+        self.assertEqual(fast["workload a, ratio to the best Debian peer (mimalloc2)"], "met")
+        self.assertEqual(fast["workload h, ratio to the best Debian peer (mimalloc2)"], "missed")
+        self.assertEqual(fast["workload a, fraction of the limit allocator"], "missed")
+        self.assertEqual(self.verdicts({"workloads": workloads(124.0)})["workload a, fraction of the limit allocator"], "met")
 
     def test_memory_is_compared_with_the_lowest_lean_peer(self):
-        self.assertEqual(self.verdicts({"works": works(hwm=1001)})["work a, peak RSS in MiB"], "missed")
-        self.assertEqual(self.verdicts({"works": works(hwm=1000)})["work a, peak RSS in MiB"], "met")
+        self.assertEqual(self.verdicts({"workloads": workloads(hwm=1001)})["workload a, peak RSS in MiB"], "missed")
+        self.assertEqual(self.verdicts({"workloads": workloads(hwm=1000)})["workload a, peak RSS in MiB"], "met")
 
     def test_what_was_not_measured_is_never_met(self):
         self.assertEqual(set(self.verdicts({}).values()), {"not measured"})
-        self.assertEqual(self.verdicts({"works": works()})["larson, ratio to the best Debian peer (-)"], "not measured")
+        self.assertEqual(self.verdicts({"workloads": workloads()})["larson, ratio to the best Debian peer (-)"], "not measured")
 
     def test_failed_runs_are_not_met(self):
-        results = works()
+        results = workloads()
         results["summary"]["a"]["hakmem"] = {"error": "exit -6", "failed": 1, "runs": 3}
-        self.assertEqual(self.verdicts({"works": results})["work a, ratio to the best Debian peer (mimalloc2)"], "not measured")
+        self.assertEqual(self.verdicts({"workloads": results})["workload a, ratio to the best Debian peer (mimalloc2)"], "not measured")
 
     def test_soak_targets_need_no_drift_and_a_low_spread(self):
         def soak(drift, cv):
@@ -115,8 +115,8 @@ class Scorecard(unittest.TestCase):
         self.assertEqual(found["hakmem, metadata from 64 MiB on, percent of live bytes"], "missed")
 
     def test_the_markdown_page_has_every_row(self):
-        results = {"works": works()}
-        self.assertEqual(lab_score.markdown(results).count("\n| work a,"), 3)
+        results = {"workloads": workloads()}
+        self.assertEqual(lab_score.markdown(results).count("\n| workload a,"), 3)
 
 
 unittest.main()

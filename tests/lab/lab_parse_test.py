@@ -39,7 +39,7 @@ fn=malloc
 +1 3
 calls=1 20
 12 500
-ob=/none/works
+ob=/none/workloads
 fn=main
 5 100
 ob=/lib/alloc.so
@@ -53,8 +53,8 @@ other,0,1.5,80,3,100,1.25,2048,2048,3,40,70,300,9500
 """
 
 
-def run(rate, work="a", **more):
-    return dict({"work": work, "peer": "x", "ops_per_cpu_s": rate, "ops_per_wall_s": rate / 2, "cpu_s": 1.0, "wall_s": 2.0,
+def run(rate, workload="a", **more):
+    return dict({"workload": workload, "peer": "x", "ops_per_cpu_s": rate, "ops_per_wall_s": rate / 2, "cpu_s": 1.0, "wall_s": 2.0,
                  "hwm_kib": 100, "minor_faults": 1, "phase_rss_kib": []}, **more)
 
 
@@ -67,8 +67,8 @@ class Parsing(unittest.TestCase):
             f.write(CALLGRIND)
             f.flush()
             costs = lab_count.self_costs(f.name)
-        self.assertEqual(costs, {"/lib/alloc.so": {"malloc": 10, "free": 6}, "/none/works": {"main": 100}})
-        self.assertEqual(lab_count.outside(costs, "/none/works"), 16)
+        self.assertEqual(costs, {"/lib/alloc.so": {"malloc": 10, "free": 6}, "/none/workloads": {"main": 100}})
+        self.assertEqual(lab_count.outside(costs, "/none/workloads"), 16)
 
     def test_an_epoch_csv_is_read_back_and_analysed(self):
         with tempfile.NamedTemporaryFile("w+") as f:
@@ -105,29 +105,29 @@ class Parsing(unittest.TestCase):
         with tempfile.NamedTemporaryFile("w+") as f, self.assertRaisesRegex(SystemExit, "no epochs"):
             lab_soak.read_csv(f.name)
 
-    def test_a_summary_has_the_median_by_the_clock_that_fits_the_work(self):
+    def test_a_summary_has_the_median_by_the_clock_that_fits_the_workload(self):
         runs = [run(r) for r in (10, 30, 20)] + [run(r, "f") for r in (10, 30, 20)]
         found = lab_run.summarise(runs, ["a", "f"])
         self.assertEqual((found["a"]["x"]["rate"], found["f"]["x"]["rate"], found["a"]["x"]["rates"]), (20, 10, [10, 30, 20]))
 
     def test_one_failed_run_shows_instead_of_figures(self):
-        found = lab_run.summarise([run(10), {"work": "a", "peer": "x", "error": "exit -6"}], ["a"])
+        found = lab_run.summarise([run(10), {"workload": "a", "peer": "x", "error": "exit -6"}], ["a"])
         self.assertEqual(found["a"]["x"], {"error": "exit -6", "failed": 1, "runs": 2})
 
-    def test_a_slow_contestant_does_a_share_of_the_work_that_takes_at_most_10_seconds(self):
+    def test_a_slow_contestant_does_a_share_of_the_workload_that_takes_at_most_10_seconds(self):
         for seconds, percent in [(0.01, 100), (0.5, 100), (0.51, 98), (5.0, 10), (49.0, 1), (5000.0, 1), (0, 100)]:
             self.assertEqual(lab_run.share_of(seconds), percent, seconds)
         run_once = lambda command, _: dict(run(1), command=command, minor_faults=7)
         with mock.patch.object(lab_run, "run_once", run_once):
             found = lab_run.run_share("/p", "a", None, ["slots=9"], 10)
-            self.assertEqual((found["command"], found["minor_faults"]), (["/p/works", "a", "slots=9", "scale=10"], 70))
+            self.assertEqual((found["command"], found["minor_faults"]), (["/p/workloads", "a", "slots=9", "scale=10"], 70))
             whole = lab_run.run_share("/p", "a", None, [], 100)
-            self.assertEqual((whole["command"], whole["minor_faults"], "share" in whole), (["/p/works", "a"], 7, False))
+            self.assertEqual((whole["command"], whole["minor_faults"], "share" in whole), (["/p/workloads", "a"], 7, False))
         summary = {"a": {"x": lab_run.summary([dict(run(1), share=10)]), "y": lab_run.summary([run(1)])}, "b": {"y": {"rate": 1}}}
         self.assertEqual(lab_table.share_rows(summary, ["x", "y"])[1:], [["a", "10", "100"]])
         self.assertEqual(lab_table.share_rows({"b": summary["b"]}, ["x", "y"]), [])
 
-    def test_a_work_that_is_short_for_all_runs_three_times_a_round(self):
+    def test_a_workload_that_is_short_for_all_runs_three_times_a_round(self):
         seconds = {("a", "x"): 0.1, ("a", "y"): 0.15, ("e", "x"): 0.1, ("e", "y"): 0.2}  # of a twentieth
         run_once = lambda command, contestant: dict(run(1), wall_s=seconds[command[1], contestant.name])
         contestants = {name: mock.Mock() for name in "xy"}
@@ -135,7 +135,7 @@ class Parsing(unittest.TestCase):
             contestant.name = name
         with mock.patch.object(lab_run, "run_once", run_once), mock.patch.object(lab_run, "show_progress"):
             runs = lab_run.run_rounds("/p", contestants, ["a", "e"], 2)
-        counts = {pair: sum((r["work"], r["peer"]) == pair for r in runs) for pair in seconds}
+        counts = {pair: sum((r["workload"], r["peer"]) == pair for r in runs) for pair in seconds}
         self.assertEqual(counts, {("a", "x"): 6, ("a", "y"): 6, ("e", "x"): 2, ("e", "y"): 2})
 
     def test_memory_touched_before_a_program_is_not_its_own(self):
@@ -167,10 +167,10 @@ class Parsing(unittest.TestCase):
     def test_each_trace_is_replayed_and_gives_its_sizes(self):
         with tempfile.TemporaryDirectory() as folder:
             with self.assertRaisesRegex(SystemExit, "tools/traces"):
-                lab_main.trace_works(folder, [])
+                lab_main.trace_workloads(folder, [])
             open(os.path.join(folder, "perl.trace"), "w").close()
             path = "file=" + os.path.join(folder, "perl.trace")
-            self.assertEqual(lab_main.trace_works(folder, ["scale=10"]), {"replay:perl": [path, "scale=10"], "sizes:perl": [path, "scale=10"]})
+            self.assertEqual(lab_main.trace_workloads(folder, ["scale=10"]), {"replay:perl": [path, "scale=10"], "sizes:perl": [path, "scale=10"]})
 
     def test_growth_is_the_highest_time_over_the_first(self):
         self.assertEqual(lab_growth.growth({"1": {"ns": 10}, "4": {"ns": 25}, "16": {"ns": 20}}), 2.5)
@@ -179,8 +179,8 @@ class Parsing(unittest.TestCase):
 
     def test_growth_reaches_from_one_mebibyte_to_eight_gibibytes_and_64_threads(self):
         wanted = lab_growth.points(8192, 64, 100)
-        self.assertEqual([x for work, x, _ in wanted if work == "heap"], [1, 4, 16, 64, 256, 1024, 4096, 8192])
-        self.assertEqual([x for work, x, _ in wanted if work == "f"], [1, 2, 4, 8, 16, 32, 64])
+        self.assertEqual([x for workload, x, _ in wanted if workload == "heap"], [1, 4, 16, 64, 256, 1024, 4096, 8192])
+        self.assertEqual([x for workload, x, _ in wanted if workload == "f"], [1, 2, 4, 8, 16, 32, 64])
         self.assertIn(("f", 64, ["threads=64", "ops=625000"]), wanted)
 
     def test_ten_runs_are_reported_by_build(self):
@@ -192,9 +192,9 @@ class Parsing(unittest.TestCase):
 
     def test_kept_results_have_short_figures_and_no_single_runs(self):
         with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "x", "works.json")
+            path = os.path.join(folder, "x", "workloads.json")
             lab_store.keep({"format": 1, "summary": {"a": {"rate": 123456789.123, "n": 7}}, "runs": [1, 2]}, path)
-            self.assertEqual(lab_store.load_folder(os.path.dirname(path)), {"works": {"format": 1, "summary": {"a": {"rate": 123460000.0, "n": 7}}}})
+            self.assertEqual(lab_store.load_folder(os.path.dirname(path)), {"workloads": {"format": 1, "summary": {"a": {"rate": 123460000.0, "n": 7}}}})
         self.assertEqual(lab_store.load_folder("/nowhere"), {})
         self.assertEqual(lab_store.rounded({"a": {"error": "exit -6: /tmp/x: free"}}), {"a": {"error": "exit -6"}})
 

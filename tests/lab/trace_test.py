@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""trace_test.py WORKS RECORDER SPEED.so HARDENED.so: a recorded trace has what the program did, is replayed by both variants,
+"""trace_test.py WORKLOADS RECORDER SPEED.so HARDENED.so: a recorded trace has what the program did, is replayed by both variants,
 and a broken one is refused with a line that says so."""
 import glob
 import json
@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-*_, WORKS, RECORDER, SPEED, HARDENED = (os.path.abspath(path) for path in sys.argv)
+*_, WORKLOADS, RECORDER, SPEED, HARDENED = (os.path.abspath(path) for path in sys.argv)
 del sys.argv[1:]
 MAGIC = b"HAKTRC1\n"
 END, MALLOC, CALLOC, REALLOC, ALIGNED, FREE, THREAD = range(7)
@@ -29,9 +29,9 @@ def encoded(events):
     return MAGIC + b"".join(bytes([kind]) + b"".join(map(number, numbers)) for kind, *numbers in events)
 
 
-def works(*words, library=None):
+def workloads(*words, library=None):
     env = dict(os.environ, **({"LD_PRELOAD": library} if library else {}))
-    return subprocess.run([WORKS, *words], env=env, capture_output=True, text=True)
+    return subprocess.run([WORKLOADS, *words], env=env, capture_output=True, text=True)
 
 
 class Traces(unittest.TestCase):
@@ -47,7 +47,7 @@ class Traces(unittest.TestCase):
         return path
 
     def described(self, path):
-        done = works("--describe", path)
+        done = workloads("--describe", path)
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)
 
@@ -70,10 +70,10 @@ class Traces(unittest.TestCase):
     def test_both_variants_replay_a_trace_as_often_as_is_asked_for(self):
         path = self.written(encoded(EVENTS))
         for library in (None, SPEED, HARDENED):
-            done = works("replay", "file=" + path, "ops=7000", library=library)
+            done = workloads("replay", "file=" + path, "ops=7000", library=library)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(json.loads(done.stdout)["ops"], 7000)
-            done = works("sizes", "file=" + path, "ops=5000", "slots=50", library=library)
+            done = workloads("sizes", "file=" + path, "ops=5000", "slots=50", library=library)
             self.assertEqual((done.returncode, json.loads(done.stdout)["ops"]), (0, 5000))
 
     def test_a_broken_trace_is_refused(self):
@@ -92,23 +92,23 @@ class Traces(unittest.TestCase):
             (encoded([(ALIGNED, 60, 8)]), "does not fit"),
             (encoded([(MALLOC, 1 << 63)]), "does not fit"),
         ]:
-            done = works("replay", "file=" + self.written(content))
+            done = workloads("replay", "file=" + self.written(content))
             self.assertEqual((done.returncode, said in done.stderr), (2, True), (content, done.stderr))
 
-    def test_a_work_without_its_trace_says_how_to_get_one(self):
-        for work in ("replay", "sizes"):
-            done = works(work)
+    def test_a_workload_without_its_trace_says_how_to_get_one(self):
+        for workload in ("replay", "sizes"):
+            done = workloads(workload)
             self.assertEqual((done.returncode, "tools/traces" in done.stderr), (2, True), done.stderr)
 
     def test_the_recorder_sees_what_a_program_does(self):
-        found = self.recorded(WORKS, "j", "ops=2000", "min=77", "max=77")[0]
+        found = self.recorded(WORKLOADS, "j", "ops=2000", "min=77", "max=77")[0]
         self.assertGreaterEqual(found["malloc"], 1000)
         self.assertLess(found["malloc"], 1100)
         self.assertGreaterEqual(found["free"], 1000)
         self.assertEqual(found["size_p50"], 77)
 
     def test_the_recorder_tells_threads_apart_and_follows_objects_between_them(self):
-        found = self.recorded(WORKS, "storm", "ops=4000", "slots=100")[0]
+        found = self.recorded(WORKLOADS, "storm", "ops=4000", "slots=100")[0]
         self.assertEqual(found["threads"], 1 + 2 * 10)  # the main thread, and ten lives of two threads
         self.assertGreaterEqual(min(found["malloc"], found["free"]), 2000)
 

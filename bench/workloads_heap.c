@@ -1,8 +1,8 @@
-/* works_heap.c: how cost grows with the heap: work a's steps on a window that wanders over a heap of any size.
- * README.md describes it; works.h has the contract.
+/* workloads_heap.c: how cost grows with the heap: workload a's steps on a window that wanders over a heap of any size.
+ * README.md describes it; workloads.h has the contract.
  */
 #define _GNU_SOURCE
-#include "bench/works.h"
+#include "bench/workloads.h"
 
 #include "include/hakmem.h"
 
@@ -13,14 +13,14 @@
 enum { WINDOW_SLOTS = 400, WINDOW_STEPS = 16384 };
 
 /* Every second slot of the heap at random. Returns the bytes asked for. */
-static uint64_t heap_fill(void **slots, const work_params *params, bench_rng *rng) {
+static uint64_t heap_fill(void **slots, const workload_params *params, bench_rng *rng) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < params->slots; i++) {
         uint64_t random = bench_rng_next(rng);
         if (random & 1)
             continue;
-        size_t size = work_size(params, random);
-        slots[i] = work_new(size, params);
+        size_t size = workload_size(params, random);
+        slots[i] = workload_new(size, params);
         bytes += size;
     }
     return bytes;
@@ -38,9 +38,9 @@ static uint64_t metadata_bytes(void) {
 }
 
 /* What is left is not freed: at 8 GiB that would take longer than the measurement. */
-uint64_t work_heap(const work_params *params, bench_result *result) {
+uint64_t workload_heap(const workload_params *params, bench_result *result) {
     void **slots = bench_table(params->slots * sizeof *slots);
-    work_params window = *params;
+    workload_params window = *params;
     window.slots = params->slots < WINDOW_SLOTS ? params->slots : WINDOW_SLOTS;
     window.ops = WINDOW_STEPS;
     bench_rng rng = bench_rng_seed(params->seed);
@@ -51,7 +51,7 @@ uint64_t work_heap(const work_params *params, bench_result *result) {
     bench_start(result);
     for (uint64_t done = 0; done < params->ops; done += WINDOW_STEPS) {
         uint32_t first = bench_scale_high(bench_rng_next(&rng), params->slots - window.slots + 1);
-        work_mixed_steps(slots + first, &window, &rng);
+        workload_mixed_steps(slots + first, &window, &rng);
     }
     bench_finish(result);
     bench_phase(result);

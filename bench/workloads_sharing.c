@@ -1,7 +1,7 @@
-/* works_sharing.c: works in which threads pass objects in batches (producer and consumer) or write to objects that
- * may share a cache line. README.md describes them; works.h has the contract.
+/* workloads_sharing.c: workloads in which threads pass objects in batches (producer and consumer) or write to objects that
+ * may share a cache line. README.md describes them; workloads.h has the contract.
  */
-#include "bench/works.h"
+#include "bench/workloads.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@ typedef struct queue {
 } queue;
 
 typedef struct queue_worker {
-    const work_params *params;
+    const workload_params *params;
     queue *queue;
     uint64_t seed;
     int produces;
@@ -55,7 +55,7 @@ static void queue_produce(const queue_worker *me) {
     void *objects[QUEUE_BATCH];
     for (uint64_t i = 0; i < me->params->ops / QUEUE_BATCH; i++) {
         for (int k = 0; k < QUEUE_BATCH; k++)
-            objects[k] = work_new(work_size(me->params, bench_rng_next(&rng)), me->params);
+            objects[k] = workload_new(workload_size(me->params, bench_rng_next(&rng)), me->params);
         queue_give(me->queue, objects);
     }
     pthread_mutex_lock(&me->queue->lock);
@@ -71,11 +71,11 @@ static void *queue_body(void *argument) {
         queue_produce(me);
     else
         while (queue_take(me->queue, objects))
-            work_free_all(objects, QUEUE_BATCH);
+            workload_free_all(objects, QUEUE_BATCH);
     return NULL;
 }
 
-uint64_t work_queue(const work_params *params, bench_result *result) {
+uint64_t workload_queue(const workload_params *params, bench_result *result) {
     uint32_t producers = (params->threads + 1) / 2, threads = producers * 2;
     queue queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     queue.batches = bench_table(sizeof(void *) * QUEUE_MAX * QUEUE_BATCH);
@@ -84,7 +84,7 @@ uint64_t work_queue(const work_params *params, bench_result *result) {
     for (uint32_t i = 0; i < threads; i++)
         workers[i] = (queue_worker){params, &queue, params->seed + i, i % 2 == 0};
     bench_start(result);
-    work_run_threads(threads, queue_body, workers, sizeof *workers);
+    workload_run_threads(threads, queue_body, workers, sizeof *workers);
     bench_finish(result);
     return params->ops / QUEUE_BATCH * QUEUE_BATCH * 2 * producers;
 }
@@ -92,7 +92,7 @@ uint64_t work_queue(const work_params *params, bench_result *result) {
 enum { WRITES_PER_OBJECT = 1000 };
 
 typedef struct scratch_worker {
-    const work_params *params;
+    const workload_params *params;
     void *given; /* an object of the main thread, or NULL */
 } scratch_worker;
 
@@ -100,7 +100,7 @@ static void *scratch_body(void *argument) {
     scratch_worker *me = argument;
     free(me->given);
     for (uint64_t i = 0; i < me->params->ops / 2; i++) {
-        volatile unsigned char *obj = work_new(me->params->size_min, me->params);
+        volatile unsigned char *obj = workload_new(me->params->size_min, me->params);
         for (int k = 0; k < WRITES_PER_OBJECT; k++)
             obj[k % 8]++;
         free((void *)obj);
@@ -110,22 +110,22 @@ static void *scratch_body(void *argument) {
 
 /* `given`: each thread first frees an object of the main thread, a neighbour of the others' objects. An allocator
  * that then reuses it for that thread makes the threads share a cache line passively. */
-static uint64_t sharing(const work_params *params, bench_result *result, int given) {
+static uint64_t sharing(const workload_params *params, bench_result *result, int given) {
     scratch_worker *workers = bench_table(params->threads * sizeof *workers);
     for (uint32_t i = 0; i < params->threads; i++) {
         workers[i].params = params;
-        workers[i].given = given ? work_new(params->size_min, params) : NULL;
+        workers[i].given = given ? workload_new(params->size_min, params) : NULL;
     }
     bench_start(result);
-    work_run_threads(params->threads, scratch_body, workers, sizeof *workers);
+    workload_run_threads(params->threads, scratch_body, workers, sizeof *workers);
     bench_finish(result);
     return params->ops / 2 * 2 * params->threads;
 }
 
-uint64_t work_cache_scratch(const work_params *params, bench_result *result) {
+uint64_t workload_cache_scratch(const workload_params *params, bench_result *result) {
     return sharing(params, result, 1);
 }
 
-uint64_t work_cache_thrash(const work_params *params, bench_result *result) {
+uint64_t workload_cache_thrash(const workload_params *params, bench_result *result) {
     return sharing(params, result, 0);
 }

@@ -1,7 +1,7 @@
-/* works_trace.c: works on a recorded trace (trace_format.h): its replay, and work a with its sizes. README.md describes
- * them; works.h has the contract. A trace is checked once, before the measurement, and then trusted.
+/* workloads_trace.c: workloads on a recorded trace (trace_format.h): its replay, and workload a with its sizes. README.md describes
+ * them; workloads.h has the contract. A trace is checked once, before the measurement, and then trusted.
  */
-#include "bench/works.h"
+#include "bench/workloads.h"
 
 #include "bench/trace_format.h"
 
@@ -28,7 +28,7 @@ typedef struct trace {
 static void trace_map(trace *trace, const char *path) {
     struct stat stat;
     if (!path)
-        bench_die("this work", "needs file=TRACE (tools/traces makes them)");
+        bench_die("this workload", "needs file=TRACE (tools/traces makes them)");
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0 || fstat(file, &stat))
         bench_die(path, strerror(errno));
@@ -137,10 +137,10 @@ static void replay_once(const trace *trace, void **objects, uint32_t *freed) {
             objects[trace_slot_take(&slots)] = replay_new(&event);
         }
     }
-    work_free_all(objects, trace->slots);
+    workload_free_all(objects, trace->slots);
 }
 
-uint64_t work_replay(const work_params *params, bench_result *result) {
+uint64_t workload_replay(const workload_params *params, bench_result *result) {
     trace trace;
     trace_open(&trace, params->file);
     void **objects = bench_table(trace.slots * sizeof *objects);
@@ -172,7 +172,7 @@ static void sizes_sample(const trace *trace, uint64_t seed, uint32_t *sizes) {
         sizes[i] = sizes[i % seen];
 }
 
-uint64_t work_sizes(const work_params *params, bench_result *result) {
+uint64_t workload_sizes(const workload_params *params, bench_result *result) {
     trace trace;
     trace_open(&trace, params->file);
     uint32_t *sizes = bench_table(SAMPLES * sizeof *sizes);
@@ -187,11 +187,11 @@ uint64_t work_sizes(const work_params *params, bench_result *result) {
             free(*slot);
             *slot = NULL;
         } else {
-            *slot = work_new(sizes[bench_scale_high(random, SAMPLES)], params);
+            *slot = workload_new(sizes[bench_scale_high(random, SAMPLES)], params);
         }
     }
     bench_finish(result);
-    work_free_all(slots, params->slots);
+    workload_free_all(slots, params->slots);
     return params->ops;
 }
 
@@ -200,7 +200,7 @@ static int compare_sizes(const void *a, const void *b) {
     return (left > right) - (left < right);
 }
 
-void work_describe(const char *path) {
+void workload_describe(const char *path) {
     trace trace;
     trace_open(&trace, path);
     uint32_t *sizes = bench_table(SAMPLES * sizeof *sizes);

@@ -1,8 +1,8 @@
-/* works_life.c: lives of processes, as works whose result is resident memory: what is live comes and goes, in sizes,
- * threads, time. README.md describes them; works.h has the contract. Each phase of the result is one look at the
+/* workloads_life.c: lives of processes, as workloads whose result is resident memory: what is live comes and goes, in sizes,
+ * threads, time. README.md describes them; workloads.h has the contract. Each phase of the result is one look at the
  * resident size. slots: MiB that are live, or objects, or threads, as README.md says.
  */
-#include "bench/works.h"
+#include "bench/workloads.h"
 
 #include <malloc.h>
 #include <pthread.h>
@@ -28,13 +28,13 @@ static void *touched(size_t size) {
     return obj;
 }
 
-static void **table_for(const work_params *params, size_t *count) {
+static void **table_for(const workload_params *params, size_t *count) {
     *count = (size_t)params->slots * MIB / SIZE_LEAST;
     return bench_table(*count * sizeof(void *));
 }
 
 /* `slots` MiB of one size, another one in each phase, all freed between; the look is taken while they are live. */
-uint64_t work_life_phases(const work_params *params, bench_result *result) {
+uint64_t workload_life_phases(const workload_params *params, bench_result *result) {
     size_t most;
     void **objs = table_for(params, &most);
     bench_rng rng = bench_rng_seed(params->seed);
@@ -47,7 +47,7 @@ uint64_t work_life_phases(const work_params *params, bench_result *result) {
         for (size_t i = 0; i < count; i++)
             objs[i] = touched(size);
         bench_phase(result);
-        work_free_all(objs, count);
+        workload_free_all(objs, count);
         ops += 2 * count;
     }
     bench_phase(result);
@@ -56,7 +56,7 @@ uint64_t work_life_phases(const work_params *params, bench_result *result) {
 }
 
 /* `slots` MiB are live all the time. Objects of a band make room, one by one, for those of the next. */
-uint64_t work_life_drift(const work_params *params, bench_result *result) {
+uint64_t workload_life_drift(const workload_params *params, bench_result *result) {
     size_t most;
     void **old = table_for(params, &most), **new = bench_table(most * sizeof *new);
     bench_rng rng = bench_rng_seed(params->seed);
@@ -72,7 +72,7 @@ uint64_t work_life_drift(const work_params *params, bench_result *result) {
             for (; freed < old_count && freed * old_size < total; freed++)
                 free(old[freed]);
         }
-        work_free_all(old + freed, old_count - freed);
+        workload_free_all(old + freed, old_count - freed);
         ops += new_count + old_count;
         bench_phase(result);
         void **swap = old;
@@ -81,7 +81,7 @@ uint64_t work_life_drift(const work_params *params, bench_result *result) {
         old_count = new_count;
         old_size = total / new_count;
     }
-    work_free_all(old, old_count);
+    workload_free_all(old, old_count);
     bench_finish(result);
     return ops;
 }
@@ -96,7 +96,7 @@ static void *burst_and_wait(void *seed) {
         size_t size = (size_t)128 << (i % 11), count = size < 8 * KIB ? BATCH : 512 * KIB / size + 1;
         for (size_t k = 0; k < count; k++)
             objs[k] = touched(size + bench_scale_high(bench_rng_next(&rng), (uint32_t)size));
-        work_free_all(objs, count);
+        workload_free_all(objs, count);
     }
     pthread_barrier_wait(&barrier);
     pthread_barrier_wait(&barrier);
@@ -104,7 +104,7 @@ static void *burst_and_wait(void *seed) {
 }
 
 /* `threads` threads: after their bursts, after three seconds of rest, when they have ended, after malloc_trim. */
-uint64_t work_life_idle(const work_params *params, bench_result *result) {
+uint64_t workload_life_idle(const workload_params *params, bench_result *result) {
     pthread_t *threads = bench_table(params->threads * sizeof *threads);
     uint64_t *seeds = bench_table(params->threads * sizeof *seeds);
     pthread_barrier_init(&barrier, NULL, params->threads + 1);
@@ -132,7 +132,7 @@ uint64_t work_life_idle(const work_params *params, bench_result *result) {
 }
 
 /* `slots` buffers of 1 MiB, the first page and the one in the middle touched. */
-uint64_t work_life_sparse(const work_params *params, bench_result *result) {
+uint64_t workload_life_sparse(const workload_params *params, bench_result *result) {
     char **objs = bench_table(params->slots * sizeof *objs);
     bench_start(result);
     for (uint32_t i = 0; i < params->slots; i++) {
@@ -142,7 +142,7 @@ uint64_t work_life_sparse(const work_params *params, bench_result *result) {
         objs[i][0] = objs[i][MIB / 2] = 1;
     }
     bench_phase(result);
-    work_free_all((void **)objs, params->slots);
+    workload_free_all((void **)objs, params->slots);
     bench_phase(result);
     bench_finish(result);
     return 2 * (uint64_t)params->slots;
@@ -150,13 +150,13 @@ uint64_t work_life_sparse(const work_params *params, bench_result *result) {
 
 /* `slots` zeroed objects of 200 KiB, of which nothing is touched, after as much was used and freed; then one of a
  * GiB, 1,024 of its bytes touched. */
-uint64_t work_life_calloc(const work_params *params, bench_result *result) {
+uint64_t workload_life_calloc(const workload_params *params, bench_result *result) {
     void **objs = bench_table(params->slots * sizeof *objs);
     bench_start(result);
     for (uint32_t i = 0; i < params->slots; i++)
         objs[i] = calloc(1, 200 * KIB);
     bench_phase(result);
-    work_free_all(objs, params->slots);
+    workload_free_all(objs, params->slots);
     volatile char *large = calloc(1, 1024 * (size_t)MIB);
     if (large == NULL)
         bench_die("out of memory", "life_calloc");
@@ -179,7 +179,7 @@ static void work_lightly(bench_rng *rng) {
 }
 
 /* `slots` buffers of 50 MiB, four of five freed: at once, and after light work. */
-uint64_t work_life_freed(const work_params *params, bench_result *result) {
+uint64_t workload_life_freed(const workload_params *params, bench_result *result) {
     void **objs = bench_table(params->slots * sizeof *objs);
     bench_rng rng = bench_rng_seed(params->seed);
     bench_start(result);
@@ -193,13 +193,13 @@ uint64_t work_life_freed(const work_params *params, bench_result *result) {
     bench_phase(result);
     work_lightly(&rng);
     bench_phase(result);
-    work_free_all(objs, params->slots);
+    workload_free_all(objs, params->slots);
     bench_finish(result);
     return 2 * (uint64_t)params->slots;
 }
 
 /* `slots` MiB in objects of 300 KiB to 2 MiB, freed in any order; then light work. */
-uint64_t work_life_quiet(const work_params *params, bench_result *result) {
+uint64_t workload_life_quiet(const workload_params *params, bench_result *result) {
     void **objs = bench_table(4 * params->slots * sizeof *objs);
     bench_rng rng = bench_rng_seed(params->seed);
     size_t count = 0, total = 0;
@@ -224,7 +224,7 @@ uint64_t work_life_quiet(const work_params *params, bench_result *result) {
 
 /* `slots` MiB in objects whose sizes are powers of two up to 256 KiB; most of them go, and others come, in each
  * phase. */
-uint64_t work_life_powers(const work_params *params, bench_result *result) {
+uint64_t workload_life_powers(const workload_params *params, bench_result *result) {
     size_t most, count = 0, total = 0;
     void **objs = table_for(params, &most);
     uint32_t *sizes = bench_table(most * sizeof *sizes);
@@ -253,7 +253,7 @@ uint64_t work_life_powers(const work_params *params, bench_result *result) {
             }
         count = kept;
     }
-    work_free_all(objs, count);
+    workload_free_all(objs, count);
     bench_phase(result);
     bench_finish(result);
     return ops;
@@ -283,7 +283,7 @@ static void *consume(void *argument) {
 }
 
 /* Producers and consumers; every quarter of a second all of them end, and others come. A look after each second. */
-uint64_t work_life_streams(const work_params *params, bench_result *result) {
+uint64_t workload_life_streams(const workload_params *params, bench_result *result) {
     stream *streams = bench_table(params->threads * sizeof *streams);
     pthread_t *threads = bench_table(2 * params->threads * sizeof *threads);
     bench_start(result);

@@ -1,7 +1,7 @@
-/* works_threads.c: works of several threads that exchange objects through slots: independent, shared, larson-like
- * server churn, and thread-exit storms. README.md describes them; works.h has the contract.
+/* workloads_threads.c: workloads of several threads that exchange objects through slots: independent, shared, larson-like
+ * server churn, and thread-exit storms. README.md describes them; workloads.h has the contract.
  */
-#include "bench/works.h"
+#include "bench/workloads.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -10,7 +10,7 @@
 
 enum { THREADS_MAX = 256 };
 
-void work_run_threads(uint32_t threads, void *(*body)(void *), void *arguments, size_t argument_bytes) {
+void workload_run_threads(uint32_t threads, void *(*body)(void *), void *arguments, size_t argument_bytes) {
     pthread_t ids[THREADS_MAX];
     if (threads > THREADS_MAX)
         bench_die("threads", "too many");
@@ -22,14 +22,14 @@ void work_run_threads(uint32_t threads, void *(*body)(void *), void *arguments, 
 }
 
 typedef struct worker {
-    const work_params *params;
+    const workload_params *params;
     _Atomic(void *) *shared; /* slots of all threads */
     void **own;              /* slots of this thread */
     bench_rng rng;
     uint64_t done;
 } worker;
 
-static worker *workers_born(const work_params *params, size_t own_slots, size_t shared_slots) {
+static worker *workers_born(const workload_params *params, size_t own_slots, size_t shared_slots) {
     worker *workers = bench_table(params->threads * sizeof *workers);
     _Atomic(void *) *shared = bench_table(shared_slots * sizeof *shared);
     for (uint32_t i = 0; i < params->threads; i++) {
@@ -41,10 +41,10 @@ static worker *workers_born(const work_params *params, size_t own_slots, size_t 
     return workers;
 }
 
-static uint64_t workers_run(const work_params *params, worker *workers, void *(*body)(void *),
+static uint64_t workers_run(const workload_params *params, worker *workers, void *(*body)(void *),
                             bench_result *result) {
     bench_start(result);
-    work_run_threads(params->threads, body, workers, sizeof *workers);
+    workload_run_threads(params->threads, body, workers, sizeof *workers);
     bench_finish(result);
     uint64_t done = 0;
     for (uint32_t i = 0; i < params->threads; i++)
@@ -54,13 +54,13 @@ static uint64_t workers_run(const work_params *params, worker *workers, void *(*
 
 static void *mixed_body(void *argument) {
     worker *me = argument;
-    work_mixed_steps(me->own, me->params, &me->rng);
-    work_free_all(me->own, me->params->slots);
+    workload_mixed_steps(me->own, me->params, &me->rng);
+    workload_free_all(me->own, me->params->slots);
     me->done = me->params->ops;
     return NULL;
 }
 
-uint64_t work_mixed_threads(const work_params *params, bench_result *result) {
+uint64_t workload_mixed_threads(const workload_params *params, bench_result *result) {
     return workers_run(params, workers_born(params, params->slots, 1), mixed_body, result);
 }
 
@@ -70,7 +70,7 @@ static void *shared_body(void *argument) {
     for (uint64_t i = 0; i < me->params->ops; i++) {
         uint64_t random = bench_rng_next(&me->rng);
         uint32_t which = bench_scale_low(random, me->params->slots);
-        void *given = (random >> 20) & 1 ? work_new(work_size(me->params, random), me->params) : NULL;
+        void *given = (random >> 20) & 1 ? workload_new(workload_size(me->params, random), me->params) : NULL;
         void *found;
         if ((random >> 21) & 7) {
             found = atomic_exchange_explicit(&me->shared[which], given, memory_order_acq_rel);
@@ -81,11 +81,11 @@ static void *shared_body(void *argument) {
         me->done += (given != NULL) + (found != NULL);
         free(found);
     }
-    work_free_all(me->own, me->params->slots);
+    workload_free_all(me->own, me->params->slots);
     return NULL;
 }
 
-uint64_t work_shared_slots(const work_params *params, bench_result *result) {
+uint64_t workload_shared_slots(const workload_params *params, bench_result *result) {
     worker *workers = workers_born(params, params->slots, params->slots);
     uint64_t done = workers_run(params, workers, shared_body, result);
     for (uint32_t i = 0; i < params->slots; i++)
@@ -102,7 +102,7 @@ static void *larson_life(void *argument) {
         uint64_t random = bench_rng_next(&me->rng);
         void **slot = &me->own[bench_scale_low(random, me->params->slots)];
         free(*slot);
-        *slot = work_new(work_size(me->params, random), me->params);
+        *slot = workload_new(workload_size(me->params, random), me->params);
     }
     me->done += 2 * steps;
     return NULL;
@@ -110,15 +110,15 @@ static void *larson_life(void *argument) {
 
 static void *larson_line(void *argument) {
     for (int i = 0; i < LARSON_LIVES; i++)
-        work_run_threads(1, larson_life, argument, 0);
+        workload_run_threads(1, larson_life, argument, 0);
     return NULL;
 }
 
-uint64_t work_larson(const work_params *params, bench_result *result) {
+uint64_t workload_larson(const workload_params *params, bench_result *result) {
     worker *workers = workers_born(params, params->slots, 1);
     uint64_t done = workers_run(params, workers, larson_line, result);
     for (uint32_t i = 0; i < params->threads; i++)
-        work_free_all(workers[i].own, params->slots);
+        workload_free_all(workers[i].own, params->slots);
     return done;
 }
 
@@ -126,7 +126,7 @@ uint64_t work_larson(const work_params *params, bench_result *result) {
 static void *storm_life(void *argument) {
     worker *me = argument;
     for (uint32_t i = 0; i < me->params->slots; i++)
-        me->own[i] = work_new(work_size(me->params, bench_rng_next(&me->rng)), me->params);
+        me->own[i] = workload_new(workload_size(me->params, bench_rng_next(&me->rng)), me->params);
     for (uint32_t i = 0; i < me->params->slots; i += 2) {
         free(me->own[i]);
         me->own[i] = NULL;
@@ -134,14 +134,14 @@ static void *storm_life(void *argument) {
     return NULL;
 }
 
-uint64_t work_exit_storm(const work_params *params, bench_result *result) {
+uint64_t workload_exit_storm(const workload_params *params, bench_result *result) {
     worker *workers = workers_born(params, params->slots, 1);
     uint64_t lives = params->ops / (2 * (uint64_t)params->slots * params->threads);
     bench_start(result);
     for (uint64_t life = 0; life < lives; life++) {
-        work_run_threads(params->threads, storm_life, workers, sizeof *workers);
+        workload_run_threads(params->threads, storm_life, workers, sizeof *workers);
         for (uint32_t i = 0; i < params->threads; i++)
-            work_free_all(workers[i].own, params->slots);
+            workload_free_all(workers[i].own, params->slots);
     }
     bench_finish(result);
     return lives * 2 * params->slots * params->threads;

@@ -1,14 +1,14 @@
-/* works_single.c: the single-threaded works: mixed, realloc, batches, last in first out, growth. README.md
- * describes them; works.h has the contract.
+/* workloads_single.c: the single-threaded workloads: mixed, realloc, batches, last in first out, growth. README.md
+ * describes them; workloads.h has the contract.
  */
-#include "bench/works.h"
+#include "bench/workloads.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { PAGE_BYTES = 4096 };
 
-void *work_new(size_t size, const work_params *params) {
+void *workload_new(size_t size, const workload_params *params) {
     unsigned char *obj = malloc(size);
     if (!obj)
         bench_die("malloc failed", "out of memory");
@@ -19,7 +19,7 @@ void *work_new(size_t size, const work_params *params) {
     return obj;
 }
 
-void work_mixed_steps(void **slots, const work_params *params, bench_rng *rng) {
+void workload_mixed_steps(void **slots, const workload_params *params, bench_rng *rng) {
     for (uint64_t i = 0; i < params->ops; i++) {
         uint64_t random = bench_rng_next(rng);
         void **slot = &slots[bench_scale_low(random, params->slots)];
@@ -27,36 +27,36 @@ void work_mixed_steps(void **slots, const work_params *params, bench_rng *rng) {
             free(*slot);
             *slot = NULL;
         } else {
-            *slot = work_new(work_size(params, random), params);
+            *slot = workload_new(workload_size(params, random), params);
         }
     }
 }
 
-void work_free_all(void **slots, size_t count) {
+void workload_free_all(void **slots, size_t count) {
     for (size_t i = 0; i < count; i++) {
         free(slots[i]);
         slots[i] = NULL;
     }
 }
 
-uint64_t work_mixed(const work_params *params, bench_result *result) {
+uint64_t workload_mixed(const workload_params *params, bench_result *result) {
     void **slots = bench_table(params->slots * sizeof *slots);
     bench_rng rng = bench_rng_seed(params->seed);
     bench_start(result);
-    work_mixed_steps(slots, params, &rng);
+    workload_mixed_steps(slots, params, &rng);
     bench_finish(result);
-    work_free_all(slots, params->slots);
+    workload_free_all(slots, params->slots);
     return params->ops;
 }
 
 /* Of the steps that meet a full slot, three of four resize it and one frees it. */
-static void realloc_steps(void **slots, const work_params *params, bench_rng *rng) {
+static void realloc_steps(void **slots, const workload_params *params, bench_rng *rng) {
     for (uint64_t i = 0; i < params->ops; i++) {
         uint64_t random = bench_rng_next(rng);
         void **slot = &slots[bench_scale_low(random, params->slots)];
-        size_t size = work_size(params, random);
+        size_t size = workload_size(params, random);
         if (!*slot) {
-            *slot = work_new(size, params);
+            *slot = workload_new(size, params);
         } else if ((random >> 20) & 3) {
             void *moved = realloc(*slot, size);
             if (!moved)
@@ -70,13 +70,13 @@ static void realloc_steps(void **slots, const work_params *params, bench_rng *rn
     }
 }
 
-uint64_t work_realloc(const work_params *params, bench_result *result) {
+uint64_t workload_realloc(const workload_params *params, bench_result *result) {
     void **slots = bench_table(params->slots * sizeof *slots);
     bench_rng rng = bench_rng_seed(params->seed);
     bench_start(result);
     realloc_steps(slots, params, &rng);
     bench_finish(result);
-    work_free_all(slots, params->slots);
+    workload_free_all(slots, params->slots);
     return params->ops;
 }
 
@@ -87,25 +87,25 @@ typedef struct batch_plan {
     uint32_t *order; /* a permutation of 0..slots-1 */
 } batch_plan;
 
-static void batch_plan_draw(batch_plan *plan, const work_params *params, bench_rng *rng) {
+static void batch_plan_draw(batch_plan *plan, const workload_params *params, bench_rng *rng) {
     plan->sizes = bench_table(params->slots * sizeof *plan->sizes);
     plan->order = bench_table(params->slots * sizeof *plan->order);
     for (uint32_t i = 0; i < params->slots; i++) {
-        plan->sizes[i] = (uint32_t)work_size(params, bench_rng_next(rng));
+        plan->sizes[i] = (uint32_t)workload_size(params, bench_rng_next(rng));
         uint32_t other = bench_scale_high(bench_rng_next(rng), i + 1);
         plan->order[i] = plan->order[other];
         plan->order[other] = i;
     }
 }
 
-static void batch_run(void **slots, const batch_plan *plan, const work_params *params) {
+static void batch_run(void **slots, const batch_plan *plan, const workload_params *params) {
     for (uint32_t i = 0; i < params->slots; i++)
-        slots[i] = work_new(plan->sizes[i], params);
+        slots[i] = workload_new(plan->sizes[i], params);
     for (uint32_t i = 0; i < params->slots; i++)
         free(slots[plan->order[i]]);
 }
 
-uint64_t work_batch(const work_params *params, bench_result *result) {
+uint64_t workload_batch(const workload_params *params, bench_result *result) {
     void **slots = bench_table(params->slots * sizeof *slots);
     batch_plan plans[BATCH_PLANS];
     bench_rng rng = bench_rng_seed(params->seed);
@@ -119,17 +119,17 @@ uint64_t work_batch(const work_params *params, bench_result *result) {
     return rounds * 2 * params->slots;
 }
 
-uint64_t work_lifo(const work_params *params, bench_result *result) {
+uint64_t workload_lifo(const workload_params *params, bench_result *result) {
     size_t size = params->size_min;
     bench_start(result);
     for (uint64_t i = 0; i < params->ops / 2; i++)
-        free(work_new(size, params));
+        free(workload_new(size, params));
     bench_finish(result);
     return params->ops / 2 * 2;
 }
 
 /* Vectors that grow by half, as C++ and Rust vectors and string builders do, a few at a time. */
-uint64_t work_grow(const work_params *params, bench_result *result) {
+uint64_t workload_grow(const workload_params *params, bench_result *result) {
     void **slots = bench_table(params->slots * sizeof *slots);
     size_t *sizes = bench_table(params->slots * sizeof *sizes);
     bench_rng rng = bench_rng_seed(params->seed);
@@ -150,6 +150,6 @@ uint64_t work_grow(const work_params *params, bench_result *result) {
         sizes[which] = size;
     }
     bench_finish(result);
-    work_free_all(slots, params->slots);
+    workload_free_all(slots, params->slots);
     return params->ops;
 }
