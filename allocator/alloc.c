@@ -16,7 +16,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Up to so many bytes calloc zeroes what it has got: whose pages are touched by their owner, too, more likely than not. */
+/* Up to so many bytes calloc zeroes what it has got: whose pages are touched by their owner, too, more likely than
+ * not. */
 enum { CALLOC_TOUCHES = 4 * HAK_KIB };
 
 static HAK_COLD void *no_memory(void) {

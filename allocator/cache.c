@@ -9,19 +9,22 @@
 #include <string.h>
 
 enum {
-    /* A bin begins with room for this many objects or bytes and doubles when that is too small, up to its class's bin_cap: a
-     * thread that needs few objects keeps few. Measure again with peak RSS of works a and larson. */
+    /* A bin begins with room for this many objects or bytes and doubles when that is too small, up to its class's
+     * bin_cap: a thread that needs few objects keeps few. Measure again with peak RSS of works a and larson. */
     CAP_FIRST = 16,
     BYTES_FIRST = 16 * HAK_KIB,
-    /* The bins of a thread may hold this much, and those of all threads that, or so much for each shard; nevertheless each thread the last
-     * one. What idle threads hold is out of reach, so it is small: 200 of them keep some 40 MiB. Measure again with workloads d, f and larson. */
+    /* The bins of a thread may hold this much, and those of all threads that, or so much for each shard; nevertheless
+     * each thread the last one. What idle threads hold is out of reach, so it is small: 200 of them keep some 40 MiB.
+     * Measure again with workloads d, f and larson. */
     THREAD_BYTES = 8 * HAK_MIB,
     TOTAL_BYTES = 16 * HAK_MIB,
     TOTAL_PER_SHARD = HAK_MIB,
     ALWAYS_BYTES = 192 * HAK_KIB,
-    /* So many new slabs age the bins as a second does: a thread whose need moves to other sizes leaves slots behind that pin whole slabs. */
+    /* So many new slabs age the bins as a second does: a thread whose need moves to other sizes leaves slots behind
+     * that pin whole slabs. */
     SLABS_PER_AGE = 32,
-    /* When free slots between others' are more than this part of what is out, and this much, bins that are not used are emptied. */
+    /* When free slots between others' are more than this part of what is out, and this much, bins that are not used are
+     * emptied. */
     SPARSE_PART = 4,
     SPARSE_MIN = 16 * HAK_MIB,
     /* A slot of at least so many bytes shares few of its cache lines with its neighbours. See shard_for. */
@@ -64,9 +67,9 @@ static void give(void **objs, unsigned cls, unsigned count, unsigned shard) {
     count_moved(cls, count, 0);
 }
 
-/* The shard whose depots refill the class. A thread finds free slots in that shard only, so what other shards have free is
- * memory that it cannot use again: several threads refill wide slots from one. Small ones do not, for there two threads'
- * objects would meet in one cache line. */
+/* The shard whose depots refill the class. A thread finds free slots in that shard only, so what other shards have free
+ * is memory that it cannot use again: several threads refill wide slots from one. Small ones do not, for there two
+ * threads' objects would meet in one cache line. */
 static unsigned shard_for(const hak_cache *cache, unsigned cls) {
     return hak_classes[cls].size < WIDE_SLOT ? cache->shard : cache->shard / HAK_POLICY_SHARERS;
 }
@@ -180,8 +183,8 @@ static size_t cache_bytes(void) {
     return hak_align_up(sizeof(hak_cache) + hak_class_bin_entries * sizeof(void *), hak_os_page);
 }
 
-/* A shard for the calling thread: the first of those that fewest use, as jemalloc chooses a thread's arena; so threads that come
- * and go meet the slabs of those before them. */
+/* A shard for the calling thread: the first of those that fewest use, as jemalloc chooses a thread's arena; so threads
+ * that come and go meet the slabs of those before them. */
 static unsigned shard_join(void) {
     unsigned shard = 0;
     hak_lock_take(&hak_cache_lock);
@@ -315,7 +318,8 @@ void hak_cache_end(void) {
     hak_lock_give(&hak_cache_lock);
 }
 
-/* For a thread that has no cache, before its first call when there is no memory for one and after its end; and for a bin without room. */
+/* For a thread that has no cache, before its first call when there is no memory for one and after its end; and for a
+ * bin without room. */
 static void *take_one(unsigned cls, unsigned shard) {
     void *obj;
     if (hak_death_near())

@@ -6,15 +6,15 @@
  *                                                               end 1 (so far; grows with use) -+
  *
  * A bin is a stack of pointers, one per tag. Below its first entry lies a NULL, so that a pop of an empty bin reads
- * NULL; `top == end` says that it is full. Bins of tags that are no class are always empty and full at once. So is every
- * bin of the static caches that a thread has before its first call and after its last, and the first call of either kind
- * lands in the slow path without a question of its own (jemalloc cache_bin.h has stacks of pointers as well).
- * Tops and ends are arrays of their own because an index into an array of words is free on x86-64; the classes of the
- * small sizes are in the cache because they are then reached by the pointer that is at hand anyway.
+ * NULL; `top == end` says that it is full. Bins of tags that are no class are always empty and full at once. So is
+ * every bin of the static caches that a thread has before its first call and after its last, and the first call of
+ * either kind lands in the slow path without a question of its own (jemalloc cache_bin.h has stacks of pointers as
+ * well). Tops and ends are arrays of their own because an index into an array of words is free on x86-64; the classes
+ * of the small sizes are in the cache because they are then reached by the pointer that is at hand anyway.
  *
- * A bin has no room before its first use, and then as much as its class, its thread and all threads together may have. At slow calls,
- * after a while or when the heap has grown, bins whose tops have not moved lose half of their room, so that what a thread
- * holds follows what it does (docs/decisions/029).
+ * A bin has no room before its first use, and then as much as its class, its thread and all threads together may have.
+ * At slow calls, after a while or when the heap has grown, bins whose tops have not moved lose half of their room, so
+ * that what a thread holds follows what it does (docs/decisions/029).
  *
  * A cache belongs to one thread and has no lock. */
 #ifndef HAK_CACHE_H
@@ -24,8 +24,8 @@
 
 typedef struct hak_cache {
     uint8_t fine[HAK_FINE_MAX + 1]; /* as hak_class_fine; all 0 in the static caches */
-    void **top
-        [HAK_TAGS]; /* the object that was freed last, or the NULL below the first entry; hak_cache_count glances at it */
+    /* The object that was freed last, or the NULL below the first entry; hak_cache_count glances at it. */
+    void **top[HAK_TAGS];
     void **end[HAK_TAGS];    /* the last entry that may be used for now */
     struct hak_cache *next;  /* while it waits for a new thread */
     struct hak_cache *older; /* in the list of all */
@@ -39,13 +39,15 @@ typedef struct hak_cache {
 /* The calling thread's cache: never NULL. */
 extern HAK_HIDDEN _Thread_local hak_cache *hak_cache_mine;
 
-/* Caches in use; objects that were moved between depots and caches; and, per class, those that went to caches and have not come back. */
+/* Caches in use; objects that were moved between depots and caches; and, per class, those that went to caches and have
+ * not come back. */
 extern _Atomic size_t hak_caches_live, hak_cache_operations, hak_cache_out[HAK_TAGS];
 
 /* Bytes that the bins of all threads may hold for now. */
 extern _Atomic size_t hak_cache_room;
 
-/* Bins that were not used meanwhile become shorter at their thread's next slow call, in every thread. idle.c calls it by the clock. */
+/* Bins that were not used meanwhile become shorter at their thread's next slow call, in every thread. idle.c calls it
+ * by the clock. */
 void hak_cache_age(void);
 
 /* Many slabs are there for a few objects of theirs, those in caches and quarantines perhaps. */
@@ -54,7 +56,8 @@ bool hak_cache_sparse(void);
 /* hak_cache_out of all classes together. */
 size_t hak_cache_objects(void);
 
-/* Adds what the bins of all caches hold, per class. Threads that work meanwhile make it inexact. Takes hak_cache_lock. */
+/* Adds what the bins of all caches hold, per class. Threads that work meanwhile make it inexact. Takes
+ * hak_cache_lock. */
 void hak_cache_count(size_t objects[HAK_TAGS]);
 
 /* The newest object of the bin; NULL when it is empty. */
@@ -80,7 +83,8 @@ HAK_INLINE bool hak_cache_push(hak_cache *cache, void *obj, unsigned tag) {
  * without a cache of its own gets its object straight from a depot. */
 void *hak_cache_refill_slow(unsigned cls);
 
-/* An object for calloc: the bin's newest, or one from the depots. *zeroed: it is known to read as zero. NULL: no memory. */
+/* An object for calloc: the bin's newest, or one from the depots. *zeroed: it is known to read as zero. NULL: no
+ * memory. */
 void *hak_cache_take_zeroed(unsigned cls, bool *zeroed);
 
 /* Makes room in the full bin and puts the object, one of the class, into it. */
@@ -92,7 +96,8 @@ size_t hak_cache_held(void);
 /* Empties all bins of the calling thread into the depots. */
 void hak_cache_flush_all(void);
 
-/* The calling thread's bins are emptied now, other threads' at their next slow call; of caches that wait for a thread nothing stays resident. */
+/* The calling thread's bins are emptied now, other threads' at their next slow call; of caches that wait for a thread
+ * nothing stays resident. */
 void hak_cache_trim(void);
 
 /* True when the calling thread has a cache. */
@@ -114,8 +119,8 @@ void hak_cache_reset(void);
 /* For fork.c. */
 extern hak_lock hak_cache_lock;
 
-/* In the child of a fork, and for reset.h: no thread but the calling one has a cache. What the others' held is lost, for they may have
- * been interrupted anywhere. */
+/* In the child of a fork, and for reset.h: no thread but the calling one has a cache. What the others' held is lost,
+ * for they may have been interrupted anywhere. */
 void hak_cache_alone(void);
 
 /* Dies when the bins of the calling thread's cache are not what they must be. For tests. */

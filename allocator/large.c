@@ -12,7 +12,8 @@ hak_lock hak_large_lock = HAK_LOCK_INIT(HAK_RANK_LARGE);
 _Atomic size_t hak_large_count, hak_large_operations;
 
 enum {
-    /* Live objects whose pages were moved: mappings of their own, of which a process may have 65,530. Beyond, they are copied. */
+    /* Live objects whose pages were moved: mappings of their own, of which a process may have 65,530. Beyond, they are
+     * copied. */
     MOVES_MAX = 4096,
     ZERO_BY_PURGE = 8 * HAK_MIB >> HAK_GRANULE_SHIFT,
     MOVE_MIN = HAK_MIB, /* below, copying is as quick as the system call and the page faults after it */
@@ -47,8 +48,8 @@ static size_t make_live(hak_region *region, hak_span *span, uint32_t granules, s
     return span->capacity;
 }
 
-/* A span that may not read as zero, most of which is not resident, or which is long: what is resident goes, and the rest need not be
- * touched. */
+/* A span that may not read as zero, most of which is not resident, or which is long: what is resident goes, and the
+ * rest need not be touched. */
 static bool make_zero(hak_region *region, hak_span *span, uint32_t granules) {
     return (span->dirty < granules / 2 || granules >= ZERO_BY_PURGE) &&
            hak_os_purge(hak_span_start(region, span), hak_span_bytes(granules), HAK_PURGE_NOW);
@@ -216,7 +217,8 @@ bool hak_large_resize(void *obj, size_t size, size_t *capacity) {
     return done;
 }
 
-/* The object of `from` goes to `to`, a hollow span of `granules`; false when the OS refuses, and nothing has changed. */
+/* The object of `from` goes to `to`, a hollow span of `granules`; false when the OS refuses, and nothing has
+ * changed. */
 static bool move_pages(hak_region *old, hak_span *from, hak_region *region, hak_span *to, uint32_t granules,
                        size_t size) {
     if (!hak_region_move(old, hak_span_start(old, from), hak_span_bytes(from->granules), region,

@@ -1,6 +1,6 @@
-/* names.h: the prefix that a build may give to every external symbol, so that both variants can be linked into one program
- * (tests, fuzzers). Layer 0. Included by base.h, so by everything. tests/lint's prefix tests find a symbol that is
- * missing here. The public functions are renamed by include/hakmem.h. */
+/* names.h: the prefix that a build may give to every external symbol, so that both variants can be linked into one
+ * program (tests, fuzzers). Layer 0. Included by base.h, so by everything. tests/lint's prefix tests find a symbol that
+ * is missing here. The public functions are renamed by include/hakmem.h. */
 #ifndef HAK_NAMES_H
 #define HAK_NAMES_H
 
@@ -153,17 +153,17 @@
 #define hak_inherited              HAK_NAME(inherited)
 #define hak_init                   HAK_NAME(init)
 #define hak_init_lock              HAK_NAME(init_lock)
-#define hak_verify_fault            HAK_NAME(verify_fault)
-#define hak_verify_free             HAK_NAME(verify_free)
-#define hak_verify_large_alloc      HAK_NAME(verify_large_alloc)
-#define hak_verify_large_free       HAK_NAME(verify_large_free)
-#define hak_verify_large_overflow   HAK_NAME(verify_large_overflow)
-#define hak_verify_large_resize     HAK_NAME(verify_large_resize)
-#define hak_verify_large_sweep      HAK_NAME(verify_large_sweep)
-#define hak_verify_live             HAK_NAME(verify_live)
-#define hak_verify_reuse            HAK_NAME(verify_reuse)
-#define hak_verify_slack            HAK_NAME(verify_slack)
-#define hak_verify_usable           HAK_NAME(verify_usable)
+#define hak_verify_fault           HAK_NAME(verify_fault)
+#define hak_verify_free            HAK_NAME(verify_free)
+#define hak_verify_large_alloc     HAK_NAME(verify_large_alloc)
+#define hak_verify_large_free      HAK_NAME(verify_large_free)
+#define hak_verify_large_overflow  HAK_NAME(verify_large_overflow)
+#define hak_verify_large_resize    HAK_NAME(verify_large_resize)
+#define hak_verify_large_sweep     HAK_NAME(verify_large_sweep)
+#define hak_verify_live            HAK_NAME(verify_live)
+#define hak_verify_reuse           HAK_NAME(verify_reuse)
+#define hak_verify_slack           HAK_NAME(verify_slack)
+#define hak_verify_usable          HAK_NAME(verify_usable)
 #define hak_keep_again             HAK_NAME(keep_again)
 #define hak_keep_bytes             HAK_NAME(keep_bytes)
 #define hak_keep_flush             HAK_NAME(keep_flush)

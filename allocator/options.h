@@ -5,7 +5,8 @@
  *   HAKMEM_SS_MEM_LEAN               0 | 1            the memory-lean gate
  *   HAKMEM_SS_MEM_LEAN_DECOMMIT      OFF | FREE | DONTNEED
  *   HAKMEM_SS_MEM_LEAN_TARGET_MB     0 to 1048576     MiB of resident memory that FREE and DONTNEED steer to
- *   HAKMEM_SS_HUGE                   OFF | AUTO (default) | ALWAYS   huge pages; AUTO: for what a heap has above 12 MiB, and
+ *   HAKMEM_SS_HUGE                   OFF | AUTO (default) | ALWAYS   huge pages; AUTO: for what a heap has above 12
+ *   MiB, and
  *                                    not where a decommit policy keeps resident memory low
  *   HAKMEM_SS_PREWARM                0 to 64          superslabs mapped and touched at start
  *   HAKMEM_SS_BACKGROUND             0 | 1            a thread gives back what idles while no other one calls

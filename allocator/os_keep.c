@@ -104,7 +104,8 @@ bool hak_os_keeps(void) {
     return keeping != HAK_KEEP_NOTHING;
 }
 
-/* Two neighbours that are born at once may both put a guard on the page between them; with the kernel's that is no race. */
+/* Two neighbours that are born at once may both put a guard on the page between them; with the kernel's that is no
+ * race. */
 bool hak_os_keep_guard(uintptr_t addr, size_t size) {
     if (keeping != HAK_KEEP_ALL)
         return false;

@@ -22,7 +22,8 @@ enum {
     HAK_POLICY_SLAB_SLOTS_SIZE = 0,
 };
 
-/* Bytes of large memory that is not wanted any more from which on it is unmapped at once: never, it may be wanted again. */
+/* Bytes of large memory that is not wanted any more from which on it is unmapped at once: never, it may be wanted
+ * again. */
 #define HAK_POLICY_HOLLOW_FROM SIZE_MAX
 
 static inline bool hak_policy_init(void) {

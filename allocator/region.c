@@ -18,8 +18,8 @@ static const size_t ROOM[HAK_REGION_KINDS] = {(size_t)256 << 30, (size_t)4 << 40
 static const size_t EXTRA_ROOM = (size_t)4 << 30;
 
 enum {
-    /* Commit at least this much at once, and a sixteenth of what there is: what is committed before it is used counts against the
-     * program's limits, so it is little; and at most that. */
+    /* Commit at least this much at once, and a sixteenth of what there is: what is committed before it is used counts
+     * against the program's limits, so it is little; and at most that. */
     COMMIT_STEP_MIN = HAK_SUPERSLAB,
     COMMIT_STEP_PART = 16,
     COMMIT_STEP_MAX = 1024 * HAK_MIB,
@@ -57,8 +57,8 @@ static size_t meta_bytes(hak_region_kind kind, size_t size) {
     return hak_align_up((size >> kinds[kind].unit_shift) * kinds[kind].record_size, hak_os_page);
 }
 
-/* What is committed of a region of `size` bytes, `committed` of which are, when it has to reach `end`. Whole huge pages: the rest of
- * one would be touched before it is asked for as such. */
+/* What is committed of a region of `size` bytes, `committed` of which are, when it has to reach `end`. Whole huge
+ * pages: the rest of one would be touched before it is asked for as such. */
 static size_t generous(size_t size, size_t committed, size_t end) {
     size_t step = hak_max(COMMIT_STEP_MIN, hak_min(committed / COMMIT_STEP_PART, COMMIT_STEP_MAX));
     return hak_min(size, hak_align_up(hak_max(end, committed + step), HAK_SUPERSLAB));
@@ -90,8 +90,8 @@ static bool is_dense(const hak_region *region) {
     return resident >= WINDOWS * PAGES / 2;
 }
 
-/* Asks for huge pages in what was committed since it was asked last, as far as they are wanted: only where what came before is used
- * densely, for of a huge page all is resident. huge.c has what becomes dense later. */
+/* Asks for huge pages in what was committed since it was asked last, as far as they are wanted: only where what came
+ * before is used densely, for of a huge page all is resident. huge.c has what becomes dense later. */
 static void ask_huge(hak_region *region) {
     size_t asked = hak_max(region->huge_asked, region->committed - hak_min(region->committed, HUGE_BEHIND));
     size_t from =
@@ -138,7 +138,8 @@ static bool commit_to(hak_region *region, size_t end) {
     return true;
 }
 
-/* Maps the extra area up to byte `end`, a sixteenth more than that or just so far. False when there is no room or the OS refuses. */
+/* Maps the extra area up to byte `end`, a sixteenth more than that or just so far. False when there is no room or the
+ * OS refuses. */
 static bool grow_extra(hak_region *region, size_t end) {
     size_t before = region->extra.mapped;
     end = hak_align_up(end, hak_os_page);
@@ -151,8 +152,8 @@ static bool grow_extra(hak_region *region, size_t end) {
     return true;
 }
 
-/* The first extra area; and where somebody else has mapped behind it, what there is stays and more begins elsewhere. False when that need
- * not be, or the OS refuses. */
+/* The first extra area; and where somebody else has mapped behind it, what there is stays and more begins elsewhere.
+ * False when that need not be, or the OS refuses. */
 static bool begin_extra(hak_region *region) {
     if (region->extra.mapped != region->extra.room ||
         !hak_extent_begin(&region->extra, EXTRA_ROOM, 0, hak_os_page))

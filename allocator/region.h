@@ -1,7 +1,8 @@
 /* region.h: the address space that superslabs and large objects are cut from. Layer 2.
  *
  *   body   |#### used ####|-- committed --|........ room to grow, not mapped ........|
- *   meta   |## records ###|--             |..........................................|   one record per unit of the body
+ *   meta   |## records ###|--             |..........................................|   one record per unit of the
+ *   body
  *   extra  |## what only some units need, in the order in which they asked ..........|
  *
  * Each kind of memory has regions of its own; one is enough, unless somebody maps where it would grow. All three are

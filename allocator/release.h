@@ -2,7 +2,8 @@
  *
  * Slabs and large spans report what they hold; they ask how much of their free memory is too much, pick the
  * pages themselves, and give them through hak_release_range. Policies (HAKMEM_SS_MEM_LEAN_DECOMMIT):
- *   OFF       what is used over and over stays; what was not used for a while goes, and what is much more than what is live
+ *   OFF       what is used over and over stays; what was not used for a while goes, and what is much more than what is
+ *   live
  *   FREE      MADV_FREE, DONTNEED MADV_DONTNEED: free memory goes back whenever resident memory is above the
  *             target, in steps of an eighth of it
  * With the memory-lean gate off (the speed profile) the while is longer. docs/DESIGN.md has the law as a formula. */

@@ -1,6 +1,7 @@
 /* span.h: runs of granules that large objects have, or had: cut, merged, aged, hollowed. Layer 3.
  *
- *   region  | live span | free, dirty | live | free, clean (purged or never used) | free, hollow (not mapped) | unused ..
+ *   region  | live span | free, dirty | live | free, clean (purged or never used) | free, hollow (not mapped) | unused
+ *   ..
  *   records  H        T   H          T   H  T H                                  T  H                       T
  *
  * A span's record is that of its first granule (H); the record of its last granule (T) repeats its length, so that a

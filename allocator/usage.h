@@ -3,7 +3,8 @@
  *   slabs  | with the program | caches, quarantine | free slots | free granules, perhaps resident |
  *            used               set_aside            rest ------------------------------------->|
  *   arena  |<----------------------------------------------------------------------------------->|
- *   large objects: live ones are counted apart, as glibc counts what it maps one by one; the pages of freed ones are `rest`.
+ *   large objects: live ones are counted apart, as glibc counts what it maps one by one; the pages of freed ones are
+ *   `rest`.
  *
  * All figures are read one by one: they are exact while no other thread works. */
 #ifndef HAK_USAGE_H

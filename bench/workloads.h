@@ -31,7 +31,8 @@ workload_function workload_queue, workload_cache_scratch, workload_cache_thrash;
 /* workloads_memory.c */
 workload_function workload_fragment, workload_burst;
 /* workloads_life.c */
-workload_function workload_life_phases, workload_life_drift, workload_life_idle, workload_life_streams, workload_life_sparse;
+workload_function workload_life_phases, workload_life_drift, workload_life_idle, workload_life_streams,
+    workload_life_sparse;
 workload_function workload_life_calloc, workload_life_freed, workload_life_quiet, workload_life_powers;
 /* workloads_heap.c */
 workload_function workload_heap;

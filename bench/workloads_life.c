@@ -1,7 +1,7 @@
-/* workloads_life.c: lives of processes, as workloads whose result is resident memory: what is live comes and goes, in sizes,
- * threads, time. README.md describes them; workloads.h has the contract. Each phase of the result is one look at the
- * resident size. slots: MiB that are live, or objects, or threads, as README.md says.
- */
+/* workloads_life.c: lives of processes, as workloads whose result is resident memory: what is live comes and goes, in
+ * sizes, threads, time. README.md describes them; workloads.h has the contract. Each phase of the result is one look at
+ * the resident size. slots: MiB that are live, or objects, or threads, as README.md says.
+ * */
 #include "bench/workloads.h"
 
 #include <malloc.h>

@@ -1,7 +1,7 @@
-/* workloads_main.c: one program for all workloads: workloads NAME [key=value ...]; `workloads --list` names them. Keys: ops, slots,
- * min, max, threads, pages, seed, file, and scale (percent of the workload's own ops, for quick or long runs).
- * `workloads --describe TRACE` says what a recorded trace has in it.
- */
+/* workloads_main.c: one program for all workloads: workloads NAME [key=value ...]; `workloads --list` names them. Keys:
+ * ops, slots, min, max, threads, pages, seed, file, and scale (percent of the workload's own ops, for quick or long
+ * runs). `workloads --describe TRACE` says what a recorded trace has in it.
+ * */
 #include "bench/workloads.h"
 
 #include <stdio.h>
@@ -17,7 +17,10 @@ typedef struct workload {
 static const workload workloads[] = {
     {"a", workload_mixed, {40000000, 400, 16, 1024, 1, 0, 1, NULL}, "mixed, working set 400, 16..1024 B"},
     {"b", workload_mixed, {40000000, 8192, 16, 1024, 1, 0, 1, NULL}, "mixed, working set 8,192, 16..1024 B"},
-    {"c", workload_mixed, {20000000, 100000, 16, 2048, 1, 0, 1, NULL}, "mixed, working set 100,000, 16..2048 B"},
+    {"c",
+     workload_mixed,
+     {20000000, 100000, 16, 2048, 1, 0, 1, NULL},
+     "mixed, working set 100,000, 16..2048 B"},
     {"d", workload_mixed, {40000000, 400, 16, 32768, 1, 0, 1, NULL}, "mixed, working set 400, 16..32768 B"},
     {"e", workload_realloc, {20000000, 400, 16, 4096, 1, 0, 1, NULL}, "realloc-heavy, 16..4096 B"},
     {"f", workload_mixed_threads, {40000000, 400, 16, 1024, 2, 0, 1, NULL}, "a on two threads"},
@@ -33,8 +36,14 @@ static const workload workloads[] = {
      workload_larson,
      {30000000, 1000, 10, 500, 2, 0, 1, NULL},
      "server threads that succeed each other"},
-    {"xmalloc", workload_queue, {10000000, 1, 16, 512, 2, 0, 1, NULL}, "producer and consumer, batches of 120"},
-    {"storm", workload_exit_storm, {4000000, 100, 16, 1024, 2, 0, 1, NULL}, "threads that live for 100 objects"},
+    {"xmalloc",
+     workload_queue,
+     {10000000, 1, 16, 512, 2, 0, 1, NULL},
+     "producer and consumer, batches of 120"},
+    {"storm",
+     workload_exit_storm,
+     {4000000, 100, 16, 1024, 2, 0, 1, NULL},
+     "threads that live for 100 objects"},
     {"scratch", workload_cache_scratch, {2000000, 1, 8, 8, 2, 0, 1, NULL}, "passive false sharing"},
     {"thrash", workload_cache_thrash, {2000000, 1, 8, 8, 2, 0, 1, NULL}, "active false sharing"},
     {"grow", workload_grow, {2000000, 64, 16, 262144, 1, 0, 1, NULL}, "vectors that grow by half to 256 KiB"},
@@ -45,7 +54,10 @@ static const workload workloads[] = {
     {"life_idle", workload_life_idle, {0, 1, 1, 1, 200, 1, 1, NULL}, "threads rest after a burst, and end"},
     {"life_streams", workload_life_streams, {0, 1, 1, 1, 4, 1, 1, NULL}, "producers and consumers, replaced"},
     {"life_sparse", workload_life_sparse, {0, 2000, 1, 1, 1, 0, 1, NULL}, "1 MiB buffers, two pages touched"},
-    {"life_calloc", workload_life_calloc, {0, 4000, 1, 1, 1, 0, 1, NULL}, "zeroed memory that is not touched"},
+    {"life_calloc",
+     workload_life_calloc,
+     {0, 4000, 1, 1, 1, 0, 1, NULL},
+     "zeroed memory that is not touched"},
     {"life_freed", workload_life_freed, {0, 40, 1, 1, 1, 1, 1, NULL}, "four of five large buffers freed"},
     {"life_quiet", workload_life_quiet, {0, 300, 1, 1, 1, 1, 1, NULL}, "large objects, then light work"},
     {"life_powers", workload_life_powers, {0, 100, 1, 1, 1, 1, 1, NULL}, "powers of two to 256 KiB"},

@@ -1,6 +1,6 @@
-/* workloads_memory.c: workloads whose question is resident memory: long-lived survivors among short-lived objects, and a burst
- * that is freed. README.md describes them; workloads.h has the contract.
- */
+/* workloads_memory.c: workloads whose question is resident memory: long-lived survivors among short-lived objects, and
+ * a burst that is freed. README.md describes them; workloads.h has the contract.
+ * */
 #include "bench/workloads.h"
 
 #include <malloc.h>

@@ -1,6 +1,6 @@
-/* workloads_sharing.c: workloads in which threads pass objects in batches (producer and consumer) or write to objects that
- * may share a cache line. README.md describes them; workloads.h has the contract.
- */
+/* workloads_sharing.c: workloads in which threads pass objects in batches (producer and consumer) or write to objects
+ * that may share a cache line. README.md describes them; workloads.h has the contract.
+ * */
 #include "bench/workloads.h"
 
 #include <pthread.h>

@@ -1,6 +1,6 @@
-/* workloads_threads.c: workloads of several threads that exchange objects through slots: independent, shared, larson-like
- * server churn, and thread-exit storms. README.md describes them; workloads.h has the contract.
- */
+/* workloads_threads.c: workloads of several threads that exchange objects through slots: independent, shared,
+ * larson-like server churn, and thread-exit storms. README.md describes them; workloads.h has the contract.
+ * */
 #include "bench/workloads.h"
 
 #include <pthread.h>

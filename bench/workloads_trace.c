@@ -1,6 +1,7 @@
-/* workloads_trace.c: workloads on a recorded trace (trace_format.h): its replay, and workload a with its sizes. README.md describes
- * them; workloads.h has the contract. A trace is checked once, before the measurement, and then trusted.
- */
+/* workloads_trace.c: workloads on a recorded trace (trace_format.h): its replay, and workload a with its sizes.
+ * README.md describes them; workloads.h has the contract. A trace is checked once, before the measurement, and then
+ * trusted.
+ * */
 #include "bench/workloads.h"
 
 #include "bench/trace_format.h"

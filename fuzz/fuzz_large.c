@@ -1,5 +1,5 @@
-/* fuzz_large.c: large spans against a list of what is live: apart, aligned, large enough, zero where they say so, found by any
- * address in them. Input: 4 bytes per step: what, which, and a number of quarter granules. */
+/* fuzz_large.c: large spans against a list of what is live: apart, aligned, large enough, zero where they say so, found
+ * by any address in them. Input: 4 bytes per step: what, which, and a number of quarter granules. */
 #include <string.h>
 
 #include "allocator/large.h"

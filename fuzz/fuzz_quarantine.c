@@ -1,5 +1,6 @@
-/* fuzz_quarantine.c: the rings of one thread against a plain list of what is inside. Input: per step a class and how many objects
- * are freed, or that the rings begin anew. Objects are numbers that look like addresses: nothing reads what lies there. */
+/* fuzz_quarantine.c: the rings of one thread against a plain list of what is inside. Input: per step a class and how
+ * many objects are freed, or that the rings begin anew. Objects are numbers that look like addresses: nothing reads
+ * what lies there. */
 #include <string.h>
 
 #include "allocator/reset.h"

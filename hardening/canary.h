@@ -2,10 +2,11 @@
  *
  *   | requested bytes ........ | y 0 x x x x x z | zeros to the end of the slot |
  *
- * Keyed per process and different at each address. Its first byte is 0x80 to 0xbf, so that one NUL, one 0xff or one letter too
- * many always shows; its second is zero, so that a string that runs on stops there and does not print the rest; its last is
- * 0x80 to 0xff, so that a letter or a NUL written right before the next slot always shows. The store is not aligned and costs
- * one instruction. Large objects have one where their last page has room; else the guard begins right there. */
+ * Keyed per process and different at each address. Its first byte is 0x80 to 0xbf, so that one NUL, one 0xff or one
+ * letter too many always shows; its second is zero, so that a string that runs on stops there and does not print the
+ * rest; its last is 0x80 to 0xff, so that a letter or a NUL written right before the next slot always shows. The store
+ * is not aligned and costs one instruction. Large objects have one where their last page has room; else the guard
+ * begins right there. */
 #ifndef HAK_CANARY_H
 #define HAK_CANARY_H
 

@@ -2,11 +2,12 @@
  *
  * The first line has a fixed grammar (docs/REPORTS.md):
  *     hakmem: <error>: <call>(<address>): <what>
- * with one literal per error (HAK_ERROR_...). The lines after it begin `hakmem:   ` and a word that says what they hold.
- * No allocation, no lock of the heap, little stack (its buffers belong to the thread whose turn it is), and the heap is read through
- * the kernel, so that broken memory cannot break the report. When several threads die at once the first one reports and the others wait
- * for the end (death.h). It is no cancellation point and never waits long (outlet.h). A socket on descriptor 2 gets the first line only,
- * without the address. A copy goes to the file HAKMEM_REPORT_PATH.<process id>; HAKMEM_REPORT_JSON=1 adds one line of JSON. */
+ * with one literal per error (HAK_ERROR_...). The lines after it begin `hakmem: ` and a word that says what they hold.
+ * No allocation, no lock of the heap, little stack (its buffers belong to the thread whose turn it is), and the heap is
+ * read through the kernel, so that broken memory cannot break the report. When several threads die at once the first
+ * one reports and the others wait for the end (death.h). It is no cancellation point and never waits long (outlet.h). A
+ * socket on descriptor 2 gets the first line only, without the address. A copy goes to the file
+ * HAKMEM_REPORT_PATH.<process id>; HAKMEM_REPORT_JSON=1 adds one line of JSON. */
 #ifndef HAK_CRASH_REPORT_H
 #define HAK_CRASH_REPORT_H
 
@@ -44,7 +45,8 @@ typedef struct hak_error {
     uintptr_t frame;        /* frame pointer to walk from, 0: the reporting function's own */
 } hak_error;
 
-/* Ends the process, unless the check's mode is `report` or the error is a fault. The caller holds no lock. Keeps errno. */
+/* Ends the process, unless the check's mode is `report` or the error is a fault. The caller holds no lock. Keeps
+ * errno. */
 void hak_error_report(const hak_error *error);
 
 #endif

@@ -1,6 +1,7 @@
-/* dump.h: bytes around an address for a report, and which of them nobody may see: those of canaries, and of what surrounds sampled
- * objects, which comes from the same keys. A report may end in a log that many read, and the keys hold for the process and its
- * children. Bytes of a canary that were overwritten are shown. Async-signal-safe; the memory is read through the kernel. */
+/* dump.h: bytes around an address for a report, and which of them nobody may see: those of canaries, and of what
+ * surrounds sampled objects, which comes from the same keys. A report may end in a log that many read, and the keys
+ * hold for the process and its children. Bytes of a canary that were overwritten are shown. Async-signal-safe; the
+ * memory is read through the kernel. */
 #ifndef HAK_DUMP_H
 #define HAK_DUMP_H
 

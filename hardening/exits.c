@@ -7,7 +7,8 @@
 #include "hardening/sweep.h"
 
 enum {
-    /* glibc 2.36: fopen 472 bytes, popen 488, fopencookie 280, open_memstream 264, with a lock and the state of wide characters. */
+    /* glibc 2.36: fopen 472 bytes, popen 488, fopencookie 280, open_memstream 264, with a lock and the state of wide
+     * characters. */
     STREAM_LEAST = 216,
     STREAM_MOST = 512,
     /* Pages that may be opened: a thread stumbles over one or two. */

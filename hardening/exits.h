@@ -1,9 +1,10 @@
 /* exits.h: the end of the process: the last sweep, and what libc does after it.
  *
- * exit() ends with libc's own cleanup, which takes the buffers of all streams away, also under threads that read just now
- * (glibc, _IO_unbuffer_all: a lock that it does not get it goes on without). Such a thread goes on with a length of the old buffer and
- * the address of the new one, one byte inside the FILE: it reads up to 4 KiB past the end of that. So the streams that libc makes
- * are not sampled, and after the last sweep a guard that libc's code runs into gives way. */
+ * exit() ends with libc's own cleanup, which takes the buffers of all streams away, also under threads that read just
+ * now (glibc, _IO_unbuffer_all: a lock that it does not get it goes on without). Such a thread goes on with a length of
+ * the old buffer and the address of the new one, one byte inside the FILE: it reads up to 4 KiB past the end of that.
+ * So the streams that libc makes are not sampled, and after the last sweep a guard that libc's code runs into gives
+ * way. */
 #ifndef HAK_EXITS_H
 #define HAK_EXITS_H
 

@@ -11,7 +11,8 @@ enum {
     MAPS_PART = 5,      /* the part of the process's mappings that guards may use up */
     MAPS_OF_GUARD = 2,  /* so many more are there where a guard splits one */
     MAPS_USUAL = 65530, /* vm.max_map_count where the kernel does not say */
-    /* Guarding freed objects: this many at once, and one more per millisecond. A burst that long costs 13 ms at worst. */
+    /* Guarding freed objects: this many at once, and one more per millisecond. A burst that long costs 13 ms at
+     * worst. */
     TOKENS_MAX = 256,
 };
 
@@ -47,8 +48,8 @@ static bool guard(uintptr_t addr, size_t size) {
     return false;
 }
 
-/* Markers that the process may not take away any more, because it filters its calls since: the pages themselves are replaced, which are
- * empty. */
+/* Markers that the process may not take away any more, because it filters its calls since: the pages themselves are
+ * replaced, which are empty. */
 bool hak_guard_open(uintptr_t addr, size_t size) {
     if (have_markers && !hak_os_unguard(addr, size))
         return hak_os_renew(addr, size);
@@ -56,8 +57,8 @@ bool hak_guard_open(uintptr_t addr, size_t size) {
         return true;
     if (!hak_os_commit(addr, size))
         return false;
-    /* Where markers work but were refused once, it is not known whether this range is one of the fallback's: its count must stay,
-     * or the one that is would not be opened. */
+    /* Where markers work but were refused once, it is not known whether this range is one of the fallback's: its count
+     * must stay, or the one that is would not be opened. */
     if (!have_markers && atomic_load_explicit(&fallbacks, memory_order_relaxed) != 0) {
         atomic_fetch_sub_explicit(&fallbacks, 1, memory_order_relaxed);
         hak_guard_maps_give(MAPS_OF_GUARD);
@@ -113,7 +114,8 @@ size_t hak_guard_slab_bytes(void) {
     return hak_hardening.guard && hak_os_page <= HAK_GRANULE / 4 ? hak_os_page : 0;
 }
 
-/* What is hollow is not ours to shut: somebody else may have mapped there. The lock keeps it from becoming so meanwhile. */
+/* What is hollow is not ours to shut: somebody else may have mapped there. The lock keeps it from becoming so
+ * meanwhile. */
 static void guard_before(const hak_slab *slab, size_t size) {
     hak_lock_take(&hak_superslab_lock);
     if (!hak_superslab_hollow_at(slab->start - size))
@@ -121,8 +123,8 @@ static void guard_before(const hak_slab *slab, size_t size) {
     hak_lock_give(&hak_superslab_lock);
 }
 
-/* Where no slab lies before this one, the last page before it is shut as well: if a slab is born there it ends with this very
- * page, because it cannot reach any further. */
+/* Where no slab lies before this one, the last page before it is shut as well: if a slab is born there it ends with
+ * this very page, because it cannot reach any further. */
 void hak_guard_slab(const hak_slab *slab) {
     size_t size = hak_guard_slab_bytes();
     if (size == 0)
@@ -162,15 +164,16 @@ static granules granules_of(const void *obj) {
     return (granules){&hak_ledger[region->index], first, first + span->granules};
 }
 
-/* How many pages at the end of granule `i` are to be shut, when `capacity` bytes from the first granule on are in use. */
+/* How many pages at the end of granule `i` are to be shut, when `capacity` bytes from the first granule on are in
+ * use. */
 static uint8_t to_shut(size_t i, size_t capacity) {
     size_t start = i << HAK_GRANULE_SHIFT;
     size_t open = capacity <= start ? 0 : hak_min(capacity - start, HAK_GRANULE);
     return (uint8_t)((HAK_GRANULE - open) / hak_os_page);
 }
 
-/* Bytes from the start of the object to the guard that fills the rest of its span; 0 when there is none. `from`: a granule before
- * that guard. */
+/* Bytes from the start of the object to the guard that fills the rest of its span; 0 when there is none. `from`: a
+ * granule before that guard. */
 static size_t open_bytes(const hak_large_record *record, size_t from, size_t granules) {
     size_t i = from;
     while (i < granules && record[i].shut == 0)
@@ -184,8 +187,8 @@ static size_t open_bytes(const hak_large_record *record, size_t from, size_t gra
     return open;
 }
 
-/* Opens what is shut of the first `capacity` bytes, the object's first `used` granules, from the first to the last granule that has too
- * much shut: one call. False when the OS refuses, and nothing has changed. */
+/* Opens what is shut of the first `capacity` bytes, the object's first `used` granules, from the first to the last
+ * granule that has too much shut: one call. False when the OS refuses, and nothing has changed. */
 static bool open_inside(granules its, size_t used, size_t capacity) {
     hak_large_record *record = its.ledger->large;
     size_t first = used, end = 0;

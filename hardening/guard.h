@@ -1,12 +1,13 @@
-/* guard.h: memory that faults: both ends of each slab, what lies between large objects, and large objects that were freed.
+/* guard.h: memory that faults: both ends of each slab, what lies between large objects, and large objects that were
+ * freed.
  *
  *   slab    | slot | slot | ... | slot |guard|      large   | object ......|guard | gap: guard |object ...
  *
  * MADV_GUARD_INSTALL where the kernel has it: no entry in the kernel's map of the process. Else PROT_NONE, which splits
  * mappings: only until a fifth of the usual vm.max_map_count is used up. A guarded page loses its contents and its
  * memory. Taking pages that are in use away costs a flush of the processors' translation buffers (2 to 60 us), so freed
- * large objects are guarded at once as long as that takes no more than a twentieth of the time; else they
- * stay as they are until they are reused, in quarantine. At such times the guard behind a live object may stay where it lies, too,
+ * large objects are guarded at once as long as that takes no more than a twentieth of the time; else they stay as they
+ * are until they are reused, in quarantine. At such times the guard behind a live object may stay where it lies, too,
  * up to a quarter of the object away; then its canary has room in any case. */
 #ifndef HAK_GUARD_H
 #define HAK_GUARD_H
@@ -19,12 +20,14 @@ void hak_guard_reset(void); /* debug builds: no guard was made */
 /* True where guards take no entry of the kernel's map: hak_os_guard and hak_os_unguard work. */
 bool hak_guard_has_markers(void);
 
-/* Mappings of the process that guards and sampled objects use up: at most a fifth of what it may have. False: so many are too many. */
+/* Mappings of the process that guards and sampled objects use up: at most a fifth of what it may have. False: so many
+ * are too many. */
 bool hak_guard_maps_take(unsigned count);
 void hak_guard_maps_give(unsigned count);
 
-/* Address space is scarce from now on: the kernel has refused some, or limited what the process may have before it began. A guard of one
- * page follows a large object then, and no gap of random length, which counts against the limit as any memory does. */
+/* Address space is scarce from now on: the kernel has refused some, or limited what the process may have before it
+ * began. A guard of one page follows a large object then, and no gap of random length, which counts against the limit
+ * as any memory does. */
 void hak_guard_scarce(void);
 bool hak_guard_is_scarce(void);
 
@@ -37,8 +40,8 @@ void hak_guard_slab(const hak_slab *slab);
 /* The free granules were unmapped or mapped anew: they have no guards. */
 void hak_guard_hollowed(const hak_region *region, uintptr_t start, size_t size);
 
-/* The live object's first `capacity` bytes become accessible, and the rest of its span does not, but for the record's slack. False
- * when the OS refuses the former; nothing has changed. */
+/* The live object's first `capacity` bytes become accessible, and the rest of its span does not, but for the record's
+ * slack. False when the OS refuses the former; nothing has changed. */
 bool hak_guard_large_live(void *obj, size_t capacity);
 
 /* Opens what is guarded, in either way: it reads as zero. False when the OS refuses. */
@@ -47,7 +50,8 @@ bool hak_guard_open(uintptr_t addr, size_t size);
 /* True when there is time to guard large objects exactly; takes none of it. */
 bool hak_guard_at_leisure(void);
 
-/* A guard `open` bytes from the start of an object is near enough to one of `capacity` bytes, while there is no time. */
+/* A guard `open` bytes from the start of an object is near enough to one of `capacity` bytes, while there is no
+ * time. */
 static inline bool hak_guard_near(size_t capacity, size_t open) {
     return capacity <= open && open - capacity <= capacity / 4;
 }

@@ -5,10 +5,10 @@
 #include "allocator/os_process.h"
 #include "allocator/valgrind.h"
 #include "hardening/inherit.h"
-#include "hardening/verify.h"
 #include "hardening/keep.h"
 #include "hardening/seal.h"
 #include "hardening/sweep.h"
+#include "hardening/verify.h"
 
 bool hak_harden_init(void) {
     hak_os_filter_look();
@@ -68,7 +68,8 @@ void hak_harden_fork_child(void) {
     hak_sample_fork_child();
 }
 
-/* A request for much more than what is held would empty the quarantines for nothing: that must not be for everybody to have. */
+/* A request for much more than what is held would empty the quarantines for nothing: that must not be for everybody to
+ * have. */
 bool hak_harden_reclaim(size_t size) {
     enum { TIMES = 4 };
     size_t held = atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) +
@@ -99,8 +100,8 @@ void hak_harden_reset(bool stay) {
     hak_ledger_reset(stay);
 }
 
-/* 26 random bits of 47 for slabs: the alignment of superslabs takes the rest, which the random choice of granule and slot give
- * back; 35 for large objects, which begin at any page. */
+/* 26 random bits of 47 for slabs: the alignment of superslabs takes the rest, which the random choice of granule and
+ * slot give back; 35 for large objects, which begin at any page. */
 size_t hak_harden_region_align(hak_region_kind kind) {
     const size_t aligns[HAK_REGION_KINDS] = {HAK_SUPERSLAB, hak_os_page, HAK_GRANULE};
     return hak_hardening.random ? aligns[kind] : HAK_SUPERSLAB;

@@ -1,4 +1,5 @@
-/* held.c: how much the hardened variant holds back, for those who ask what is in use (hooks hak_policy_held, hak_policy_held_large). */
+/* held.c: how much the hardened variant holds back, for those who ask what is in use (hooks hak_policy_held,
+ * hak_policy_held_large). */
 #include "allocator/policy.h"
 
 #include "allocator/os.h"

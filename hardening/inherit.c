@@ -56,8 +56,9 @@ static void fill_spans(const hak_region *region) {
             hak_inherit_fill(hak_span_start(region, span), hak_span_bytes(span->granules));
 }
 
-/* Where the fork has interrupted the change of a kind of region, in a handler of a signal, records do not say what is mapped: what they
- * call mapped may be a hole already, which has to stay one, for the interrupted call goes on in the child. */
+/* Where the fork has interrupted the change of a kind of region, in a handler of a signal, records do not say what is
+ * mapped: what they call mapped may be a hole already, which has to stay one, for the interrupted call goes on in the
+ * child. */
 static void fill_region(const hak_region *region) {
     bool is_slabs = region->kind == HAK_REGION_SLABS;
     if (hak_lock_is_taken(is_slabs ? &hak_superslab_lock : &hak_large_lock))
@@ -87,8 +88,8 @@ bool hak_inherited(uintptr_t addr) {
     return ledger != NULL && addr - ledger->base < ledger->inherited;
 }
 
-/* A program wipes whole pages of its own object, so that only a wide object, which has all of a page before its end and more, can have
- * lost what lies there. */
+/* A program wipes whole pages of its own object, so that only a wide object, which has all of a page before its end and
+ * more, can have lost what lies there. */
 HAK_PEEKS bool hak_inherit_wiped(const void *obj, size_t size, size_t room) {
     uintptr_t end = (uintptr_t)obj + size, page = hak_align_down(end, hak_os_page);
     if (hak_forks == 0 || end == page || (uintptr_t)obj >= page || !hak_inherited((uintptr_t)obj))

@@ -1,8 +1,9 @@
 /* keep.h: freed large objects are kept back for a while: the quarantine of large objects.
  *
  * First in, first out, bounded in number and in bytes of address space, and more tightly in bytes that may be resident
- * because there was no guard for them (guard.h). A program that makes and frees large objects faster than they can be guarded
- * gets them back from here, all but the newest: two to three system calls fewer per object. Guarded by the hardening lock. */
+ * because there was no guard for them (guard.h). A program that makes and frees large objects faster than they can be
+ * guarded gets them back from here, all but the newest: two to three system calls fewer per object. Guarded by the
+ * hardening lock. */
 #ifndef HAK_KEEP_H
 #define HAK_KEEP_H
 
@@ -15,14 +16,15 @@ extern _Atomic size_t hak_keep_objects, hak_keep_bytes, hak_keep_resident;
  * large to be kept, the caller gives it. `guarded`: none of it is resident. */
 bool hak_keep_take(void *obj, size_t capacity, bool guarded);
 
-/* While there is no time for guards: an object that is still accessible goes to a new owner with its span and its guard as they are.
- * `size` bytes at a multiple of `align`; *capacity as hak_large_take. NULL: none will do. */
+/* While there is no time for guards: an object that is still accessible goes to a new owner with its span and its guard
+ * as they are. `size` bytes at a multiple of `align`; *capacity as hak_large_take. NULL: none will do. */
 void *hak_keep_again(size_t size, size_t align, size_t *capacity);
 
 /* Gives all of them to their regions, because memory has run out. */
 void hak_keep_flush(void);
 
-/* They stay, but nothing of them stays resident: of any of them, or only of those that were there at the last call of the second. */
+/* They stay, but nothing of them stays resident: of any of them, or only of those that were there at the last call of
+ * the second. */
 void hak_keep_trim(void);
 void hak_keep_idle(void);
 

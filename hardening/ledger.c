@@ -134,8 +134,8 @@ HAK_WALKER void hak_ledger_reset(bool stay) {
             empty(&hak_regions[i]);
 }
 
-/* Records of a slab of the class. One for each index that hak_slot_index can give: also for what is no slot because a guard lies there,
- * and for what is rounded up because it is no multiple. And one before. */
+/* Records of a slab of the class. One for each index that hak_slot_index can give: also for what is no slot because a
+ * guard lies there, and for what is rounded up because it is no multiple. And one before. */
 static size_t run_records(unsigned cls) {
     return hak_classes[cls].slab_bytes / hak_classes[cls].size + 3;
 }

@@ -5,11 +5,11 @@
  *   records     |    \__________________________________
  *               +--> 0 | r r r r r r ...  4 bytes per slot | 0 | r r r ..                     one run per slab
  *
- * A run is made when a slab is first born and stays for good, because a slab never changes its class here; so the table has
- * all that a lookup needs in half a cache line (docs/decisions/009). Its memory goes and comes with that of the slab (runs.h). Before each run lies a record that stays unused, so
- * that the first slot needs no question of its own when the slot before is looked at. The table and the runs of a region
- * are extents of their own, far from everything else. Large objects have a record of 16 bytes per granule; that
- * of the first granule counts.
+ * A run is made when a slab is first born and stays for good, because a slab never changes its class here; so the table
+ * has all that a lookup needs in half a cache line (docs/decisions/009). Its memory goes and comes with that of the
+ * slab (runs.h). Before each run lies a record that stays unused, so that the first slot needs no question of its own
+ * when the slot before is looked at. The table and the runs of a region are extents of their own, far from everything
+ * else. Large objects have a record of 16 bytes per granule; that of the first granule counts.
  *
  *   bits   1..0    3..2     9..4         31..14
  *   live   1       family   log2(align)  requested bytes
@@ -144,9 +144,9 @@ const hak_granule *hak_granule_find(uintptr_t addr);
 
 /* The place of the slot that begins at `obj`, in the granule; false when none begins there, or no slab has the granule.
  *
- * One product tells both: its upper half is the slot (hak_slot_index), and its lower half is below the reciprocal c exactly where
- * obj is a multiple of the size d (Lemire, Kaser, Kurz 2019): with n = q d + r bytes, and c d = 2^40 + e, e < d <= 2^18, it is
- * r c + q e, and q e <= n < 2^21 < c. */
+ * One product tells both: its upper half is the slot (hak_slot_index), and its lower half is below the reciprocal c
+ * exactly where obj is a multiple of the size d (Lemire, Kaser, Kurz 2019): with n = q d + r bytes, and c d = 2^40 + e,
+ * e < d <= 2^18, it is r c + q e, and q e <= n < 2^21 < c. */
 HAK_INLINE bool hak_granule_place(const hak_granule *granule, const void *obj, hak_place *out) {
     hak_record *run = atomic_load_explicit(&granule->run, memory_order_relaxed);
     if (HAK_UNLIKELY(run == NULL))

@@ -18,8 +18,8 @@ static unsigned class_at(const hak_ledger_region *region, uintptr_t addr) {
     return known ? granule->cls : 0;
 }
 
-/* Where no slab lies, the one that ends before is meant: who copies far past the end ends in memory that nobody has. But the guard
- * before a slab is for who goes down from its first slot. */
+/* Where no slab lies, the one that ends before is meant: who copies far past the end ends in memory that nobody has.
+ * But the guard before a slab is for who goes down from its first slot. */
 static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_located *out) {
     uintptr_t next = hak_align_up(addr + 1, HAK_GRANULE);
     if (class_at(region, addr) == 0 && next - addr <= hak_os_page && class_at(region, next) != 0)

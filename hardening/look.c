@@ -6,7 +6,8 @@
 #include "hardening/quarantine.h"
 #include "hardening/wipe.h"
 
-/* How often it is tried to see the same twice while no slot goes round: a try takes some 100 ns, a turn of the shortest ring 1 us. */
+/* How often it is tried to see the same twice while no slot goes round: a try takes some 100 ns, a turn of the shortest
+ * ring 1 us. */
 enum { TRIES = 512 };
 
 /* The first wrong byte of a live object's slot; NULL: none. */
@@ -61,8 +62,8 @@ static const unsigned char *wrong(const hak_view *slot, uint32_t word) {
     return NULL;
 }
 
-/* As wrong(), if the record is the same before and after. The acquire pairs with hak_record_store, the fence with hak_record_hold:
- * who sees bytes that were written behind that sees the record, too. */
+/* As wrong(), if the record is the same before and after. The acquire pairs with hak_record_store, the fence with
+ * hak_record_hold: who sees bytes that were written behind that sees the record, too. */
 static const unsigned char *wrong_again(const hak_view *slot, uint32_t word) {
     if (atomic_load_explicit(slot->record, memory_order_acquire) != word)
         return NULL;

@@ -3,9 +3,10 @@
  *   records   |H0000000000....|0000000000000000|0000000000000000| .. |0000H000000000 | H0000 ..
  *   marks            1               0                 0         ..         1            1
  *
- * An object of a terabyte has sixteen million records, of which its first and its last few say something. Who looks at, or clears, all
- * that an object covers goes from mark to mark, so that nothing grows with a size that is only asked for. Whoever writes a record marks it
- * first; a mark is taken away by the owner of all 64 granules only. Thread-safe. */
+ * An object of a terabyte has sixteen million records, of which its first and its last few say something. Who looks at,
+ * or clears, all that an object covers goes from mark to mark, so that nothing grows with a size that is only asked
+ * for. Whoever writes a record marks it first; a mark is taken away by the owner of all 64 granules only.
+ * Thread-safe. */
 #ifndef HAK_MARKS_H
 #define HAK_MARKS_H
 

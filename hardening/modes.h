@@ -1,13 +1,15 @@
-/* modes.h: every check and mitigation has a name and a mode, and all of them stand on one page that is read-only after start.
+/* modes.h: every check and mitigation has a name and a mode, and all of them stand on one page that is read-only after
+ * start.
  *
  *   HAKMEM_HARDENING=name:mode[,name:mode...]    mode: abort, report, once, off
  *
- * The default is abort; of family, size and alignment once: the heap goes by its own records, never by what is claimed of an object,
- * so a wrong claim harms nothing (docs/decisions/034). Debug builds, which tests are, abort for these, too.
- * `report` writes the crash report and goes on as if the check were off; `once` does so the first time that the check finds something at a
- * place of the program's, and is silent after that. For what prevents instead of detects (quarantine,
- * random, guard, sample, seal) it means the same as abort. What is reduced is said in one line on stderr at start. The
- * variable is ignored when the process has raised privileges. `hakmem: ... not understood` lists the names. */
+ * The default is abort; of family, size and alignment once: the heap goes by its own records, never by what is claimed
+ * of an object, so a wrong claim harms nothing (docs/decisions/034). Debug builds, which tests are, abort for these,
+ * too. `report` writes the crash report and goes on as if the check were off; `once` does so the first time that the
+ * check finds something at a place of the program's, and is silent after that. For what prevents instead of detects
+ * (quarantine, random, guard, sample, seal) it means the same as abort. What is reduced is said in one line on stderr
+ * at start. The variable is ignored when the process has raised privileges. `hakmem: ... not understood` lists the
+ * names. */
 #ifndef HAK_MODES_H
 #define HAK_MODES_H
 
@@ -46,8 +48,8 @@ typedef struct hak_hardening_page {
     bool canary, neighbours, zero, verify, quarantine, random; /* what the fast paths ask: mode is not off */
     bool guard;
     uint8_t mode[HAK_CHECKS]; /* hak_mode */
-    /* How the fast paths end, chosen at start (wipe.c) by the processor and by what is reduced: a freed slot is made live, a slot
-     * that was verified is freed; see wipe.h. Here, because what jumps lead to must not be writable. */
+    /* How the fast paths end, chosen at start (wipe.c) by the processor and by what is reduced: a freed slot is made
+     * live, a slot that was verified is freed; see wipe.h. Here, because what jumps lead to must not be writable. */
     void *(*reuse)(void *obj, size_t size, _Atomic uint32_t *record, uint32_t live, size_t room);
     void *(*end)(void *obj, const struct hak_granule *granule, _Atomic uint32_t *record, uint32_t word,
                  const char *call);

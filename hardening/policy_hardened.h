@@ -4,19 +4,20 @@
  *   free     record fits the claim -> canary -> slot before --> record: freed -> slack zero -> zero -> quarantine
  *
  * Everything on these two ways is deterministic. What is behind the long arrows is chosen at start, by the vectors of
- * the processor and by what is reduced (wipe.c); what is before them is inline. Whatever does not pass leaves for verify.c, which finds out what is wrong. */
+ * the processor and by what is reduced (wipe.c); what is before them is inline. Whatever does not pass leaves for
+ * verify.c, which finds out what is wrong. */
 #ifndef HAK_POLICY_HARDENED_H
 #define HAK_POLICY_HARDENED_H
 
 #include "allocator/policy.h"
 #include "hardening/canary.h"
 #include "hardening/guard.h"
-#include "hardening/verify.h"
 #include "hardening/keep.h"
 #include "hardening/ledger.h"
 #include "hardening/quarantine.h"
 #include "hardening/sample.h"
 #include "hardening/sweep.h"
+#include "hardening/verify.h"
 #include "hardening/wipe.h"
 
 #include <string.h>
@@ -27,8 +28,8 @@ enum {
         1, /* free slabs stay with their class: no address has two kinds of owners over time */
     HAK_POLICY_USABLE_IS_ASKED = 1, /* an object has what was asked for, no byte more */
     HAK_POLICY_MOVES_PAGES = 0,     /* pages are not moved out of guarded spans */
-    /* Realloc leaves an object in its slot while it fills a quarter: a move is dearer here, as it zeroes the old slot, reads the
-     * new one and puts the old one into quarantine. Workload e is 11 % faster than with a half. */
+    /* Realloc leaves an object in its slot while it fills a quarter: a move is dearer here, as it zeroes the old slot,
+     * reads the new one and puts the old one into quarantine. Workload e is 11 % faster than with a half. */
     HAK_POLICY_FILL_PART = 4,
     HAK_POLICY_RANDOM_SLOTS = 1,
     HAK_POLICY_EXTRA = HAK_CANARY_BYTES,
@@ -38,8 +39,9 @@ enum {
     HAK_POLICY_SLAB_SLOTS_SIZE = 4608,
 };
 
-/* Bytes of a freed large object, or of what a shrinking one leaves behind, from which on it is unmapped: a guard's marker takes an entry
- * of the page tables for each page, whether that was ever touched or not, and what is mapped anew is known to be zero. */
+/* Bytes of a freed large object, or of what a shrinking one leaves behind, from which on it is unmapped: a guard's
+ * marker takes an entry of the page tables for each page, whether that was ever touched or not, and what is mapped anew
+ * is known to be zero. */
 #define HAK_POLICY_HOLLOW_FROM ((size_t)16 * HAK_MIB)
 
 bool hak_harden_init(void);
@@ -148,13 +150,15 @@ HAK_INLINE void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_o
     return hak_hardening.reuse(obj, size, place.record, live, place.size);
 }
 
-/* It is zero already, unless that is switched off, or somebody has written to it; to look leaves pages alone that nobody touched. */
+/* It is zero already, unless that is switched off, or somebody has written to it; to look leaves pages alone that
+ * nobody touched. */
 static inline void *hak_policy_clear(void *obj, size_t size) {
     return hak_wipe_find(obj, size) == NULL ? obj : memset(obj, 0, size);
 }
 
-/* Slots come from random places and out of a long quarantine: no cache has them, and no prefetcher of the processor foresees them.
- * Two lines, on their way while the program works on the object before; of a longer slot the rest follows in order. */
+/* Slots come from random places and out of a long quarantine: no cache has them, and no prefetcher of the processor
+ * foresees them. Two lines, on their way while the program works on the object before; of a longer slot the rest
+ * follows in order. */
 HAK_INLINE void hak_policy_on_next(const void *next) {
     __builtin_prefetch(next, 1);
     __builtin_prefetch((const void *)((uintptr_t)next + HAK_CACHELINE), 1);
@@ -178,15 +182,16 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
     hak_record_store(place.record, hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT);
 }
 
-/* The slot before is live and its canary is not what it was; no more than a hint while its owner is at work. Before the first
- * slot's record lies one that is unused. */
+/* The slot before is live and its canary is not what it was; no more than a hint while its owner is at work. Before the
+ * first slot's record lies one that is unused. */
 HAK_PEEK_INLINE bool hak_neighbour_wrong(hak_place place, const void *obj) {
     uint32_t word = hak_record_load(place.record - 1);
     return hak_record_state(word) == HAK_SLOT_LIVE &&
            !hak_canary_intact((const char *)obj - place.size, hak_record_size(word));
 }
 
-/* The object's own canary, and that of the slot before: one question where none is reduced, as there are no neighbours without canaries. */
+/* The object's own canary, and that of the slot before: one question where none is reduced, as there are no neighbours
+ * without canaries. */
 HAK_INLINE bool hak_ends_wrong(hak_place place, const void *obj, size_t size) {
     if (HAK_LIKELY(hak_hardening.neighbours))
         return !hak_canary_intact(obj, size) || hak_neighbour_wrong(place, obj);

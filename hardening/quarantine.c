@@ -7,9 +7,9 @@
 #include <string.h>
 
 enum {
-    /* Slots up to HAK_RING_DEEP bytes may fill the whole quarantine with one class: 68,000 slots of 80 bytes, so that a 64-byte object
-     * does not come back within 65,536 rounds. Larger ones are limited by class, because what circulates should stay in
-     * the second-level cache: see docs/MITIGATIONS.md for how works a and b were measured. */
+    /* Slots up to HAK_RING_DEEP bytes may fill the whole quarantine with one class: 68,000 slots of 80 bytes, so that a
+     * 64-byte object does not come back within 65,536 rounds. Larger ones are limited by class, because what circulates
+     * should stay in the second-level cache: see docs/MITIGATIONS.md for how workloads a and b were measured. */
     THREAD_BYTES = 5504 * HAK_KIB,
     LARGE_CLASS_BYTES = 32 * HAK_KIB,
     RING_MIN = 8,
@@ -23,15 +23,16 @@ enum {
     SWAP_BYTES = 16 * HAK_KIB,
     /* How much is taken from the class that holds most, when another one wants to grow: an eighth. */
     STEAL_PART = 8,
-    /* When all threads together hold what they may: slots up to this size have RING_MIN places nevertheless, some 300 KiB a thread with
-     * their swaps; larger ones one place, and one in the swap. */
+    /* When all threads together hold what they may: slots up to this size have RING_MIN places nevertheless, some 300
+     * KiB a thread with their swaps; larger ones one place, and one in the swap. */
     ALWAYS_KEPT = HAK_KIB,
     /* And of those from this size on no page stays resident in that place. */
     ALWAYS_PURGED = 8 * HAK_KIB,
     /* malloc_trim leaves so much to the calling thread, and no slots above this size. */
     TRIMMED_BYTES = 256 * HAK_KIB,
     TRIMMED_SLOT = 4 * HAK_KIB,
-    /* How long what an ended thread held waits for a new one, and what a thread holds of a class that it frees nothing of any more. */
+    /* How long what an ended thread held waits for a new one, and what a thread holds of a class that it frees nothing
+     * of any more. */
     ENDED_MS = 1000,
     UNUSED_MS = 10 * 1000,
 };
@@ -136,8 +137,8 @@ static size_t guarded_bytes(void) {
     return hak_align_up(sizeof(hak_guarded), hak_os_page) + rooms_bytes(false);
 }
 
-/* Maps the ring's room for so many places, and those ahead; false when the OS refuses. Where somebody else has mapped, the ring stays as
- * long as it is. */
+/* Maps the ring's room for so many places, and those ahead; false when the OS refuses. Where somebody else has mapped,
+ * the ring stays as long as it is. */
 static HAK_UNSEEN bool ring_map(hak_guarded *mine, unsigned cls, uint32_t places) {
     uint32_t need = places + HAK_RING_AHEAD, have = mine->mapped[cls];
     if (need <= have)
@@ -277,9 +278,10 @@ static size_t held_here(void) {
     return held;
 }
 
-/* In the child only this thread's state is used, and those that waited; those of the threads that it does not have stay as they are,
- * and are looked at by nobody. The fork may have interrupted the thread anywhere in malloc or free, so every number is drawn anew in its
- * place, and the swaps are shuffled at the end of the next exchange: siblings hand out different slots. */
+/* In the child only this thread's state is used, and those that waited; those of the threads that it does not have stay
+ * as they are, and are looked at by nobody. The fork may have interrupted the thread anywhere in malloc or free, so
+ * every number is drawn anew in its place, and the swaps are shuffled at the end of the next exchange: siblings hand
+ * out different slots. */
 void hak_quarantine_fork_child(void) {
     if (common_rng.next != 0)
         hak_rng_seed(&common_rng);
@@ -412,8 +414,8 @@ static HAK_UNSEEN void purge_empty(hak_guarded *state) {
                                HAK_PURGE_NOW);
 }
 
-/* One state after the other leaves the list of those that wait, is emptied if its thread has ended by `before`, and goes back: nobody
- * else has it meanwhile. */
+/* One state after the other leaves the list of those that wait, is emptied if its thread has ended by `before`, and
+ * goes back: nobody else has it meanwhile. */
 static void flush_waiting(uint64_t before) {
     hak_guarded *emptied = NULL;
     for (;;) {

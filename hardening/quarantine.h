@@ -2,10 +2,11 @@
  *
  *   free(obj) --> ring: first in, first out --> one of the swap's places, drawn at random --> bin --> malloc
  *
- * Per thread and class, pointers only. A ring begins short and is made longer each time it has gone round, as long as the
- * thread's quarantine holds less than its bytes; when it holds too much, the class that holds most gives some. Slots of
- * up to SMALL bytes, which exploits live on, may have all of it for one class: more than 65,536 slots. The state of a
- * thread that ends keeps its contents for a second and waits for a new thread, so that ending a thread frees nothing at once. */
+ * Per thread and class, pointers only. A ring begins short and is made longer each time it has gone round, as long as
+ * the thread's quarantine holds less than its bytes; when it holds too much, the class that holds most gives some.
+ * Slots of up to SMALL bytes, which exploits live on, may have all of it for one class: more than 65,536 slots. The
+ * state of a thread that ends keeps its contents for a second and waits for a new thread, so that ending a thread frees
+ * nothing at once. */
 #ifndef HAK_QUARANTINE_H
 #define HAK_QUARANTINE_H
 
@@ -67,8 +68,9 @@ extern HAK_HIDDEN _Thread_local hak_guarded *hak_guarded_mine;
 /* All states that ever were, for sweeps; pairs: release in quarantine.c, acquire in readers. */
 extern hak_guarded *_Atomic hak_guarded_all;
 
-/* How often slots of the class may have begun to leave a quarantine, or were resized in their place, in all threads. Between two
- * answers that are the same no slot that was freed meanwhile was handed out again. An answer reads a line per state. */
+/* How often slots of the class may have begun to leave a quarantine, or were resized in their place, in all threads.
+ * Between two answers that are the same no slot that was freed meanwhile was handed out again. An answer reads a line
+ * per state. */
 uint64_t hak_quarantine_turns(unsigned cls);
 
 /* One such event of the calling thread's, before what it leads to is published. */
@@ -126,7 +128,8 @@ HAK_INLINE void hak_ring_fetch(const char *obj) {
     __builtin_prefetch((const void *)place.record, 1);
 }
 
-/* Puts the object in and takes another slot of the class out; NULL when none is due. `size`: bytes of a slot of the class. */
+/* Puts the object in and takes another slot of the class out; NULL when none is due. `size`: bytes of a slot of the
+ * class. */
 HAK_INLINE void *hak_ring_exchange(hak_guarded *mine, void *obj, unsigned cls, size_t size) {
     hak_ring *ring = &mine->rings[cls];
     void **in = ring->in;

@@ -9,7 +9,8 @@ enum {
     RUN_ALIGN = 16, /* runs of few records share cache lines; none shares a record */
     RUNS_STEP = HAK_GRANULE,
     RUNS_STEP_PART = 8,
-    /* Of a page: it is not mapped. No page has so many runs: a slab has eight slots at least, and a page is 64 KiB at most. */
+    /* Of a page: it is not mapped. No page has so many runs: a slab has eight slots at least, and a page is 64 KiB at
+     * most. */
     GONE = UINT16_MAX,
 };
 
@@ -87,7 +88,8 @@ static bool grow(hak_ledger_region *ledger, size_t end) {
     return true;
 }
 
-/* Where the runs cannot grow any more, because somebody else has mapped behind them, those that there are stay and more begin elsewhere. */
+/* Where the runs cannot grow any more, because somebody else has mapped behind them, those that there are stay and more
+ * begin elsewhere. */
 static bool find(hak_ledger_region *ledger, size_t bytes) {
     if (grow(ledger, ledger->runs_used + bytes))
         return true;
@@ -142,7 +144,8 @@ static void hollow(hak_ledger_region *ledger, size_t first, size_t end) {
     hak_ledger_count(-bytes);
 }
 
-/* Pages that nobody uses, beside the run's own, go with them: one call for many. The page that the next run begins in stays. */
+/* Pages that nobody uses, beside the run's own, go with them: one call for many. The page that the next run begins in
+ * stays. */
 void hak_run_hollow(hak_ledger_region *ledger, hak_record *run, size_t records) {
     hak_lock_take(&hak_region_lock);
     if (is_known(ledger, run)) {

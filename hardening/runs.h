@@ -1,11 +1,13 @@
 /* runs.h: the memory that the records of slots lie in: see ledger.h.
  *
- *   runs        | run | run | run .. | run ..  | (unmapped) |  run ...      packed, in the order in which slabs were first born
- *   run_pages   |     2     |     1  |    1    |   gone     |   1           two bytes per page: how many slabs with memory have a run there
+ *   runs        | run | run | run .. | run ..  | (unmapped) |  run ...      packed, in the order in which slabs were
+ *   first born
+ *   run_pages   |     2     |     1  |    1    |   gone     |   1           two bytes per page: how many slabs with
+ *   memory have a run there
  *
- * When a slab becomes hollow its records are worth nothing: every slot is free and will read as zero. A page of records of which that is
- * true of every slab goes too, and comes back zeroed with the first of them. Runs are the one thing here that is not sealed: what is
- * sealed can never be given back. Both extents are guarded by the region lock. */
+ * When a slab becomes hollow its records are worth nothing: every slot is free and will read as zero. A page of records
+ * of which that is true of every slab goes too, and comes back zeroed with the first of them. Runs are the one thing
+ * here that is not sealed: what is sealed can never be given back. Both extents are guarded by the region lock. */
 #ifndef HAK_RUNS_H
 #define HAK_RUNS_H
 

@@ -12,11 +12,11 @@
 
 enum {
     PLACES = 4096,
-    /* Call sites whose first allocation is sampled; above that, only one in so many. A program with thousands of call sites
-     * would pay 50 us for each of them. */
+    /* Call sites whose first allocation is sampled; above that, only one in so many. A program with thousands of call
+     * sites would pay 50 us for each of them. */
     SITES_SAMPLED = 256,
-    /* And so many of the allocations that come next at a site that is not new: small programs, which have their bugs in the second
-     * or third of a few objects, have nearly all of them sampled. */
+    /* And so many of the allocations that come next at a site that is not new: small programs, which have their bugs in
+     * the second or third of a few objects, have nearly all of them sampled. */
     EARLY_SAMPLED = 64,
     EARLY_PER_SITE = 4,
     SAMPLES_PER_SECOND = 128,
@@ -119,7 +119,8 @@ static uintptr_t align(uintptr_t data, size_t size, unsigned align_log2) {
     return hak_align_down(data + pages_of(size) - size, (size_t)1 << align_log2);
 }
 
-/* The object's pages are mapped, between addresses that are not; false when the OS refuses, or so many mappings are too many. */
+/* The object's pages are mapped, between addresses that are not; false when the OS refuses, or so many mappings are too
+ * many. */
 static HAK_UNSEEN bool data_open(const hak_sample *sample, size_t bytes) {
     if (!hak_guard_maps_take(1))
         return false;
@@ -179,8 +180,8 @@ static uint32_t draw_countdown(void) {
     return 1 + (uint32_t)((hak_random_next() >> 32) * (2ull * period - 1) >> 32);
 }
 
-/* At the default rate no more than so many a second, so that fast programs do not pay more than a hundredth of their time
- * where a system call is slow; whoever sets the rate gets it. */
+/* At the default rate no more than so many a second, so that fast programs do not pay more than a hundredth of their
+ * time where a system call is slow; whoever sets the rate gets it. */
 static _Atomic uint64_t second_and_count;
 static bool in_budget(void) {
     if (hak_hardening.sample_period_set)
@@ -203,8 +204,8 @@ static bool more_early(unsigned seen) {
            atomic_load_explicit(&early_sampled, memory_order_relaxed) < EARLY_SAMPLED;
 }
 
-/* The countdown of a site begins with 1, in each thread, and stays at that for the first few allocations while there are not too many
- * of those; then it is drawn. 0 marks that it has run out. */
+/* The countdown of a site begins with 1, in each thread, and stays at that for the first few allocations while there
+ * are not too many of those; then it is drawn. 0 marks that it has run out. */
 static bool site_is_due(hak_guarded *mine, uintptr_t caller) {
     _Atomic uint32_t *site = hak_site_of(mine, caller);
     if (*site != 0)
@@ -356,8 +357,8 @@ static void data_fill(const hak_sample *sample) {
 void hak_sample_fork_child(void) {
     if (places == 0)
         return;
-    /* Not hak_random_next: a thread without a state of its own takes a lock there, and a handler that forks may have interrupted this very
-     * thread while it had that lock. */
+    /* Not hak_random_next: a thread without a state of its own takes a lock there, and a handler that forks may have
+     * interrupted this very thread while it had that lock. */
     uint64_t number;
     hak_os_random(&number, sizeof number);
     next_place = (unsigned)(number % places);

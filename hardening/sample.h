@@ -3,10 +3,10 @@
  *   |  guard  | guard | .... object | guard |  guard  |      right-aligned: reading past the end faults
  *   |  guard  | object ....         | guard |  guard  |      left-aligned: reading before the start faults
  *
- * Sampled are the first allocation of each call site (of the first few sites the first four), one in HAKMEM_SAMPLE_RATE after that, and every object of no bytes,
- * which has no accessible byte at all. The pool is a mapping of its own without a tag, so that every call finds its objects in the
- * slow path; all checks of the ledger hold for them. A freed one becomes inaccessible, and its place is the last to be used
- * again. The pool is guarded by the hardening lock. */
+ * Sampled are the first allocation of each call site (of the first few sites the first four), one in HAKMEM_SAMPLE_RATE
+ * after that, and every object of no bytes, which has no accessible byte at all. The pool is a mapping of its own
+ * without a tag, so that every call finds its objects in the slow path; all checks of the ledger hold for them. A freed
+ * one becomes inaccessible, and its place is the last to be used again. The pool is guarded by the hardening lock. */
 #ifndef HAK_SAMPLE_H
 #define HAK_SAMPLE_H
 
@@ -38,7 +38,8 @@ void hak_sample_fork_child(void);
 void hak_sample_reset(
     bool stay); /* debug builds: no place was ever used, no call site seen; see hak_policy_reset */
 
-/* Perhaps a sampled object instead of `obj`, which goes home then; else NULL. Restarts the countdown of the call site. */
+/* Perhaps a sampled object instead of `obj`, which goes home then; else NULL. Restarts the countdown of the call
+ * site. */
 void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
 
 /* The sampled object that starts at `obj`, live or freed; NULL: none. */
@@ -50,14 +51,15 @@ bool hak_sample_end(hak_sample *sample, uint32_t *word);
 /* Takes the bytes of an object away that was ended and verified. */
 void hak_sample_give(hak_sample *sample, uintptr_t caller);
 
-/* The first byte in the object's pages, at most `reach` from it, that is not as it was: those after it first; NULL: all are. The
- * caller has ended the object, or looks through hak_sample_look. */
+/* The first byte in the object's pages, at most `reach` from it, that is not as it was: those after it first; NULL: all
+ * are. The caller has ended the object, or looks through hak_sample_look. */
 /* The byte that fills the accessible pages around the object. */
 unsigned char hak_sample_filler(const hak_sample *sample);
 const unsigned char *hak_sample_overflow(const hak_sample *sample, size_t reach);
 
-/* The same for an object that another thread may free meanwhile: NULL, too, if it is not live. False when it cannot be told just now:
- * the lock is not waited for, because a process may exit in a signal handler that has interrupted its holder. */
+/* The same for an object that another thread may free meanwhile: NULL, too, if it is not live. False when it cannot be
+ * told just now: the lock is not waited for, because a process may exit in a signal handler that has interrupted its
+ * holder. */
 bool hak_sample_look(const hak_sample *sample, size_t reach, const unsigned char **bad);
 
 bool hak_sample_locate(uintptr_t addr, hak_located *out);
@@ -70,14 +72,15 @@ HAK_INLINE bool hak_sample_torn(const hak_sample *sample) {
     return HAK_UNLIKELY(hak_inherit_unsure) && sample->forks != hak_forks;
 }
 
-/* The live sampled object whose turn it is, when one after the other is looked at; NULL: none in this part of the pool. `at`: 0 at
- * first, kept by the caller. */
+/* The live sampled object whose turn it is, when one after the other is looked at; NULL: none in this part of the pool.
+ * `at`: 0 at first, kept by the caller. */
 hak_sample *hak_sample_next(unsigned *at);
 
 /* Calls `each` for every live sampled object that is not torn. */
 void hak_sample_each(void (*each)(const hak_sample *sample));
 
-/* The countdown of a call site. Atomic because threads without a state of their own share one; a step may get lost there. */
+/* The countdown of a call site. Atomic because threads without a state of their own share one; a step may get lost
+ * there. */
 HAK_INLINE _Atomic uint32_t *hak_site_of(hak_guarded *mine, uintptr_t caller) {
     return &mine->sites[caller % HAK_SITES]; /* return addresses are at any byte */
 }

@@ -7,8 +7,8 @@
 /* The page of modes and keys (modes.h). Once. */
 void hak_seal_start(void);
 
-/* Metadata in whole pages that is written to, but stays for good: from now on nobody can put another mapping in its place, or
- * change its protection. Any number of times. Not in debug builds, whose regions may go (reset.h). */
+/* Metadata in whole pages that is written to, but stays for good: from now on nobody can put another mapping in its
+ * place, or change its protection. Any number of times. Not in debug builds, whose regions may go (reset.h). */
 void hak_seal_metadata(uintptr_t addr, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
-/* stack_walk.h: return addresses, as far as frame pointers lead. The stack is read through the kernel, so broken frames cannot break the
- * walk. Async-signal-safe. */
+/* stack_walk.h: return addresses, as far as frame pointers lead. The stack is read through the kernel, so broken frames
+ * cannot break the walk. Async-signal-safe. */
 #ifndef HAK_STACK_WALK_H
 #define HAK_STACK_WALK_H
 

@@ -7,10 +7,10 @@
 #include "hardening/crash_report.h"
 #include "hardening/exits.h"
 #include "hardening/inherit.h"
-#include "hardening/verify.h"
 #include "hardening/look.h"
 #include "hardening/marks.h"
 #include "hardening/sample.h"
+#include "hardening/verify.h"
 #include "hardening/wipe.h"
 
 enum {
@@ -19,7 +19,8 @@ enum {
     /* One step in so many looks at a sampled object instead, this many bytes before and after it. */
     SAMPLE_TURN = 8,
     SAMPLE_REACH = 64,
-    /* At exit, for locks that another thread has: so often in all, so long; then the sweep does without what they guard. */
+    /* At exit, for locks that another thread has: so often in all, so long; then the sweep does without what they
+     * guard. */
     PAUSES = 40,
     PAUSE_MS = 1,
     /* Granules of large objects that are looked at with the lock held: some 2 us. */
@@ -149,7 +150,8 @@ static void sweep_begin(_Atomic bool *sweeps) {
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* Looks at the slot at or after the address, if it is live or one that `mine` has freed. The address of the next one. */
+/* Looks at the slot at or after the address, if it is live or one that `mine` has freed. The address of the next
+ * one. */
 static uintptr_t step(const hak_guarded *mine, const hak_ledger_region *region, uintptr_t at, bool *more) {
     slab_view slab;
     *more = slab_at(region, at, &slab);
@@ -194,8 +196,8 @@ void hak_sweep_step(hak_guarded *mine) {
     atomic_store_explicit(&mine->sweeps, false, memory_order_release);
 }
 
-/* The slots that lie in the resident page, or begin in it; live ones once, of the others what is in the page. `done`: slots
- * below were seen. */
+/* The slots that lie in the resident page, or begin in it; live ones once, of the others what is in the page. `done`:
+ * slots below were seen. */
 static uint32_t sweep_page(const slab_view *slab, size_t page, uint32_t done) {
     size_t size = slab->info->size;
     uint32_t slot = (uint32_t)(page / size);
@@ -237,8 +239,8 @@ static size_t sweep_used(const slab_view *slab) {
     return seen;
 }
 
-/* A granule that no slab has had: what was written there went down from the first slot of the slab after it, or up from a slab
- * before it. Unless another thread has made a slab there since. */
+/* A granule that no slab has had: what was written there went down from the first slot of the slab after it, or up from
+ * a slab before it. Unless another thread has made a slab there since. */
 static bool gaps; /* nobody unmaps them */
 static size_t sweep_gap(const hak_ledger_region *ledger, uintptr_t granule) {
     size_t seen = 0;
@@ -284,7 +286,8 @@ static void sweep_slabs(const hak_region *region, budget *left) {
     sweep_range(ledger, first_of(region), own, left);
 }
 
-/* False: it is not to be had soon, if at all: the process may exit in a signal handler that has interrupted its holder. */
+/* False: it is not to be had soon, if at all: the process may exit in a signal handler that has interrupted its
+ * holder. */
 static bool lock_soon(hak_lock *lock) {
     while (!hak_lock_try(lock))
         if (!pause_once())
@@ -292,8 +295,8 @@ static bool lock_soon(hak_lock *lock) {
     return true;
 }
 
-/* A live object that nobody is resizing, with the lock held under which spans change their owner: see large_wait in verify.c. NULL: its end is as it
- * should be. */
+/* A live object that nobody is resizing, with the lock held under which spans change their owner: see large_wait in
+ * verify.c. NULL: its end is as it should be. */
 static const unsigned char *large_wrong(uintptr_t obj, const hak_large_record *record) {
     if (hak_record_state(__atomic_load_n(&record->word, __ATOMIC_SEQ_CST)) != HAK_SLOT_LIVE ||
         hak_large_capacity((void *)obj) != hak_ledger_large_pages(record))
@@ -301,7 +304,8 @@ static const unsigned char *large_wrong(uintptr_t obj, const hak_large_record *r
     return hak_verify_large_overflow((void *)obj, record);
 }
 
-/* From granule `*at` on, until there is something to tell, or for one batch. NULL: there is not. *at: where to go on. */
+/* From granule `*at` on, until there is something to tell, or for one batch. NULL: there is not. *at: where to go
+ * on. */
 static const unsigned char *large_batch(const hak_region *region, size_t *at, uintptr_t *obj) {
     const hak_ledger_region *ledger = &hak_ledger[region->index];
     size_t granules = region->used >> HAK_GRANULE_SHIFT, end = hak_min(granules, *at + LARGE_BATCH);
@@ -331,8 +335,8 @@ static void sweep_large(const hak_region *region, budget *left) {
     }
 }
 
-/* What two threads have freed at once is in two rings, and one of them has not written its number. Rings of threads that go on are
- * not looked at: a state that nobody had before and after has not changed in between. */
+/* What two threads have freed at once is in two rings, and one of them has not written its number. Rings of threads
+ * that go on are not looked at: a state that nobody had before and after has not changed in between. */
 static void sweep_ring(const hak_guarded *guarded, unsigned cls, size_t most) {
     const hak_ring *ring = &guarded->rings[cls];
     for (uint32_t i = 0; i < hak_min(HAK_GLANCE(ring->limit), most); i++) {

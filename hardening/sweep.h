@@ -1,8 +1,8 @@
 /* sweep.h: looking at objects that nobody frees: a few at each refill of a bin, and all of them when the process exits.
  *
- * Live objects must have their canary and zeros after it, freed ones must be zero. Stops no thread and waits for none: what is a
- * error only when no thread is in the middle of something is told by records, locks and counts, not by time (look.h,
- * docs/decisions/023). A forked child looks at less: inherit.h. */
+ * Live objects must have their canary and zeros after it, freed ones must be zero. Stops no thread and waits for none:
+ * what is a error only when no thread is in the middle of something is told by records, locks and counts, not by time
+ * (look.h, docs/decisions/023). A forked child looks at less: inherit.h. */
 #ifndef HAK_SWEEP_H
 #define HAK_SWEEP_H
 

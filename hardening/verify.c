@@ -1,4 +1,5 @@
-/* verify.c: see verify.h. Each error is reported with its own literal; what follows a report is for the mode `report`. */
+/* verify.c: see verify.h. Each error is reported with its own literal; what follows a report is for the mode
+ * `report`. */
 #include "hardening/verify.h"
 
 #include "allocator/large.h"
@@ -66,8 +67,8 @@ static void not_live(const matter *m, uint32_t word) {
         report(m, HAK_ERROR_DOUBLE_FREE, HAK_CHECK_FREE, "the object has been freed already", NULL);
 }
 
-/* Where the program or one of its libraries brought some of C++'s operators itself, they may well call malloc, and others do not:
- * what is claimed of an object that any of them had a part in says nothing. */
+/* Where the program or one of its libraries brought some of C++'s operators itself, they may well call malloc, and
+ * others do not: what is claimed of an object that any of them had a part in says nothing. */
 static bool claim_means_nothing(hak_claim claim, uint32_t word) {
     bool ends_in_c = claim.family == HAK_FAMILY_MALLOC, made_in_c = (word & FAMILY_BITS) == 0;
     if (ends_in_c && made_in_c)
@@ -99,7 +100,8 @@ static bool resizes(const char *call) {
     return call[0] == 'r' || call[0] == 'x';
 }
 
-/* What a resize claims was looked at by hak_verify_live, which knows the place in the program; what it has moved it then ends. */
+/* What a resize claims was looked at by hak_verify_live, which knows the place in the program; what it has moved it
+ * then ends. */
 static bool claim_is_verified(const matter *m) {
     return resizes(m->call) && m->not_live == NULL;
 }
@@ -174,7 +176,8 @@ static void check_neighbour(const matter *m, hak_place place) {
            "bytes past the end of the object before were overwritten", bad);
 }
 
-/* Out of line, as the next: an error may have to be reported on a small stack, and each kind needs its own part of it only. */
+/* Out of line, as the next: an error may have to be reported on a small stack, and each kind needs its own part of it
+ * only. */
 static HAK_NOINLINE void *verify_slot(void *obj, hak_claim claim, const matter *m) {
     hak_place place;
     if (!slot_is_live(m, &place))
@@ -246,7 +249,8 @@ static HAK_NOINLINE void verify_sampled(hak_claim claim, matter *m, uintptr_t ca
 
 /* Large objects. ----------------------------------------------------------------------------------------- */
 
-/* Bytes behind the object that are ours: to the end of its last page, and where no guard follows there as many as the canary needs. */
+/* Bytes behind the object that are ours: to the end of its last page, and where no guard follows there as many as the
+ * canary needs. */
 static size_t large_room(const hak_large_record *record) {
     size_t room = hak_ledger_large_pages(record) - record->size;
     return record->slack != 0 ? hak_max(room, HAK_CANARY_BYTES) : room;
@@ -335,8 +339,8 @@ bool hak_verify_large_alloc(void *obj, size_t size, size_t capacity, hak_origin 
     return true;
 }
 
-/* A sweep that has seen the object live looks at its end with the lock held. Either it sees that the object is live no more, or it
- * is waited for here, before what it looks at may be shut. */
+/* A sweep that has seen the object live looks at its end with the lock held. Either it sees that the object is live no
+ * more, or it is waited for here, before what it looks at may be shut. */
 _Atomic bool hak_verify_large_sweep;
 static void large_wait(void) {
     if (HAK_LIKELY(!atomic_load(&hak_verify_large_sweep)))
@@ -450,7 +454,8 @@ hak_fault_verdict hak_verify_fault(const hak_fault *fault) {
     if (hak_exits_mend(fault))
         return HAK_FAULT_MENDED;
     static const char *const calls[] = {"access", "read", "write"};
-    /* In pages that were the object's own: they fault only because it was freed, whatever byte of it a wide access begins at. */
+    /* In pages that were the object's own: they fault only because it was freed, whatever byte of it a wide access
+     * begins at. */
     bool freed = hak_record_state(found.word) == HAK_SLOT_FREED &&
                  addr - (found.obj - found.before) < found.before + found.room;
     const char *what = freed              ? "of an object that has been freed"

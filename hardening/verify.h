@@ -1,5 +1,5 @@
-/* verify.h: what a pointer is that did not pass the quick checks, and what is to be done about it. Cold, but for sampled and
- * large objects, whose every free comes here. */
+/* verify.h: what a pointer is that did not pass the quick checks, and what is to be done about it. Cold, but for
+ * sampled and large objects, whose every free comes here. */
 #ifndef HAK_VERIFY_H
 #define HAK_VERIFY_H
 
@@ -22,8 +22,8 @@ void hak_verify_reuse(void *obj, uintptr_t caller);
 /* Bytes of the slot past the canary are not zero. */
 void hak_verify_slack(const void *obj, size_t size, size_t room, const char *call);
 
-/* Large objects: becomes live, was resized: false when the OS refuses its memory, nothing has changed then; is freed: true when it
- * is to be given to hak_large_give now. */
+/* Large objects: becomes live, was resized: false when the OS refuses its memory, nothing has changed then; is freed:
+ * true when it is to be given to hak_large_give now. */
 bool hak_verify_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
 bool hak_verify_large_resize(void *obj, size_t size, size_t capacity);
 bool hak_verify_large_free(void *obj);

@@ -2,8 +2,8 @@
 #include "hardening/wipe.h"
 
 #include "hardening/canary.h"
-#include "hardening/verify.h"
 #include "hardening/quarantine.h"
+#include "hardening/verify.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

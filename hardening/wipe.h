@@ -1,5 +1,5 @@
-/* wipe.h: zeroing objects, and finding out whether they still are zero, with the widest vectors that the processor has. The
- * fast paths of malloc and free end here, in functions that are compiled once for each width. */
+/* wipe.h: zeroing objects, and finding out whether they still are zero, with the widest vectors that the processor has.
+ * The fast paths of malloc and free end here, in functions that are compiled once for each width. */
 #ifndef HAK_WIPE_H
 #define HAK_WIPE_H
 
@@ -14,8 +14,9 @@
 
 enum {
     HAK_WIPE_WIDEST = 64,
-    /* Slots of at most so many bytes are looked at as a whole when they are handed out again: that need not wait for the record, which
-     * says how much of the slot its last owner had. Of larger ones only that much, so that pages that nobody touched stay untouched. */
+    /* Slots of at most so many bytes are looked at as a whole when they are handed out again: that need not wait for
+     * the record, which says how much of the slot its last owner had. Of larger ones only that much, so that pages that
+     * nobody touched stay untouched. */
     HAK_WIPE_WHOLE = 1024,
     /* More than so many bytes are zeroed where they are not zero. */
     HAK_WIPE_LOOKS = 4096,
@@ -24,7 +25,8 @@ enum {
 typedef struct hak_wipe_calls {
     void (*clear)(char *p, size_t size);
     bool (*is_clear)(const char *p, size_t size);
-    /* Clears the first `used` bytes of the slot of `room` bytes, if the others are zero; else false, nothing is changed. */
+    /* Clears the first `used` bytes of the slot of `room` bytes, if the others are zero; else false, nothing is
+     * changed. */
     bool (*finish)(char *p, size_t used, size_t room);
 } hak_wipe_calls;
 
@@ -39,10 +41,12 @@ HAK_INLINE uint32_t hak_wipe_bits(const unsigned char *p) {
 /* Chosen by hak_wipe_choose; valid without it. Read-only after start. */
 extern HAK_HIDDEN hak_wipe_calls hak_wipe;
 
-/* Chooses hak_wipe, for the widest vectors that the processor has but at most `most` bytes (16, 32 or 64), which it returns; and
- * the ends of the two fast paths:
- *   hak_hardening.reuse  a freed slot of `room` bytes: still zero (see HAK_WIPE_WHOLE), canary, record `live`. Returns obj
- *   hak_hardening.end    a slot that was verified, whose record is `word`: record: held, slack zero, zero, record: freed, quarantine. Returns
+/* Chooses hak_wipe, for the widest vectors that the processor has but at most `most` bytes (16, 32 or 64), which it
+ * returns; and the ends of the two fast paths:
+ *   hak_hardening.reuse  a freed slot of `room` bytes: still zero (see HAK_WIPE_WHOLE), canary, record `live`. Returns
+ *   obj
+ *   hak_hardening.end    a slot that was verified, whose record is `word`: record: held, slack zero, zero, record:
+ *   freed, quarantine. Returns
  *                        the slot to hand out next, NULL: none is due
  * After hak_modes_init. */
 unsigned hak_wipe_choose(unsigned most);

@@ -2,10 +2,10 @@
  * each width that the processor may have.
  *
  * Random sizes make every loop end a mispredicted branch, which costs more than the memory (18 ns for a fixed size of
- * 512 B, 60 ns for random ones, both passes). So a tier does all its accesses always: the first and the last vector unaligned,
- * those between aligned, and where they would pass the last aligned one, that one again. p is a multiple of 16, size a
- * multiple of 16 and at least 16. Measured with sizes of 16 to 1024 B in the second-level cache, AVX-512: zeroing 5 ns
- * (a loop 7, rep stosb 16, a jump table 13, masked stores 9), the search 6 ns. */
+ * 512 B, 60 ns for random ones, both passes). So a tier does all its accesses always: the first and the last vector
+ * unaligned, those between aligned, and where they would pass the last aligned one, that one again. p is a multiple of
+ * 16, size a multiple of 16 and at least 16. Measured with sizes of 16 to 1024 B in the second-level cache, AVX-512:
+ * zeroing 5 ns (a loop 7, rep stosb 16, a jump table 13, masked stores 9), the search 6 ns. */
 #ifndef WIPE_WIDTH
 #define WIPE_WIDTH      16
 #define WIPE_NAME(name) name##_any
@@ -50,8 +50,8 @@ typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(
 #define WIPE_IS_ZERO(any) (((any)[0] | (any)[1]) == 0)
 #endif
 
-/* All but the first and the last vector, of more than two; `next` is aligned. What is repeated where there is no loop is the last
- * aligned vector: one across two lines is two accesses each time. */
+/* All but the first and the last vector, of more than two; `next` is aligned. What is repeated where there is no loop
+ * is the last aligned vector: one across two lines is two accesses each time. */
 #define WIPE_MIDDLE(DO)                                                                                      \
     do {                                                                                                     \
         if (HAK_LIKELY(size <= 16 * WIPE_WIDTH)) {                                                           \
@@ -69,8 +69,8 @@ typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(
         }                                                                                                    \
     } while (0)
 
-/* More than HAK_WIPE_LOOKS bytes, of which many were often never written to: those stay as they are, so that nothing is fetched for
- * writing or written back, and a page that nobody has touched takes no memory. */
+/* More than HAK_WIPE_LOOKS bytes, of which many were often never written to: those stay as they are, so that nothing is
+ * fetched for writing or written back, and a page that nobody has touched takes no memory. */
 WIPE_TARGET static HAK_NOINLINE void WIPE_NAME(clear_wide)(char *p, size_t size) {
     const WIPE_NAME(vec) zero = {0};
     char *last = p + size - WIPE_WIDTH, *next = p + (-(uintptr_t)p & (WIPE_WIDTH - 1)), *stop = last;
@@ -123,8 +123,8 @@ HAK_PEEKS WIPE_TARGET static bool WIPE_NAME(is_clear)(const char *p, size_t size
     return WIPE_NAME(is_clear_inline)(p, size);
 }
 
-/* True when the last `slack` bytes of the slot that ends at `end` are zero. The slot is a multiple of 16, so that up to 15 bytes
- * are the upper part of its last 16. Few, but for aligned objects. */
+/* True when the last `slack` bytes of the slot that ends at `end` are zero. The slot is a multiple of 16, so that up to
+ * 15 bytes are the upper part of its last 16. Few, but for aligned objects. */
 WIPE_TARGET HAK_INLINE bool WIPE_NAME(slack_is_clear)(const char *end, size_t slack) {
     typedef uint64_t word __attribute__((aligned(1), may_alias));
     size_t whole = slack & ~(size_t)15;
@@ -175,8 +175,8 @@ WIPE_TARGET static HAK_NOINLINE void *WIPE_NAME(end_wide)(void *obj, const hak_g
     return hak_ring_exchange(hak_guarded_mine, obj, granule->cls, granule->size);
 }
 
-/* hak_hardening.end; held first, so that another thread that frees the object too finds that out, and sweeps do not look at it;
- * zeroed then; freed. The slack is looked at by one load, whose lower bytes do not count. */
+/* hak_hardening.end; held first, so that another thread that frees the object too finds that out, and sweeps do not
+ * look at it; zeroed then; freed. The slack is looked at by one load, whose lower bytes do not count. */
 WIPE_TARGET static void *WIPE_NAME(end)(void *obj, const hak_granule *granule, hak_record *record,
                                         uint32_t word, const char *call) {
     hak_guarded *mine = hak_guarded_mine;

@@ -178,8 +178,7 @@ static void version_and_variant_are_said(void **state) {
 static const struct CMUnitTest tests[] = {
     CASE("an object has the alignment asked for, from 1 byte to 64 MiB", alignments_to_64_mib),
     CASE("aligned objects that live at once are disjoint", many_aligned_objects_live_at_once),
-    CASE("an alignment that is no power of two gives EINVAL and changes nothing",
-             wrong_alignment_is_einval),
+    CASE("an alignment that is no power of two gives EINVAL and changes nothing", wrong_alignment_is_einval),
     CASE("memalign rounds an alignment up to a power of two", memalign_rounds_up),
     CASE("a size that cannot be had gives NULL and ENOMEM from every call", impossible_sizes_are_enomem),
     CASE("an alignment that cannot be had gives ENOMEM", impossible_alignments_are_enomem),

@@ -175,19 +175,18 @@ static void freed_memory_is_used_again(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    CASE("a request for 0 bytes gives a pointer unlike that of any other live object",
-             zero_sizes_are_unique),
+    CASE("a request for 0 bytes gives a pointer unlike that of any other live object", zero_sizes_are_unique),
     CASE("an object has at least the size asked for and every usable byte can be written",
-             every_byte_can_be_used),
+         every_byte_can_be_used),
     CASE("an object of any size is aligned for any type", every_object_is_aligned),
     CASE("live objects are disjoint", live_objects_do_not_overlap),
     CASE("the usable size of NULL is 0, and that of a live object does not change",
-             usable_size_does_not_change),
+         usable_size_does_not_change),
     CASE("free keeps errno, and free of NULL does nothing", free_keeps_errno),
     CASE("calloc gives zeroes, of recycled memory too", calloc_gives_zeroes),
     CASE("calloc gives room for count times size bytes", calloc_multiplies),
     CASE("free_sized and free_aligned_sized take the values that were asked for, or NULL",
-             free_sized_ends_the_life),
+         free_sized_ends_the_life),
     CASE("freed memory is available for further allocation", freed_memory_is_used_again),
 };
 

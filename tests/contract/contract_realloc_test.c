@@ -165,16 +165,16 @@ static void aligned_objects_can_be_resized(void **state) {
 
 static const struct CMUnitTest tests[] = {
     CASE("realloc across every class boundary keeps the bytes that both sizes have",
-             boundaries_keep_the_prefix),
+         boundaries_keep_the_prefix),
     CASE("realloc between small, medium and large keeps the common bytes",
-             every_pair_of_kinds_keeps_the_prefix),
+         every_pair_of_kinds_keeps_the_prefix),
     CASE("realloc one byte at a time keeps all bytes", growing_by_one_keeps_all),
     CASE("realloc of NULL is malloc", null_is_malloc),
     CASE("realloc to 0 bytes frees the object and returns NULL", zero_frees),
     CASE("a realloc that fails gives NULL and ENOMEM and leaves the object as it was",
-             failure_leaves_the_object),
+         failure_leaves_the_object),
     CASE("reallocarray refuses a product that overflows and leaves the object",
-             reallocarray_checks_the_product),
+         reallocarray_checks_the_product),
     CASE("realloc of an aligned object keeps its bytes", aligned_objects_can_be_resized),
 };
 

@@ -59,8 +59,8 @@ static void differ(void **state) {
     assert_int_not_equal(hak_canary_at(bytes), first);
 }
 
-/* Over many keys every bit that may differ does, wherever the object lies; and what two canaries have in common tells nothing of a third: their
- * difference, too, differs by key. */
+/* Over many keys every bit that may differ does, wherever the object lies; and what two canaries have in common tells
+ * nothing of a third: their difference, too, differs by key. */
 static void keys(void **state) {
     (void)state;
     enum { KEYS = 256 };

@@ -1,5 +1,6 @@
-// claims.cc: a program that says wrong things of its objects when it frees them, and whose objects must be none the worse for it. Run by
-// claims_test.py under each variant's .so. `claims repeat N`, `claims sites`, `claims resizes`, `claims wild`, `claims one CLAIM`; prints "done" at the end.
+// claims.cc: a program that says wrong things of its objects when it frees them, and whose objects must be none the
+// worse for it. Run by claims_test.py under each variant's .so. `claims repeat N`, `claims sites`, `claims resizes`,
+// `claims wild`, `claims one CLAIM`; prints "done" at the end.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

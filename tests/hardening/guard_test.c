@@ -193,7 +193,7 @@ int main(void) {
         {"what somebody else has mapped where memory was given back is never shut", a_slab_among_strangers,
          NULL, NULL, NULL},
         CASE("no open page lies behind the last one of a large object, however it was made",
-                 at_the_last_page),
+             at_the_last_page),
         CASE("a new object in a place that the OS will not open is no memory", a_new_object),
         CASE("where address space is scarce, no gap lies between large objects", scarce),
         CASE("an object that the OS will not let grow stays as it was", an_object_that_grows),

@@ -11,8 +11,8 @@
 #include "allocator/os.h"
 #include "allocator/policy.h"
 #include "hardening/guard.h"
-#include "hardening/verify.h"
 #include "hardening/keep.h"
+#include "hardening/verify.h"
 #include "include/hakmem.h"
 
 enum { MOST = 400 };
@@ -217,9 +217,8 @@ int main(void) {
         CASE("two guarded objects are kept, however large they are", two_of_any_size),
         CASE("64 MiB are kept of objects that no guard could take", by_resident_bytes),
         CASE("an object of more than 32 MiB is kept only if it is guarded", too_large),
-        CASE(
-            "without time for guards an object goes on with the guard behind it, and its canary has room",
-            in_a_hurry),
+        CASE("without time for guards an object goes on with the guard behind it, and its canary has room",
+             in_a_hurry),
         CASE("and calloc of one is zero", zeroed_in_a_hurry),
         CASE("but not the newest four", newest_rest),
         CASE("every bit behind a large object counts, to the end of its page", every_byte_behind),

@@ -146,8 +146,8 @@ static void each_way_out_is_counted(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        {"a thread that has stopped in free is not taken for an error, a write after free is", stopped_in_free,
-         NULL, NULL, NULL},
+        {"a thread that has stopped in free is not taken for an error, a write after free is",
+         stopped_in_free, NULL, NULL, NULL},
         {"a thread that has stopped in malloc is not taken for one, a write beside its canary is",
          stopped_in_malloc, NULL, NULL, NULL},
         {"each byte behind a live object counts", live_damage, NULL, NULL, NULL},

@@ -115,7 +115,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         CASE("nothing is in use after everything was freed, sampled or not", after_use),
         CASE("nor after the OS has refused the k-th call, for many k, alone or with all that follow",
-                 after_refusals),
+             after_refusals),
         CASE("what is refused in part costs no address space", of_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

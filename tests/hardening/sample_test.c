@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
-#include "hardening/verify.h"
 #include "hardening/sample.h"
+#include "hardening/verify.h"
 #include "include/hakmem.h"
 
 #include <signal.h>

@@ -1,5 +1,5 @@
-/* wipe_test.c: zeroing and finding bytes, with each width of vectors that this processor has, against plain loops; and the ends of
- * malloc and free that are made for each. */
+/* wipe_test.c: zeroing and finding bytes, with each width of vectors that this processor has, against plain loops; and
+ * the ends of malloc and free that are made for each. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -240,8 +240,9 @@ static int widest(void **state) {
     return hak_wipe_choose(HAK_WIPE_WIDEST) < 16;
 }
 
-/* What is chosen stands on a page that is sealed after start, and quarantine, random choice and sampling would find errors later: the
- * program starts itself again, reduced. A processor without the wider vectors tests the narrower ones twice. */
+/* What is chosen stands on a page that is sealed after start, and quarantine, random choice and sampling would find
+ * errors later: the program starts itself again, reduced. A processor without the wider vectors tests the narrower ones
+ * twice. */
 int main(int argc, char **argv) {
     (void)argc;
     if (getenv("HAKMEM_HARDENING") == NULL && setenv("HAKMEM_SAMPLE_RATE", "0", 1) == 0 &&

@@ -31,7 +31,7 @@ CONTRACT = ("contract_malloc", "contract_realloc", "contract_aligned")
 LARGE = ("large", "region", "superslab", "tag", "release", "os", "alloc", "cache", "depot")
 GUARDS = ("guard", "sample", "quarantine", "ledger", "wipe")  # the hardened variant's
 SLOW = ("stress", "fault")  # minutes each: at the end
-WORKS = ("vectors", "moves", "memory", "limits", "exits", "forks", "guards")
+PROGRAMS = ("vectors", "moves", "memory", "limits", "exits", "forks", "guards")
 # One or two of each kind of error, and what the line about it begins with.
 ERRORS = {
     "double_free_small": "double free", "double_free_large": "double free", "double_free_by_two_other_threads": "double free",
@@ -63,9 +63,9 @@ def preloaded(setting, group, variant, command, expect, variables=""):
     return Run(setting.name, group, variant, command, variables.strip(), "./" + command, SECONDS, expect, 0)
 
 
-def works(setting, names=WORKS, variants=tuple(VARIANTS)):
+def programs(setting, names=PROGRAMS, variants=tuple(VARIANTS)):
     """On glibc too, where a failure says that the program asks too much of this kernel."""
-    return [preloaded(setting, "works", variant, "kernel_" + name, rf"^{variant} ([1-9][0-9]*) checks$")
+    return [preloaded(setting, "programs", variant, "kernel_" + name, rf"^{variant} ([1-9][0-9]*) checks$")
             for name in names for variant in variants]
 
 
@@ -107,11 +107,11 @@ def probe():
 
 def quick_plan():
     """What `bazel test` has time for."""
-    runs = probe() + works(BASE, ("vectors", "moves", "guards"))
+    runs = probe() + programs(BASE, ("vectors", "moves", "guards"))
     runs += [run for run in surface(BASE) if run.name in ("surface", "surface_filter")]
     runs += cores(BASE, "guards", ("guard",), ("hardened",)) + cores(BASE, "large", ("os", "region"))
     for setting in (SETTINGS[1], SETTINGS[3], SETTINGS[4], SETTINGS[5]):
-        runs += works(setting, ("vectors",), ("speed", "hardened"))
+        runs += programs(setting, ("vectors",), ("speed", "hardened"))
     return runs
 
 
@@ -120,7 +120,7 @@ def full_plan():
     runs = probe() + misuse() + refused() + cores(BASE, "contract", CONTRACT) + cores(BASE, "large", LARGE) + cores(BASE, "guards", GUARDS, ("hardened",))
     runs += cores(BASE, "stress", ("stress",)) + cores(BASE, "fault", ("fault",))
     for setting in SETTINGS:
-        runs += surface(setting) + works(setting, variants=("glibc", *VARIANTS))
+        runs += surface(setting) + programs(setting, variants=("glibc", *VARIANTS))
     names = [setting.name for setting in SETTINGS]
     return sorted(runs, key=lambda run: (run.group in SLOW, names.index(run.setting)))  # stable: a setting is made once, or twice
 

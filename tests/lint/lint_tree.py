@@ -47,6 +47,20 @@ def check_variant_if(root):
         yield from found
 
 
+COLUMNS = 120
+MADE = re.compile(r"docs/(COVERAGE|DETECTION|KERNELS|MUTANTS|MITIGATIONS|FAST_PATH)\.md$|docs/results/")  # by tools, and tables at that
+
+
+def check_width(root):
+    """Lines of C and of Markdown fit 120 columns; rows of tables and what is made by tools may be longer."""
+    for path in sources(root, ".c", ".h", ".cc", ".hpp", ".md"):
+        if MADE.match(path):
+            continue
+        for number, line in enumerate(read(root, path).splitlines(), 1):
+            if len(line) > COLUMNS and not (path.endswith(".md") and line.lstrip().startswith("|")) and "://" not in line:
+                yield f"{path}:{number}: {len(line)} columns, {COLUMNS} are allowed"
+
+
 class Layers:
     def __init__(self):
         self.layer, self.across, self.os_headers, self.hardening = {}, set(), set(), 0
@@ -178,7 +192,7 @@ def check_options(root):
         yield from (f"{path} names {name}, which nothing reads" for name in sorted(named - read_there))
 
 
-CHECKS = {"variant_if": check_variant_if, "includes": check_includes, "headers": check_headers, "names": check_names,
+CHECKS = {"variant_if": check_variant_if, "width": check_width, "includes": check_includes, "headers": check_headers, "names": check_names,
           "format": check_format, "options": check_options, "python": check_python}
 
 

@@ -281,8 +281,7 @@ static void interrupted(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("objects that go from thread to thread are intact, and all come home", exchange),
-        CASE("threads come and go while others free their objects, and leave nothing behind",
-                 short_lives),
+        CASE("threads come and go while others free their objects, and leave nothing behind", short_lives),
         CASE("destructors of thread keys free and allocate, whichever runs first", thread_keys),
         CASE("200 forks under eight allocating threads: parent and child go on", forks),
         CASE("signals that interrupt the allocator anywhere do no harm", interrupted),

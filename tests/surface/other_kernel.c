@@ -4,7 +4,8 @@
  *   OTHER_KERNEL_NO_PROC=1     there is no /proc
  *   OTHER_KERNEL_NO_RANDOM=1   a sandbox forbids getrandom
  *   OTHER_KERNEL_SECURE=1      the program runs with raised privileges (AT_SECURE)
- *   OTHER_KERNEL_REFUSES=mseal=ENOSYS,guard=EINVAL    what it has not, or forbids, and how it says so (the table below has the names)
+ *   OTHER_KERNEL_REFUSES=mseal=ENOSYS,guard=EINVAL    what it has not, or forbids, and how it says so (the table below
+ *   has the names)
  *
  * Exact where the allocator could tell: what a kernel with 64 KiB pages refuses is refused, and what it would touch
  * beyond the length that it was asked for is touched. Calls that libc makes inside itself are not seen. */

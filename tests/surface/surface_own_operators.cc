@@ -1,5 +1,5 @@
-// surface_own_operators.cc: objects go back and forth between the program, whose operators are the allocator's, and a library that has
-// its own, on top of malloc.
+// surface_own_operators.cc: objects go back and forth between the program, whose operators are the allocator's, and a
+// library that has its own, on top of malloc.
 #include "tests/surface/want.h"
 
 #include <cstdio>

@@ -1,6 +1,7 @@
-// surface_replaced.cc: a program with some of C++'s operators of its own: C++17 [replacement.functions] lets it replace any of them
-// alone, and [new.delete] says that the others then work on top of these. Built once for each choice, named by REPLACE_...; with
-// HEADER what new returns is not what malloc did, as in programs that keep a size. Exit 1: the others do not work on top.
+// surface_replaced.cc: a program with some of C++'s operators of its own: C++17 [replacement.functions] lets it replace
+// any of them alone, and [new.delete] says that the others then work on top of these. Built once for each choice, named
+// by REPLACE_...; with HEADER what new returns is not what malloc did, as in programs that keep a size. Exit 1: the
+// others do not work on top.
 #if !defined(__clang__)
 // That a program replaces one form without the other is the point.
 #pragma GCC diagnostic ignored "-Wsized-deallocation"

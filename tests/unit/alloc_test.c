@@ -100,7 +100,7 @@ int main(void) {
         CASE("free within a large object ends the process", free_within_a_large_object),
         CASE("free of a large object that was freed ends the process", free_of_a_freed_large_object),
         CASE("what is kept for reuse serves a request, aligned or not, when the OS has no more",
-                 what_is_kept_serves),
+             what_is_kept_serves),
         CASE("a request that nothing can serve takes nothing of that away", the_impossible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

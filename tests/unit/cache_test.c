@@ -301,19 +301,19 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("the object that was freed last is handed out first", last_in_first_out),
         CASE("what a thread allocates in a row lies in a row, upwards, unless slots are drawn at random",
-                 addresses_go_up),
+             addresses_go_up),
         CASE("bins of every class fill, spill and empty without losing an object", every_class),
         CASE("small requests alone give back large memory that lies idle", small_requests_alone),
         CASE("a thread that has ended its cache may still allocate, and its cache serves the next",
-                 after_the_last_call),
+             after_the_last_call),
         CASE("a thread for whose cache there is no memory gets one later", no_memory_for_a_cache),
         CASE("threads that come and go one after the other have the same shard", threads_one_by_one),
         CASE("threads at once are spread evenly over the shards", threads_at_once),
         CASE("threads refill wide slots from one shard where the policy wants it, small ones each from "
-                 "its own",
-                 shards_of_slots),
+             "its own",
+             shards_of_slots),
         CASE("in the child of a fork the shards of the threads that it does not have are free",
-                 shards_in_a_child),
+             shards_in_a_child),
         CASE("a bin whose bounds or entries were changed is found", corruption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

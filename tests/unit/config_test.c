@@ -91,9 +91,8 @@ static void too_many(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("a pattern is a path in which * and ? stand for others", patterns),
-        CASE(
-            "a line sets modes and variables for what matches, the last one wins, the rest is left alone",
-            settings),
+        CASE("a line sets modes and variables for what matches, the last one wins, the rest is left alone",
+             settings),
         CASE("what is too much is left out", too_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

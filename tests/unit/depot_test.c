@@ -166,7 +166,7 @@ static void corruption(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("objects of every shard, taken and given at random, are nobody else's and all come home",
-                 random_walk),
+             random_walk),
         CASE("a batch with objects of several shards goes home to each", home_shards),
         CASE("a depot keeps one empty slab, and none after a trim", one_slab_kept),
         CASE("a refusal of the OS at any step gives nothing or something, and nothing is lost", refusals),

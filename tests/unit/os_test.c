@@ -242,7 +242,7 @@ int main(void) {
         CASE("random bytes differ from call to call", randomness),
         CASE("what can be read is read, up to the first byte that cannot", reading),
         CASE("a filter of system calls only becomes stricter, and what is rare is then not asked for",
-                 filtering),
+             filtering),
         CASE("landmarks, processors, clock and environment are there", facts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,9 +123,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("the excess over the target is what the table says", excess),
         CASE("free memory has bounds that grow with what is live; in the speed profile large memory "
-                 "waits for the "
-                 "clock",
-                 bounds),
+             "waits for the "
+             "clock",
+             bounds),
         CASE("what was given back and missed may stay while it is needed", allowance),
         CASE("a range given back reads as zero where the policy says so", how),
     };

@@ -129,8 +129,7 @@ int main(void) {
         CASE("a slab has as many slots as fit before its guard", slabs_hold_slots),
         CASE("every byte of a slab is found in its slot without a division", slot_of_every_byte),
         CASE("a slab's start is found from any byte of it", slab_starts),
-        CASE("an alignment is served by the smallest class whose size is a multiple of it",
-                 aligned_classes),
+        CASE("an alignment is served by the smallest class whose size is a multiple of it", aligned_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

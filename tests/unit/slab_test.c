@@ -256,7 +256,7 @@ int main(void) {
         CASE("the lowest free slots are taken first, unless the variant draws them", lowest_first),
         CASE("where slots are drawn, every free one is as likely as the others", equally_likely),
         CASE("where slots are drawn, of two in a row one lies behind the other one time in 32 at most",
-                 no_neighbours_in_a_row),
+             no_neighbours_in_a_row),
         CASE("where slots are drawn, a batch lies together", a_batch_lies_together),
         CASE("an interior address, the guard and a free slot are errors, by name", errors),
         CASE("a flipped bit of a slab's bookkeeping is found", corruption),

@@ -79,7 +79,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("the counters follow what is allocated, freed and trimmed", follow_use),
         CASE("operations are objects that go from depots to caches, and those that come home",
-                 operations_count_both_ways),
+             operations_count_both_ways),
         CASE("the report has every count", lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
