@@ -76,7 +76,8 @@ void bench_print(const bench_result *result, const char *workload, uint64_t ops)
         length += snprintf(line + length, sizeof line - (size_t)length,
                            "],\"fill_s\":%.6f,\"live_kib\":%ld,\"metadata_kib\":%ld", result->fill_seconds,
                            result->live_kib, result->metadata_kib);
-    length += snprintf(line + length, sizeof line - (size_t)length, result->live_kib ? "}\n" : "]}\n");
+    length += snprintf(line + length, sizeof line - (size_t)length, "%s%s}\n", result->live_kib ? "" : "]",
+                       result->more);
     if (write(STDOUT_FILENO, line, (size_t)length) != length)
         bench_die("cannot write the result", strerror(errno));
 }

@@ -61,6 +61,7 @@ typedef struct bench_result {
     double fill_seconds; /* CPU time of the preparation; 0: not measured, as for the next two */
     long live_kib;       /* asked for and not freed */
     long metadata_kib;   /* what the allocator says its own tables take */
+    char more[256];      /* further fields of the line, a comma before each */
 } bench_result;
 
 void bench_start(bench_result *result);

@@ -15,7 +15,7 @@ import lab_table
 
 def arguments():
     p = lab_cli.parser("tools/bench", "Measures hakmem against its peers, interleaved.", "hakmem,hakmem-hardened", "all")
-    p.add_argument("--workloads", default=",".join(lab_run.ANCHOR_WORKLOADS), help="comma-separated; all, life: those of a group; see bench/README.md")
+    p.add_argument("--workloads", default=",".join(lab_run.ANCHOR_WORKLOADS), help="comma-separated; all, life, latency: those of a group; see bench/README.md")
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--base", default="mimalloc2", help="the peer that ratios refer to")
     p.add_argument("--against", metavar="REV", help="also builds and measures this revision, as NAME@old")
@@ -36,7 +36,8 @@ def arguments():
 def workloads_of(args, programs):
     listed = subprocess.run([os.path.join(programs, "workloads"), "--list"], capture_output=True, text=True, check=True).stdout
     known = [line.split()[0] for line in listed.splitlines()]
-    groups = {"all": [w for w in known if w not in lab_run.OWN_WORKLOADS], "life": lab_run.LIFE_WORKLOADS}
+    groups = {"all": [w for w in known if w not in lab_run.OWN_WORKLOADS], "life": lab_run.LIFE_WORKLOADS,
+              "latency": lab_run.LATENCY_WORKLOADS}
     workloads = [workload for word in args.workloads.split(",") for workload in groups.get(word, [word])]
     for workload in workloads:
         if workload not in known or workload in lab_run.TRACE_WORKLOADS:

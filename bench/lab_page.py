@@ -172,6 +172,17 @@ def phases(summary, peers):
             yield f"<h3>{esc(workload)}</h3>" + lines(series, "phase", "MiB resident")
 
 
+def latencies(summary, peers):
+    """Parts of a page: of each workload of latency the times that 9 calls of 10 do not exceed, 99 of 100, and so on: each step to the
+    right is ten times as rare a call, each line up ten times as long."""
+    for workload, by_peer in summary.items():
+        for key, call in (("malloc_ns", "malloc"), ("free_ns", "free")):
+            series = {p: list(zip((0.3, 2, 3, 4, 5), (math.log10(max(ns, 1)) for ns in by_peer[p][key]))) for p in peers if key in by_peer.get(p, {})}
+            if series:
+                yield f"<h3>{esc(workload)}, {call}</h3>" + lines(series, "0.3: half of the calls; 2: 99 %; 3: 99.9 %; 4: 99.99 %; 5: the longest",
+                                                                 "log10 of nanoseconds: 2 is 100 ns, 5 is 100 us")
+
+
 def comparison(results):
     """Parts of a page: the plots of workloads or of real programs."""
     peers, base = results["peers"], results["base"]
@@ -179,5 +190,7 @@ def comparison(results):
     if len(lives) == len(results["summary"]):
         return ["<h2>Resident memory over time</h2>", *lives]
     speed = {workload: {p: with_rate(s) for p, s in by_peer.items()} for workload, by_peer in results["summary"].items()}
-    return ["<h2>Speed by workload</h2>", bars(speed, peers, base), "<h2>Memory against speed</h2>",
+    times = list(latencies(results["summary"], peers))
+    return [*(["<h2>Latency of single calls</h2>", *times] if times else []),
+            "<h2>Speed by workload</h2>", bars(speed, peers, base), "<h2>Memory against speed</h2>",
             memory_against_speed(speed, [p for p in peers if p != "limit"], base)]

@@ -33,6 +33,7 @@ STEPS = {
     "instructions": (["bench", "--instructions", "--variants", OURS, "--peers", "all"], 3),
     "workloads": (["bench", "--workloads", "all", "--os-calls", "--rounds", "{rounds}", "--variants", OURS + ",hakmem-reduced", "--peers", "all"], 45),
     "life": (["bench", "--workloads", "life", "--rounds", "3", "--variants", OURS, "--peers", "all"], 25),
+    "latency": (["bench", "--workloads", "latency", "--rounds", "5", "--variants", OURS, "--peers", "all"], 10),
     "programs": (["bench", "--real", "--rounds", "{rounds}", "--variants", OURS, "--peers", "all"], 20),
     "growth": (["growth", "--variants", OURS, "--peers", "glibc,mimalloc2,limit"], 20),
     "traces": (["bench", "--traces", "{out}/traces", "--rounds", "{rounds}", "--variants", OURS, "--peers", "all"], 25),
@@ -40,7 +41,7 @@ STEPS = {
 }
 # What --quick adds to the commands: a later option wins over an earlier one.
 QUICK = {"mixed": ["--rounds", "2", "2000000", "400", "1"], "budget": ["--peers", "mimalloc2"], "workloads": ["--quick", "--peers", "mimalloc2,limit"],
-         "instructions": ["--peers", "none"], "life": ["--workloads", "life_sparse", "--peers", "mimalloc2"], "programs": ["--quick", "--real", "sqlite3,perl", "--peers", "mimalloc2"], "growth": ["--quick"],
+         "instructions": ["--peers", "none"], "life": ["--workloads", "life_sparse", "--peers", "mimalloc2"], "latency": ["--quick", "--peers", "mimalloc2"], "programs": ["--quick", "--real", "sqlite3,perl", "--peers", "mimalloc2"], "growth": ["--quick"],
          "traces": ["--quick", "--peers", "mimalloc2"], "soak": ["--minutes", "0.1", "--ops", "5000000"]}
 
 
@@ -118,6 +119,7 @@ def sections(results):
     """Parts of the page: plots and tables of each kind of results that is there."""
     makers = {
         "life": lambda r: lab_page.comparison(r) + lab_page.tables(lab_table.all_tables(r)),
+        "latency": lambda r: lab_page.comparison(r) + lab_page.tables(lab_table.all_tables(r)),
         "workloads": lambda r: lab_page.comparison(r) + lab_page.tables(lab_table.all_tables(r) + lab_main.os_call_tables(r)),
         "mixed": lambda r: lab_page.tables(lab_mixed.tables(r)),
         "budget": lambda r: lab_page.tables([("System calls of random_mixed " + " ".join(r["operations"]), lab_mixed.budget_rows(r["summary"]))]),

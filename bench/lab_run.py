@@ -25,7 +25,10 @@ LIMIT_WORKLOADS = {"a", "b", "c", "d", "e", "i", "j"}  # where the limit allocat
 ANCHOR_WORKLOADS = ["a", "b", "c", "d", "e", "f", "g", "h", "h2", "i", "j"]
 TRACE_WORKLOADS = ["replay", "sizes"]  # need a recorded trace
 LIFE_WORKLOADS = ["life_phases", "life_drift", "life_idle", "life_streams", "life_sparse", "life_calloc", "life_freed", "life_quiet", "life_powers"]
-OWN_WORKLOADS = ["heap", *LIFE_WORKLOADS, *TRACE_WORKLOADS]  # not among "all": tools/growth, tools/bench --workloads life and --traces run them
+LATENCY_WORKLOADS = ["latency_soak", "latency_burst"]
+# Not among "all": tools/growth, tools/bench --workloads life or latency, and --traces run them.
+OWN_WORKLOADS = ["heap", *LIFE_WORKLOADS, *LATENCY_WORKLOADS, *TRACE_WORKLOADS]
+LATENCY_KEYS = ("malloc_ns", "free_ns", "slow")
 UNSCALED = {"frag", "burst", *LIFE_WORKLOADS}  # a fixed number of objects, not of steps
 # A contestant that is a hundred times slower than the others would take hours: it does a share of the workload instead, found
 # by trying PROBE_PERCENT of it.
@@ -151,6 +154,9 @@ def summary(group):
            "hwm_kib": median("hwm_kib"), "faults": median("minor_faults")}
     if "share" in group[0]:
         out["share"] = group[0]["share"]
+    for key in LATENCY_KEYS:
+        if key in group[0]:
+            out[key] = [statistics.median(values) for values in zip(*(run[key] for run in group))]
     phases = [run["phase_rss_kib"] for run in group]
     if phases[0]:
         out["phase_rss_kib"] = [statistics.median(values) for values in zip(*phases)]

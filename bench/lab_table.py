@@ -77,6 +77,29 @@ def share_rows(summaries, peers):
     return [rows[0]] + cut if cut else []
 
 
+PERCENTILES = ("50 %", "99 %", "99.9 %", "99.99 %", "longest")
+
+
+def latency_rows(summaries, peers):
+    """Nanoseconds that so many of a workload's calls do not exceed, the clock's own included."""
+    rows = [["ns"] + peers]
+    for workload, by_peer in summaries.items():
+        for key, call in (("malloc_ns", "malloc"), ("free_ns", "free")):
+            lists = {p: by_peer[p][key] for p in peers if key in by_peer.get(p, {})}
+            for i, name in enumerate(PERCENTILES if lists else ()):
+                rows.append([f"{workload}, {call}, {name}"] + [f"{lists[p][i]:.0f}" if p in lists else "-" for p in peers])
+    return rows if len(rows) > 1 else []
+
+
+def slow_rows(summaries, peers):
+    """Calls above 100 us in a fifth of the workload, and how many of them no page fault and no other thread explains."""
+    rows = [["calls above 100 us (unexplained)"] + peers]
+    for workload, by_peer in summaries.items():
+        if any("slow" in found for found in by_peer.values()):
+            rows.append([workload] + ["{:.0f} ({:.0f})".format(*by_peer[p]["slow"]) if "slow" in by_peer.get(p, {}) else "-" for p in peers])
+    return rows if len(rows) > 1 else []
+
+
 def all_tables(results):
     """[(title, rows)] of everything that a results file has."""
     sums, peers, base = results["summary"], results["peers"], results["base"]
@@ -84,6 +107,8 @@ def all_tables(results):
     tables = [(f"Speed, ratio to {base} (higher is better; spread of the runs in brackets)", speed_rows(sums, peers, base)),
               ("Speed as a fraction of the limit allocator", limit_rows(sums, shown)),
               ("Peak resident memory", memory_rows(sums, shown)),
+              ("Latency of single calls, nanoseconds", latency_rows(sums, shown)),
+              ("Slow calls", slow_rows(sums, shown)),
               ("Resident memory after each phase", phase_rows(sums, shown)),
               ("Page faults in the measured part", fault_rows(sums, shown)),
               ("Done of the workload by those who would have taken more than 20 seconds", share_rows(sums, shown))]

@@ -34,6 +34,8 @@ workload_function workload_fragment, workload_burst;
 workload_function workload_life_phases, workload_life_drift, workload_life_idle, workload_life_streams,
     workload_life_sparse;
 workload_function workload_life_calloc, workload_life_freed, workload_life_quiet, workload_life_powers;
+/* workloads_latency.c */
+workload_function workload_latency_soak, workload_latency_burst;
 /* workloads_heap.c */
 workload_function workload_heap;
 /* workloads_trace.c */

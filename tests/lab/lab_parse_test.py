@@ -142,6 +142,17 @@ class Parsing(unittest.TestCase):
         lab_run.pretouch(96)
         self.assertLess(lab_programs.finish(subprocess.Popen(["true"]), "true")["hwm_kib"], 64 << 10)
 
+    def test_latencies_are_medians_percentile_by_percentile(self):
+        times = [[30, 40, 50, 60, 9000], [31, 45, 55, 65, 700], [29, 41, 51, 80, 800]]
+        found = lab_run.summary([run(1, malloc_ns=t, free_ns=t[::-1], slow=[3, k]) for k, t in enumerate(times)])
+        self.assertEqual((found["malloc_ns"], found["slow"]), ([30, 41, 51, 65, 800], [3, 1]))
+        rows = lab_table.latency_rows({"s": {"x": found, "y": {"rate": 1}}, "a": {"y": {"rate": 1}}}, ["x", "y"])
+        self.assertEqual(rows[1], ["s, malloc, 50 %", "30", "-"])
+        self.assertEqual(rows[-1], ["s, free, longest", "30", "-"])
+        self.assertEqual(len(rows), 11)
+        self.assertEqual(lab_table.slow_rows({"s": {"x": found}}, ["x", "y"])[1:], [["s", "3 (1)", "-"]])
+        self.assertEqual(lab_table.latency_rows({"a": {"y": {"rate": 1}}}, ["y"]), [])
+
     def test_phases_are_medians_phase_by_phase(self):
         found = lab_run.summary([run(1, phase_rss_kib=p) for p in ([1, 20], [3, 10], [2, 30])])
         self.assertEqual(found["phase_rss_kib"], [2, 20])

@@ -59,6 +59,17 @@ class Traces(unittest.TestCase):
         found = [(os.path.getsize(path), path) for path in glob.glob(prefix + ".*")]
         return [self.described(path) for _, path in sorted(found, reverse=True)]
 
+    def test_the_latency_workloads_time_each_call(self):
+        for name in ("latency_soak", "latency_burst"):
+            for library in (SPEED, HARDENED):
+                done = workloads(name, "ops=4000", "slots=100", library=library)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                found = json.loads(done.stdout)
+                for key in ("malloc_ns", "free_ns"):
+                    self.assertEqual(found[key], sorted(found[key]))
+                    self.assertGreater(found[key][0], 0)
+                    self.assertLess(found[key][0], found[key][-1])
+
     def test_a_trace_by_hand_is_understood(self):
         found = self.described(self.written(encoded(EVENTS)))
         expected = {"events": 7, "malloc": 2, "calloc": 1, "aligned": 1, "realloc": 1, "free": 2, "threads": 2, "peak_objects": 3, "peak_bytes": 75000}
