@@ -96,7 +96,8 @@ static void timed_free(latencies *all, void *obj) {
     note_call(all, &all->free_ns, now_ns() - from, events);
 }
 
-/* Mostly small: half are of at most 16 times size_min, and each further doubling is half as likely as the one before. */
+/* Mostly small: half are of at most 16 times size_min, and each further doubling is half as likely as the one
+ * before. */
 static size_t server_size(const workload_params *params, uint64_t random) {
     unsigned doublings = (unsigned)__builtin_ctzll(random >> 40 | 1ull << 23);
     uint64_t most = (uint64_t)params->size_min << (4 + doublings);
