@@ -4,14 +4,6 @@
 
 #include <errno.h>
 
-/* The smallest power of two that is at least `n`; 0 when there is none. */
-static size_t round_to_pow2(size_t n) {
-    if (n <= 1)
-        return 1;
-    unsigned log2 = hak_log2(n - 1) + 1;
-    return log2 < 64 ? (size_t)1 << log2 : 0;
-}
-
 /* `align` is a power of two. */
 static void *make(size_t align, size_t size, uintptr_t caller) {
     if (align <= HAK_MIN_ALIGN)
@@ -28,7 +20,7 @@ void *hak_aligned_alloc(size_t alignment, size_t size) {
 }
 
 void *hak_memalign(size_t alignment, size_t size) {
-    alignment = round_to_pow2(alignment);
+    alignment = hak_round_to_pow2(alignment);
     if (alignment == 0) {
         errno = EINVAL;
         return NULL;

@@ -61,6 +61,9 @@ enum {
     HAK_SUPERSLAB_SHIFT = 21,
     HAK_SUPERSLAB = 1 << HAK_SUPERSLAB_SHIFT,
     HAK_SUPERSLAB_GRANULES = HAK_SUPERSLAB / HAK_GRANULE,
+
+    /* Partitions of the typed heap are 1 to this; 0 is what has no type. */
+    HAK_PARTITIONS_MAX = 64,
 };
 
 /* Bits of a user-space address without opting in to larger ones by an mmap hint, which we never do. */

@@ -50,6 +50,14 @@ HAK_INLINE size_t hak_max(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
+/* The smallest power of two that is at least `n`; 0 when there is none. */
+HAK_INLINE size_t hak_round_to_pow2(size_t n) {
+    if (n <= 1)
+        return 1;
+    unsigned log2 = hak_log2(n - 1) + 1;
+    return log2 < 64 ? (size_t)1 << log2 : 0;
+}
+
 /* `count` (1 to 32) ones from bit `first` on. */
 HAK_INLINE uint32_t hak_ones32(unsigned first, unsigned count) {
     return (uint32_t)(((1ull << count) - 1) << first);

@@ -242,6 +242,7 @@
 #define hak_operators_forward      HAK_NAME(operators_forward)
 #define hak_operators_library      HAK_NAME(operators_library)
 #define hak_operators_look         HAK_NAME(operators_look)
+#define hak_operators_program      HAK_NAME(operators_program)
 #define hak_operators_replaced     HAK_NAME(operators_replaced)
 #define hak_option                 HAK_NAME(option)
 #define hak_options_by_user        HAK_NAME(options_by_user)

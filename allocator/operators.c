@@ -35,6 +35,17 @@ const void *hak_operators_library(const hak_operator *one) {
     return dlsym != NULL ? dlsym(RTLD_NEXT, one->name) : NULL;
 }
 
+const void *hak_operators_program(hak_operator *one) {
+    const void *program = atomic_load_explicit(&one->program, memory_order_relaxed);
+    if (program != NULL)
+        return program;
+    program = dlsym != NULL ? dlsym(RTLD_DEFAULT, one->name) : NULL;
+    if (program == NULL)
+        program = one->linked;
+    atomic_store_explicit(&one->program, program, memory_order_relaxed); /* others find the same */
+    return program;
+}
+
 /* True when the C++ library, which comes after this one, has every form. */
 static bool find_library(void) {
     bool all = true;

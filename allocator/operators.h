@@ -13,6 +13,7 @@ typedef struct hak_operator {
     const void *ours;    /* our definition */
     const void *linked;  /* what a reference to the name became when this library was linked */
     const void *library; /* the C++ library's, if the program replaced any and the library has all */
+    _Atomic(const void *) program; /* what the program calls by that name; NULL: nobody has asked yet */
 } hak_operator;
 
 enum { HAK_OPERATORS = 20 };
@@ -30,6 +31,10 @@ bool hak_operators_look(void);
 /* The next definition of that form after ours: the C++ library's own. NULL: there is none, as in a static program.
  * May take the lock of the dynamic linker. */
 const void *hak_operators_library(const hak_operator *one);
+
+/* What a call of that name in the program is: ours, if it has none of its own. May take the lock of the dynamic
+ * linker, the first time. */
+const void *hak_operators_program(hak_operator *one);
 
 /* Calls function(argument), and lets no exception of C++ out of it. In archives only; elsewhere NULL. */
 extern HAK_HIDDEN void hak_operators_catch(void (*function)(void *), void *argument) __attribute__((weak));

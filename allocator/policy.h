@@ -47,6 +47,11 @@ static inline bool hak_policy_may_hollow(void);
 /* What hak_tag_of says, for a pointer that may be anything. */
 static inline unsigned hak_policy_tag(const void *obj);
 
+/* The typed heap. ---------------------------------------------------------------------------------------- */
+
+/* Where objects with this token go: 1 to HAK_PARTITIONS_MAX, 0: where those without one do. */
+static inline unsigned hak_policy_partition(size_t token);
+
 /* Objects of slabs. -------------------------------------------------------------------------------------- */
 
 /* Bytes that a request of `size` takes, what the policy adds included (HAK_POLICY_EXTRA, up to HAK_SLAB_SIZE_MAX);

@@ -1,5 +1,6 @@
 /* shim_new.c: C++'s operator new and delete, by their mangled names (Itanium C++ ABI, 5.1.5), so that libstdc++ is
  * not needed. Layer 6. Sources: C++17 [new.delete], including the loop over the new handler. */
+#include "allocator/shim_new.h"
 #include "allocator/alloc.h"
 #include "allocator/operators.h"
 #include "allocator/report.h"
@@ -19,21 +20,7 @@ static HAK_NOINLINE void *make(size_t size, hak_origin origin, uintptr_t caller)
     return hak_object_make_aligned(size, origin, caller);
 }
 
-/* In the order of hak_operators; those of arrays FORMS later. */
-enum {
-    NEW,
-    NEW_NOTHROW,
-    NEW_ALIGNED,
-    NEW_ALIGNED_NOTHROW,
-    DELETE,
-    DELETE_NOTHROW,
-    DELETE_SIZED,
-    DELETE_ALIGNED,
-    DELETE_SIZED_ALIGNED,
-    DELETE_ALIGNED_NOTHROW,
-    FORMS
-};
-_Static_assert(2 * FORMS == HAK_OPERATORS, "every form, for objects and for arrays");
+_Static_assert(2 * HAK_FORMS == HAK_OPERATORS, "every form, for objects and for arrays");
 
 static new_handler handler_now(void) {
     return _ZSt15get_new_handlerv != NULL ? _ZSt15get_new_handlerv() : NULL;
@@ -83,8 +70,8 @@ static void *make_caught(size_t size, hak_origin origin) {
 /* What the handler throws ends in NULL, and C catches nothing. The C++ library's form does: it calls the form that
  * may throw, which is ours or the program's, and catches (C++17 [new.delete.single] 7). */
 static HAK_COLD void *nothrow_failed(size_t size, size_t align, hak_origin origin) {
-    unsigned form = (origin.family == HAK_FAMILY_NEW_ARRAY ? FORMS : 0) +
-                    (align == 0 ? NEW_NOTHROW : NEW_ALIGNED_NOTHROW);
+    unsigned form = (origin.family == HAK_FAMILY_NEW_ARRAY ? HAK_FORMS : 0) +
+                    (align == 0 ? HAK_NEW_NOTHROW : HAK_NEW_ALIGNED_NOTHROW);
     const char nothrow = 0; /* std::nothrow is an empty object */
     if (handler_now() == NULL)
         return NULL;
@@ -96,8 +83,7 @@ static HAK_COLD void *nothrow_failed(size_t size, size_t align, hak_origin origi
     return ((void *(*)(size_t, size_t, const void *))library)(size, align, &nothrow);
 }
 
-/* `align`: 0 in the forms without one. */
-static HAK_COLD void *new_failed(size_t size, size_t align, hak_origin origin, bool may_throw) {
+HAK_COLD void *hak_new_failed(size_t size, size_t align, hak_origin origin, bool may_throw) {
     if (!may_throw)
         return nothrow_failed(size, align, origin);
     void *obj = make_after_handler(size, origin);
@@ -106,8 +92,7 @@ static HAK_COLD void *new_failed(size_t size, size_t align, hak_origin origin, b
     return obj;
 }
 
-/* As the C++ library does: no handler is asked. */
-static HAK_COLD void *align_refused(bool may_throw) {
+HAK_COLD void *hak_new_align_refused(bool may_throw) {
     if (may_throw)
         throw_bad_alloc();
     return NULL;
@@ -116,15 +101,15 @@ static HAK_COLD void *align_refused(bool may_throw) {
 HAK_INLINE void *make_plain(size_t size, hak_family family, bool may_throw) {
     hak_origin origin = {family, HAK_ALIGN_LOG2};
     void *obj = hak_object_make(size, origin, HAK_CALLER);
-    return HAK_LIKELY(obj != NULL) ? obj : new_failed(size, 0, origin, may_throw);
+    return HAK_LIKELY(obj != NULL) ? obj : hak_new_failed(size, 0, origin, may_throw);
 }
 
 HAK_INLINE void *make_aligned(size_t size, size_t align, hak_family family, bool may_throw) {
     if (HAK_UNLIKELY(!hak_is_pow2(align)))
-        return align_refused(may_throw);
+        return hak_new_align_refused(may_throw);
     hak_origin origin = {family, (unsigned)hak_max(hak_log2(align), HAK_ALIGN_LOG2)};
     void *obj = make(size, origin, HAK_CALLER);
-    return HAK_LIKELY(obj != NULL) ? obj : new_failed(size, align, origin, may_throw);
+    return HAK_LIKELY(obj != NULL) ? obj : hak_new_failed(size, align, origin, may_throw);
 }
 
 #define NO_SIZE  HAK_CLAIM_NO_SIZE
@@ -174,69 +159,70 @@ BY_LIBRARY(delete_aligned_nothrow, void, (obj, align, tag), void *obj, size_t al
 #define NEW_AND_DELETE(n, d, base, family)                                                                   \
     EXPORT void *n##m(size_t size) {                                                                         \
         if (base != 0)                                                                                       \
-            FORWARD(base + NEW, new_plain, size);                                                            \
+            FORWARD(base + HAK_NEW, new_plain, size);                                                        \
         return make_plain(size, family, true);                                                               \
     }                                                                                                        \
     EXPORT void *n##mRKSt9nothrow_t(size_t size, const void *tag) {                                          \
-        FORWARD(base + NEW_NOTHROW, new_nothrow, size, tag);                                                 \
+        FORWARD(base + HAK_NEW_NOTHROW, new_nothrow, size, tag);                                             \
         return make_plain(size, family, false);                                                              \
     }                                                                                                        \
     EXPORT void *n##mSt11align_val_t(size_t size, size_t align) {                                            \
         if (base != 0)                                                                                       \
-            FORWARD(base + NEW_ALIGNED, new_aligned, size, align);                                           \
+            FORWARD(base + HAK_NEW_ALIGNED, new_aligned, size, align);                                       \
         return make_aligned(size, align, family, true);                                                      \
     }                                                                                                        \
     EXPORT void *n##mSt11align_val_tRKSt9nothrow_t(size_t size, size_t align, const void *tag) {             \
-        FORWARD(base + NEW_ALIGNED_NOTHROW, new_aligned_nothrow, size, align, tag);                          \
+        FORWARD(base + HAK_NEW_ALIGNED_NOTHROW, new_aligned_nothrow, size, align, tag);                      \
         return make_aligned(size, align, family, false);                                                     \
     }                                                                                                        \
     EXPORT void d##Pv(void *obj) {                                                                           \
         if (base != 0)                                                                                       \
-            FORWARD(base + DELETE, delete_plain, obj);                                                       \
+            FORWARD(base + HAK_DELETE, delete_plain, obj);                                                   \
         end(obj, family, NO_SIZE, NO_ALIGN);                                                                 \
     }                                                                                                        \
     EXPORT void d##PvRKSt9nothrow_t(void *obj, const void *tag) {                                            \
-        FORWARD(base + DELETE_NOTHROW, delete_nothrow, obj, tag);                                            \
+        FORWARD(base + HAK_DELETE_NOTHROW, delete_nothrow, obj, tag);                                        \
         end(obj, family, NO_SIZE, NO_ALIGN);                                                                 \
     }                                                                                                        \
     EXPORT void d##Pvm(void *obj, size_t size) {                                                             \
-        FORWARD(base + DELETE_SIZED, delete_sized, obj, size);                                               \
+        FORWARD(base + HAK_DELETE_SIZED, delete_sized, obj, size);                                           \
         end(obj, family, hak_claim_size(size), NO_ALIGN);                                                    \
     }                                                                                                        \
     EXPORT void d##PvSt11align_val_t(void *obj, size_t align) {                                              \
         if (base != 0)                                                                                       \
-            FORWARD(base + DELETE_ALIGNED, delete_aligned, obj, align);                                      \
+            FORWARD(base + HAK_DELETE_ALIGNED, delete_aligned, obj, align);                                  \
         end(obj, family, NO_SIZE, log2_of(align));                                                           \
     }                                                                                                        \
     EXPORT void d##PvmSt11align_val_t(void *obj, size_t size, size_t align) {                                \
-        FORWARD(base + DELETE_SIZED_ALIGNED, delete_sized_aligned, obj, size, align);                        \
+        FORWARD(base + HAK_DELETE_SIZED_ALIGNED, delete_sized_aligned, obj, size, align);                    \
         end(obj, family, hak_claim_size(size), log2_of(align));                                              \
     }                                                                                                        \
     EXPORT void d##PvSt11align_val_tRKSt9nothrow_t(void *obj, size_t align, const void *tag) {               \
-        FORWARD(base + DELETE_ALIGNED_NOTHROW, delete_aligned_nothrow, obj, align, tag);                     \
+        FORWARD(base + HAK_DELETE_ALIGNED_NOTHROW, delete_aligned_nothrow, obj, align, tag);                 \
         end(obj, family, NO_SIZE, log2_of(align));                                                           \
     }
 
 NEW_AND_DELETE(_Znw, _Zdl, 0, HAK_FAMILY_NEW)
-NEW_AND_DELETE(_Zna, _Zda, FORMS, HAK_FAMILY_NEW_ARRAY)
+NEW_AND_DELETE(_Zna, _Zda, HAK_FORMS, HAK_FAMILY_NEW_ARRAY)
 
 /* A second name for our definition: the first one may mean the program's. */
 #define OURS(form, name)                                                                                     \
     extern __typeof__(name) name##_ours __attribute__((alias(#name), visibility("hidden")));
 #define ENTRY(form, name) [form] = {#name, (const void *)name##_ours, (const void *)name, NULL},
 #define SET(what, n, d, base)                                                                                \
-    what(base + NEW, n##m) what(base + NEW_NOTHROW, n##mRKSt9nothrow_t)                                      \
-        what(base + NEW_ALIGNED, n##mSt11align_val_t)                                                        \
-            what(base + NEW_ALIGNED_NOTHROW, n##mSt11align_val_tRKSt9nothrow_t) what(base + DELETE, d##Pv)   \
-                what(base + DELETE_NOTHROW, d##PvRKSt9nothrow_t) what(base + DELETE_SIZED, d##Pvm)           \
-                    what(base + DELETE_ALIGNED, d##PvSt11align_val_t)                                        \
-                        what(base + DELETE_SIZED_ALIGNED, d##PvmSt11align_val_t)                             \
-                            what(base + DELETE_ALIGNED_NOTHROW, d##PvSt11align_val_tRKSt9nothrow_t)
+    what(base + HAK_NEW, n##m) what(base + HAK_NEW_NOTHROW, n##mRKSt9nothrow_t)                              \
+        what(base + HAK_NEW_ALIGNED, n##mSt11align_val_t)                                                    \
+            what(base + HAK_NEW_ALIGNED_NOTHROW, n##mSt11align_val_tRKSt9nothrow_t)                          \
+                what(base + HAK_DELETE, d##Pv) what(base + HAK_DELETE_NOTHROW, d##PvRKSt9nothrow_t)          \
+                    what(base + HAK_DELETE_SIZED, d##Pvm)                                                    \
+                        what(base + HAK_DELETE_ALIGNED, d##PvSt11align_val_t)                                \
+                            what(base + HAK_DELETE_SIZED_ALIGNED, d##PvmSt11align_val_t)                     \
+                                what(base + HAK_DELETE_ALIGNED_NOTHROW, d##PvSt11align_val_tRKSt9nothrow_t)
 
 SET(OURS, _Znw, _Zdl, 0)
-SET(OURS, _Zna, _Zda, FORMS)
+SET(OURS, _Zna, _Zda, HAK_FORMS)
 
-hak_operator hak_operators[HAK_OPERATORS] = {SET(ENTRY, _Znw, _Zdl, 0) SET(ENTRY, _Zna, _Zda, FORMS)};
+hak_operator hak_operators[HAK_OPERATORS] = {SET(ENTRY, _Znw, _Zdl, 0) SET(ENTRY, _Zna, _Zda, HAK_FORMS)};
 
 /* While nobody else runs, in a program that has a C++ library. */
 __attribute__((constructor(101))) static void loaded(void) {

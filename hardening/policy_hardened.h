@@ -118,6 +118,10 @@ HAK_INLINE unsigned hak_policy_tag(const void *obj) {
     return HAK_LIKELY(granule != NULL) ? granule->cls : hak_harden_tag_slow(obj);
 }
 
+static inline unsigned hak_policy_partition(size_t token) {
+    return (void)token, 0;
+}
+
 /* Room for the canary; a large object has it only where its last page has room. */
 static inline size_t hak_policy_request(size_t size) {
     if (HAK_LIKELY(size <= HAK_SLAB_SIZE_MAX))

@@ -33,6 +33,13 @@
 #define hak_aligned_alloc        HAK_PASTE(HAK_PREFIX, aligned_alloc)
 #define hak_memalign             HAK_PASTE(HAK_PREFIX, memalign)
 #define hak_posix_memalign       HAK_PASTE(HAK_PREFIX, posix_memalign)
+#define hak_malloc_token         HAK_PASTE(HAK_PREFIX, malloc_token)
+#define hak_calloc_token         HAK_PASTE(HAK_PREFIX, calloc_token)
+#define hak_realloc_token        HAK_PASTE(HAK_PREFIX, realloc_token)
+#define hak_reallocarray_token   HAK_PASTE(HAK_PREFIX, reallocarray_token)
+#define hak_aligned_alloc_token  HAK_PASTE(HAK_PREFIX, aligned_alloc_token)
+#define hak_memalign_token       HAK_PASTE(HAK_PREFIX, memalign_token)
+#define hak_posix_memalign_token HAK_PASTE(HAK_PREFIX, posix_memalign_token)
 #define hak_usable_size          HAK_PASTE(HAK_PREFIX, usable_size)
 #define hak_trim                 HAK_PASTE(HAK_PREFIX, trim)
 #define hak_stats_read           HAK_PASTE(HAK_PREFIX, stats_read)
@@ -88,6 +95,23 @@ HAK_API void *hak_memalign(size_t alignment, size_t size) HAK_MALLOC HAK_ALLOC_S
 /* Stores an aligned object in *out and returns 0; else returns EINVAL (alignment no power of two or
  * no multiple of sizeof(void *)) or ENOMEM, *out and errno untouched (POSIX.1-2017). */
 HAK_API int hak_posix_memalign(void **out, size_t alignment, size_t size);
+
+/* The typed heap (docs/TYPED_HEAP.md). As the calls without `_token`, in every other respect: sizes, alignment, errors,
+ * and which calls resize and end the object (hak_free, hak_realloc, free and so on). `token` says which type of object
+ * it is: any number, the same for objects of the same type; HAK_TYPE_TOKEN gives one. In the hardened variant the
+ * address of an object of one token is never that of an object of another, but for tokens that share a partition by a
+ * secret hash; and tokens of the upper half (at least SIZE_MAX / 2 + 1: types with pointers) never share one with those
+ * of the lower half (data). 0: not known, as without a token. The speed variant takes tokens, and they have no effect.
+ * hak_realloc_token: an object that moves is one of the token's from then on; one that stays is not. hak_realloc keeps
+ * what the object is. */
+HAK_API void *hak_malloc_token(size_t size, size_t token) HAK_MALLOC HAK_ALLOC_SIZE(1);
+HAK_API void *hak_calloc_token(size_t count, size_t size, size_t token) HAK_MALLOC HAK_ALLOC_SIZE(1, 2);
+HAK_API void *hak_realloc_token(void *obj, size_t size, size_t token) HAK_ALLOC_SIZE(2);
+HAK_API void *hak_reallocarray_token(void *obj, size_t count, size_t size, size_t token) HAK_ALLOC_SIZE(2, 3);
+HAK_API void *hak_aligned_alloc_token(size_t alignment, size_t size, size_t token) HAK_MALLOC
+    HAK_ALLOC_SIZE(2);
+HAK_API void *hak_memalign_token(size_t alignment, size_t size, size_t token) HAK_MALLOC HAK_ALLOC_SIZE(2);
+HAK_API int hak_posix_memalign_token(void **out, size_t alignment, size_t size, size_t token);
 
 /* How many bytes of `obj` may be used: at least what was asked for; 0 for NULL. In the hardened
  * variant exactly what was asked for. */

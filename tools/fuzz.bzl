@@ -14,6 +14,7 @@ FUZZ_COPTS = [
     "-O2",
     "-Wall",
     "-Wextra",
+    "-Wno-missing-field-initializers",
     "-Werror",
 ]
 

@@ -18,8 +18,10 @@ def defined_symbols(path, *flags):
 
 
 def documented(path):
+    tokens = [""] + [f"{number}_" for number in range(16)]
     with open(path, encoding="utf-8") as text:
-        return {word for line in text for word in line.split("#")[0].split()}
+        words = [word for line in text for word in line.split("#")[0].split()]
+    return {word.replace("[token]", token) for word in words for token in tokens}
 
 
 def check_exports(library, exports):
