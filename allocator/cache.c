@@ -205,8 +205,7 @@ void hak_cache_alone(void) {
     atomic_store_explicit(&hak_caches_live, !is_static(hak_cache_mine), memory_order_relaxed);
 }
 
-/* An object comes home without a cache. */
-static void give_one(void *obj, unsigned cls) {
+void hak_cache_give_one(void *obj, unsigned cls) {
     if (hak_death_near())
         hak_death_look();
     give(&obj, cls, 1, 0);
@@ -264,7 +263,7 @@ bool hak_cache_begin(void) {
     cache->trim = atomic_load_explicit(&trims, memory_order_relaxed);
     atomic_fetch_add_explicit(&hak_caches_live, 1, memory_order_relaxed);
     hak_cache_mine = cache;
-    hak_policy_cache_born(give_one);
+    hak_policy_cache_born();
     return true;
 }
 
@@ -367,7 +366,7 @@ void *hak_cache_take_zeroed(unsigned cls, bool *zeroed) {
 void hak_cache_flush_slow(void *obj, unsigned cls) {
     hak_cache *cache = hak_cache_mine;
     if (is_static(cache)) {
-        give_one(obj, cls);
+        hak_cache_give_one(obj, cls);
         return;
     }
     age_look(cache, cls);

@@ -90,6 +90,9 @@ void *hak_cache_take_zeroed(unsigned cls, bool *zeroed);
 /* Makes room in the full bin and puts the object, one of the class, into it. */
 void hak_cache_flush_slow(void *obj, unsigned cls);
 
+/* An object comes home without a cache. */
+void hak_cache_give_one(void *obj, unsigned cls);
+
 /* Objects in the bins of the calling thread. */
 size_t hak_cache_held(void);
 

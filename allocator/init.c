@@ -25,7 +25,7 @@ static bool init_locked(void) {
     hak_os_init();
     hak_config_read();
     hak_options_read();
-    if (!hak_policy_init())
+    if (!hak_policy_init(hak_cache_give_one))
         return false;
     hak_size_class_init(hak_policy_slab_guard());
     if (!hak_tag_init())

@@ -49,9 +49,10 @@ static size_t make_live(hak_region *region, hak_span *span, uint32_t granules, s
 }
 
 /* A span that may not read as zero, most of which is not resident, or which is long: what is resident goes, and the
- * rest need not be touched. */
+ * rest need not be touched. The same of one that should read as zero where the policy doubts that: whoever has written
+ * to it through a wild pointer would choose what calloc gives. */
 static bool make_zero(hak_region *region, hak_span *span, uint32_t granules) {
-    return (span->dirty < granules / 2 || granules >= ZERO_BY_PURGE) &&
+    return (span->zeroed || span->dirty < granules / 2 || granules >= ZERO_BY_PURGE) &&
            hak_os_purge(hak_span_start(region, span), hak_span_bytes(granules), HAK_PURGE_NOW);
 }
 
@@ -65,7 +66,7 @@ void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity) 
     hak_span *span = hak_span_take(hak_policy_large_kind(align), need, align, &region);
     if (span != NULL) {
         if (zeroed != NULL)
-            *zeroed = span->zeroed || make_zero(region, span, need);
+            *zeroed = (span->zeroed && !HAK_POLICY_DOUBTS_ZERO) || make_zero(region, span, need);
         *capacity = make_live(region, span, need, size);
         hak_counter_add(&hak_large_count, 1);
         hak_counter_add(&hak_large_operations, 1);
@@ -205,7 +206,7 @@ bool hak_large_resize(void *obj, size_t size, size_t *capacity) {
     bool done = span != NULL && need != 0;
     if (done && need > span->granules)
         done = hak_span_extend(region, span, need - span->granules);
-    else if (done && need < span->granules)
+    else if (done && need < span->granules && !hak_policy_tail_stays())
         shrink(region, span, need);
     if (done) {
         size_t before = span->capacity;

@@ -12,8 +12,9 @@
 
 /* Start and memory. -------------------------------------------------------------------------------------- */
 
-/* Once, after the OS layer and the options are ready, before any memory is taken. False: cannot start. */
-static inline bool hak_policy_init(void);
+/* Once, after the OS layer and the options are ready, before any memory is taken. What the policy holds of a class, it
+ * gives home by `give`. False: cannot start. */
+static inline bool hak_policy_init(void (*give)(void *obj, unsigned cls));
 /* Once, when everything that does not change any more is in place: what can be made read-only is. */
 static inline void hak_policy_seal(void);
 /* In a forked child, single-threaded. */
@@ -101,6 +102,9 @@ static inline void *hak_policy_large_again(size_t size, size_t align, size_t *ca
 static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity);
 static inline bool hak_policy_on_large_free(void *obj);
+/* True: what a large object that is made shorter leaves behind stays a part of its span, for the policy to shut, as
+ * long as it lives. The large lock is held. */
+static inline bool hak_policy_tail_stays(void);
 
 /* Freed objects that are held back, and live ones that the policy has put where no slab is. Nobody else knows of
  * them. */
@@ -120,8 +124,8 @@ static inline void hak_policy_held_large(hak_held_large *held);
 
 /* Threads. ----------------------------------------------------------------------------------------------- */
 
-/* The calling thread's cache begins, ends. What the policy holds of a class, it gives home by `give`. */
-static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls));
+/* The calling thread's cache begins, ends. */
+static inline void hak_policy_cache_born(void);
 static inline void hak_policy_cache_dies(void);
 /* At a slow call of the calling thread's, after a second or when the heap has grown: what it has not used for long is
  * to go; `sparse`: all that it has not used since the last time. */

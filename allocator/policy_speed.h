@@ -15,6 +15,7 @@ enum {
     HAK_POLICY_FILL_PART = 3,       /* realloc leaves an object in its slot while it fills a third */
     HAK_POLICY_RANDOM_SLOTS = 0,
     HAK_POLICY_EXTRA = 0,
+    HAK_POLICY_DOUBTS_ZERO = 0, /* what should read as zero does */
     HAK_POLICY_NOTHING_APART = 0,
     HAK_POLICY_SHARERS = 4, /* so many shards refill wide slots from one of them: see cache.c */
     HAK_POLICY_SLAB_SLOTS =
@@ -26,7 +27,8 @@ enum {
  * again. */
 #define HAK_POLICY_HOLLOW_FROM SIZE_MAX
 
-static inline bool hak_policy_init(void) {
+static inline bool hak_policy_init(void (*give)(void *obj, unsigned cls)) {
+    (void)give;
     return true;
 }
 static inline void hak_policy_seal(void) {}
@@ -138,6 +140,9 @@ static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capa
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
     return (void)obj, (void)size, (void)capacity, true;
 }
+static inline bool hak_policy_tail_stays(void) {
+    return false;
+}
 static inline bool hak_policy_on_large_free(void *obj) {
     return (void)obj, true;
 }
@@ -149,9 +154,7 @@ static inline void hak_policy_held_large(hak_held_large *held) {
     (void)held;
 }
 
-static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) {
-    (void)give;
-}
+static inline void hak_policy_cache_born(void) {}
 static inline void hak_policy_cache_dies(void) {}
 static inline void hak_policy_cache_age(bool sparse) {
     (void)sparse;

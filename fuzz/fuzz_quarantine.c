@@ -104,8 +104,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     bytes_reader in = {bytes, bytes + length};
     begin();
-    void (*give)(void *obj, unsigned cls) = hak_guarded_mine->give;
-    hak_guarded_mine->give = home;
+    hak_quarantine_home = home;
     for (unsigned steps = 0; bytes_left(&in) && steps < STEPS_MAX; steps++) {
         unsigned cls = bytes_u8(&in), log2 = bytes_u8(&in);
         unsigned count = (1u << log2 % 13) + log2 / 13;
@@ -116,6 +115,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
         verify();
     }
     begin(); /* so that nobody finds these objects */
-    hak_guarded_mine->give = give;
+    hak_quarantine_home = NULL;
     return 0;
 }

@@ -4,10 +4,10 @@
 #include "allocator/os.h"
 
 void hak_canary_init(void) {
-    uint64_t keys[2];
-    hak_os_random(keys, sizeof keys);
-    hak_hardening.canary_multiplier = keys[0] | 1;
-    hak_hardening.canary_mask = keys[1];
+    uint64_t *keys = hak_hardening.canary_keys;
+    hak_os_random(keys, sizeof hak_hardening.canary_keys);
+    keys[1] |= 1; /* a factor of zero would take all else away */
+    keys[3] |= 1;
 }
 
 HAK_PEEKS const unsigned char *hak_canary_find(const void *obj, size_t size) {

@@ -14,10 +14,21 @@
 
 typedef uint64_t hak_unaligned64 __attribute__((aligned(1), may_alias));
 
-/* The canary that belongs at `end`. */
+/* The two halves of the product, laid over each other: each bit depends on all bits of both. */
+HAK_INLINE uint64_t hak_canary_fold(uint64_t a, uint64_t b) {
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* The canary that belongs at `end`. Two folds with keys of their own, as wyhash ends (Wang Yi, public domain). One
+ * would not do: where addresses are near each other its halves change by nearly constant amounts, and some thirty
+ * leaked canaries give the keys bit by bit from the lowest. What the second one is given differs by an unknown 64-bit
+ * number for each address, so that no such start is left. Six cycles, which nothing waits for. */
 HAK_INLINE uint64_t hak_canary_at(const void *end) {
-    uint64_t mixed = ((uintptr_t)end ^ hak_hardening.canary_mask) * hak_hardening.canary_multiplier;
-    mixed = __builtin_bswap64(mixed | 0x80); /* the best mixed bits are the highest */
+    const uint64_t *keys = hak_hardening.canary_keys;
+    uint64_t mixed = hak_canary_fold((uintptr_t)end ^ keys[0], keys[1]);
+    mixed = hak_canary_fold(mixed ^ keys[2], keys[3]);
+    mixed = __builtin_bswap64(mixed | 0x80); /* the highest byte comes first: it says least of the others */
     __asm__("" : "+r"(mixed));               /* the constants are short behind the swap, and long before it */
     return (mixed & ~(uint64_t)0xffc0) | 0x80;
 }

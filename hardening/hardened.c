@@ -10,7 +10,8 @@
 #include "hardening/sweep.h"
 #include "hardening/verify.h"
 
-bool hak_harden_init(void) {
+bool hak_harden_init(void (*give)(void *obj, unsigned cls)) {
+    hak_hardening.give = give;
     hak_os_filter_look();
     if (hak_valgrind_runs()) /* it knows no call that is newer than itself, and says so each time */
         hak_os_filter_raise(HAK_FILTER_INHERITED);

@@ -197,6 +197,21 @@ HAK_INLINE void hak_record_hold(hak_record *record, uint32_t word) {
     atomic_store_explicit(record, word | HAK_SLOT_HELD, memory_order_relaxed);
     atomic_thread_fence(memory_order_release); /* before the bytes; pairs with the fence in look.c */
 }
+/* The same for a live slot that stays live, whose record was `word`, by the only one who may; false: it is live no
+ * more. */
+HAK_INLINE bool hak_record_hold_live(hak_record *record, uint32_t word) {
+    if (!atomic_compare_exchange_strong_explicit(record, &word, HAK_SLOT_HELD, memory_order_relaxed,
+                                                 memory_order_relaxed))
+        return false;
+    atomic_thread_fence(memory_order_release); /* as in hak_record_hold */
+    return true;
+}
+/* Its end, as hak_record_store; false: somebody has freed it meanwhile. */
+HAK_INLINE bool hak_record_live_again(hak_record *record, uint32_t word) {
+    uint32_t held = HAK_SLOT_HELD;
+    return atomic_compare_exchange_strong_explicit(record, &held, word, memory_order_release,
+                                                   memory_order_relaxed);
+}
 /* Held, and its bytes are zero: freed. Of two threads that free it at once the second changes nothing more. */
 HAK_INLINE void hak_record_end(hak_record *record) {
     uint32_t word = atomic_load_explicit(record, memory_order_relaxed);

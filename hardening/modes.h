@@ -38,10 +38,18 @@ typedef enum hak_mode { HAK_MODE_ABORT, HAK_MODE_REPORT, HAK_MODE_ONCE, HAK_MODE
 
 struct hak_granule;
 
+/* How bytes are zeroed and looked at: wipe.h. */
+typedef struct hak_wipe_calls {
+    void (*clear)(char *p, size_t size);
+    bool (*is_clear)(const char *p, size_t size);
+    /* Clears the first `used` bytes of the slot of `room` bytes, if the others are zero; else false, nothing is
+     * changed. */
+    bool (*finish)(char *p, size_t used, size_t room);
+} hak_wipe_calls;
+
 /* What does not change after start. Written by init code only, then sealed (seal.h). */
 typedef struct hak_hardening_page {
-    uint64_t canary_multiplier; /* odd */
-    uint64_t canary_mask;
+    uint64_t canary_keys[4]; /* the second and the fourth are odd */
     uint64_t sample_salt;
     uint32_t sample_period; /* one allocation in about so many is sampled; 0: none */
     bool sample_period_set; /* by HAKMEM_SAMPLE_RATE */
@@ -53,8 +61,10 @@ typedef struct hak_hardening_page {
     void *(*reuse)(void *obj, size_t size, _Atomic uint32_t *record, uint32_t live, size_t room);
     void *(*end)(void *obj, const struct hak_granule *granule, _Atomic uint32_t *record, uint32_t word,
                  const char *call);
-    char report_path[256]; /* HAKMEM_REPORT_PATH; "": none */
-    bool report_json;      /* HAKMEM_REPORT_JSON=1 */
+    hak_wipe_calls wipe;
+    void (*give)(void *obj, unsigned cls); /* takes an object of a class to its depot */
+    char report_path[256];                 /* HAKMEM_REPORT_PATH; "": none */
+    bool report_json;                      /* HAKMEM_REPORT_JSON=1 */
 } hak_hardening_page;
 
 enum { HAK_SEALED_BYTES = 4096 };

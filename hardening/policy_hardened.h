@@ -33,6 +33,7 @@ enum {
     HAK_POLICY_FILL_PART = 4,
     HAK_POLICY_RANDOM_SLOTS = 1,
     HAK_POLICY_EXTRA = HAK_CANARY_BYTES,
+    HAK_POLICY_DOUBTS_ZERO = 1,   /* of free large memory: somebody may have written to it */
     HAK_POLICY_NOTHING_APART = 1, /* objects of no bytes have no accessible byte */
     HAK_POLICY_SHARERS = 1,       /* none shares: the records of slots of any size lie close together */
     HAK_POLICY_SLAB_SLOTS = 256,  /* slots to choose from, for slots up to HAK_POLICY_SLAB_SLOTS_SIZE */
@@ -44,7 +45,7 @@ enum {
  * is known to be zero. */
 #define HAK_POLICY_HOLLOW_FROM ((size_t)16 * HAK_MIB)
 
-bool hak_harden_init(void);
+bool hak_harden_init(void (*give)(void *obj, unsigned cls));
 void hak_harden_seal(void);
 void hak_harden_fork_child(void);
 unsigned hak_harden_tag_slow(const void *obj);
@@ -61,8 +62,8 @@ void hak_harden_reset(bool stay);
 void hak_harden_held(hak_held *held);
 void hak_harden_held_large(hak_held_large *held);
 
-static inline bool hak_policy_init(void) {
-    return hak_harden_init();
+static inline bool hak_policy_init(void (*give)(void *obj, unsigned cls)) {
+    return hak_harden_init(give);
 }
 static inline void hak_policy_seal(void) {
     hak_harden_seal();
@@ -168,13 +169,17 @@ HAK_INLINE void hak_policy_on_next(const void *next) {
     __builtin_prefetch((const void *)((uintptr_t)next + HAK_CACHELINE), 1);
 }
 
-/* Sweeps look away while the end moves. */
+/* Sweeps look away while the end moves. Another thread that frees the object meanwhile is found out by one of the two
+ * exchanges. */
 static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
     hak_place place;
     if (!hak_ledger_find(obj, &place))
         return;
     uint32_t word = hak_record_load(place.record), old = hak_record_size(word);
-    hak_record_hold(place.record, 0);
+    if (hak_record_state(word) != HAK_SLOT_LIVE || !hak_record_hold_live(place.record, word)) {
+        hak_verify_live(obj, cls, "realloc", HAK_CALLER);
+        return;
+    }
     if (hak_hardening.canary) {
         size_t from = hak_min(size, old); /* the old canary, and what is no longer the caller's */
         memset((char *)obj + from, 0, old + HAK_CANARY_BYTES - from);
@@ -183,7 +188,9 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
     hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3),
                          HAK_ALIGN_LOG2}; /* as realloc makes them */
     hak_quarantine_turned(hak_guarded_mine, cls);
-    hak_record_store(place.record, hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT);
+    if (!hak_record_live_again(place.record,
+                               hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT))
+        hak_verify_live(obj, cls, "realloc", HAK_CALLER);
 }
 
 /* The slot before is live and its canary is not what it was; no more than a hint while its owner is at work. Before the
@@ -283,6 +290,11 @@ static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capa
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
     return hak_verify_large_resize(obj, size, capacity);
 }
+/* A stale pointer into it must not meet a new owner: it rests with the object, without memory
+ * (hak_verify_large_resize). Where address space is scarce it goes at once. */
+static inline bool hak_policy_tail_stays(void) {
+    return hak_hardening.quarantine && !hak_guard_is_scarce();
+}
 static inline bool hak_policy_on_large_free(void *obj) {
     return hak_verify_large_free(obj);
 }
@@ -294,8 +306,8 @@ static inline void hak_policy_held_large(hak_held_large *held) {
     hak_harden_held_large(held);
 }
 
-static inline void hak_policy_cache_born(void (*give)(void *obj, unsigned cls)) {
-    hak_quarantine_begin(give);
+static inline void hak_policy_cache_born(void) {
+    hak_quarantine_begin();
 }
 static inline void hak_policy_cache_dies(void) {
     hak_quarantine_end();

@@ -46,6 +46,12 @@ static uint32_t owners;
 static hak_rng common_rng; /* hak_hardening_lock */
 _Atomic size_t hak_quarantine_held;
 
+void (*hak_quarantine_home)(void *obj, unsigned cls);
+
+static void give_home(void *obj, unsigned cls) {
+    (HAK_DEBUG_BUILD && hak_quarantine_home != NULL ? hak_quarantine_home : hak_hardening.give)(obj, cls);
+}
+
 uint64_t hak_random_next(void) {
     hak_guarded *mine = hak_guarded_mine;
     if (mine != &nobody)
@@ -207,7 +213,7 @@ static void sites_restart(hak_guarded *guarded) {
     }
 }
 
-void hak_quarantine_begin(void (*give)(void *obj, unsigned cls)) {
+void hak_quarantine_begin(void) {
     hak_lock_take(&hak_hardening_lock);
     hak_guarded *guarded = waiting;
     if (guarded != NULL)
@@ -217,7 +223,6 @@ void hak_quarantine_begin(void (*give)(void *obj, unsigned cls)) {
         guarded = guarded_map();
     if (guarded == NULL)
         return; /* no memory: this thread has no quarantine */
-    guarded->give = give;
     guarded->draws_left = 0;
     atomic_fetch_add_explicit(&guarded->uses, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release); /* before the rings change; pairs with the sweep of rings */
@@ -358,7 +363,7 @@ static void ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count) {
         void *obj = ring->slots[i];
         HAK_SHOW(ring->slots[i], NULL);
         if (obj != NULL)
-            mine->give(obj, cls);
+            give_home(obj, cls);
     }
     HAK_SHOW(ring->limit, limit);
     ring->stop = ring->slots + limit;
@@ -388,7 +393,7 @@ static void class_flush(hak_guarded *state, unsigned cls) {
         void *obj = state->swaps[cls][i];
         HAK_SHOW(state->swaps[cls][i], NULL);
         if (obj != NULL)
-            state->give(obj, cls);
+            give_home(obj, cls);
     }
     state->swapped -= swap_bytes(state, cls);
     hold_no_more(swap_bytes(state, cls));

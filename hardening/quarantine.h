@@ -59,7 +59,6 @@ typedef struct hak_guarded {
     unsigned sweep_sample;    /* and where it goes on among sampled objects */
     struct hak_guarded *next; /* all of them, in order of birth; never removed */
     struct hak_guarded *next_waiting;
-    void (*give)(void *obj, unsigned cls);
 } hak_guarded;
 
 /* The calling thread's. */
@@ -79,8 +78,10 @@ void hak_quarantine_turned(hak_guarded *mine, unsigned cls);
 /* Bytes held by all rings and swaps. */
 extern _Atomic size_t hak_quarantine_held;
 
-/* `give` takes an object of a class to its depot. */
-void hak_quarantine_begin(void (*give)(void *obj, unsigned cls));
+/* Debug builds: what takes objects home instead of hak_hardening.give; NULL: nothing does. */
+extern HAK_HIDDEN void (*hak_quarantine_home)(void *obj, unsigned cls);
+
+void hak_quarantine_begin(void);
 void hak_quarantine_end(void);
 void hak_quarantine_forsake(void); /* the thread has none any more, and what was its own is lost */
 /* Gives home what the calling thread's rings and those of threads that have ended hold, because memory has run out. */

@@ -12,6 +12,10 @@
 
 enum {
     PLACES = 4096,
+    /* Objects of no bytes have places of their own, behind the others, so that no number of them keeps any object from
+     * being sampled. What is beyond so many gets a slot, as any other object does. */
+    NOTHINGS = 16384,
+    ALL_PLACES = PLACES + NOTHINGS,
     /* Call sites whose first allocation is sampled; above that, only one in so many. A program with thousands of call
      * sites would pay 50 us for each of them. */
     SITES_SAMPLED = 256,
@@ -29,27 +33,35 @@ enum {
 
 static hak_extent place_extent, record_extent;
 static uintptr_t pool;
-static unsigned places; /* in the pool; 0: there is none */
+static unsigned places; /* in the pool, of both kinds; 0: there is none */
 static hak_sample *samples;
-static _Atomic uint32_t wishes; /* how many samples were wanted; raised under the lock */
+/* Places of one kind, taken in turn; hak_hardening_lock. */
+typedef struct turn {
+    unsigned first, count;
+    unsigned next;           /* the one that was freed longest ago, or never used */
+    _Atomic uint32_t wishes; /* how often one was wanted; raised under the lock */
+} turn;
+static turn sampled_turn = {.first = 0}, nothing_turn = {.first = PLACES};
 static _Atomic unsigned sites_sampled, early_sampled;
-static unsigned next_place; /* the one that was freed longest ago, or never used */
 static uint64_t
-    mapped_records[PLACES / 64]; /* bit i: the i-th page of records is mapped; hak_hardening_lock */
+    mapped_records[ALL_PLACES / 64]; /* bit i: the i-th page of records is mapped; hak_hardening_lock */
 /* Places that ever were used: at exit nobody looks at the others, whose records were never touched and take 1 MiB. */
-static _Atomic uint64_t used_places[PLACES / 64];
+static _Atomic uint64_t used_places[ALL_PLACES / 64];
 
 /* Nothing is mapped but the pages of live objects, and those of the table that hold a record which was ever used. */
 void hak_sample_init(void) {
-    if (!hak_extent_begin(&place_extent, (size_t)PLACES * HAK_SAMPLE_PLACE, 0, HAK_GRANULE) ||
-        !hak_extent_begin(&record_extent, PLACES * sizeof(hak_sample), 0, hak_os_page) ||
-        place_extent.room < (size_t)PLACES * HAK_SAMPLE_PLACE ||
-        record_extent.room < PLACES * sizeof(hak_sample))
+    if (!hak_extent_begin(&place_extent, (size_t)ALL_PLACES * HAK_SAMPLE_PLACE, 0, HAK_GRANULE) ||
+        !hak_extent_begin(&record_extent, ALL_PLACES * sizeof(hak_sample), 0, hak_os_page) ||
+        place_extent.room < (size_t)ALL_PLACES * HAK_SAMPLE_PLACE ||
+        record_extent.room < ALL_PLACES * sizeof(hak_sample))
         return;
     pool = place_extent.start;
     samples = (hak_sample *)record_extent.start;
-    places = PLACES;
-    next_place = (unsigned)(hak_random_next() % places);
+    places = ALL_PLACES;
+    sampled_turn.count = PLACES;
+    nothing_turn.count = NOTHINGS;
+    sampled_turn.next = (unsigned)(hak_random_next() % PLACES);
+    nothing_turn.next = (unsigned)(hak_random_next() % NOTHINGS);
 }
 
 /* The record of the place can be read, now or already. */
@@ -63,20 +75,25 @@ static HAK_UNSEEN bool record_map(unsigned place) {
     return (mapped_records[page / 64] & bit) != 0;
 }
 
+static turn *turn_of(size_t size) {
+    return size != 0 ? &sampled_turn : &nothing_turn;
+}
+
 /* A place that is not live; the lock is held. */
-static hak_sample *place_take(void) {
-    wishes++;
-    for (unsigned i = 0; i < TRIES && i < places; i++) {
-        if (!record_map(next_place)) {
-            next_place = (next_place + 1) % places;
+static hak_sample *place_take(turn *from) {
+    uint32_t wishes = ++from->wishes;
+    for (unsigned i = 0; i < TRIES && i < from->count; i++) {
+        unsigned place = from->first + from->next;
+        if (!record_map(place)) {
+            from->next = (from->next + 1) % from->count;
             continue;
         }
-        hak_sample *sample = &samples[next_place];
-        bool rested =
-            hak_record_state(sample->word) == HAK_SLOT_FREED && wishes - sample->freed_at >= REST * places;
+        hak_sample *sample = &samples[place];
+        bool rested = hak_record_state(sample->word) == HAK_SLOT_FREED &&
+                      wishes - sample->freed_at >= REST * from->count;
         if (sample->word != HAK_SLOT_UNUSED && !rested && hak_record_state(sample->word) == HAK_SLOT_FREED)
             return NULL; /* the others were freed later */
-        next_place = (next_place + 1) % places;
+        from->next = (from->next + 1) % from->count;
         if (sample->word == HAK_SLOT_UNUSED || rested)
             return sample;
     }
@@ -145,7 +162,7 @@ static void data_shut(const hak_sample *sample, size_t bytes) {
 
 static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller) {
     hak_lock_take(&hak_hardening_lock);
-    hak_sample *sample = place_take();
+    hak_sample *sample = place_take(turn_of(size));
     if (sample != NULL) {
         size_t i = (size_t)(sample - samples);
         sample->word = HAK_SLOT_HELD; /* nobody else takes it */
@@ -231,7 +248,7 @@ void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin orig
     hak_sample *sample = sample_make(size, origin, caller);
     if (sample == NULL)
         return NULL;
-    mine->give(obj, cls);
+    hak_hardening.give(obj, cls);
     return (void *)sample->obj;
 }
 
@@ -254,7 +271,8 @@ bool hak_sample_end(hak_sample *sample, uint32_t *word) {
     *word = sample->word;
     if (hak_record_state(*word) != HAK_SLOT_LIVE)
         return false;
-    sample->freed_at = wishes; /* before it is free: who looks for a place reads the state first */
+    sample->freed_at =
+        turn_of(sample->size)->wishes; /* before it is free: who looks for a place reads the state first */
     return atomic_compare_exchange_strong(&sample->word, word,
                                           (*word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_FREED);
 }
@@ -361,7 +379,8 @@ void hak_sample_fork_child(void) {
      * interrupted this very thread while it had that lock. */
     uint64_t number;
     hak_os_random(&number, sizeof number);
-    next_place = (unsigned)(number % places);
+    sampled_turn.next = (unsigned)(number % PLACES);
+    nothing_turn.next = (unsigned)((number >> 32) % NOTHINGS);
     hak_sample_each(data_fill);
 }
 
@@ -376,15 +395,15 @@ HAK_UNSEEN void hak_sample_reset(bool stay) {
             pages_shut(&samples[i], pages_of(samples[i].size));
         samples[i].word = 0;
     }
-    for (unsigned i = 0; i < PLACES / 64; i++)
+    for (unsigned i = 0; i < ALL_PLACES / 64; i++)
         atomic_store(&used_places[i], 0);
-    for (unsigned page = 0; page < PLACES;
+    for (unsigned page = 0; page < ALL_PLACES;
          page++) /* the next program asks the OS as often as the one before */
         if ((mapped_records[page / 64] >> page % 64 & 1) != 0 && !record_extent.reserved)
             hak_os_unmap(record_extent.start + page * hak_os_page, hak_os_page);
     memset(mapped_records, 0, sizeof mapped_records);
-    next_place = 0;
-    wishes = 0;
+    sampled_turn.next = nothing_turn.next = 0;
+    sampled_turn.wishes = nothing_turn.wishes = 0;
     atomic_store(&sites_sampled, 0);
     atomic_store(&early_sampled, 0);
     atomic_store(&second_and_count, 0);

@@ -201,8 +201,8 @@ void hak_verify_reuse(void *obj, uintptr_t caller) {
                "freed twice at once: the slot has an owner already", NULL);
         return;
     }
-    size_t used = hak_min(place.size, hak_record_size(word) + HAK_CANARY_BYTES);
-    const unsigned char *bad = hak_wipe_find(obj, place.size <= HAK_WIPE_WHOLE ? place.size : used);
+    const unsigned char *bad =
+        hak_wipe_find(obj, place.size); /* once in a while a part of it was looked at only */
     if (bad == NULL)
         return;
     report(&m, HAK_ERROR_WRITE, HAK_CHECK_WRITE, "bytes of a freed object were overwritten", bad);
@@ -277,6 +277,19 @@ static void large_mark_end(void *obj, const hak_large_record *record) {
     uint64_t right = hak_canary_at(end);
     for (size_t i = 0; i < room && hak_hardening.canary; i++)
         end[i] = i < HAK_CANARY_BYTES ? (unsigned char)(right >> (8 * i)) : 0;
+}
+
+/* What large_mark_end wrote is gone: nobody finds it in memory that realloc adds. */
+static void large_clear_mark(void *obj, const hak_large_record *record) {
+    if (hak_hardening.canary)
+        memset((char *)obj + record->size, 0, hak_min(large_room(record), HAK_CANARY_BYTES));
+}
+
+/* The tail that an object has left in its span: where no guard took its memory, it goes here. */
+static void large_purge_tail(void *obj, const hak_large_record *record, size_t before) {
+    size_t from = hak_ledger_large_pages(record), to = hak_align_up(before, hak_os_page);
+    if (to > from && hak_policy_tail_stays())
+        (void)hak_os_purge((uintptr_t)obj + from, to - from, HAK_PURGE_NOW);
 }
 
 /* Nothing that is live begins there: outside of all regions, or inside a large object, or of its gap. */
@@ -362,10 +375,15 @@ bool hak_verify_large_resize(void *obj, size_t size, size_t capacity) {
         return false;
     }
     large_wait();
+    size_t before = record->size;
+    large_clear_mark(obj, record);
     bool done = hak_guard_large_live(obj, capacity);
-    if (done) {
+    if (!done) {
+        large_mark_end(obj, record);
+    } else {
         forget_inside(obj, capacity);
         record->size = size;
+        large_purge_tail(obj, record, before);
         large_mark_end(obj, record);
         word = hak_record_live(origin);
     }

@@ -33,7 +33,14 @@
 #include "hardening/wipe_tiers.h"
 #endif
 
-HAK_HIDDEN hak_wipe_calls hak_wipe = {clear_16, is_clear_16, finish_16};
+HAK_PEEKS bool hak_wipe_rest_clear(const char *obj, size_t used, size_t room) {
+    enum { PAGE = 4096, LINES_LOG2 = 6 };
+    size_t line = (size_t)(hak_random_next() >> (64 - LINES_LOG2)) * HAK_CACHELINE;
+    for (size_t page = hak_align_down(used, PAGE); page < room; page += PAGE)
+        if (page + line >= used && page + line < room && !hak_wipe.is_clear(obj + page + line, HAK_CACHELINE))
+            return false;
+    return true;
+}
 
 void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint32_t live, size_t room) {
     (void)room;

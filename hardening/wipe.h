@@ -15,20 +15,19 @@
 enum {
     HAK_WIPE_WIDEST = 64,
     /* Slots of at most so many bytes are looked at as a whole when they are handed out again: that need not wait for
-     * the record, which says how much of the slot its last owner had. Of larger ones only that much, so that pages that
-     * nobody touched stay untouched. */
+     * the record, which says how much of the slot its last owner had. */
     HAK_WIPE_WHOLE = 1024,
+    /* Up to here all the same, a page more at most than was touched. Of larger ones what the last owner had, and a line
+     * that is drawn of each page behind that, so that most pages that nobody touched stay so. */
+    HAK_WIPE_MOST = 32 * HAK_KIB,
     /* More than so many bytes are zeroed where they are not zero. */
     HAK_WIPE_LOOKS = 4096,
 };
 
-typedef struct hak_wipe_calls {
-    void (*clear)(char *p, size_t size);
-    bool (*is_clear)(const char *p, size_t size);
-    /* Clears the first `used` bytes of the slot of `room` bytes, if the others are zero; else false, nothing is
-     * changed. */
-    bool (*finish)(char *p, size_t used, size_t room);
-} hak_wipe_calls;
+/* Bytes of a freed slot from its start on that are looked at when it is handed out, `size` of them its last owner's. */
+HAK_INLINE size_t hak_wipe_looked_at(size_t room, size_t size) {
+    return room <= HAK_WIPE_MOST ? room : hak_align_up(size + HAK_CANARY_BYTES, HAK_MIN_ALIGN);
+}
 
 /* One bit for each of 16 bytes that is not zero, where vectors do not do that. */
 HAK_INLINE uint32_t hak_wipe_bits(const unsigned char *p) {
@@ -38,8 +37,8 @@ HAK_INLINE uint32_t hak_wipe_bits(const unsigned char *p) {
     return bits;
 }
 
-/* Chosen by hak_wipe_choose; valid without it. Read-only after start. */
-extern HAK_HIDDEN hak_wipe_calls hak_wipe;
+/* Chosen by hak_wipe_choose, on the page that is sealed. */
+#define hak_wipe hak_hardening.wipe
 
 /* Chooses hak_wipe, for the widest vectors that the processor has but at most `most` bytes (16, 32 or 64), which it
  * returns; and the ends of the two fast paths:
@@ -58,6 +57,9 @@ void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint
 void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, uint32_t live, size_t room);
 void *hak_wipe_end_slow(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,
                         const char *call);
+
+/* Whether the line that is drawn of each page of a wide slot behind its first `used` bytes is zero. */
+bool hak_wipe_rest_clear(const char *obj, size_t used, size_t room);
 
 /* The first byte of [start, start + size) that is not zero; NULL when all are. Any alignment. Not quick. */
 const unsigned char *hak_wipe_find(const void *start, size_t size);

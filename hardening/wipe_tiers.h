@@ -146,8 +146,9 @@ WIPE_TARGET static bool WIPE_NAME(finish)(char *p, size_t used, size_t room) {
 /* hak_hardening.reuse of a slot of more than HAK_WIPE_WHOLE bytes. */
 WIPE_TARGET static HAK_NOINLINE void *WIPE_NAME(reuse_wide)(void *obj, size_t size, hak_record *record,
                                                             uint32_t live, size_t room) {
-    size_t used = hak_record_size(hak_record_load(record)) + HAK_CANARY_BYTES;
-    if (HAK_UNLIKELY(!WIPE_NAME(is_clear_inline)(obj, hak_align_up(used, HAK_MIN_ALIGN))))
+    size_t used = hak_wipe_looked_at(room, hak_record_size(hak_record_load(record)));
+    if (HAK_UNLIKELY(!WIPE_NAME(is_clear_inline)(obj, used) ||
+                     (used != room && !hak_wipe_rest_clear(obj, used, room))))
         HAK_TAIL return hak_wipe_reuse_slow(obj, size, record, live, room);
     return hak_wipe_reuse_unverified(obj, size, record, live, room);
 }

@@ -10,8 +10,8 @@ HAK_HIDDEN hak_hardening_sealed hak_hardening_data;
  * Mutant: canary_second_byte
  * Flags: -DHAK_HARDENED=1 --no-standard-checks */
 void prove_canary_shape(void) {
-    hak_hardening.canary_multiplier = nondet_u64();
-    hak_hardening.canary_mask = nondet_u64();
+    for (int i = 0; i < 4; i++)
+        hak_hardening.canary_keys[i] = nondet_u64();
     uint64_t canary = hak_canary_at((const void *)(uintptr_t)nondet_u64());
     PROVE((canary & 0xc0) == 0x80 && (canary >> 8 & 0xff) == 0 && canary >> 63 == 1);
 }

@@ -83,6 +83,25 @@ static void keys(void **state) {
     }
 }
 
+/* Between addresses that are equally far apart canaries differ each time by something else: leaked ones tell nothing of
+ * others. */
+static void not_linear(void **state) {
+    (void)state;
+    enum { COUNT = 512 };
+    static uint64_t sums[COUNT], flips[COUNT];
+    hak_canary_init();
+    unsigned equal = 0;
+    for (unsigned i = 0; i < COUNT; i++) {
+        uint64_t one = __builtin_bswap64(hak_canary_at((const void *)(uintptr_t)(0x7f0000000000 + 16 * i)));
+        uint64_t other = __builtin_bswap64(hak_canary_at((const void *)(uintptr_t)(0x7f0000000008 + 16 * i)));
+        sums[i] = (other - one) >> 16;
+        flips[i] = other ^ one;
+        for (unsigned before = 0; before < i; before++)
+            equal += (sums[before] == sums[i]) + (flips[before] == flips[i]);
+    }
+    assert_int_equal(equal, 0);
+}
+
 static void processes(void **state) {
     (void)state;
     enum { PROCESSES = 16 };
@@ -106,6 +125,7 @@ int main(int argc, char **argv) {
         {"the first byte is no letter, no 0 and no 0xff, the second is 0", first_bytes, NULL, NULL, NULL},
         {"canaries differ by address and by key", differ, NULL, NULL, NULL},
         {"every bit of a canary depends on the keys, at any address", keys, NULL, NULL, NULL},
+        {"they are not linear in the address", not_linear, NULL, NULL, NULL},
         {"no two processes have the same", processes, NULL, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

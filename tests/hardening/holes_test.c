@@ -1,0 +1,177 @@
+/* holes_test.c: what a stale pointer or a leak could use and may not: what realloc leaves behind, memory that calloc
+ * has not looked at, objects of no bytes that use up what samples need. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "allocator/policy.h"
+#include "hardening/canary.h"
+#include "hardening/sample.h"
+#include "include/hakmem.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The same site for all: but for its first few objects none is sampled. */
+static HAK_NOINLINE char *make(size_t size) {
+    char *volatile obj = hak_malloc(size);
+    return obj;
+}
+static HAK_NOINLINE char *make_unsampled(size_t size) {
+    hak_place place;
+    char *obj;
+    do
+        obj = make(size);
+    while (!hak_ledger_find(obj, &place));
+    return obj;
+}
+
+static void tail_rests(void **state) {
+    (void)state;
+    enum { LONG = 1 << 20, SHORT = 300 * 1024, AGAIN = 700 * 1024, OTHERS = 64 };
+    char *obj = make(LONG), *others[OTHERS];
+    memset(obj, 'S', LONG);
+    assert_ptr_equal(hak_realloc(obj, SHORT), obj);
+    for (int i = 0; i < OTHERS; i++) {
+        others[i] = make(SHORT);
+        assert_true(others[i] + SHORT <= obj || others[i] >= obj + LONG);
+    }
+    /* It is the object's again when that wants it, and zero, as nothing of it stayed. */
+    assert_ptr_equal(hak_realloc(obj, AGAIN), obj);
+    for (size_t i = SHORT; i < AGAIN; i++)
+        assert_int_equal(obj[i], 0);
+    for (int i = 0; i < OTHERS; i++)
+        hak_free(others[i]);
+    hak_free(obj);
+}
+
+static void no_old_canary(void **state) {
+    (void)state;
+    static const uint64_t none;
+    size_t size = 300001;
+    char *obj = make(size);
+    for (int i = 0; i < 100; i++) {
+        size_t before = size;
+        size += 16 + (size_t)(i * 7) % 13;
+        char *now = hak_realloc(obj, size);
+        if (now == obj)
+            assert_memory_equal(obj + before, &none, sizeof none);
+        obj = now;
+    }
+    for (int i = 0; i < 100; i++) { /* and none in what is added again after it was taken away */
+        size_t before = size;
+        size -= 40;
+        obj = hak_realloc(obj, size);
+        obj = hak_realloc(obj, before + 100);
+        for (size_t at = size; at < before + 100; at++)
+            assert_int_equal(obj[at], 0);
+        obj = hak_realloc(obj, size);
+    }
+    hak_free(obj);
+}
+
+static void calloc_looks(void **state) {
+    (void)state;
+    enum { SIZE = 300 * 1024, COUNT = 24 };
+    char *first = make(SIZE), *objs[COUNT];
+    const hak_region *region = hak_region_find((uintptr_t)first);
+    assert_non_null(region);
+    unsigned written = 0;
+    for (size_t at = region->used; at < region->body.mapped; at += 4096, written++)
+        *(volatile char *)(region->base + at) = 'x'; /* a wild pointer's */
+    assert_int_not_equal(written, 0);
+    for (int i = 0; i < COUNT; i++) {
+        objs[i] = hak_calloc(1, SIZE);
+        for (size_t at = 0; at < SIZE; at++)
+            assert_int_equal(objs[i][at], 0);
+    }
+    for (int i = 0; i < COUNT; i++)
+        hak_free(objs[i]);
+    hak_free(first);
+}
+
+/* The signal that ends a child which shrinks an object in its place, frees it, writes where it was once, and goes
+ * on. */
+static int after_stale_write(size_t size, size_t shrunk, size_t at) {
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit no_core = {0, 0};
+        setrlimit(RLIMIT_CORE, &no_core);
+        signal(SIGABRT, SIG_DFL); /* cmocka's own */
+        signal(SIGSEGV, SIG_DFL);
+        (void)close(STDERR_FILENO);
+        char *obj = make_unsampled(size);
+        memset(obj, 1, size);
+        if (hak_realloc(obj, shrunk) != obj)
+            _exit(1);
+        hak_free(obj);
+        ((volatile char *)obj)[at] = 'x';
+        for (int i = 0; i < 4000; i++)
+            hak_free(make(size));
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+}
+
+static void wide_slots_are_looked_at(void **state) {
+    (void)state;
+    assert_int_equal(after_stale_write(4000, 1200, 3000), SIGABRT);
+    assert_int_equal(after_stale_write(2000, 600, 1900), SIGABRT);
+    assert_int_equal(after_stale_write(30000, 9000, 29000), SIGABRT);
+}
+
+/* More of them than there are places for samples. */
+static void nothings_leave_samples(void **state) {
+    (void)state;
+    enum { NOTHINGS = 6000 };
+    static void *nothings[NOTHINGS];
+    for (int i = 0; i < NOTHINGS; i++) {
+        assert_non_null(nothings[i] = hak_malloc(0));
+        assert_non_null(hak_sample_find(nothings[i]));
+        assert_true(i == 0 || nothings[i] != nothings[i - 1]);
+    }
+    void *volatile here = hak_malloc(100), *volatile there = hak_malloc(200);
+    assert_non_null(hak_sample_find(here));
+    assert_non_null(hak_sample_find(there));
+    for (int i = 0; i < NOTHINGS; i++)
+        hak_free(nothings[i]);
+    hak_free(here);
+    hak_free(there);
+}
+
+/* Two threads at one record: the second of them is told. */
+static void resize_is_exclusive(void **state) {
+    (void)state;
+    hak_origin origin = {HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2};
+    uint32_t live = hak_record_live(origin) | 100u << HAK_RECORD_SIZE_SHIFT;
+    hak_record record = live;
+    assert_true(hak_record_hold_live(&record, live));
+    assert_false(hak_record_hold_live(&record, live));
+    assert_true(hak_record_live_again(&record, live));
+    hak_record_hold(&record, hak_record_freed(7, live));
+    assert_false(hak_record_hold_live(&record, live));
+    assert_false(hak_record_live_again(&record, live));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        {"nobody else gets what realloc takes from a large object, while that lives", tail_rests, NULL, NULL,
+         NULL},
+        {"no canary stays behind in what realloc adds", no_old_canary, NULL, NULL, NULL},
+        {"calloc gives zeros where somebody wrote to memory that was never used", calloc_looks, NULL, NULL,
+         NULL},
+        {"a write behind what a wide slot's last owner had is found", wide_slots_are_looked_at, NULL, NULL,
+         NULL},
+        {"objects of no bytes do not use up what samples need", nothings_leave_samples, NULL, NULL, NULL},
+        {"of a resize and a free at once one is told", resize_is_exclusive, NULL, NULL, NULL},
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
