@@ -247,7 +247,7 @@ HAK_INLINE uint32_t hak_claim_align(hak_claim claim) {
     return said ? (uint32_t)claim.align_log2 & HAK_RECORD_ALIGN_MASK : HAK_ALIGN_LOG2;
 }
 HAK_INLINE bool hak_claim_fits(hak_claim claim, uint32_t word) {
-    hak_origin origin = {(hak_family)claim.family, hak_claim_align(claim)};
+    hak_origin origin = {(hak_family)claim.family, hak_claim_align(claim), 0};
     return ((word ^ hak_record_live(origin)) & hak_claim_mask(claim)) == 0;
 }
 

@@ -185,8 +185,8 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
         memset((char *)obj + from, 0, old + HAK_CANARY_BYTES - from);
         hak_canary_set(obj, size);
     }
-    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3),
-                         HAK_ALIGN_LOG2}; /* as realloc makes them */
+    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2,
+                         0}; /* as realloc makes them */
     hak_quarantine_turned(hak_guarded_mine, cls);
     if (!hak_record_live_again(place.record,
                                hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT))

@@ -366,7 +366,7 @@ static void large_wait(void) {
 bool hak_verify_large_resize(void *obj, size_t size, size_t capacity) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
     uint32_t word = __atomic_load_n(&record->word, __ATOMIC_RELAXED);
-    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2};
+    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2, 0};
     if (hak_record_state(word) != HAK_SLOT_LIVE ||
         !__atomic_compare_exchange_n(&record->word, &word, HAK_SLOT_HELD, false, __ATOMIC_SEQ_CST,
                                      __ATOMIC_RELAXED)) {
