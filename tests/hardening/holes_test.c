@@ -150,7 +150,7 @@ static void nothings_leave_samples(void **state) {
 /* Two threads at one record: the second of them is told. */
 static void resize_is_exclusive(void **state) {
     (void)state;
-    hak_origin origin = HAK_ORIGIN_PLAIN;
+    hak_origin origin = {HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2, 0};
     uint32_t live = hak_record_live(origin) | 100u << HAK_RECORD_SIZE_SHIFT;
     hak_record record = live;
     assert_true(hak_record_hold_live(&record, live));
