@@ -15,6 +15,7 @@ import lab_count
 import lab_growth
 import lab_main
 import lab_mixed
+import lab_overview
 import lab_page
 import lab_peers
 import lab_programs
@@ -141,18 +142,23 @@ def page(results):
     return lab_page.document("hakmem: results", [f"<p>{links}</p>", *lab_page.tables(lab_score.tables(results)), *sections(results)])
 
 
-def made_of(results):
-    """{file name: text} of what is made of the results."""
-    return {"index.html": page(results), "scorecard.md": lab_score.markdown(results)} if results else {}
+def made_of(results, detection):
+    """{file name: text} of what is made of the results; `detection`: the text of docs/DETECTION.md."""
+    made = {"index.html": page(results), "scorecard.md": lab_score.markdown(results)} if results else {}
+    if "programs" in results:
+        made["overview.svg"] = lab_overview.picture(results["programs"], detection)
+    return made
 
 
 def write_page(folder):
     results = lab_store.load_folder(folder)
-    for name, text in made_of(results).items():
+    with open(os.path.join(lab_peers.ROOT, "docs", "DETECTION.md"), encoding="utf-8") as f:
+        detection = f.read()
+    for name, text in made_of(results, detection).items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
             f.write(text)
     size = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder))
-    print(f"{folder}: {len(results)} results, index.html and scorecard.md, {size / 1024:.0f} KiB in all")
+    print(f"{folder}: {len(results)} results, index.html, scorecard.md and overview.svg, {size / 1024:.0f} KiB in all")
 
 
 def main():

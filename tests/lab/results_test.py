@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""results_test.py FILE...: the kept results are small, and their page and scorecard are what tools/results --page makes of them."""
+"""results_test.py DETECTION.md FILE...: the kept results are small, and their page and scorecard are what tools/results --page makes of them."""
 import json
 import os
 import sys
@@ -8,6 +8,7 @@ import unittest
 import lab_path  # noqa: F401
 import lab_results
 
+DETECTION = sys.argv.pop(1)
 FILES = {os.path.basename(path): path for path in sys.argv[1:] if not path.endswith("README.md")}
 del sys.argv[1:]
 
@@ -20,7 +21,8 @@ def text_of(name):
 class KeptResults(unittest.TestCase):
     def test_the_page_and_the_scorecard_are_made_of_the_results(self):
         results = {name[:-len(".json")]: json.loads(text_of(name)) for name in sorted(FILES) if name.endswith(".json")}
-        made = lab_results.made_of(results)
+        with open(DETECTION, encoding="utf-8") as f:
+            made = lab_results.made_of(results, f.read())
         self.assertEqual(set(FILES), {kind + ".json" for kind in results} | set(made))
         for name, text in made.items():
             self.assertTrue(text == text_of(name), f"docs/results/{name} is not what the results give; run tools/results --page")

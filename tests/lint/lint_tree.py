@@ -181,20 +181,32 @@ def check_python(root):
 
 
 def check_options(root):
-    """README.md, the man page and the command `hakmem` name every environment variable that the sources read, and no other."""
+    """docs/OPTIONS.md, the man page and the command `hakmem` name every environment variable that the sources read, and no other."""
     read_there = set()
     for path in sources(root, ".c", folders={"allocator", "hardening"}):
         read_there.update(re.findall(r'"(HAKMEM_[A-Z_]+)"', read(root, path)))
     if not read_there:
         yield "no source reads a variable: has the way they are read changed?"
-    for path in ("README.md", "docs/hakmem.7", "tools/hakmem"):
+    done = subprocess.run([os.path.join(root, "docs/man_page.py"), "--check"], text=True, capture_output=True)
+    if done.returncode:
+        yield done.stdout + done.stderr
+    for path in ("docs/OPTIONS.md", "docs/hakmem.7", "tools/hakmem"):
         named = set(re.findall(r"\bHAKMEM_[A-Z_]+", read(root, path)))
         yield from (f"{path} does not name {name}" for name in sorted(read_there - named))
         yield from (f"{path} names {name}, which nothing reads" for name in sorted(named - read_there))
 
 
+def check_links(root):
+    """A link of a Markdown page to a file of the tree leads to one."""
+    for path in sources(root, ".md"):
+        text = re.sub(r"```.*?```", "", read(root, path), flags=re.DOTALL)
+        for found in re.finditer(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+            if "://" not in found[1] and not os.path.exists(os.path.join(root, os.path.dirname(path), found[1])):
+                yield f"{path}: no such file: {found[1]}"
+
+
 CHECKS = {"variant_if": check_variant_if, "width": check_width, "includes": check_includes, "headers": check_headers, "names": check_names,
-          "format": check_format, "options": check_options, "python": check_python}
+          "format": check_format, "options": check_options, "links": check_links, "python": check_python}
 
 
 def main():
