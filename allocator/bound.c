@@ -44,7 +44,10 @@ static unsigned idlest(void) {
 static bool purge_one(hak_slab *slab, size_t *purged) {
     hak_superslab *superslab = hak_superslab_of(slab);
     uint32_t mask = hak_slab_mask(slab) & superslab->dirty_mask;
-    if (mask != 0 && !hak_release_range(slab->start, (size_t)slab->granules * HAK_GRANULE))
+    uint32_t memory = hak_slab_memory(slab);
+    unsigned first = hak_lowest_bit(memory) - (unsigned)(slab - superslab->slabs);
+    if (mask != 0 && !hak_release_range(slab->start + first * (size_t)HAK_GRANULE,
+                                        (size_t)__builtin_popcount(memory) * HAK_GRANULE))
         return false;
     superslab->dirty_mask &= ~mask;
     size_t bytes = (size_t)__builtin_popcount(mask) * HAK_GRANULE;

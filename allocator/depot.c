@@ -48,7 +48,7 @@ static bool add_slab_locked(depot *d, unsigned shard, unsigned cls) {
 static unsigned take_locked(depot *d, void **out, unsigned want, bool *zeroed) {
     hak_lock_check_held(&d->lock);
     hak_slab *slab = HAK_OWNER_OF(d->partial.next, hak_slab, link);
-    if (slab->free == slab->slots)
+    if (hak_slab_is_empty(slab))
         d->empty--;
     unsigned taken = hak_slab_take_batch(slab, out, want, zeroed);
     if (slab->free == 0) {
@@ -93,7 +93,7 @@ static hak_slab_verdict give_locked(depot *d, hak_slab *slab, void *obj, hak_sla
         slab->state = HAK_SLAB_PARTIAL;
         hak_list_push(&d->partial, &slab->link);
     }
-    if (slab->free < slab->slots)
+    if (!hak_slab_is_empty(slab))
         return verdict;
     if (d->empty < EMPTY_KEPT && hak_classes[slab->cls].slab_bytes <= EMPTY_BYTES) {
         d->empty++;
@@ -161,7 +161,8 @@ static void count_one(depot *d, unsigned cls, hak_depot_free *out) {
     for (const hak_link *link = d->partial.next; link != &d->partial; link = link->next) {
         const hak_slab *slab = HAK_OWNER_OF(link, hak_slab, link);
         out->slots[cls] += slab->free;
-        out->empty_bytes += slab->free == slab->slots ? hak_classes[cls].slab_bytes : 0;
+        out->empty_bytes +=
+            hak_slab_is_empty(slab) ? (size_t)__builtin_popcount(hak_slab_memory(slab)) * HAK_GRANULE : 0;
     }
     hak_lock_give(&d->lock);
 }
@@ -180,7 +181,7 @@ static void trim_one(depot *d) {
     for (hak_link *link = d->partial.next, *next; link != &d->partial; link = next) {
         hak_slab *slab = HAK_OWNER_OF(link, hak_slab, link);
         next = link->next;
-        if (slab->free != slab->slots)
+        if (!hak_slab_is_empty(slab))
             continue;
         d->empty--;
         hak_list_remove(&slab->link);
@@ -201,7 +202,7 @@ static bool is_due(const hak_slab *slab, bool all) {
 /* Its free slots are nobody's while their pages are given back, without the lock: as if one thread had them all. */
 static void purge_slab(depot *d, hak_slab *slab) {
     hak_slab_part part;
-    if (slab->free == slab->slots)
+    if (hak_slab_is_empty(slab))
         d->empty--;
     hak_slab_take_free(slab, &part);
     hak_list_remove(&slab->link);
@@ -214,7 +215,7 @@ static void purge_slab(depot *d, hak_slab *slab) {
         slab->state = HAK_SLAB_PARTIAL;
         hak_list_push_back(&d->partial, &slab->link);
     }
-    if (slab->free == slab->slots)
+    if (hak_slab_is_empty(slab))
         d->empty++;
 }
 
@@ -289,7 +290,7 @@ static HAK_WALKER void check_one(depot *d) {
         HAK_CHECK(&depots[slab->shard][slab->cls] == d, "slab in the list of another depot");
         HAK_CHECK(slab->state == HAK_SLAB_PARTIAL, "slab in a depot's list is not partial");
         hak_slab_check(slab);
-        empty += slab->free == slab->slots;
+        empty += hak_slab_is_empty(slab);
     }
     HAK_CHECK(empty == d->empty, "count of empty slabs");
     hak_lock_give(&d->lock);

@@ -11,9 +11,10 @@
 enum {
     CLAIMS_MAX =
         32 *
-        1024,   /* the regions that there may be have four extents each; and each thread may have a claim */
-    DRAWS = 64, /* for a place that is nobody's: one in some hundred is not */
-    TRIES = 8,  /* places that turn out to be taken */
+        1024, /* the regions that there may be have four extents each; and each thread may have a claim */
+    CLAIMS_FIRST = 256,
+    DRAWS = 64,      /* for a place that is nobody's: one in some hundred is not */
+    TRIES = 8,       /* places that turn out to be taken */
     SPACE_PART = 32, /* in a small address space a room is at most so much of it */
 };
 
@@ -32,8 +33,11 @@ typedef struct range {
     size_t room;
 } range;
 
-static range claims[CLAIMS_MAX]; /* room 0: not in use */
-static unsigned claims_used;     /* entries that ever were in use */
+/* A table of its own when there are many: what lies in the library counts in every process. */
+static range first_claims[CLAIMS_FIRST];
+static range *claims = first_claims; /* room 0: not in use */
+static unsigned claims_room = CLAIMS_FIRST;
+static unsigned claims_used; /* entries that ever were in use */
 
 static bool has_shadow(void) {
     return __asan_init != NULL || __msan_init != NULL || __tsan_init != NULL || __hwasan_init != NULL;
@@ -60,11 +64,34 @@ static bool is_free(uintptr_t start, size_t room) {
     return true;
 }
 
+static size_t claims_bytes(unsigned room) {
+    return hak_align_up(room * sizeof(range), hak_os_page);
+}
+
+/* A table of twice the room; false when the OS refuses. */
+static bool claims_grow(void) {
+    size_t bytes = claims_bytes(2 * claims_room);
+    uintptr_t table = claims_room < CLAIMS_MAX ? hak_os_reserve(bytes, hak_os_page, 0) : 0;
+    if (table == 0)
+        return false;
+    if (!hak_os_commit(table, bytes)) {
+        hak_os_unmap(table, bytes);
+        return false;
+    }
+    for (unsigned i = 0; i < claims_used; i++)
+        ((range *)table)[i] = claims[i];
+    if (claims != first_claims)
+        hak_os_unmap((uintptr_t)claims, claims_bytes(claims_room));
+    claims = (range *)table;
+    claims_room *= 2;
+    return true;
+}
+
 static range *entry_take(void) {
     for (unsigned i = 0; i < claims_used; i++)
         if (claims[i].room == 0)
             return &claims[i];
-    return claims_used < CLAIMS_MAX ? &claims[claims_used++] : NULL;
+    return claims_used < claims_room || claims_grow() ? &claims[claims_used++] : NULL;
 }
 
 /* Between a hundredth of the address space, where programs that ask for low addresses have theirs, and what is close

@@ -23,6 +23,9 @@ enum {
     COMMIT_STEP_MIN = HAK_SUPERSLAB,
     COMMIT_STEP_PART = 16,
     COMMIT_STEP_MAX = 1024 * HAK_MIB,
+    /* Of large objects a small heap has less ahead: a granule, or an eighth. */
+    SMALL = 8 * HAK_MIB,
+    SMALL_STEP_PART = 8,
     HUGE_BEHIND = 16 * HAK_MIB, /* what was committed longer ago has its pages */
 };
 
@@ -58,8 +61,12 @@ static size_t meta_bytes(hak_region_kind kind, size_t size) {
 }
 
 /* What is committed of a region of `size` bytes, `committed` of which are, when it has to reach `end`. Whole huge
- * pages: the rest of one would be touched before it is asked for as such. */
-static size_t generous(size_t size, size_t committed, size_t end) {
+ * pages: the rest of one would be touched before it is asked for as such; but not where none is asked for yet. */
+static size_t generous(hak_region_kind kind, size_t size, size_t committed, size_t end) {
+    if (kind != HAK_REGION_SLABS && end <= SMALL && hak_region_huge_from >= SMALL) {
+        size_t more = hak_align_up(committed / SMALL_STEP_PART, HAK_GRANULE);
+        return hak_min(SMALL, hak_max(end, committed + more));
+    }
     size_t step = hak_max(COMMIT_STEP_MIN, hak_min(committed / COMMIT_STEP_PART, COMMIT_STEP_MAX));
     return hak_min(size, hak_align_up(hak_max(end, committed + step), HAK_SUPERSLAB));
 }
@@ -69,7 +76,7 @@ static bool begin_extents(hak_region *region, hak_region_kind kind, size_t first
     size_t room = hak_max(ROOM[kind], hak_align_up(first, HAK_SUPERSLAB));
     if (!hak_extent_begin(&region->body, room, first, hak_policy_region_align(kind)))
         return false;
-    size_t meta_first = meta_bytes(kind, first);
+    size_t meta_first = meta_bytes(kind, hak_max(first, (size_t)1 << kinds[kind].unit_shift));
     if (hak_extent_begin(&region->meta, meta_bytes(kind, region->body.room), meta_first, hak_os_page))
         return true;
     hak_extent_end(&region->body);
@@ -219,10 +226,10 @@ static bool begin(hak_region *region, hak_region_kind kind, size_t first) {
     return true;
 }
 
-/* A new region with room for `needed` bytes. */
-static hak_region *region_born(hak_region_kind kind, size_t needed) {
+/* A new region with room for `needed` bytes, which are mapped, or not. */
+static hak_region *region_born(hak_region_kind kind, size_t needed, bool hollow) {
     hak_region *region = entry_take();
-    size_t first = generous(hak_max(ROOM[kind], needed), 0, needed);
+    size_t first = hollow ? 0 : generous(kind, hak_max(ROOM[kind], needed), 0, needed);
     if (region == NULL || !(begin(region, kind, first) || (needed < first && begin(region, kind, needed))))
         return NULL;
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
@@ -236,7 +243,7 @@ static bool commit(hak_region *region, size_t size) {
     size_t end = region->used + size;
     if (end <= region->committed)
         return true;
-    size_t most = generous(region->body.room, region->committed, end);
+    size_t most = generous(region->kind, region->body.room, region->committed, end);
     return commit_to(region, most) || (end < most && commit_to(region, end));
 }
 
@@ -265,7 +272,7 @@ uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out) {
             taken = take_from(*out, size);
         }
     if (taken == 0) {
-        hak_region *region = region_born(kind, size);
+        hak_region *region = region_born(kind, size, false);
         taken = region != NULL ? take_from(region, size) : 0;
         if (taken != 0)
             *out = region;
@@ -289,13 +296,20 @@ static uintptr_t take_hollow_from(hak_region *region, size_t size) {
 
 uintptr_t hak_region_take_hollow(hak_region_kind kind, size_t size, hak_region **out) {
     uintptr_t taken = 0;
+    bool refused = false;
     hak_lock_take(&hak_region_lock);
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
     for (unsigned i = 0; i < used && taken == 0; i++)
         if (has_room(&hak_regions[i], kind, size)) {
             *out = &hak_regions[i];
             taken = take_hollow_from(*out, size);
+            refused = taken == 0;
         }
+    hak_region *region = taken == 0 && !refused && size <= ROOM[kind] ? region_born(kind, size, true) : NULL;
+    if (region != NULL) {
+        *out = region;
+        taken = take_hollow_from(region, size);
+    }
     hak_lock_give(&hak_region_lock);
     return taken;
 }

@@ -122,7 +122,7 @@ hak_slab_verdict hak_slab_give(hak_slab *slab, void *obj) {
     const hak_class_info *info = &hak_classes[slab->cls];
     uint32_t offset = (uint32_t)((uintptr_t)obj - slab->start);
     uint32_t slot = hak_slot_index(info, offset);
-    if (HAK_UNLIKELY(slot * info->size != offset || slot >= slab->slots))
+    if (HAK_UNLIKELY(slot * info->size != offset || !hak_slab_has(slab, slot)))
         return HAK_SLAB_INTERIOR;
     uint64_t bit = (uint64_t)1 << (slot % 64);
     if (HAK_UNLIKELY(slab->free_bits[slot / 64] & bit))
@@ -189,7 +189,7 @@ HAK_WALKER void hak_slab_check(const hak_slab *slab) {
         HAK_CHECK(w >= slab->first || slab->free_bits[w] == 0, "free slot before the first free word");
         ones += (uint32_t)__builtin_popcountll(slab->free_bits[w]);
     }
-    HAK_CHECK(ones == slab->free && ones <= slab->slots, "count of free slots");
+    HAK_CHECK(ones == slab->free && ones <= hak_slab_all(slab), "count of free slots");
     HAK_CHECK((slab->state == HAK_SLAB_FULL) == (slab->free == 0),
               "full slab in the list, or partial one not");
 }

@@ -18,8 +18,19 @@ static size_t lowest; /* that hak_superslab_free_dirty was since hak_superslab_r
 
 static const uint32_t ALL_FREE = 0xffffffffu;
 
-/* So much more goes than comes: a phase that needs less than the one before makes it shrink. */
-enum { EXCHANGE_TIMES = 2 };
+enum {
+    /* So much more goes than comes: a phase that needs less than the one before makes it shrink. */
+    EXCHANGE_TIMES = 2,
+    /* So many superslabs are mapped slab by slab: a small program is small where the kernel counts, too (mlockall under
+     * the usual 8 MiB). Later ones come whole, with one call. */
+    PIECEWISE = 4,
+    /* The first slab of a class of wide slots is mapped in part there: a C++ program has one object of 72 KiB, whose
+     * slab would have 1 MiB. */
+    PART_BYTES = 128 * HAK_KIB,
+    PART_FROM = 2 * PART_BYTES,
+};
+static unsigned births;         /* of superslabs, up to PIECEWISE */
+static bool had_slab[HAK_TAGS]; /* the class */
 
 void hak_superslab_init(void) {
     hak_region_define(HAK_REGION_SLABS, HAK_SUPERSLAB_SHIFT, sizeof(hak_superslab));
@@ -27,6 +38,9 @@ void hak_superslab_init(void) {
         hak_list_init(&with_run[i]);
     hak_bound_init();
     lowest = 0;
+    births = 0;
+    for (unsigned cls = 0; cls < HAK_TAGS; cls++)
+        had_slab[cls] = false;
 }
 
 static unsigned largest_order(uint32_t free_mask) {
@@ -48,9 +62,17 @@ static void relist(hak_superslab *superslab) {
         hak_list_push(&with_run[order], &superslab->link);
 }
 
-static hak_superslab *superslab_born(void) {
+/* Where every superslab is to be a huge page it is mapped whole. */
+static bool wants_pieces(void) {
+    if (births == PIECEWISE || hak_region_huge_from == 0)
+        return false;
+    births++;
+    return true;
+}
+
+static hak_superslab *superslab_born(bool pieces) {
     hak_region *region;
-    uintptr_t start = hak_region_take(HAK_REGION_SLABS, HAK_SUPERSLAB, &region);
+    uintptr_t start = pieces ? 0 : hak_region_take(HAK_REGION_SLABS, HAK_SUPERSLAB, &region);
     bool hollow = start == 0; /* not as much as that: a granule at a time, then */
     if (hollow)
         start = hak_region_take_hollow(HAK_REGION_SLABS, HAK_SUPERSLAB, &region);
@@ -70,7 +92,7 @@ static hak_superslab *find_with_run(unsigned granules) {
     for (unsigned order = hak_log2(granules); order < HAK_SUPERSLAB_ORDERS; order++)
         if (!hak_list_empty(&with_run[order]))
             return HAK_OWNER_OF(with_run[order].next, hak_superslab, link);
-    return superslab_born();
+    return superslab_born(wants_pieces());
 }
 
 /* As hak_find_run32, beginning at granule `turn` or at the run that it is in. */
@@ -121,8 +143,8 @@ static hak_map_result fill(hak_superslab *superslab, uint32_t mask) {
     return all;
 }
 
-/* Where a slab goes; -1 when there is no memory for it. */
-static int place_for(hak_superslab *superslab, unsigned granules, hak_map_result *result) {
+/* Where a slab goes. */
+static unsigned place_for(const hak_superslab *superslab, unsigned granules) {
     /* A run that is dirty already costs no page fault, one that is mapped no system call. */
     const uint32_t wanted[] = {superslab->dirty_mask, ~superslab->hollow_mask, ALL_FREE};
     unsigned turn = hak_policy_granule_choice();
@@ -130,8 +152,30 @@ static int place_for(hak_superslab *superslab, unsigned granules, hak_map_result
     for (unsigned i = 0; i < sizeof wanted / sizeof wanted[0] && first < 0; i++)
         first = find_turned(superslab->free_mask & wanted[i], granules, turn);
     HAK_CHECK(first >= 0, "superslab in a list of free runs has none");
-    *result = fill(superslab, hak_ones32((unsigned)first, granules));
-    return *result == HAK_MAP_DONE ? first : -1;
+    return (unsigned)first;
+}
+
+/* Some slots of a new slab of a class of wide slots have memory, which are drawn; false where all must. */
+static bool choose_part(hak_slab *slab) {
+    const hak_class_info *info = &hak_classes[slab->cls];
+    bool wide = info->size > HAK_POLICY_SLAB_SLOTS_SIZE && info->slab_bytes >= PART_FROM;
+    if (!wide || info->slots > UINT8_MAX || (hak_slab_mask(slab) & ~hak_superslab_of(slab)->hollow_mask) != 0)
+        return false;
+    slab->part_count = (uint8_t)hak_max(1, PART_BYTES / info->size);
+    slab->part_from = (uint8_t)hak_policy_slot_choice(info->slots - slab->part_count + 1u);
+    return true;
+}
+
+/* A part is asked for where a whole slab is refused. */
+static hak_map_result fill_slab(hak_slab *slab) {
+    hak_superslab *superslab = hak_superslab_of(slab);
+    slab->part_from = slab->part_count = 0;
+    if (!had_slab[slab->cls])
+        (void)choose_part(slab);
+    hak_map_result result = fill(superslab, hak_slab_memory(slab));
+    if (result == HAK_MAP_REFUSED && slab->part_count == 0 && choose_part(slab))
+        result = fill(superslab, hak_slab_memory(slab));
+    return result;
 }
 
 /* The bitmaps of many slots, too, where the slab needs one. */
@@ -142,41 +186,46 @@ static bool has_bits(hak_superslab *superslab, bool few) {
     return few || superslab->many_bits != NULL;
 }
 
-static hak_slab *cut(hak_superslab *superslab, const hak_class_info *info, hak_map_result *result) {
+static hak_slab *cut(hak_superslab *superslab, unsigned cls, hak_map_result *result) {
+    const hak_class_info *info = &hak_classes[cls];
     unsigned granules = info->slab_bytes / HAK_GRANULE;
     bool few = info->slots <= HAK_FEW_WORDS * 64;
     if (!has_bits(superslab, few))
         return NULL;
-    int first = place_for(superslab, granules, result);
-    if (first < 0)
-        return NULL;
+    unsigned first = place_for(superslab, granules);
     hak_slab *slab = &superslab->slabs[first];
     slab->start = superslab->start + (size_t)first * HAK_GRANULE;
     slab->free_bits = few ? superslab->few_bits[first] : superslab->many_bits[first];
     slab->granules = (uint8_t)granules;
-    return slab;
+    slab->cls = (uint8_t)cls;
+    *result = fill_slab(slab);
+    if (*result == HAK_MAP_DONE)
+        return slab;
+    slab->granules = 0; /* there is none */
+    return NULL;
 }
 
 /* Moves the slab's granules from free to used. */
 static void occupy(hak_slab *slab) {
     hak_superslab *superslab = hak_superslab_of(slab);
-    uint32_t mask = hak_slab_mask(slab), was_dirty = superslab->dirty_mask & mask;
+    uint32_t mask = hak_slab_mask(slab), memory = hak_slab_memory(slab);
     if (superslab->used_mask == 0)
         hak_counter_add(&hak_superslabs_live, 1);
     superslab->free_mask &= ~mask;
     superslab->used_mask |= mask;
-    superslab->dirty_mask |= mask;
-    hak_counter_sub(&hak_superslab_free_dirty, bytes_of(was_dirty));
+    hak_counter_sub(&hak_superslab_free_dirty, bytes_of(superslab->dirty_mask & memory));
+    superslab->dirty_mask |= memory;
     lowest = hak_min(lowest, hak_superslab_free_dirty);
-    hak_counter_add(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
+    hak_counter_add(&hak_superslab_live_bytes, bytes_of(memory));
     relist(superslab);
 }
 
 static void vacate(hak_slab *slab) {
     hak_superslab *superslab = hak_superslab_of(slab);
+    size_t bytes = bytes_of(hak_slab_memory(slab));
     superslab->used_mask &= ~hak_slab_mask(slab);
-    hak_counter_add(&hak_superslab_free_dirty, (size_t)slab->granules * HAK_GRANULE);
-    hak_counter_sub(&hak_superslab_live_bytes, (size_t)slab->granules * HAK_GRANULE);
+    hak_counter_add(&hak_superslab_free_dirty, bytes);
+    hak_counter_sub(&hak_superslab_live_bytes, bytes);
     if (superslab->used_mask == 0)
         hak_counter_sub(&hak_superslabs_live, 1);
     if (HAK_POLICY_CLASS_BOUND) /* the run stays with its class: not for the order lists */
@@ -188,10 +237,12 @@ static void vacate(hak_slab *slab) {
 }
 
 static void fill_bits(hak_slab *slab) {
-    uint32_t words = (slab->slots + 63) / 64;
+    uint32_t words = (slab->slots + 63) / 64, from = slab->part_from, count = slab->part_count;
     for (uint32_t i = 0; i < words; i++)
-        slab->free_bits[i] = UINT64_MAX;
-    if (slab->slots % 64 != 0)
+        slab->free_bits[i] = count != 0 ? 0 : UINT64_MAX;
+    for (uint32_t slot = from; slot < from + count; slot++)
+        slab->free_bits[slot / 64] |= (uint64_t)1 << slot % 64;
+    if (count == 0 && slab->slots % 64 != 0)
         slab->free_bits[words - 1] = ((uint64_t)1 << (slab->slots % 64)) - 1;
 }
 
@@ -200,7 +251,7 @@ static void fill_bits(hak_slab *slab) {
 static hak_slab *take_bound(unsigned cls, hak_map_result *result) {
     hak_slab *slab;
     while ((slab = hak_bound_find(cls)) != NULL) {
-        *result = fill(hak_superslab_of(slab), hak_slab_mask(slab));
+        *result = fill(hak_superslab_of(slab), hak_slab_memory(slab));
         if (*result != HAK_MAP_REFUSED)
             hak_bound_remove(slab);
         if (*result != HAK_MAP_TAKEN)
@@ -210,12 +261,12 @@ static hak_slab *take_bound(unsigned cls, hak_map_result *result) {
 }
 
 /* NULL when the OS refuses. */
-static hak_slab *take_any(const hak_class_info *info) {
+static hak_slab *take_any(unsigned cls) {
     hak_map_result result = HAK_MAP_DONE;
     hak_slab *slab;
     do {
-        hak_superslab *superslab = find_with_run(info->slab_bytes / HAK_GRANULE);
-        slab = superslab != NULL ? cut(superslab, info, &result) : NULL;
+        hak_superslab *superslab = find_with_run(hak_classes[cls].slab_bytes / HAK_GRANULE);
+        slab = superslab != NULL ? cut(superslab, cls, &result) : NULL;
     } while (slab == NULL && result == HAK_MAP_TAKEN);
     return slab;
 }
@@ -233,16 +284,17 @@ static void exchange_locked(size_t bytes) {
 /* The slab is for `cls` from now on, all slots free. */
 static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     const hak_class_info *info = &hak_classes[cls];
-    uint32_t mask = hak_slab_mask(slab), fresh = mask & ~hak_superslab_of(slab)->dirty_mask;
+    uint32_t mask = hak_slab_memory(slab), fresh = mask & ~hak_superslab_of(slab)->dirty_mask;
     bool clean = fresh == mask;
     if (fresh != 0)
         exchange_locked(bytes_of(fresh));
     if (clean)
         hak_counter_add(&hak_slabs_fresh, 1);
     occupy(slab);
-    slab->cls = (uint8_t)cls;
+    had_slab[cls] = true;
     slab->shard = (uint8_t)shard;
-    slab->slots = slab->free = info->slots;
+    slab->slots = info->slots;
+    slab->free = hak_slab_all(slab);
     slab->first = 0;
     slab->fresh = clean && hak_release_zeroes() ? 0 : (uint16_t)info->slots;
     slab->state = HAK_SLAB_PARTIAL;
@@ -255,7 +307,7 @@ hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard) {
     hak_map_result result = HAK_MAP_TAKEN;
     hak_slab *slab = HAK_POLICY_CLASS_BOUND ? take_bound(cls, &result) : NULL;
     if (slab == NULL && result == HAK_MAP_TAKEN) /* there was none */
-        slab = take_any(&hak_classes[cls]);
+        slab = take_any(cls);
     if (slab != NULL)
         slab_begin(slab, cls, shard);
     hak_lock_give(&hak_superslab_lock);
@@ -267,7 +319,7 @@ hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard) {
 }
 
 void hak_superslab_give_slab(hak_slab *slab) {
-    HAK_CHECK(slab->free == slab->slots, "a slab with live objects was given back");
+    HAK_CHECK(hak_slab_is_empty(slab), "a slab with live objects was given back");
     hak_policy_slab_dies(slab);
     hak_lock_take(&hak_superslab_lock);
     if (!HAK_POLICY_CLASS_BOUND) /* else the class stays, and so do the tags */
@@ -286,7 +338,7 @@ bool hak_superslab_prewarm(unsigned count) {
     unsigned born = 0;
     hak_lock_take(&hak_superslab_lock);
     for (; born < count; born++) {
-        hak_superslab *superslab = superslab_born();
+        hak_superslab *superslab = superslab_born(false);
         if (superslab == NULL || superslab->hollow_mask != 0 || !has_bits(superslab, false))
             break;
         superslab->dirty_mask = ALL_FREE;
@@ -381,13 +433,27 @@ static uint32_t hollow_runs(const hak_superslab *superslab, uint32_t mask) {
     return done;
 }
 
+/* Nothing of a slab in part that stays with its class is left: it will be whole. Granules of such slabs, and `done`. */
+static uint32_t parts_gone(hak_superslab *superslab, uint32_t done) {
+    uint32_t all = done;
+    for (unsigned i = 0; HAK_POLICY_CLASS_BOUND && i < HAK_SUPERSLAB_GRANULES; i++) {
+        hak_slab *slab = &superslab->slabs[i];
+        if (slab->granules == 0 || slab->part_count == 0 ||
+            (hak_slab_memory(slab) & ~done) != 0) /* all of a part goes at once, or nothing */
+            continue;
+        slab->part_from = slab->part_count = 0;
+        all |= hak_slab_mask(slab);
+    }
+    return all;
+}
+
 static size_t hollow_one(hak_superslab *superslab) {
     uint32_t mask = free_granules(superslab) & ~superslab->hollow_mask;
     tag_bound(superslab, mask, true);
     uint32_t done = hak_policy_may_hollow() ? hollow_runs(superslab, mask) : 0;
     tag_bound(superslab, mask & ~done, false);
     if (done != 0)
-        hak_policy_hollowed(superslab->start, done);
+        hak_policy_hollowed(superslab->start, parts_gone(superslab, done));
     uint32_t was_dirty = superslab->dirty_mask & done;
     superslab->hollow_mask |= done;
     superslab->dirty_mask &= ~done;
@@ -418,7 +484,7 @@ static HAK_WALKER void check_slab(const hak_superslab *superslab, const hak_slab
               "slab start");
     HAK_CHECK(slab->cls >= 1 && slab->cls <= HAK_CLASSES, "slab class");
     HAK_CHECK((size_t)slab->granules * HAK_GRANULE == hak_classes[slab->cls].slab_bytes, "slab granules");
-    bool hollow = (superslab->hollow_mask & hak_slab_mask(slab)) != 0;
+    bool hollow = (superslab->hollow_mask & hak_slab_memory(slab)) != 0;
     for (unsigned i = 0; i < slab->granules; i++)
         HAK_CHECK(hak_tag_of((void *)(slab->start + i * HAK_GRANULE)) == (hollow ? HAK_TAG_NONE : slab->cls),
                   "slab tag");
@@ -441,11 +507,11 @@ static HAK_WALKER void check_one(const hak_superslab *superslab, totals *sum) {
     }
     HAK_CHECK(used == superslab->used_mask, "granules of slabs in use");
     HAK_CHECK((used & superslab->free_mask) == 0, "slab in use has free granules");
-    HAK_CHECK((used & ~superslab->dirty_mask) == 0, "slab in use is not dirty");
+    HAK_CHECK((used & ~superslab->hollow_mask & ~superslab->dirty_mask) == 0, "slab in use is not dirty");
     HAK_CHECK((superslab->hollow_mask & superslab->dirty_mask) == 0, "hollow granules are dirty");
     HAK_CHECK(superslab->order == largest_order(superslab->free_mask), "order of superslab");
     sum->live += used != 0;
-    sum->live_bytes += bytes_of(used);
+    sum->live_bytes += bytes_of(used & ~superslab->hollow_mask);
     sum->free_dirty += bytes_of(superslab->dirty_mask & ~used);
 }
 

@@ -42,6 +42,8 @@ typedef struct hak_slab {
         purged; /* slots that were free when pages of theirs were given back last; 0: not since one was taken */
     uint16_t
         fresh; /* slots from this one on were never handed out since the slab's memory last read as zero */
+    /* Where only a part of the slab is mapped: the slots that have memory, from which on and how many; 0: all have. */
+    uint8_t part_from, part_count;
 } hak_slab;
 
 typedef struct __attribute__((aligned(4096))) hak_superslab {
@@ -51,7 +53,7 @@ typedef struct __attribute__((aligned(4096))) hak_superslab {
         free_mask; /* granules that no slab has; those of a free slab that stays with its class are not free */
     uint32_t used_mask;   /* granules of slabs in use */
     uint32_t dirty_mask;  /* granules that may have resident pages */
-    uint32_t hollow_mask; /* granules that are not mapped: no slab in use has one */
+    uint32_t hollow_mask; /* granules that are not mapped: of a slab in use those of which it has no slot */
     uint8_t order;        /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
     hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
     /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors; where all objects
@@ -72,13 +74,35 @@ HAK_INLINE uint32_t hak_slab_mask(const hak_slab *slab) {
     return hak_ones32((unsigned)(slab - hak_superslab_of(slab)->slabs), slab->granules);
 }
 
+/* True when the slot has memory, and may be free or somebody's; how many have; whether all of these are free. */
+HAK_INLINE bool hak_slab_has(const hak_slab *slab, uint32_t slot) {
+    return HAK_LIKELY(slab->part_count == 0) ? slot < slab->slots : slot - slab->part_from < slab->part_count;
+}
+HAK_INLINE uint32_t hak_slab_all(const hak_slab *slab) {
+    return HAK_LIKELY(slab->part_count == 0) ? slab->slots : slab->part_count;
+}
+HAK_INLINE bool hak_slab_is_empty(const hak_slab *slab) {
+    return slab->free == hak_slab_all(slab);
+}
+
+/* A bit per granule of the slab that is mapped, or is to be. */
+HAK_INLINE uint32_t hak_slab_memory(const hak_slab *slab) {
+    if (HAK_LIKELY(slab->part_count == 0))
+        return hak_slab_mask(slab);
+    size_t size = hak_classes[slab->cls].size, from = slab->part_from * size;
+    unsigned first = (unsigned)(from >> HAK_GRANULE_SHIFT);
+    unsigned last = (unsigned)((from + slab->part_count * size - 1) >> HAK_GRANULE_SHIFT);
+    return hak_ones32((unsigned)(slab - hak_superslab_of(slab)->slabs) + first, last - first + 1);
+}
+
 /* Superslabs that hold at least one slab, and slabs in use, for statistics. */
 extern _Atomic size_t hak_slabs_fresh; /* slabs that were taken where nothing was resident, in all */
 extern _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
 
 void hak_superslab_init(void);
 
-/* A slab for `cls`, its tags set, its slots all free and of unknown content; NULL when the OS refuses. */
+/* A slab for `cls`, its tags set, its slots, or those that have memory, all free and of unknown content; NULL when the
+ * OS refuses. */
 hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard);
 
 /* Takes back a slab with all its slots free; its tags are cleared. */

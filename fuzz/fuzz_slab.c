@@ -23,7 +23,7 @@ static void take(unsigned want) {
     void *objs[256];
     bool zeroed;
     unsigned got = hak_slab_take_batch(slab, objs, want, &zeroed);
-    unsigned free = slab->slots - taken_count;
+    unsigned free = hak_slab_all(slab) - taken_count;
     BYTES_RULE(got == (want < free ? want : free), "as many as were wanted, or all that are free");
     for (unsigned i = 0; i < got; i++) {
         unsigned slot = slot_of(objs[i]);
@@ -48,7 +48,7 @@ static void give(unsigned from) {
 }
 
 static void verify(void) {
-    BYTES_RULE(slab->free == slab->slots - taken_count, "the count of free slots");
+    BYTES_RULE(slab->free == hak_slab_all(slab) - taken_count, "the count of free slots");
     slab->state = slab->free == 0 ? HAK_SLAB_FULL : HAK_SLAB_PARTIAL; /* the depot's part */
     hak_slab_check(slab);
 }

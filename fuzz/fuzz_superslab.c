@@ -20,8 +20,8 @@ static size_t size_of(const hak_slab *slab) {
 static void verify_new(const hak_slab *slab, unsigned cls) {
     BYTES_RULE(slab->cls == cls && slab->start % size_of(slab) == 0,
                "a slab has its class and is aligned to its size");
-    BYTES_RULE(slab->free == hak_classes[cls].slots && slab->slots == slab->free,
-               "all slots of a new slab are free");
+    BYTES_RULE(slab->slots == hak_classes[cls].slots && hak_slab_is_empty(slab),
+               "all slots of a new slab that have memory are free");
     for (unsigned i = 0; i < count; i++)
         BYTES_RULE(slab->start >= slabs[i]->start + size_of(slabs[i]) ||
                        slabs[i]->start >= slab->start + size_of(slab),
@@ -57,7 +57,7 @@ static void verify(void) {
     size_t live = 0;
     unsigned superslabs = 0;
     for (unsigned i = 0; i < count; i++) {
-        live += size_of(slabs[i]);
+        live += (size_t)__builtin_popcount(hak_slab_memory(slabs[i])) * HAK_GRANULE;
         unsigned j = 0;
         while (slabs[j]->start / HAK_SUPERSLAB != slabs[i]->start / HAK_SUPERSLAB)
             j++;

@@ -116,10 +116,10 @@ size_t hak_guard_slab_bytes(void) {
 
 /* What is hollow is not ours to shut: somebody else may have mapped there. The lock keeps it from becoming so
  * meanwhile. */
-static void guard_before(const hak_slab *slab, size_t size) {
+static void guard_mapped(uintptr_t addr, size_t size) {
     hak_lock_take(&hak_superslab_lock);
-    if (!hak_superslab_hollow_at(slab->start - size))
-        (void)guard(slab->start - size, size);
+    if (!hak_superslab_hollow_at(addr))
+        (void)guard(addr, size);
     hak_lock_give(&hak_superslab_lock);
 }
 
@@ -129,12 +129,12 @@ void hak_guard_slab(const hak_slab *slab) {
     size_t size = hak_guard_slab_bytes();
     if (size == 0)
         return;
-    (void)guard(slab->start + (size_t)slab->granules * HAK_GRANULE - size, size);
+    guard_mapped(slab->start + (size_t)slab->granules * HAK_GRANULE - size, size);
     const hak_ledger_region *region = hak_ledger_of(slab->start);
     size_t granule = (slab->start - region->base) >> HAK_GRANULE_SHIFT;
     if (granule != 0 &&
         atomic_load_explicit(&region->granules[granule - 1].run, memory_order_relaxed) == NULL)
-        guard_before(slab, size);
+        guard_mapped(slab->start - size, size);
 }
 
 /* Leaky bucket: `spent` runs ahead of the clock by the tokens that were taken. */

@@ -159,6 +159,7 @@ static void interrupted(void **state) {
     (void)state;
     hak_region *region = &hak_regions[0];
     skip_where_reserved(region);
+    hak_superslab_give_slab(hak_superslab_take_slab(1, 0));
     hak_superslab *superslab = hak_region_record(region, region->base);
     uint32_t idle = ~superslab->used_mask & ~superslab->hollow_mask;
     assert_int_equal(region->kind, HAK_REGION_SLABS);

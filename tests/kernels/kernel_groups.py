@@ -31,7 +31,7 @@ CONTRACT = ("contract_malloc", "contract_realloc", "contract_aligned")
 LARGE = ("large", "region", "superslab", "tag", "release", "os", "alloc", "cache", "depot")
 GUARDS = ("guard", "sample", "quarantine", "ledger", "wipe")  # the hardened variant's
 SLOW = ("stress", "fault")  # minutes each: at the end
-PROGRAMS = ("vectors", "moves", "memory", "limits", "exits", "forks", "guards")
+PROGRAMS = ("vectors", "moves", "memory", "limits", "locked", "exits", "forks", "guards")
 # One or two of each kind of error, and what the line about it begins with.
 ERRORS = {
     "double_free_small": "double free", "double_free_large": "double free", "double_free_by_two_other_threads": "double free",

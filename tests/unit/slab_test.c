@@ -38,7 +38,7 @@ static void all_slots_once(void **state) {
             note_state(slab);
             hak_slab_check(slab);
         }
-        assert_int_equal(taken, slab->slots);
+        assert_int_equal(taken, hak_slab_all(slab));
         assert_int_equal(hak_slab_take_batch(slab, objs + taken, 5, &zeroed), 0);
         for (unsigned i = 0; i < taken; i++) {
             expect_slot(slab, objs[i]);
@@ -52,7 +52,7 @@ static void all_slots_once(void **state) {
             if (i % 16 == 0)
                 hak_slab_check(slab);
         }
-        assert_int_equal(slab->free, slab->slots);
+        assert_true(hak_slab_is_empty(slab));
         hak_superslab_give_slab(slab);
     }
 }
@@ -207,6 +207,8 @@ static void errors(void **state) {
     (void)state;
     for (size_t c = 0; c < sizeof classes / sizeof classes[0]; c++) {
         hak_slab *slab = hak_superslab_take_slab(classes[c], 0);
+        if (slab->part_count != 0)
+            slab = hak_superslab_take_slab(classes[c], 0);
         const size_t size = hak_classes[classes[c]].size;
         void *objs[3];
         assert_int_equal(hak_slab_take_batch(slab, objs, 3, &zeroed), 3);
@@ -219,6 +221,19 @@ static void errors(void **state) {
         hak_slab_give(slab, objs[1]);
         unit_expect_death(make_error, &(error){slab, obj}, "double free: free(0x");
     }
+}
+
+/* Slots of which there is no memory. */
+static void errors_in_part(void **state) {
+    (void)state;
+    hak_slab *slab = hak_superslab_take_slab(90, 0);
+    if (slab->part_count == 0)
+        skip(); /* beside a sanitizer */
+    for (uint32_t slot = 0; slot < slab->slots; slot++)
+        if (!hak_slab_has(slab, slot))
+            unit_expect_death(make_error,
+                              &(error){slab, slab->start + slot * (uintptr_t)hak_classes[90].size},
+                              "interior free: free(0x");
 }
 
 static void walk(void *slab) {
@@ -258,6 +273,7 @@ int main(void) {
         CASE("where slots are drawn, of two in a row one lies behind the other one time in 32 at most",
              no_neighbours_in_a_row),
         CASE("where slots are drawn, a batch lies together", a_batch_lies_together),
+        CASE("a slot that has no memory is no object", errors_in_part),
         CASE("an interior address, the guard and a free slot are errors, by name", errors),
         CASE("a flipped bit of a slab's bookkeeping is found", corruption),
     };

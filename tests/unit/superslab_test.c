@@ -2,6 +2,7 @@
 #include "tests/unit/unit.h"
 
 #include "allocator/os.h"
+#include "allocator/os_process.h"
 #include "allocator/policy.h"
 #include "allocator/release.h"
 #include "allocator/superslab.h"
@@ -20,13 +21,19 @@ static unsigned class_with(unsigned granules) {
     return 0;
 }
 
+/* What may be touched of a slab: all of it, or the part that is mapped. */
+static void touch(const hak_slab *slab, int byte) {
+    size_t size = hak_classes[slab->cls].size;
+    memset((void *)(slab->start + slab->part_from * size), byte, hak_slab_all(slab) * size);
+}
+
 static void expect_slab(const hak_slab *slab, unsigned cls, unsigned shard) {
     assert_non_null(slab);
     assert_int_equal(slab->cls, cls);
     assert_int_equal(slab->shard, shard);
     assert_int_equal(slab->start % hak_classes[cls].slab_bytes, 0);
     assert_int_equal(slab->slots, hak_classes[cls].slots);
-    assert_int_equal(slab->free, slab->slots);
+    assert_int_equal(slab->free, hak_slab_all(slab));
     for (uintptr_t at = slab->start; at < slab->start + hak_classes[cls].slab_bytes; at += HAK_GRANULE) {
         assert_int_equal(hak_tag_of((void *)at), cls);
         assert_ptr_equal(hak_slab_find(at + 17, cls), slab);
@@ -51,7 +58,7 @@ static void every_class(void **state) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         hak_slab *slab = hak_superslab_take_slab(cls, cls % 5);
         expect_slab(slab, cls, cls % 5);
-        memset((void *)slab->start, 0x5a, (size_t)slab->slots * hak_classes[cls].size);
+        touch(slab, 0x5a);
         hak_superslab_check();
         hak_superslab_give_slab(slab);
         hak_superslab_check();
@@ -60,6 +67,69 @@ static void every_class(void **state) {
         if (!HAK_POLICY_CLASS_BOUND)
             assert_int_equal(hak_tag_of((void *)slab->start), HAK_TAG_NONE);
     }
+}
+
+static size_t mapped_bytes(const hak_slab *slab) {
+    size_t bytes = 0;
+    for (uintptr_t at = slab->start; at < slab->start + hak_classes[slab->cls].slab_bytes; at += HAK_GRANULE)
+        bytes += hak_os_is_mapped(at, HAK_GRANULE) ? HAK_GRANULE : 0;
+    return bytes;
+}
+
+enum { WIDE = 90 }; /* slots of 160 KiB */
+
+/* Also when all that is free went meanwhile. */
+static void first_in_part(void **state) {
+    (void)state;
+    hak_slab *first = hak_superslab_take_slab(WIDE, 0);
+    if (hak_region_find(first->start)->body.reserved)
+        skip(); /* beside a sanitizer, which has the address space, regions are reserved */
+    assert_in_range(first->part_count, 1, first->slots - 1);
+    assert_int_equal(mapped_bytes(first), hak_superslab_live_bytes);
+    assert_true(mapped_bytes(first) <= HAK_SUPERSLAB / 4);
+    touch(first, 1);
+    size_t have = 0;
+    for (uint32_t slot = 0; slot < first->slots; slot++)
+        have += hak_slab_has(first, slot);
+    assert_int_equal(have, hak_slab_all(first));
+    hak_slab *second = hak_superslab_take_slab(WIDE, 0);
+    assert_int_equal(second->part_count, 0);
+    assert_int_equal(mapped_bytes(second), HAK_SUPERSLAB);
+    touch(second, 1);
+    hak_superslab_give_slab(first);
+    hak_superslab_check();
+    assert_true(hak_superslab_hollow() != 0);
+    hak_superslab_check();
+    hak_slab *again = hak_superslab_take_slab(WIDE, 0);
+    hak_superslab_check();
+    assert_int_equal(again->part_count, 0);
+    touch(again, 1);
+    hak_superslab_give_slab(again);
+    hak_superslab_give_slab(second);
+}
+
+/* Whichever call fails: one of them is that for all of it. */
+static void refused_whole(void **state) {
+    (void)state;
+    unsigned parts = 0;
+    uint64_t seen;
+    for (uint64_t k = 1;; k++) {
+        hak_test_reset(HAK_RESET_FRESH);
+        hak_slab *first = hak_superslab_take_slab(WIDE, 0);
+        if (hak_region_find(first->start)->body.reserved)
+            skip();
+        (void)hak_os_fail_at(k);
+        hak_slab *slab = hak_superslab_take_slab(WIDE, 0);
+        seen = hak_os_fail_at(0);
+        hak_superslab_check();
+        if (slab != NULL) {
+            touch(slab, 1);
+            parts += slab->part_count != 0;
+        }
+        if (seen < k)
+            break;
+    }
+    assert_true(parts >= 1);
 }
 
 static void random_walk(void **state) {
@@ -136,9 +206,10 @@ static void purged(void **state) {
     hak_release_init(true, HAK_DECOMMIT_OFF, 0);
     unsigned cls = class_with(4);
     hak_slab *slabs[16];
+    (void)hak_superslab_take_slab(cls, 0); /* the first one may be there in part */
     for (int i = 0; i < 16; i++) {
         slabs[i] = hak_superslab_take_slab(cls, 0);
-        memset((void *)slabs[i]->start, 0x5a, (size_t)slabs[i]->slots * hak_classes[cls].size);
+        touch(slabs[i], 0x5a);
     }
     for (int i = 0; i < 16; i++)
         hak_superslab_give_slab(slabs[i]);
@@ -306,6 +377,8 @@ int main(void) {
         CASE("slabs that come and go many times leave every counter right", taken_again),
         CASE("a run that is large enough is found where there is one, and a new superslab taken where not",
              dense),
+        CASE("a small heap has a part of the first slab of a class of wide slots", first_in_part),
+        CASE("where a whole slab of wide slots is refused, a part of it is had", refused_whole),
         CASE("a purge gives free pages back until so many are left", purged),
         CASE("a slab that is resident in part is exchanged by what is fresh of it", resident_in_part),
         CASE("of free slabs that stay with their class the oldest is purged first and taken last",

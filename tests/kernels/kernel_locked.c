@@ -1,0 +1,91 @@
+/* kernel_locked.c: mlockall without privilege under the usual limit of 8 MiB, in a small program that has used some
+ * sizes: it is granted, a thread starts, what fits can be had, and what does not is refused with ENOMEM. */
+#include "kernel_check.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum { KIB = 1 << 10, LIMIT = 8192 * KIB, SIZES = 9, LEAST = 512 * KIB, STACK = 64 * KIB };
+
+static void *works(void *arg) {
+    free(malloc(100));
+    return arg;
+}
+
+/* Who may lock as much as it wants is not asked for its limit. */
+static void drop_privilege(void) {
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
+    CHECK(syscall(SYS_capset, &head, none) == 0);
+}
+
+static void use_some(void) {
+    static const size_t sizes[SIZES] = {16, 24, 40, 100, 200, 500, 1000, 2000, 4000};
+    static char *objs[SIZES];
+    for (int i = 0; i < SIZES; i++) {
+        CHECK((objs[i] = malloc(sizes[i])) != NULL);
+        memset(objs[i], 1, sizes[i]);
+    }
+}
+
+static void takes_what_there_is(size_t size) {
+    static char *links;
+    size_t got = 0;
+    for (char *obj; got < 2 * LIMIT && (obj = malloc(size)) != NULL; got += size) {
+        memset(obj, 1, size);
+        *(char **)obj = links;
+        links = obj;
+    }
+    CHECK(got >= LEAST && got < 2 * LIMIT);
+    CHECK(errno == ENOMEM || hak_variant == NULL); /* glibc leaves the kernel's EAGAIN */
+    for (char *next; links != NULL; links = next) {
+        next = *(char **)links;
+        free(links);
+    }
+}
+
+static void live(int flags) {
+    pthread_attr_t attr;
+    pthread_t thread;
+    drop_privilege();
+    use_some();
+    CHECK(mlockall(flags) == 0);
+    CHECK(pthread_attr_init(&attr) == 0 && pthread_attr_setstacksize(&attr, STACK) == 0);
+    CHECK(pthread_create(&thread, &attr, works, NULL) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    if ((flags & MCL_FUTURE) != 0) {
+        takes_what_there_is(100);
+        takes_what_there_is(3000);
+        takes_what_there_is(100);
+    }
+}
+
+int main(void) {
+    static const int flags[] = {MCL_CURRENT, MCL_FUTURE, MCL_CURRENT | MCL_FUTURE};
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+    if (limit.rlim_max < LIMIT) {
+        printf("SKIPPED: no more than %lu bytes may be locked here\n", (unsigned long)limit.rlim_max);
+        return 0;
+    }
+    limit.rlim_cur = limit.rlim_max = LIMIT;
+    CHECK(setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+    for (int i = 0; i < 3; i++) {
+        fflush(stdout);
+        pid_t child = fork();
+        int status;
+        if (child == 0) {
+            live(flags[i]);
+            _exit(0);
+        }
+        CHECK(child > 0 && waitpid(child, &status, 0) == child);
+        CHECK(status == 0);
+    }
+    return kernel_passed();
+}
