@@ -42,8 +42,11 @@ static hak_cache before_first = STATIC_CACHE, after_last = STATIC_CACHE;
 _Thread_local hak_cache *hak_cache_mine = &before_first;
 
 hak_lock hak_cache_lock = HAK_LOCK_INIT(HAK_RANK_CACHES);
-static hak_cache *waiting;                  /* caches of threads that have ended; hak_cache_lock */
-static hak_cache *newest;                   /* of all caches; hak_cache_lock */
+static hak_cache *waiting; /* caches of threads that have ended; hak_cache_lock */
+static hak_cache *newest;  /* of all caches; hak_cache_lock */
+/* In a child: from where on along `older` all are nobody's, but for the one of the thread that there is. */
+static hak_cache *lost;
+static const hak_cache *survivor;
 static unsigned threads_of[HAK_SHARDS_MAX]; /* how many threads use the shard; hak_cache_lock */
 
 _Atomic size_t hak_cache_room;
@@ -196,7 +199,11 @@ static unsigned shard_join(void) {
     return shard;
 }
 
+/* Nothing is written into the others' caches, which would copy their pages: whoever takes one empties it. */
 void hak_cache_alone(void) {
+    waiting = NULL;
+    lost = newest;
+    survivor = hak_cache_mine;
     memset(threads_of, 0, sizeof threads_of);
     if (!is_static(hak_cache_mine))
         threads_of[hak_cache_mine->shard] = 1;
@@ -244,15 +251,29 @@ size_t hak_cache_objects(void) {
     return objects;
 }
 
+/* A cache that nobody has, NULL: there is none. */
+static hak_cache *cache_again(void) {
+    hak_lock_check_held(&hak_cache_lock);
+    hak_cache *cache = waiting;
+    if (cache != NULL) {
+        waiting = cache->next;
+        return cache;
+    }
+    if (lost != NULL && lost == survivor)
+        lost = lost->older;
+    cache = lost;
+    if (cache != NULL)
+        lost = cache->older;
+    return cache;
+}
+
 bool hak_cache_begin(void) {
     if (hak_cache_begun())
         return true;
     if (hak_cache_mine == &after_last)
         return false;
     hak_lock_take(&hak_cache_lock);
-    hak_cache *cache = waiting;
-    if (cache != NULL)
-        waiting = cache->next;
+    hak_cache *cache = cache_again();
     hak_lock_give(&hak_cache_lock);
     if (cache == NULL)
         cache = cache_map();

@@ -123,7 +123,8 @@ void hak_cache_reset(void);
 extern hak_lock hak_cache_lock;
 
 /* In the child of a fork, and for reset.h: no thread but the calling one has a cache. What the others' held is lost,
- * for they may have been interrupted anywhere. */
+ * for the kernel has copied their bins page by page while they were at work; the caches themselves go to new
+ * threads. */
 void hak_cache_alone(void);
 
 /* Dies when the bins of the calling thread's cache are not what they must be. For tests. */

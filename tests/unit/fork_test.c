@@ -10,6 +10,7 @@
 #include "include/hakmem.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,9 +87,120 @@ static void waits_for_registry(void **state) {
     waits_for(hold_registry, NULL);
 }
 
+/* A signal's handler forks in the middle of a call that has the lock. */
+static void alone_takes_none(void **state) {
+    (void)state;
+    if (!HAK_ALONE())
+        skip(); /* a sanitizer has a thread of its own */
+    int status = 0;
+    hak_lock_take(&hak_large_lock);
+    pid_t child = fork();
+    bool had = hak_lock_is_taken(&hak_large_lock);
+    if (had)
+        hak_lock_give(&hak_large_lock);
+    if (child == 0) {
+        hak_free(hak_malloc(HAK_MIB));
+        _exit(had ? 0 : 1);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_true(had);
+    hak_free(hak_malloc(HAK_MIB));
+}
+
+enum { THREADS = 5 };
+
+static pthread_barrier_t all_begun, all_end;
+static const hak_cache *caches[2][THREADS]; /* of the parent's threads, of the child's */
+
+static void *has_cache(void *out) {
+    void *objs[20];
+    for (size_t i = 0; i < 20; i++)
+        objs[i] = hak_malloc(16 << i % 10);
+    for (size_t i = 0; i < 20; i += 2)
+        hak_free(objs[i]);
+    *(const hak_cache **)out = hak_cache_mine;
+    pthread_barrier_wait(&all_begun);
+    pthread_barrier_wait(&all_end);
+    for (size_t i = 1; i < 20; i += 2)
+        hak_free(objs[i]);
+    return NULL;
+}
+
+static void threads_begin(pthread_t threads[THREADS], const hak_cache *out[THREADS]) {
+    pthread_barrier_init(&all_begun, NULL, THREADS + 1);
+    pthread_barrier_init(&all_end, NULL, THREADS + 1);
+    for (int i = 0; i < THREADS; i++)
+        if (pthread_create(&threads[i], NULL, has_cache, &out[i]) != 0)
+            abort();
+    pthread_barrier_wait(&all_begun);
+}
+
+static void threads_end(const pthread_t threads[THREADS]) {
+    pthread_barrier_wait(&all_end);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static int count_in(const hak_cache *cache, const hak_cache *of[THREADS]) {
+    int count = 0;
+    for (int i = 0; i < THREADS; i++)
+        count += of[i] == cache;
+    return count;
+}
+
+/* In the child: 0 when the threads have one each of those that the parent's threads had. */
+static int child_of_threads(void) {
+    pthread_t threads[THREADS];
+    alarm(CHILD_SECONDS);
+    if (hak_caches_live != 1)
+        return 1;
+    threads_begin(threads, caches[1]);
+    for (int i = 0; i < THREADS; i++)
+        if (caches[1][i] == hak_cache_mine || count_in(caches[1][i], caches[1]) != 1 ||
+            count_in(caches[1][i], caches[0]) != 1)
+            return 2;
+    if (hak_caches_live != THREADS + 1)
+        return 3;
+    threads_end(threads);
+    return hak_caches_live == 1 ? 0 : 4;
+}
+
+/* And a child of the child's, where the caches of both are nobody's. */
+static int child_and_grandchild(void) {
+    int status = child_of_threads();
+    pid_t child = status == 0 ? fork() : -1;
+    if (child == 0)
+        _exit(child_of_threads());
+    if (status != 0 || child < 0 || waitpid(child, &status, 0) != child)
+        return status != 0 ? status : 5;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 6;
+}
+
+static void caches_serve_again(void **state) {
+    (void)state;
+    if (HAK_TSAN)
+        skip(); /* no thread begins in a child of several */
+    pthread_t threads[THREADS];
+    int status = 0;
+    threads_begin(threads, caches[0]);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(child_and_grandchild());
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    threads_end(threads);
+}
+
 int main(void) {
     hak_free(hak_malloc(1)); /* the handlers of fork are in place */
     const struct CMUnitTest tests[] = {
+        {"a process of one thread takes no lock at a fork", alone_takes_none, unit_fresh, NULL, NULL},
+        {"a child's threads have the caches of threads that it has not", caches_serve_again, unit_fresh, NULL,
+         NULL},
         {"fork waits for who registers handlers", waits_for_registry, unit_fresh, NULL, NULL},
         {"fork waits for who starts the allocator", waits, unit_fresh, NULL, &hak_init_lock},
         {"fork waits for who holds the lock of the caches", waits, unit_fresh, NULL, &hak_cache_lock},
