@@ -7,6 +7,8 @@
 
 #include "allocator/idle.h"
 #include "allocator/large.h"
+#include "allocator/profile.h"
+#include "allocator/ration.h"
 #include "allocator/reclaim.h"
 #include "allocator/report.h"
 #include "allocator/thread.h"
@@ -52,9 +54,42 @@ static void *make_of_class(unsigned cls, size_t size, hak_origin origin, uintptr
     return obj == NULL ? NULL : hak_policy_on_alloc(obj, cls, size, origin, caller);
 }
 
+/* A sampled object has a span of its own. One of no bytes has its own ways in a variant, and is not sampled. NULL: no
+ * memory for that, or it is not its turn. */
+static void *make_sampled(unsigned cls, size_t size, size_t align, hak_origin origin, uintptr_t caller,
+                          bool *zeroed) {
+    if (size == 0 || !hak_ration_due(cls, size))
+        return NULL;
+    void *obj = make_large(size, align, origin, zeroed);
+    if (obj == NULL)
+        return NULL;
+    hak_ration_busy(true);
+    hak_profile_made(obj, size, cls, caller);
+    hak_ration_busy(false);
+    return obj;
+}
+
+/* As make, with the heap profile on. */
+static HAK_NOINLINE void *make_profiled(unsigned cls, size_t size, size_t align, hak_origin origin,
+                                        uintptr_t caller, bool *zeroed) {
+    void *obj = hak_ration_pop(cls);
+    if (HAK_LIKELY(obj != NULL))
+        return hak_policy_on_alloc(obj, cls, size, origin, caller);
+    obj = make_sampled(cls, size, align, origin, caller, zeroed);
+    if (obj != NULL)
+        return obj;
+    if (cls == 0)
+        return make_large(size, align, origin, zeroed);
+    obj = make_of_class(cls, size, origin, caller);
+    hak_ration_fill(cls);
+    return obj;
+}
+
 /* Of a class, or large where `cls` is 0. */
 static void *make(unsigned cls, size_t size, size_t align, hak_origin origin, uintptr_t caller,
                   bool *zeroed) {
+    if (HAK_UNLIKELY(hak_profile_rate != 0))
+        return make_profiled(cls, size, align, origin, caller, zeroed);
     return cls != 0 ? make_of_class(cls, size, origin, caller) : make_large(size, align, origin, zeroed);
 }
 
@@ -68,9 +103,13 @@ static void *make_or_reclaim(unsigned cls, size_t size, size_t align, hak_origin
     return obj != NULL ? obj : no_memory();
 }
 
+/* Malloc jumps here, so the address to return to is its caller's: had the heap profile it handed on, malloc would load
+ * it each time. */
 HAK_NOINLINE void *hak_object_make_slow(size_t size, hak_origin origin, uintptr_t caller) {
     if (!hak_thread_begin())
         return no_memory();
+    if (!HAK_POLICY_ASKS_CALLER)
+        caller = HAK_CALLER;
     size_t need = hak_policy_request(size);
     unsigned cls = need <= HAK_SLAB_SIZE_MAX ? hak_class_of(need) : 0;
     return make_or_reclaim(cls, size, HAK_MIN_ALIGN, origin, caller, NULL);
@@ -99,6 +138,8 @@ HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) 
         return;
     }
     hak_idle_look();
+    if (HAK_UNLIKELY(hak_profile_rate != 0))
+        hak_profile_ended(obj);
     if (hak_policy_on_large_free(obj) && !hak_large_give(obj))
         hak_die_at("invalid free", claim.call, (uintptr_t)obj, "not the start of a live object");
     hak_usage_note_arena();
@@ -127,6 +168,8 @@ HAK_ENTRY void hak_free_sized(void *obj, size_t size) {
 /* An object of a class whose memory calloc would rather not touch; NULL: none was to be had. */
 static void *calloc_slot(unsigned cls, size_t size, uintptr_t caller) {
     bool zeroed;
+    if (HAK_UNLIKELY(hak_profile_rate != 0) && (hak_ration_next_due(cls) || hak_ration_due(cls, size)))
+        return NULL;
     hak_idle_look();
     void *obj = hak_cache_take_zeroed(cls, &zeroed);
     hak_usage_note_arena();

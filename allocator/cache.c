@@ -35,7 +35,7 @@ enum {
 static void *const nothing[1];
 #define STATIC_CACHE                                                                                         \
     {                                                                                                        \
-        .top = {[0 ... HAK_TAGS - 1] = (void **)nothing}, .end = { [0 ... HAK_TAGS - 1] = (void **)nothing } \
+        .top = {[0 ... HAK_BINS - 1] = (void **)nothing}, .end = { [0 ... HAK_TAGS - 1] = (void **)nothing } \
     }
 static hak_cache before_first = STATIC_CACHE, after_last = STATIC_CACHE;
 
@@ -77,17 +77,24 @@ static unsigned shard_for(const hak_cache *cache, unsigned cls) {
     return hak_classes[cls].size < WIDE_SLOT ? cache->shard : cache->shard / HAK_POLICY_SHARERS;
 }
 
-/* The NULL below the bin's first entry. */
-static void **base_of(hak_cache *cache, unsigned cls) {
-    return &cache->entries[hak_classes[cls].bin_start - 1];
+/* With a profile malloc pops from rations, which are empty. */
+static void rations_init(hak_cache *cache) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        HAK_SHOW(cache->top[HAK_RATION_OF(cls)],
+                 cache->rations != NULL ? cache->rations->entries[cls] : (void **)nothing);
+    if (cache->rations != NULL)
+        cache->rations->busy = false;
+    for (size_t size = 0; cache->rations != NULL && size <= HAK_FINE_MAX; size++)
+        cache->fine[size] = (uint8_t)HAK_RATION_OF(hak_class_fine[size]);
 }
 
 static void bins_init(hak_cache *cache) {
     memcpy(cache->fine, hak_class_fine, sizeof cache->fine);
+    rations_init(cache);
     if (HAK_POLICY_NOTHING_APART)
         cache->fine[HAK_POLICY_EXTRA] = 0; /* whose bin is always empty */
     for (unsigned tag = 0; tag < HAK_TAGS; tag++) {
-        void **base = tag - 1u < HAK_CLASSES ? base_of(cache, tag) : (void **)nothing;
+        void **base = tag - 1u < HAK_CLASSES ? hak_cache_base(cache, tag) : (void **)nothing;
         HAK_SHOW(cache->top[tag],
                  base); /* one that had an owner before is counted: never another value for a moment */
         cache->end[tag] = cache->seen[tag] = base;
@@ -97,7 +104,7 @@ static void bins_init(hak_cache *cache) {
 
 /* The bin may hold so many objects from now on. */
 static void set_room(hak_cache *cache, unsigned cls, size_t places) {
-    void **base = base_of(cache, cls), **end = base + places;
+    void **base = hak_cache_base(cache, cls), **end = base + places;
     size_t more = (size_t)(end - cache->end[cls]) * hak_classes[cls].size; /* wraps when it is less */
     cache->end[cls] = end;
     cache->room += more;
@@ -114,7 +121,7 @@ static bool may_hold(const hak_cache *cache, size_t more) {
 /* Doubles the room of a bin; false when it has all that its class, its thread or all threads may have. */
 static bool bin_grow(hak_cache *cache, unsigned cls) {
     const hak_class_info *info = &hak_classes[cls];
-    size_t cap = (size_t)(cache->end[cls] - base_of(cache, cls));
+    size_t cap = (size_t)(cache->end[cls] - hak_cache_base(cache, cls));
     size_t first = hak_max(1, hak_min(CAP_FIRST, BYTES_FIRST / info->size));
     size_t next = hak_min(hak_max(first, 2 * cap), info->bin_cap);
     if (cap == next || !may_hold(cache, (next - cap) * info->size))
@@ -125,7 +132,7 @@ static bool bin_grow(hak_cache *cache, unsigned cls) {
 
 /* The older `home` objects of the bin go home. */
 static void bin_flush(hak_cache *cache, unsigned cls, unsigned home) {
-    void **base = base_of(cache, cls);
+    void **base = hak_cache_base(cache, cls);
     unsigned count = (unsigned)(cache->top[cls] - base);
     give(base + 1, cls, home, shard_for(cache, cls));
     memmove(base + 1, base + 1 + home, (count - home) * sizeof(void *));
@@ -133,15 +140,32 @@ static void bin_flush(hak_cache *cache, unsigned cls, unsigned home) {
 }
 
 static void bin_shrink(hak_cache *cache, unsigned cls, size_t places) {
-    unsigned count = (unsigned)(cache->top[cls] - base_of(cache, cls));
+    unsigned count = (unsigned)(cache->top[cls] - hak_cache_base(cache, cls));
     if (count > places)
         bin_flush(cache, cls, count - (unsigned)places);
     set_room(cache, cls, places);
 }
 
+static unsigned ration_count(const hak_cache *cache, unsigned cls) {
+    return cache->rations == NULL
+               ? 0
+               : (unsigned)(HAK_GLANCE(cache->top[HAK_RATION_OF(cls)]) - cache->rations->entries[cls]);
+}
+
+/* What was not allocated after all is counted again later. */
+static void ration_flush(hak_cache *cache, unsigned cls) {
+    unsigned count = ration_count(cache, cls);
+    if (count == 0)
+        return;
+    give(cache->rations->entries[cls] + 1, cls, count, shard_for(cache, cls));
+    cache->rations->left[cls] += count;
+    HAK_SHOW(cache->top[HAK_RATION_OF(cls)], cache->rations->entries[cls]);
+}
+
 static void flush_bins(hak_cache *cache) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        bin_flush(cache, cls, (unsigned)(cache->top[cls] - base_of(cache, cls)));
+        ration_flush(cache, cls);
+        bin_flush(cache, cls, (unsigned)(cache->top[cls] - hak_cache_base(cache, cls)));
         set_room(cache, cls, 0);
     }
 }
@@ -162,7 +186,7 @@ static HAK_NOINLINE void age_slow(hak_cache *cache, unsigned used, unsigned age)
         flush_bins(cache);
     cache->trim = trim;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        size_t room = (size_t)(cache->end[cls] - base_of(cache, cls));
+        size_t room = (size_t)(cache->end[cls] - hak_cache_base(cache, cls));
         if (cls != used && cache->top[cls] == cache->seen[cls] && room != 0)
             bin_shrink(cache, cls, sparse ? 0 : room / 2);
         cache->seen[cls] = cache->top[cls];
@@ -222,11 +246,20 @@ bool hak_cache_begun(void) {
     return !is_static(hak_cache_mine);
 }
 
-/* A new cache, empty; NULL when there is no memory. */
+static bool profiled;
+
+void hak_cache_profile(void) {
+    profiled = true;
+}
+
+/* A new cache, empty; NULL when there is no memory. Without memory for rations its thread is not in the profile, and
+ * goes by the bins for sizes whose classes are its own. */
 static hak_cache *cache_map(void) {
     hak_cache *cache = (hak_cache *)hak_os_map_between(cache_bytes());
     if (cache == NULL)
         return NULL;
+    if (profiled)
+        cache->rations = (hak_rations *)hak_os_map_between(hak_align_up(sizeof *cache->rations, hak_os_page));
     bins_init(cache);
     hak_lock_take(&hak_cache_lock);
     cache->older = newest;
@@ -240,7 +273,8 @@ void hak_cache_count(size_t objects[HAK_TAGS]) {
     hak_lock_take(&hak_cache_lock);
     for (hak_cache *cache = newest; cache != NULL; cache = cache->older)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-            objects[cls] += (size_t)(HAK_GLANCE(cache->top[cls]) - base_of(cache, cls));
+            objects[cls] +=
+                (size_t)(HAK_GLANCE(cache->top[cls]) - hak_cache_base(cache, cls)) + ration_count(cache, cls);
     hak_lock_give(&hak_cache_lock);
 }
 
@@ -299,7 +333,7 @@ size_t hak_cache_held(void) {
     hak_cache *cache = hak_cache_mine;
     size_t held = 0;
     for (unsigned cls = 1; !is_static(cache) && cls <= HAK_CLASSES; cls++)
-        held += (size_t)(cache->top[cls] - base_of(cache, cls));
+        held += (size_t)(cache->top[cls] - hak_cache_base(cache, cls)) + ration_count(cache, cls);
     return held;
 }
 
@@ -355,7 +389,7 @@ void *hak_cache_refill_slow(unsigned cls) {
     if (is_static(cache))
         return take_one(cls, 0);
     age_look(cache, cls);
-    void **base = base_of(cache, cls);
+    void **base = hak_cache_base(cache, cls);
     HAK_ASSERT(cache->top[cls] == base);
     if (cache->end[cls] == base && !bin_grow(cache, cls))
         return take_one(cls, shard_for(cache, cls));
@@ -392,8 +426,8 @@ void hak_cache_flush_slow(void *obj, unsigned cls) {
     }
     age_look(cache, cls);
     if (!bin_grow(cache, cls)) {
-        unsigned count = (unsigned)(cache->top[cls] - base_of(cache, cls));
-        if (cache->end[cls] == base_of(cache, cls)) { /* it may have no room at all */
+        unsigned count = (unsigned)(cache->top[cls] - hak_cache_base(cache, cls));
+        if (cache->end[cls] == hak_cache_base(cache, cls)) { /* it may have no room at all */
             give(&obj, cls, 1, shard_for(cache, cls));
             return;
         }
@@ -425,7 +459,7 @@ HAK_UNSEEN void hak_cache_reset(void) {
 }
 
 static HAK_WALKER void check_bin(hak_cache *cache, unsigned cls, void **from) {
-    void **base = base_of(cache, cls), **top = cache->top[cls], **end = cache->end[cls];
+    void **base = hak_cache_base(cache, cls), **top = cache->top[cls], **end = cache->end[cls];
     HAK_CHECK(*base == NULL, "no NULL below a bin");
     HAK_CHECK(base <= top && top <= end && end <= base + hak_classes[cls].bin_cap, "bounds of bin");
     for (void **at = (from < base || from > top ? base : from) + 1; at <= top; at++) {

@@ -22,15 +22,28 @@
 
 #include "allocator/depot.h"
 
+/* What a thread has for the heap profile: ration.h. */
+enum { HAK_RATION_MOST = 32 };
+typedef struct hak_rations {
+    uint64_t random;
+    uint32_t left[HAK_TAGS]; /* per class: allocations until one is sampled, that one included */
+    bool busy;
+    uint8_t most[HAK_TAGS];                       /* per class: objects that it has room for */
+    void *entries[HAK_TAGS][1 + HAK_RATION_MOST]; /* per class, above a NULL */
+} hak_rations;
+
 typedef struct hak_cache {
-    uint8_t fine[HAK_FINE_MAX + 1]; /* as hak_class_fine; all 0 in the static caches */
-    /* The object that was freed last, or the NULL below the first entry; hak_cache_count glances at it. */
-    void **top[HAK_TAGS];
+    /* As hak_class_fine, or the rations of these classes; all 0 in the static caches. */
+    uint8_t fine[HAK_FINE_MAX + 1];
+    /* The object that was freed last, or the NULL below the first entry; hak_cache_count glances at it. Behind the tags
+     * those of the rations: with the heap profile, what malloc pops from. */
+    void **top[HAK_BINS];
     void **end[HAK_TAGS];    /* the last entry that may be used for now */
     struct hak_cache *next;  /* while it waits for a new thread */
     struct hak_cache *older; /* in the list of all */
     unsigned shard;          /* of its depots; for wide slots see shard_for in cache.c */
     unsigned age, trim;      /* how often hak_cache_age and hak_cache_trim were called when it aged last */
+    hak_rations *rations;    /* NULL: there is no profile */
     size_t room;             /* bytes that its bins may hold for now */
     void **seen[HAK_TAGS];   /* the tops at its last ageing */
     void *entries[];
@@ -79,6 +92,11 @@ HAK_INLINE bool hak_cache_push(hak_cache *cache, void *obj, unsigned tag) {
     return true;
 }
 
+/* The NULL below the bin's first entry. */
+HAK_INLINE void **hak_cache_base(hak_cache *cache, unsigned cls) {
+    return &cache->entries[hak_classes[cls].bin_start - 1];
+}
+
 /* Refills the empty bin from the depots and takes an object from it; NULL when the OS has no memory. A thread
  * without a cache of its own gets its object straight from a depot. */
 void *hak_cache_refill_slow(unsigned cls);
@@ -118,6 +136,9 @@ void hak_cache_forsake(void);
 
 /* Debug builds, for reset.h: the calling thread's cache is new and empty, and there is no other. */
 void hak_cache_reset(void);
+
+/* For init.c: caches have rations from now on. There is none yet. */
+void hak_cache_profile(void);
 
 /* For fork.c. */
 extern hak_lock hak_cache_lock;

@@ -5,6 +5,7 @@
 #include "allocator/init.h"
 #include "allocator/large.h"
 #include "allocator/policy.h"
+#include "allocator/profile.h"
 
 enum {
     PATIENCE_MS = 100
@@ -14,8 +15,8 @@ enum {
  * something. */
 static void break_locks(void) {
     unsigned patience = PATIENCE_MS;
-    hak_lock *const others[] = {&hak_cache_lock, &hak_large_lock, &hak_superslab_lock, &hak_region_lock,
-                                hak_policy_lock()};
+    hak_lock *const others[] = {&hak_cache_lock,  &hak_large_lock,   &hak_superslab_lock,
+                                &hak_region_lock, &hak_profile_lock, hak_policy_lock()};
     hak_lock_break(&hak_init_lock, &patience);
     hak_depot_break_all(&patience);
     for (unsigned i = 0; i < sizeof others / sizeof others[0]; i++)

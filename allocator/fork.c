@@ -13,11 +13,13 @@
 #include "allocator/init.h"
 #include "allocator/large.h"
 #include "allocator/policy.h"
+#include "allocator/profile.h"
 
 #include <gnu/libc-version.h>
 #include <pthread.h>
 
-static hak_lock *const after_depots[] = {&hak_large_lock, &hak_superslab_lock, &hak_region_lock};
+static hak_lock *const after_depots[] = {&hak_large_lock, &hak_superslab_lock, &hak_region_lock,
+                                         &hak_profile_lock};
 enum { AFTER_DEPOTS = sizeof after_depots / sizeof after_depots[0] };
 
 /* While somebody registers handlers: libc may allocate then, under a lock that it needs for a fork. */

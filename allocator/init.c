@@ -10,7 +10,10 @@
 #include "allocator/options.h"
 #include "allocator/os.h"
 #include "allocator/policy.h"
+#include "allocator/profile.h"
+#include "allocator/profile_save.h"
 #include "allocator/release.h"
+#include "allocator/stack_walk.h"
 #include "allocator/stats.h"
 #include "allocator/stats_json.h"
 #include "allocator/tag.h"
@@ -21,6 +24,18 @@ static _Atomic bool ready;
 
 enum { SHARDS_PER_CPU = 2 };
 
+/* Before anybody has a cache. */
+static void profile_init(void) {
+    if (hak_option.heap_rate == 0)
+        return;
+    if (hak_profile_rate == 0)
+        hak_profile_init(hak_option.heap_rate);
+    if (hak_profile_rate == 0)
+        return;
+    hak_size_class_rations();
+    hak_cache_profile();
+}
+
 static bool init_locked(void) {
     hak_os_init();
     hak_config_read();
@@ -28,6 +43,7 @@ static bool init_locked(void) {
     if (!hak_policy_init(hak_cache_give_one))
         return false;
     hak_size_class_init(hak_policy_slab_guard());
+    profile_init();
     if (!hak_tag_init())
         return false;
     hak_region_huge_from = hak_option.huge_from;
@@ -60,6 +76,8 @@ __attribute__((constructor(101))) static void loaded(void) {
     (void)hak_init();
     hak_fork_init();
     hak_idle_loaded();
+    if (hak_profile_rate != 0)
+        hak_stack_unwind_begin();
 }
 
 __attribute__((destructor(101))) static void unloaded(void) {
@@ -68,4 +86,6 @@ __attribute__((destructor(101))) static void unloaded(void) {
         hak_stats_report_os();
     if (!dying && hak_option.stats_path != NULL)
         hak_stats_save(hak_option.stats_path);
+    if (!dying && hak_profile_rate != 0)
+        hak_profile_at_exit();
 }

@@ -28,6 +28,7 @@ typedef enum hak_rank {
     HAK_RANK_LARGE,
     HAK_RANK_SUPERSLAB,
     HAK_RANK_REGION,
+    HAK_RANK_PROFILE,
     HAK_RANK_POLICY,
 } hak_rank;
 

@@ -4,6 +4,7 @@
 #include "allocator/bits.h"
 #include "allocator/config.h"
 #include "allocator/os.h"
+#include "allocator/profile.h"
 #include "allocator/report.h"
 
 #include <string.h>
@@ -138,19 +139,34 @@ static void read_journal(void) {
 }
 
 /* A copy: servers write their titles over what they were started with. */
-static const char *read_stats(void) {
-    static char stats_path[PATH_MOST];
-    const char *path = hak_options_text("HAKMEM_STATS");
+static const char *read_path(const char *name, char copy[PATH_MOST]) {
+    const char *path = hak_options_text(name);
     if (path == NULL || *path == '\0')
         return NULL;
-    if (strlen(path) < sizeof stats_path)
-        return strcpy(stats_path, path);
-    hak_options_complain("HAKMEM_STATS", path, "a path of at most 239 bytes", "none");
+    if (strlen(path) < PATH_MOST)
+        return strcpy(copy, path);
+    hak_options_complain(name, path, "a path of at most 239 bytes", "none");
     return NULL;
+}
+
+/* Either of the two ways to see a heap profile has one made. */
+static void read_heap(void) {
+    static char path[PATH_MOST];
+    unsigned rate = HAK_PROFILE_RATE, leaks = 0;
+    (void)read_number("HAKMEM_HEAP_LEAKS", 1, "0, 1", "0", &leaks);
+    hak_option.heap_path = read_path("HAKMEM_HEAP_PROFILE", path);
+    hak_option.heap_leaks = leaks != 0;
+    if (hak_option.heap_path == NULL && !hak_option.heap_leaks)
+        return;
+    if (read_number("HAKMEM_HEAP_PROFILE_RATE", HAK_PROFILE_RATE_MOST, "1 to 1073741824", "524288", &rate) &&
+        rate == 0)
+        hak_options_complain("HAKMEM_HEAP_PROFILE_RATE", "0", "1 to 1073741824", "524288");
+    hak_option.heap_rate = rate != 0 ? rate : HAK_PROFILE_RATE;
 }
 
 /* The gate that the user set decides over prewarm and decommit; without it, asking for a decommit policy opens it. */
 void hak_options_read(void) {
+    static char stats_path[PATH_MOST];
     unsigned preset = read_profile();
     unsigned lean = presets[preset].lean, decommit = presets[preset].decommit;
     unsigned target_mb = presets[preset].target_mb, prewarm = presets[preset].prewarm, os_stats = 0;
@@ -172,7 +188,8 @@ void hak_options_read(void) {
                                .huge_from = read_huge(lean ? (hak_decommit)decommit : HAK_DECOMMIT_OFF),
                                .background = background,
                                .os_stats = os_stats,
-                               .stats_path = read_stats(),
+                               .stats_path = read_path("HAKMEM_STATS", stats_path),
                                .profile = presets[preset].name};
+    read_heap();
     read_journal();
 }

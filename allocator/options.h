@@ -12,6 +12,9 @@
  *   HAKMEM_SS_BACKGROUND             0 | 1            a thread gives back what idles while no other one calls
  *   HAKMEM_SS_OS_STATS               0 | 1            system calls made, on stderr at exit
  *
+ *   HAKMEM_HEAP_PROFILE              a path of at most 239 bytes   the heap profile at exit, in PATH.<process id>
+ *   HAKMEM_HEAP_PROFILE_RATE         1 to 1073741824  bytes that are allocated for each sample
+ *   HAKMEM_HEAP_LEAKS                0 | 1            what is live at exit, by the heap profile, on stderr
  *   HAKMEM_STATS                     a path of at most 239 bytes   statistics at exit, as JSON, in PATH.<process id>
  *
  * A profile is a preset of the others (options.c has the table); what the user set himself always wins over it. */
@@ -29,6 +32,9 @@ typedef struct hak_options {
     bool background;
     bool os_stats;
     const char *stats_path; /* NULL: none */
+    const char *heap_path;  /* NULL: none */
+    size_t heap_rate;       /* bytes; 0: no heap profile */
+    bool heap_leaks;
     const char *profile;
     uint64_t journal_device, journal_inode; /* JOURNAL_STREAM: of systemd's socket; 0: none */
 } hak_options;

@@ -17,7 +17,8 @@ enum {
     HAK_POLICY_EXTRA = 0,
     HAK_POLICY_DOUBTS_ZERO = 0, /* what should read as zero does */
     HAK_POLICY_NOTHING_APART = 0,
-    HAK_POLICY_SHARERS = 4, /* so many shards refill wide slots from one of them: see cache.c */
+    HAK_POLICY_ASKS_CALLER = 0, /* on the fast paths nobody wants to know who calls */
+    HAK_POLICY_SHARERS = 4,     /* so many shards refill wide slots from one of them: see cache.c */
     HAK_POLICY_SLAB_SLOTS =
         0, /* no more slots in a slab than size_class.c wants, for slots up to so many bytes: */
     HAK_POLICY_SLAB_SLOTS_SIZE = 0,

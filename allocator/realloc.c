@@ -2,6 +2,9 @@
 #include "allocator/alloc.h"
 #include "allocator/idle.h"
 #include "allocator/large.h"
+#include "allocator/profile.h"
+#include "allocator/ration.h"
+#include "allocator/thread.h"
 #include "allocator/usage.h"
 #include "include/hakmem.h"
 
@@ -21,6 +24,18 @@ static bool resize_slot(void *obj, unsigned tag, size_t size, size_t capacity) {
     return true;
 }
 
+/* To the heap profile another size is another object, also where it stays in its place. */
+static void profile_again(void *was, void *obj, size_t size) {
+    if (HAK_LIKELY(hak_profile_rate == 0))
+        return;
+    hak_profile_ended(was);
+    if (!hak_thread_begin() || !hak_ration_due(0, size))
+        return;
+    hak_ration_busy(true);
+    hak_profile_made(obj, size, 0, 0);
+    hak_ration_busy(false);
+}
+
 /* A large object stays where it is when it remains large and its span can be made longer or shorter. */
 static bool resize_large(void *obj, size_t size) {
     size_t capacity;
@@ -31,6 +46,8 @@ static bool resize_large(void *obj, size_t size) {
     bool done = hak_policy_on_large_resize(obj, size, capacity);
     hak_usage_note_large();
     hak_usage_note_arena();
+    if (done)
+        profile_again(obj, obj, size);
     return done;
 }
 
@@ -38,7 +55,10 @@ static bool resize_large(void *obj, size_t size) {
 static void *move_large(void *obj, size_t size) {
     size_t capacity;
     bool may = HAK_POLICY_MOVES_PAGES && hak_policy_request(size) > HAK_SLAB_SIZE_MAX && size <= PTRDIFF_MAX;
-    return may ? hak_large_move(obj, size, &capacity) : NULL;
+    void *moved = may ? hak_large_move(obj, size, &capacity) : NULL;
+    if (moved != NULL)
+        profile_again(obj, moved, size);
+    return moved;
 }
 
 static void *move(void *obj, unsigned tag, size_t old_size, size_t size, uintptr_t caller) {

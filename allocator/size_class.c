@@ -68,6 +68,11 @@ void hak_size_class_init(size_t guard_bytes) {
     HAK_CHECK(size == HAK_SLAB_SIZE_MAX, "size classes do not end at the largest slab size");
 }
 
+void hak_size_class_rations(void) {
+    for (size_t i = 0; i < sizeof hak_class_coarse; i++)
+        hak_class_coarse[i] = (uint8_t)HAK_RATION_OF(hak_class_behind(hak_class_coarse[i]));
+}
+
 unsigned hak_class_aligned(size_t align, size_t size) {
     size_t rounded;
     if (!hak_align_up_checked(hak_max(size, align), hak_min(align, HAK_SLAB_SIZE_MAX), &rounded) ||

@@ -19,6 +19,10 @@ enum {
     HAK_TAG_LARGE = HAK_CLASSES + 1,
     HAK_TAGS = HAK_CLASSES + 2,
 
+    /* With the heap profile on, the tables from sizes to classes name rations instead of bins (ration.h). */
+    HAK_RATIONS_FROM = HAK_TAGS - 1,
+    HAK_BINS = HAK_TAGS + HAK_CLASSES, /* bins and rations */
+
     HAK_FINE_MAX = 1024,               /* up to here the class comes from a table with an entry per byte */
     HAK_SLAB_SIZE_MAX = 256 * HAK_KIB, /* up to here objects live in slabs; above they are large */
     HAK_COARSE_SHIFT = 7,              /* between, from one with an entry per 128 bytes */
@@ -48,13 +52,22 @@ HAK_INLINE unsigned hak_class_of_coarse(size_t size) {
     return hak_class_coarse[(size + (1u << HAK_COARSE_SHIFT) - 1) >> HAK_COARSE_SHIFT];
 }
 
+/* The ration of a class; the class of a bin or a ration. */
+#define HAK_RATION_OF(cls) ((cls) + HAK_RATIONS_FROM)
+HAK_INLINE unsigned hak_class_behind(unsigned bin) {
+    return bin > HAK_RATIONS_FROM ? bin - HAK_RATIONS_FROM : bin;
+}
+
 /* The class that serves `size`, at most HAK_SLAB_SIZE_MAX bytes. */
 HAK_INLINE unsigned hak_class_of(size_t size) {
     HAK_ASSERT(size <= HAK_SLAB_SIZE_MAX);
     if (size <= HAK_FINE_MAX)
         return hak_class_fine[size];
-    return hak_class_of_coarse(size);
+    return hak_class_behind(hak_class_of_coarse(size));
 }
+
+/* From now on hak_class_of_coarse names rations. */
+void hak_size_class_rations(void);
 
 /* The smallest class whose slots are aligned to `align` and hold `size`; 0 when there is none. */
 unsigned hak_class_aligned(size_t align, size_t size);

@@ -6,10 +6,10 @@
 #include "allocator/os_process.h"
 #include "allocator/outlet.h"
 #include "allocator/report.h"
+#include "allocator/stack_walk.h"
 #include "hardening/dump.h"
 #include "hardening/locate.h"
 #include "hardening/sample.h"
-#include "hardening/stack_walk.h"
 
 #include <errno.h>
 #include <string.h>

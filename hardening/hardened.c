@@ -37,7 +37,7 @@ unsigned hak_harden_tag_slow(const void *obj) {
 
 /* Perhaps a sampled object. */
 void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
-    void *sampled = hak_sample_take_slow(obj, cls, size, origin, caller);
+    void *sampled = hak_sample_take_slow(obj, hak_class_behind(cls), size, origin, caller);
     if (sampled == NULL)
         return hak_harden_alloc_slow(obj, size, origin, caller);
     hak_sweep_sample(hak_guarded_mine);

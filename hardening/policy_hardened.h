@@ -35,8 +35,9 @@ enum {
     HAK_POLICY_EXTRA = HAK_CANARY_BYTES,
     HAK_POLICY_DOUBTS_ZERO = 1,   /* of free large memory: somebody may have written to it */
     HAK_POLICY_NOTHING_APART = 1, /* objects of no bytes have no accessible byte */
-    HAK_POLICY_SHARERS = 1,       /* none shares: the records of slots of any size lie close together */
-    HAK_POLICY_SLAB_SLOTS = 256,  /* slots to choose from, for slots up to HAK_POLICY_SLAB_SLOTS_SIZE */
+    HAK_POLICY_ASKS_CALLER = 1,
+    HAK_POLICY_SHARERS = 1,      /* none shares: the records of slots of any size lie close together */
+    HAK_POLICY_SLAB_SLOTS = 256, /* slots to choose from, for slots up to HAK_POLICY_SLAB_SLOTS_SIZE */
     HAK_POLICY_SLAB_SLOTS_SIZE = 4608,
 };
 

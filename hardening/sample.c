@@ -3,10 +3,10 @@
 
 #include "allocator/extent.h"
 #include "allocator/os_process.h"
+#include "allocator/stack_walk.h"
 #include "hardening/canary.h"
 #include "hardening/exits.h"
 #include "hardening/guard.h"
-#include "hardening/stack_walk.h"
 
 #include <string.h>
 

@@ -44,6 +44,7 @@
 #define hak_trim                 HAK_PASTE(HAK_PREFIX, trim)
 #define hak_stats_read           HAK_PASTE(HAK_PREFIX, stats_read)
 #define hak_stats_json           HAK_PASTE(HAK_PREFIX, stats_json)
+#define hak_profile_save         HAK_PASTE(HAK_PREFIX, profile_save)
 #define hak_version              HAK_PASTE(HAK_PREFIX, version)
 #define hak_variant              HAK_PASTE(HAK_PREFIX, variant)
 #endif
@@ -146,6 +147,11 @@ HAK_API void hak_stats_read(hak_stats *out);
  * what does not fit is left out. Returns how many bytes it takes without the 0, so at least `size` when it was cut
  * (16 KiB are enough). Takes locks, allocates nothing. As hak_stats_read, it is inexact while other threads run. */
 HAK_API size_t hak_stats_json(char *out, size_t size);
+
+/* Appends the heap profile to the file `path`, which is made for this user only (docs/PROFILE.md has its form; `hakmem
+ * profile` reads it). Returns the bytes that are allocated for each sample; 0, and nothing is written, where the
+ * process has no profile: it is asked for at start, by HAKMEM_HEAP_PROFILE. Allocates nothing. */
+HAK_API size_t hak_profile_save(const char *path);
 
 /* "0.1.0": a static string. */
 HAK_API const char *hak_version(void);

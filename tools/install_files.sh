@@ -11,7 +11,7 @@ install -m 644 "$root/include/hakmem.h" "$root/include/hakmem_jemalloc.h" "$pref
 sed "s/@VERSION@/$version/" "$root/docs/hakmem.7" >"$prefix/share/man/man7/hakmem.7"
 install -m 644 "$root/docs/hakmem.conf" "$root/docs/stats.schema.json" "$prefix/share/doc/hakmem/"
 install -m 755 "$root/tools/hakmem" "$prefix/bin/"
-install -m 755 "$root/tools/explain" "$prefix/libexec/hakmem/"
+install -m 755 "$root/tools/explain" "$root/tools/heap_profile" "$prefix/libexec/hakmem/"
 for product in hakmem hakmem-hardened; do
     install -m 644 "$built/lib$product.a" "$prefix/lib/"
     install -m 755 "$built/lib$product.so" "$built/lib$product-dlopen.so" "$prefix/lib/"

@@ -1,6 +1,7 @@
 #!/usr/bin/env -S python3 -B
 """hakmem_test.py HAKMEM PROGRAM CLAIMS LIBRARY...: the command `hakmem` as it is installed: run, doctor, stat, explain, check-config. PROGRAM: surface_stats.c;
 CLAIMS: claims.cc; LIBRARY: both variants' shared objects."""
+import glob
 import json
 import os
 import shutil
@@ -35,7 +36,8 @@ class Hakmem(unittest.TestCase):
         for folder in ("bin", "lib", "libexec/hakmem"):
             os.makedirs(os.path.join(cls.prefix, folder))
         cls.tool = shutil.copy(TOOL, os.path.join(cls.prefix, "bin"))
-        shutil.copy(os.path.join(os.path.dirname(TOOL), "explain"), os.path.join(cls.prefix, "libexec/hakmem"))
+        for name in ("explain", "heap_profile"):
+            shutil.copy(os.path.join(os.path.dirname(TOOL), name), os.path.join(cls.prefix, "libexec/hakmem"))
         for path in LIBRARIES:
             shutil.copy(path, os.path.join(cls.prefix, "lib"))
 
@@ -118,6 +120,22 @@ class Hakmem(unittest.TestCase):
         self.assertIn("script", self.ask("doctor", self.path_of("script", "#!/bin/sh\n", 0o755)))
         self.assertIn("no program", self.ask("doctor", self.path_of("text", "words", 0o755), status=1))
         self.assertIn("known program: squid", self.ask("doctor", shutil.copy(PROGRAM, os.path.join(self.prefix, "squid"))))
+
+    def test_profile(self):
+        out = os.path.join(self.prefix, "where the heap is")
+        for variant in ("speed", "hardened"):
+            said = self.ask("profile", "--variant=" + variant, "--rate=1000", "--out=" + out, "--", PROGRAM, "json", "100", status=0)
+            self.assertIn("one sample in 1000 bytes", said)
+        made = [path for path in glob.glob(glob.escape(out) + ".*") if path[len(out) + 1:].isdigit()]
+        self.assertEqual(len(made), 2)
+        for path in made:
+            self.assertTrue(os.path.exists(path + ".pb.gz") and os.path.exists(path + ".html"))
+        self.assertEqual(self.ask("profile", *made).count(": live "), 2)
+        self.assertEqual(self.ask("profile", "--out=" + out, PROGRAM, "json", "999999", status=1).count(": live "), 1)
+        self.assertIn("no process has written one", self.ask("profile", "--out=" + out, "sh", "-c", "kill -9 $$", status=1))
+        self.assertIn("not-there", self.ask("profile", "not-there", status=127))
+        for words in (("--rate=0", "true"), ("--variant=x", "true"), ("--nothing=1", "true"), ()):
+            self.assertTrue(self.ask("profile", *words, status=2).startswith("hakmem: "))
 
     def test_explain(self):
         report = self.ask("run", CLAIMS, "one", "size")

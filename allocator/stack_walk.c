@@ -1,5 +1,5 @@
 /* stack_walk.c: see stack_walk.h. */
-#include "hardening/stack_walk.h"
+#include "allocator/stack_walk.h"
 
 #include "allocator/os_process.h"
 
@@ -37,4 +37,43 @@ unsigned hak_stack_walk(uintptr_t frame, uintptr_t *out, unsigned most) {
             break;
     }
     return count;
+}
+
+/* A program that is linked with the archive does not get libc's unwinder by us. */
+#pragma weak backtrace
+extern int backtrace(void **out, int most);
+
+static _Atomic bool unwinds;
+
+void hak_stack_unwind_begin(void) {
+    void *some[4];
+    if (backtrace == NULL || backtrace(some, 4) <= 0)
+        return;
+    /* release: pairs with the acquire in hak_stack_unwind */
+    atomic_store_explicit(&unwinds, true, memory_order_release);
+}
+
+/* Our own functions lie before the one that has called. */
+static unsigned from_caller(uintptr_t caller, uintptr_t *out, unsigned count) {
+    unsigned first = 0;
+    while (first < count && out[first] != caller)
+        first++;
+    if (first == count)
+        return count;
+    memmove(out, out + first, (count - first) * sizeof *out);
+    return count - first;
+}
+
+unsigned hak_stack_unwind(uintptr_t caller, uintptr_t *out, unsigned most) {
+    unsigned count = 0;
+    /* acquire: pairs with the release in hak_stack_unwind_begin */
+    if (atomic_load_explicit(&unwinds, memory_order_acquire)) {
+        int got = backtrace((void **)out, (int)most);
+        count = from_caller(caller, out, got > 0 ? (unsigned)got : 0);
+    }
+    if (count > 1 || most == 0)
+        return count;
+    out[0] = caller;
+    count = caller != 0;
+    return count + hak_stack_walk((uintptr_t)__builtin_frame_address(0), out + count, most - count);
 }
