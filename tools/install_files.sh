@@ -6,9 +6,11 @@ root=$1 built=$2 prefix=$3
 
 version=$(sed -n 's/^#define HAK_VERSION_STRING "\(.*\)"/\1/p' "$root/include/hakmem.h")
 
-mkdir -p "$prefix"/{include,lib/pkgconfig,lib/cmake/hakmem,share/man/man7,share/doc/hakmem,bin,libexec/hakmem}
+mkdir -p "$prefix"/{include,lib/pkgconfig,lib/cmake/hakmem,share/man/man1,share/man/man7,share/doc/hakmem,bin,libexec/hakmem}
 install -m 644 "$root/include/hakmem.h" "$root/include/hakmem_jemalloc.h" "$prefix/include/"
-sed "s/@VERSION@/$version/" "$root/docs/hakmem.7" >"$prefix/share/man/man7/hakmem.7"
+for section in 1 7; do
+    sed "s/@VERSION@/$version/" "$root/docs/hakmem.$section" >"$prefix/share/man/man$section/hakmem.$section"
+done
 install -m 644 "$root/docs/hakmem.conf" "$root/docs/stats.schema.json" "$prefix/share/doc/hakmem/"
 install -m 755 "$root/tools/hakmem" "$prefix/bin/"
 install -m 755 "$root/tools/explain" "$root/tools/heap_profile" "$prefix/libexec/hakmem/"

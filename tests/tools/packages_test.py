@@ -1,0 +1,62 @@
+#!/usr/bin/env -S python3 -B
+"""packages_test.py WORKSPACE: the packages' files say the same as the tree: the version, what is installed where. `.ci/packages` builds them, which takes minutes."""
+import json
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+ROOT = os.path.dirname(os.path.realpath(sys.argv.pop()))
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        return file.read()
+
+
+VERSION = re.search(r'HAK_VERSION_STRING "(.*)"', read("include/hakmem.h"))[1]
+
+
+class Packages(unittest.TestCase):
+    def test_one_version(self):
+        self.assertEqual(re.match(r"hakmem \((.*?)\)", read("debian/changelog"))[1], VERSION)
+        self.assertIn(f"version_of_hakmem {VERSION}}}", read("packaging/hakmem.spec"))
+        self.assertEqual(json.loads(read("packaging/vcpkg/vcpkg.json"))["version"], VERSION)
+        self.assertEqual(json.loads(read("packaging/bazel/metadata.json"))["versions"], [VERSION])
+        self.assertIn(VERSION, json.loads(read("packaging/bazel/source.json"))["url"])
+        bill = json.loads(read("packaging/sbom.spdx.json"))
+        self.assertEqual(next(one for one in bill["packages"] if one["name"] == "hakmem")["versionInfo"], VERSION)
+
+    def test_soname_is_the_packages_name(self):
+        major = VERSION.split(".")[0]
+        names = re.findall(r"^Package: (.*)$", read("debian/control"), re.MULTILINE)
+        self.assertEqual(sorted(names), ["hakmem-tools", "libhakmem-dev", f"libhakmem-hardened{major}", f"libhakmem{major}"])
+        for name in names:
+            self.assertTrue(read(f"debian/{name}.install"))
+        for text in (read("debian/rules"), read("packaging/hakmem.spec")):
+            self.assertIn(f"lib$product.so.{major}", text.replace("$$", "$"))
+
+    def test_bill_of_materials_is_spdx(self):
+        bill = json.loads(read("packaging/sbom.spdx.json"))
+        for key in ("spdxVersion", "dataLicense", "SPDXID", "name", "documentNamespace", "creationInfo"):
+            self.assertIn(key, bill)
+        ids = {bill["SPDXID"]} | {one["SPDXID"] for one in bill["packages"]}
+        for one in bill["packages"]:
+            self.assertTrue(one["name"] and one["downloadLocation"] and one["SPDXID"].startswith("SPDXRef-"))
+        for one in bill["relationships"]:
+            self.assertTrue({one["spdxElementId"], one["relatedSpdxElement"]} <= ids)
+
+    def test_what_the_libraries_need_is_in_the_bill(self):
+        """Nothing of another library is compiled in: every include of the allocator is its own, the kernel's or libc's."""
+        for folder in ("allocator", "hardening"):
+            for name in os.listdir(os.path.join(ROOT, folder)):
+                for header in re.findall(r'^#include "(.*?)"', read(f"{folder}/{name}"), re.MULTILINE):
+                    self.assertTrue(header.startswith(("allocator/", "hardening/", "include/")), (name, header))
+
+    def test_scripts_are_sound(self):
+        subprocess.run(["bash", "-n", os.path.join(ROOT, ".ci/packages")], check=True)
+        self.assertTrue(os.access(os.path.join(ROOT, "debian/rules"), os.X_OK))
+
+
+unittest.main()
