@@ -63,14 +63,19 @@ HAK_INLINE uint32_t hak_ones32(unsigned first, unsigned count) {
     return (uint32_t)(((1ull << count) - 1) << first);
 }
 
-/* The first aligned run of `count` (a power of two up to 32) ones in `mask`, as its lowest bit's index; -1
- * when there is none. Each round leaves a one only where two neighbouring runs were both ones. */
-HAK_INLINE int hak_find_run32(uint32_t mask, unsigned count) {
+/* The aligned runs of `count` (a power of two up to 32) ones in `mask`: a one where each begins. Each round leaves a
+ * one only where two neighbouring runs were both ones. */
+HAK_INLINE uint32_t hak_runs32(uint32_t mask, unsigned count) {
     static const uint32_t starts[6] = {0xffffffffu, 0x55555555u, 0x11111111u, 0x01010101u, 0x00010001u, 1u};
     for (unsigned have = 1; have < count; have *= 2)
         mask &= mask >> have;
-    mask &= starts[hak_log2(count)];
-    return mask ? (int)__builtin_ctz(mask) : -1;
+    return mask & starts[hak_log2(count)];
+}
+
+/* The first of these runs, as its lowest bit's index; -1 when there is none. */
+HAK_INLINE int hak_find_run32(uint32_t mask, unsigned count) {
+    uint32_t runs = hak_runs32(mask, count);
+    return runs ? (int)__builtin_ctz(runs) : -1;
 }
 
 #endif

@@ -82,7 +82,7 @@ static inline void hak_policy_check_live(const void *obj, unsigned tag, const ch
 static inline bool hak_policy_owns(const void *obj);
 /* With HAK_POLICY_RANDOM_SLOTS: which of `count` slots of a slab is taken, each in turn. */
 static inline uint32_t hak_policy_slot_choice(uint32_t count);
-/* From which granule of a superslab on a slab is cut. */
+/* From which of the places that a superslab has for it a slab is cut: 0, the first, to 31. */
 static inline unsigned hak_policy_granule_choice(void);
 /* A bin was refilled with these objects, where slots are not drawn at random the lowest of a slab first; malloc will
  * hand out the last one first. */

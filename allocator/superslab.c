@@ -95,11 +95,15 @@ static hak_superslab *find_with_run(unsigned granules) {
     return superslab_born(wants_pieces());
 }
 
-/* As hak_find_run32, beginning at granule `turn` or at the run that it is in. */
-static int find_turned(uint32_t mask, unsigned granules, unsigned turn) {
-    turn &= ~(granules - 1);
-    int first = hak_find_run32(mask >> turn | mask << (-turn & 31), granules);
-    return first < 0 ? first : (int)(((unsigned)first + turn) % HAK_SUPERSLAB_GRANULES);
+/* One of the free runs in `mask`, all as likely where `choice` is drawn from 0 to 31, the first for 0; -1: there is
+ * none. A search that begins at granule `choice` would prefer what follows a slab: half of the small slabs would lie
+ * next to a wide one. */
+static int find_chosen(uint32_t mask, unsigned granules, unsigned choice) {
+    uint32_t runs = hak_runs32(mask, granules);
+    for (unsigned before = (unsigned)__builtin_popcount(runs) * choice / HAK_SUPERSLAB_GRANULES; before != 0;
+         before--)
+        runs &= runs - 1;
+    return runs != 0 ? (int)hak_lowest_bit(runs) : -1;
 }
 
 /* The end of the run of ones in `mask` that begins with its lowest. */
@@ -147,10 +151,10 @@ static hak_map_result fill(hak_superslab *superslab, uint32_t mask) {
 static unsigned place_for(const hak_superslab *superslab, unsigned granules) {
     /* A run that is dirty already costs no page fault, one that is mapped no system call. */
     const uint32_t wanted[] = {superslab->dirty_mask, ~superslab->hollow_mask, ALL_FREE};
-    unsigned turn = hak_policy_granule_choice();
+    unsigned choice = hak_policy_granule_choice();
     int first = -1;
     for (unsigned i = 0; i < sizeof wanted / sizeof wanted[0] && first < 0; i++)
-        first = find_turned(superslab->free_mask & wanted[i], granules, turn);
+        first = find_chosen(superslab->free_mask & wanted[i], granules, choice);
     HAK_CHECK(first >= 0, "superslab in a list of free runs has none");
     return (unsigned)first;
 }

@@ -330,6 +330,27 @@ static void refusals(void **state) {
     }
 }
 
+/* A wide slab takes half of a superslab; of the small ones that fill the rest the first may lie in any granule. The
+ * speed variant takes the first. */
+static void every_place(void **state) {
+    (void)state;
+    enum { HALF = 16, ROUNDS = 400 };
+    unsigned wide = class_with(HALF), small = class_with(1), counts[HALF] = {0};
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        uintptr_t taken = hak_superslab_take_slab(wide, 0)->start;
+        uintptr_t free = taken % HAK_SUPERSLAB == 0 ? taken + HALF * HAK_GRANULE : taken - HALF * HAK_GRANULE;
+        for (unsigned i = 0; i < HALF; i++) {
+            uintptr_t place = (hak_superslab_take_slab(small, 0)->start - free) / HAK_GRANULE;
+            assert_in_range(place, 0, HALF - 1);
+            counts[place] += i == 0;
+        }
+    }
+    /* 25 in the mean; less than 3 of one of them are met once in 10^7. */
+    for (unsigned i = 0; i < HALF; i++)
+        assert_in_range(counts[i], HAK_POLICY_RANDOM_SLOTS ? 3 : i == 0 ? ROUNDS : 0, ROUNDS);
+    hak_test_reset(HAK_RESET_FRESH);
+}
+
 static void give_live(void *slab) {
     ((hak_slab *)slab)->free--;
     hak_superslab_give_slab(slab);
@@ -379,6 +400,7 @@ int main(void) {
              dense),
         CASE("a small heap has a part of the first slab of a class of wide slots", first_in_part),
         CASE("where a whole slab of wide slots is refused, a part of it is had", refused_whole),
+        CASE("of the places that a superslab has for a slab each is as likely as the others", every_place),
         CASE("a purge gives free pages back until so many are left", purged),
         CASE("a slab that is resident in part is exchanged by what is fresh of it", resident_in_part),
         CASE("of free slabs that stay with their class the oldest is purged first and taken last",
