@@ -205,8 +205,14 @@ HAK_PEEK_INLINE bool hak_neighbour_wrong(hak_place place, const void *obj) {
 /* The object's own canary, and that of the slot before: one question where none is reduced, as there are no neighbours
  * without canaries. */
 HAK_INLINE bool hak_ends_wrong(hak_place place, const void *obj, size_t size) {
-    if (HAK_LIKELY(hak_hardening.neighbours))
-        return !hak_canary_intact(obj, size) || hak_neighbour_wrong(place, obj);
+    if (HAK_LIKELY(hak_hardening.neighbours)) {
+        if (HAK_UNLIKELY(!hak_canary_intact(obj, size)))
+            return true;
+        __asm__(
+            "" ::
+                : "memory"); /* the keys are loaded once more, which costs less than to save registers for them */
+        return hak_neighbour_wrong(place, obj);
+    }
     return hak_hardening.canary && !hak_canary_intact(obj, size);
 }
 
