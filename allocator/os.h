@@ -44,7 +44,8 @@ hak_map_result hak_os_map_at(uintptr_t addr, size_t size);
  * what lies inside a larger reservation. False when the OS refuses, and nothing has changed. */
 bool hak_os_shut(uintptr_t addr, size_t size);
 
-/* Makes reserved memory readable and writable; false when the OS refuses, and nothing has changed. */
+/* Makes reserved memory readable and writable; false when the OS refuses: then a part of it may be so, and is not to be
+ * relied on. */
 bool hak_os_commit(uintptr_t addr, size_t size);
 
 /* Takes access away from what can be read and written; the pages keep their contents. False when the OS refuses (map
@@ -149,8 +150,10 @@ bool hak_os_secure(void);
 char **hak_os_environment(void);
 
 /* Debug builds: the k-th memory call from now fails (1 is the next), with HAK_OS_FAIL_ON added every one from there
- * on; 0 turns it off. Returns how many calls the setting before this one has seen. */
-#define HAK_OS_FAIL_ON ((uint64_t)1 << 63)
+ * on; with HAK_OS_FAIL_LATE not before it has done what a kernel may have done when it says no (os_linux.c has that,
+ * call by call); 0 turns it off. Returns how many calls the setting before this one has seen. */
+#define HAK_OS_FAIL_ON   ((uint64_t)1 << 63)
+#define HAK_OS_FAIL_LATE ((uint64_t)1 << 62)
 uint64_t hak_os_fail_at(uint64_t k);
 
 #endif

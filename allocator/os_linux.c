@@ -44,19 +44,60 @@ static void count(_Atomic uint64_t *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+/* HAK_OS_FAIL_LATE: the next system call of this thread fails when it has done what a kernel may have done then. */
+static _Thread_local bool late;
+
 /* True when this call is the one that a test wants to fail. */
 static bool injected_failure(void) {
     if (!HAK_DEBUG_BUILD)
         return false;
-    uint64_t k = atomic_load_explicit(&fail_at, memory_order_relaxed);
-    uint64_t seen = atomic_fetch_add_explicit(&calls_seen, 1, memory_order_relaxed) + 1;
-    return k & HAK_OS_FAIL_ON ? seen >= (k & ~HAK_OS_FAIL_ON) : seen == k;
+    uint64_t set = atomic_load_explicit(&fail_at, memory_order_relaxed),
+             flags = HAK_OS_FAIL_ON | HAK_OS_FAIL_LATE;
+    uint64_t k = set & ~flags, seen = atomic_fetch_add_explicit(&calls_seen, 1, memory_order_relaxed) + 1;
+    bool fails = set & HAK_OS_FAIL_ON ? seen >= k : seen == k;
+    late = fails && (set & HAK_OS_FAIL_LATE) != 0;
+    return fails && !late;
+}
+
+static bool fails_late(void) {
+    if (!HAK_DEBUG_BUILD || !late)
+        return false;
+    late = false;
+    return true;
+}
+
+/* Bytes of a range of which the kernel has done a part. */
+static size_t part_of(size_t size) {
+    return hak_align_down(size / 2, hak_os_page);
 }
 
 uint64_t hak_os_fail_at(uint64_t k) {
     uint64_t seen = atomic_exchange(&calls_seen, 0);
     atomic_store(&fail_at, k);
     return seen;
+}
+
+/* mprotect changes the mappings of a range one by one, and does not go back: those before the one that is refused have
+ * changed. ENOMEM: mappings run out where one has to be split, or what becomes writable would be more than may be
+ * promised. Source: mm/mprotect.c, do_mprotect_pkey and mprotect_fixup, 5.10 to 6.18. */
+static HAK_UNSEEN bool kernel_protect(uintptr_t addr, size_t size, int protection) {
+    if (!fails_late())
+        return mprotect((void *)addr, size, protection) == 0;
+    if (part_of(size) != 0)
+        (void)mprotect((void *)addr, part_of(size), protection);
+    return false;
+}
+
+/* madvise goes from mapping to mapping as well; holes are passed over, and are ENOMEM in the end. MADV_DONTNEED and
+ * MADV_FREE refuse what is locked or not a plain mapping (EINVAL), after what lies before it has gone; the guards of
+ * 6.13 and later refuse the same, and those that are set stay when there is no memory for page tables.
+ * Source: mm/madvise.c, madvise_walk_vmas, madvise_dontneed_free and madvise_guard_install, 5.10 to 6.18. */
+static HAK_UNSEEN bool kernel_advise(uintptr_t addr, size_t size, int advice) {
+    if (!fails_late())
+        return madvise((void *)addr, size, advice) == 0;
+    if (part_of(size) != 0)
+        (void)madvise((void *)addr, part_of(size), advice);
+    return false;
 }
 
 void hak_os_init(void) {
@@ -68,8 +109,10 @@ void hak_os_init(void) {
     hak_os_page = page;
 }
 
+/* Without MAP_FIXED nothing has changed when mmap fails: what it makes is undone (mm/mmap.c, mmap_region and
+ * __mmap_region, 5.10 to 6.18). */
 static uintptr_t map(uintptr_t hint, size_t size, int protection) {
-    if (injected_failure())
+    if (injected_failure() || fails_late())
         return 0;
     int saved = errno;
     count(&hak_os_counts.mmap);
@@ -92,7 +135,7 @@ HAK_UNSEEN void hak_os_unmap(uintptr_t addr, size_t size) {
 /* munmap splits before it unmaps, and fails with ENOMEM only there: mm/mmap.c, do_munmap and do_vmi_align_munmap,
  * 5.10 to 6.18. */
 HAK_UNSEEN bool hak_os_unmap_part(uintptr_t addr, size_t size) {
-    if (injected_failure())
+    if (injected_failure() || fails_late())
         return false;
     int saved = errno;
     count(&hak_os_counts.munmap);
@@ -164,7 +207,7 @@ static HAK_UNSEEN hak_map_result map_at(uintptr_t addr, size_t size, int protect
 }
 
 hak_map_result hak_os_reserve_zeros_at(uintptr_t addr, size_t size) {
-    return injected_failure() ? HAK_MAP_REFUSED : map_at(addr, size, PROT_READ);
+    return injected_failure() || fails_late() ? HAK_MAP_REFUSED : map_at(addr, size, PROT_READ);
 }
 
 /* Of a range of which something is kept, parts may be there already. */
@@ -176,7 +219,7 @@ static HAK_UNSEEN hak_map_result map_missing(uintptr_t addr, size_t size) {
 }
 
 HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
-    if (injected_failure() || (HAK_DEBUG_BUILD && hak_os_keep_refuses(size)))
+    if (injected_failure() || fails_late() || (HAK_DEBUG_BUILD && hak_os_keep_refuses(size)))
         return HAK_MAP_REFUSED;
     if (HAK_DEBUG_BUILD && hak_os_keep_protect(addr, size, true)) {
         count(&hak_os_counts.mmap);
@@ -190,11 +233,19 @@ HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
     return result;
 }
 
+/* MAP_FIXED takes away what is there before it asks for what the new mapping needs, and does not bring it back:
+ * mm/mmap.c, mmap_region, 5.10 to 6.11. From 6.12 on what was there is put back in nearly every case
+ * (vms_abort_munmap_vmas). */
 bool hak_os_renew(uintptr_t addr, size_t size) {
     if (injected_failure())
         return false;
     int saved = errno;
     count(&hak_os_counts.mmap);
+    if (fails_late()) {
+        (void)munmap((void *)addr, size);
+        errno = saved;
+        return false;
+    }
     void *got =
         mmap((void *)addr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     errno = saved;
@@ -209,7 +260,7 @@ static HAK_UNSEEN bool set_protection(uintptr_t addr, size_t size, int protectio
     count(&hak_os_counts.mprotect);
     if (HAK_DEBUG_BUILD && hak_os_keep_protect(addr, size, open))
         return true;
-    bool done = mprotect((void *)addr, size, protection) == 0;
+    bool done = kernel_protect(addr, size, protection);
     errno = saved;
     if (HAK_DEBUG_BUILD && done)
         hak_os_keep_note(addr, size, open);
@@ -222,15 +273,15 @@ static bool protect(uintptr_t addr, size_t size, int protection) {
 bool hak_os_commit(uintptr_t addr, size_t size) {
     return protect(addr, size, PROT_READ | PROT_WRITE);
 }
-/* The mappings of a range are changed one by one: those before the one that is refused have changed (mm/mprotect.c,
- * do_mprotect_pkey). */
-HAK_UNSEEN bool hak_os_protect(uintptr_t addr, size_t size) {
-    if (injected_failure())
-        return false;
+/* Shut whole, or open whole as it was: see kernel_protect. */
+static HAK_UNSEEN bool shut_or_open(uintptr_t addr, size_t size) {
     if (set_protection(addr, size, PROT_NONE))
         return true;
     (void)set_protection(addr, size, PROT_READ | PROT_WRITE);
     return false;
+}
+HAK_UNSEEN bool hak_os_protect(uintptr_t addr, size_t size) {
+    return !injected_failure() && shut_or_open(addr, size);
 }
 void hak_os_seal(uintptr_t addr, size_t size) {
     (void)protect(addr, size, PROT_READ);
@@ -248,7 +299,7 @@ bool hak_os_freeze(uintptr_t addr, size_t size) {
 static bool advise(uintptr_t addr, size_t size, int advice) {
     int saved = errno;
     count(&hak_os_counts.madvise);
-    bool done = madvise((void *)addr, size, advice) == 0;
+    bool done = kernel_advise(addr, size, advice);
     errno = saved;
     return done;
 }
@@ -261,7 +312,7 @@ bool hak_os_shut(uintptr_t addr, size_t size) {
         return false;
     if (HAK_DEBUG_BUILD && hak_os_keep_hollow(addr, size))
         return true;
-    if (!set_protection(addr, size, PROT_NONE))
+    if (!shut_or_open(addr, size))
         return false;
     if (advise(addr, size, MADV_DONTNEED)) {
         (void)advise(addr, size, MADV_GUARD_REMOVE); /* markers outlive MADV_DONTNEED: mm/madvise.c of 6.13 */
@@ -301,7 +352,7 @@ HAK_UNSEEN bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) 
     count(&hak_os_counts.madvise);
     if (HAK_DEBUG_BUILD && hak_os_keep_purge(addr, size, how))
         return true;
-    bool done = madvise((void *)addr, size, how == HAK_PURGE_LAZY ? MADV_FREE : MADV_DONTNEED) == 0;
+    bool done = kernel_advise(addr, size, how == HAK_PURGE_LAZY ? MADV_FREE : MADV_DONTNEED);
     errno = saved;
     return done;
 }
@@ -312,6 +363,10 @@ HAK_UNSEEN bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) 
  * run out (ENOMEM). So nothing but our own is there. Page tables that were moved in part before a failure are moved
  * back. From 6.17 on a range across several mappings may be moved, and may be left half moved when that fails: only
  * where both lengths are the same, so they never are here; with different lengths it is EFAULT as before. */
+static void *taken_away(uintptr_t to, size_t size) {
+    (void)munmap((void *)to, size);
+    return MAP_FAILED;
+}
 bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size) {
     if (injected_failure() || (HAK_DEBUG_BUILD && hak_os_keeps()))
         return false;
@@ -320,7 +375,9 @@ bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size) {
     if (map_at(to, new_size, PROT_NONE) != HAK_MAP_DONE)
         return false;
     count(&hak_os_counts.mmap);
-    void *got = mremap((void *)from, size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)to);
+    void *got = fails_late()
+                    ? taken_away(to, new_size)
+                    : mremap((void *)from, size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)to);
     if (got == MAP_FAILED)
         (void)munmap((void *)to, new_size); /* if the kernel has not done so already */
     errno = saved;

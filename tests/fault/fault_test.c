@@ -28,6 +28,7 @@
 
 enum {
     OBJECTS = 256,
+    LATE_PART = 32,
     K_MAX = 5000, /* no scenario makes so many calls; one that does is a runaway */
 };
 
@@ -253,6 +254,8 @@ static void sweep(void (*scenario)(void)) {
     uint64_t k = 1;
     for (; run_once(scenario, k, 0); k++)
         assert_true(k < K_MAX);
+    for (uint64_t at = 1; at <= k; at += 1 + at / LATE_PART) /* the call has done a part then */
+        (void)run_once(scenario, at, HAK_OS_FAIL_LATE);
     for (uint64_t from = 1; from <= k; from += 1 + from / 16) { /* from here on, everything fails */
         hak_test_reset(HAK_RESET_FRESH);
         memset(objects, 0, sizeof objects);

@@ -158,6 +158,52 @@ static void failures(void **state) {
     }
 }
 
+static void fill(uintptr_t addr) {
+    for (size_t at = 0; at < HAK_MIB; at++)
+        ((char *)addr)[at] = (char)(at % 251);
+}
+static bool is_filled(uintptr_t addr) {
+    for (size_t at = 0; at < HAK_MIB; at++)
+        if (((char *)addr)[at] != (char)(at % 251))
+            return false;
+    return true;
+}
+
+/* Each call says no when it has done a part, and keeps what os.h promises for that. */
+static void late_failures(void **state) {
+    (void)state;
+    uintptr_t addr = hak_os_reserve(4 * HAK_MIB, hak_os_page, 0), to = addr + 2 * HAK_MIB;
+    hak_os_unmap(to, 2 * HAK_MIB);
+    assert_true(hak_os_commit(addr, HAK_MIB));
+    fill(addr);
+    bool (*const unchanged[])(uintptr_t addr, size_t size) = {hak_os_protect, hak_os_shut, hak_os_unmap_part};
+    for (size_t i = 0; i < sizeof unchanged / sizeof unchanged[0]; i++) {
+        (void)hak_os_fail_at(1 | HAK_OS_FAIL_LATE);
+        assert_false(unchanged[i](addr, HAK_MIB));
+        assert_true(is_filled(addr));
+        fill(addr);
+    }
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_LATE);
+    assert_false(hak_os_move(addr, HAK_MIB, to, HAK_MIB + hak_os_page));
+    assert_true(is_filled(addr));
+    assert_false(hak_os_is_mapped(to, hak_os_page));
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_LATE);
+    assert_int_equal(hak_os_map_at(to, HAK_MIB), HAK_MAP_REFUSED);
+    assert_false(hak_os_is_mapped(to, hak_os_page));
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_LATE);
+    assert_false(hak_os_guard(addr, HAK_MIB)); /* what was there may have gone, but can be read */
+    fill(addr);
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_LATE);
+    assert_false(hak_os_purge(addr, HAK_MIB, HAK_PURGE_NOW));
+    assert_true(all_zero(addr, HAK_MIB / 2)); /* the test is of something */
+    fill(addr);
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_LATE);
+    assert_false(hak_os_renew(addr, HAK_MIB));
+    assert_false(hak_os_is_mapped(addr, hak_os_page));
+    assert_int_equal(hak_os_fail_at(0), 1);
+    hak_os_unmap(addr, 4 * HAK_MIB);
+}
+
 static void counters(void **state) {
     (void)state;
     uint64_t mmaps = hak_os_counts.mmap, munmaps = hak_os_counts.munmap, madvises = hak_os_counts.madvise,
@@ -238,6 +284,7 @@ int main(void) {
         CASE("moved pages have their contents, and a move that fails changes nothing", moving),
         CASE("a populated range is resident and zero", populating),
         CASE("an injected failure fails that call only, and every call keeps errno", failures),
+        CASE("a call that fails when it has done a part keeps what is promised", late_failures),
         CASE("every call is counted by its kind", counters),
         CASE("random bytes differ from call to call", randomness),
         CASE("what can be read is read, up to the first byte that cannot", reading),
