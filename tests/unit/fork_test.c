@@ -113,6 +113,13 @@ enum { THREADS = 5 };
 
 static pthread_barrier_t all_begun, all_end;
 static const hak_cache *caches[2][THREADS]; /* of the parent's threads, of the child's */
+static const hak_cache *of_ended;           /* a thread of the parent's that has ended */
+
+static void *ends(void *unused) {
+    hak_free(hak_malloc(100));
+    of_ended = hak_cache_mine;
+    return unused;
+}
 
 static void *has_cache(void *out) {
     void *objs[20];
@@ -159,7 +166,7 @@ static int child_of_threads(void) {
     threads_begin(threads, caches[1]);
     for (int i = 0; i < THREADS; i++)
         if (caches[1][i] == hak_cache_mine || count_in(caches[1][i], caches[1]) != 1 ||
-            count_in(caches[1][i], caches[0]) != 1)
+            count_in(caches[1][i], caches[0]) + (caches[1][i] == of_ended) != 1)
             return 2;
     if (hak_caches_live != THREADS + 1)
         return 3;
@@ -185,6 +192,9 @@ static void caches_serve_again(void **state) {
     pthread_t threads[THREADS];
     int status = 0;
     threads_begin(threads, caches[0]);
+    pthread_t ended;
+    assert_int_equal(pthread_create(&ended, NULL, ends, NULL), 0);
+    assert_int_equal(pthread_join(ended, NULL), 0);
     pid_t child = fork();
     if (child == 0)
         _exit(child_and_grandchild());

@@ -351,6 +351,28 @@ static void every_place(void **state) {
     hak_test_reset(HAK_RESET_FRESH);
 }
 
+/* From each call of the OS on, all are refused: the slabs that are had are all that is in use, also where the policy
+ * was the one that had no memory. */
+static void refused_from_then_on(void **state) {
+    (void)state;
+    enum { CALLS = 40, MOST = 200 };
+    const unsigned cls = 1; /* has most records */
+    for (uint64_t k = 1; k <= CALLS; k++) {
+        hak_slab *slabs[MOST];
+        size_t had = 0;
+        hak_test_reset(HAK_RESET_FRESH);
+        (void)hak_os_fail_at(k | HAK_OS_FAIL_ON);
+        while (had < MOST && (slabs[had] = hak_superslab_take_slab(cls, 0)) != NULL)
+            had++;
+        (void)hak_os_fail_at(0);
+        hak_superslab_check();
+        assert_int_equal(hak_superslab_live_bytes, had * hak_classes[cls].slab_bytes);
+        while (had-- > 0)
+            hak_superslab_give_slab(slabs[had]);
+        assert_int_equal(hak_superslabs_live, 0);
+    }
+}
+
 static void give_live(void *slab) {
     ((hak_slab *)slab)->free--;
     hak_superslab_give_slab(slab);
@@ -405,6 +427,7 @@ int main(void) {
         CASE("a slab that is resident in part is exchanged by what is fresh of it", resident_in_part),
         CASE("of free slabs that stay with their class the oldest is purged first and taken last",
              bound_slabs),
+        CASE("a slab for which the OS has no more memory is not in use", refused_from_then_on),
         CASE("a purge that the OS refuses changes nothing", refused_purge),
         CASE("prewarmed superslabs are resident, counted, and used first", prewarmed),
         CASE("a refusal of the OS at any step leaves everything consistent", refusals),
