@@ -31,9 +31,9 @@ static HAK_COLD void *no_memory(void) {
 static void *make_large(size_t size, size_t align, hak_origin origin, bool *zeroed) {
     size_t capacity;
     size_t need = hak_max(1, size); /* 0 bytes at a huge alignment are an object, too */
-    void *obj = hak_policy_large_again(need, align, &capacity);
+    void *obj = origin.partition == 0 ? hak_policy_large_again(need, align, &capacity) : NULL;
     if (obj == NULL)
-        obj = hak_large_take(need, align, zeroed, &capacity);
+        obj = hak_large_take_typed(need, align, origin.partition, zeroed, &capacity);
     if (obj == NULL)
         return NULL;
     if (HAK_LIKELY(hak_policy_on_large_alloc(obj, size, capacity, origin))) {
@@ -44,11 +44,24 @@ static void *make_large(size_t size, size_t align, hak_origin origin, bool *zero
     return NULL;
 }
 
+/* The thread's cache for what has this origin; NULL: it has none yet. */
+static hak_cache *cache_for(hak_origin origin) {
+    return HAK_POLICY_PARTITIONS == 0 || origin.partition == 0 ? hak_cache_mine
+                                                               : hak_cache_of(origin.partition);
+}
+
+static void *refill_for(hak_origin origin, unsigned cls) {
+    return HAK_POLICY_PARTITIONS == 0 || origin.partition == 0
+               ? hak_cache_refill_slow(cls)
+               : hak_cache_refill_typed(origin.partition, cls);
+}
+
 static void *make_of_class(unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
-    void *obj = hak_cache_pop(hak_cache_mine, cls);
+    hak_cache *cache = cache_for(origin);
+    void *obj = cache != NULL ? hak_cache_pop(cache, cls) : NULL;
     if (obj == NULL) {
         hak_idle_look();
-        obj = hak_cache_refill_slow(cls);
+        obj = refill_for(origin, cls);
         hak_usage_note_arena();
     }
     return obj == NULL ? NULL : hak_policy_on_alloc(obj, cls, size, origin, caller);
@@ -72,7 +85,8 @@ static void *make_sampled(unsigned cls, size_t size, size_t align, hak_origin or
 /* As make, with the heap profile on. */
 static HAK_NOINLINE void *make_profiled(unsigned cls, size_t size, size_t align, hak_origin origin,
                                         uintptr_t caller, bool *zeroed) {
-    void *obj = hak_ration_pop(cls);
+    bool typed = HAK_POLICY_PARTITIONS != 0 && origin.partition != 0; /* whose caches have no rations */
+    void *obj = typed ? NULL : hak_ration_pop(cls);
     if (HAK_LIKELY(obj != NULL))
         return hak_policy_on_alloc(obj, cls, size, origin, caller);
     obj = make_sampled(cls, size, align, origin, caller, zeroed);
@@ -81,7 +95,8 @@ static HAK_NOINLINE void *make_profiled(unsigned cls, size_t size, size_t align,
     if (cls == 0)
         return make_large(size, align, origin, zeroed);
     obj = make_of_class(cls, size, origin, caller);
-    hak_ration_fill(cls);
+    if (!typed)
+        hak_ration_fill(cls);
     return obj;
 }
 
@@ -103,6 +118,14 @@ static void *make_or_reclaim(unsigned cls, size_t size, size_t align, hak_origin
     return obj != NULL ? obj : no_memory();
 }
 
+/* Where an object goes of which nobody says a type: by the place of the program's that asks, if the policy wants
+ * that. */
+HAK_INLINE hak_origin placed(hak_origin origin, uintptr_t caller) {
+    if (origin.partition == 0)
+        origin.partition = hak_policy_partition_of_site(caller);
+    return origin;
+}
+
 /* Malloc jumps here, so the address to return to is its caller's: had the heap profile it handed on, malloc would load
  * it each time. */
 HAK_NOINLINE void *hak_object_make_slow(size_t size, hak_origin origin, uintptr_t caller) {
@@ -110,17 +133,40 @@ HAK_NOINLINE void *hak_object_make_slow(size_t size, hak_origin origin, uintptr_
         return no_memory();
     if (!HAK_POLICY_ASKS_CALLER)
         caller = HAK_CALLER;
+    origin = placed(origin, caller);
     size_t need = hak_policy_request(size);
     unsigned cls = need <= HAK_SLAB_SIZE_MAX ? hak_class_of(need) : 0;
     return make_or_reclaim(cls, size, HAK_MIN_ALIGN, origin, caller, NULL);
+}
+
+void *hak_object_make_typed(size_t size, hak_origin origin, uintptr_t caller) {
+    size_t need = hak_policy_request(size);
+    hak_cache *cache = hak_cache_of(origin.partition);
+    if (HAK_UNLIKELY(cache == NULL || need > HAK_SLAB_SIZE_MAX || hak_profile_rate != 0))
+        return hak_object_make_slow(size, origin, caller);
+    unsigned cls = hak_class_of(need);
+    void *obj = hak_object_pop(cache, cls);
+    if (HAK_UNLIKELY(obj == NULL))
+        return hak_object_make_slow(size, origin, caller);
+    return hak_policy_on_alloc(obj, cls, size, origin, caller);
 }
 
 void *hak_object_make_aligned(size_t size, hak_origin origin, uintptr_t caller) {
     size_t align = (size_t)1 << origin.align_log2;
     if (!hak_thread_begin())
         return no_memory();
+    origin = placed(origin, caller);
     unsigned cls = hak_class_aligned(align, hak_policy_request(size));
     return make_or_reclaim(cls, size, align, origin, caller, NULL);
+}
+
+static HAK_NOINLINE void end_typed(void *obj) {
+    unsigned cls, partition = hak_policy_partition_of_slot(obj, &cls);
+    hak_cache *cache = hak_cache_of(partition);
+    if (HAK_LIKELY(cache != NULL && hak_cache_push(cache, obj, cls)))
+        return;
+    hak_idle_look();
+    hak_cache_give_typed(partition, obj, cls);
 }
 
 HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) {
@@ -131,7 +177,9 @@ HAK_NOINLINE void hak_object_end_slow(void *obj, unsigned tag, hak_claim claim) 
         (void)hak_thread_begin();
         if (first && !hak_policy_on_first_free(&obj, tag))
             return;
-        if (!hak_cache_push(hak_cache_mine, obj, tag)) {
+        if (HAK_POLICY_PARTITIONS != 0 && tag == HAK_TAG_TYPED) {
+            end_typed(obj);
+        } else if (!hak_cache_push(hak_cache_mine, obj, tag)) {
             hak_idle_look();
             hak_cache_flush_slow(obj, tag);
         }
@@ -166,30 +214,33 @@ HAK_ENTRY void hak_free_sized(void *obj, size_t size) {
 }
 
 /* An object of a class whose memory calloc would rather not touch; NULL: none was to be had. */
-static void *calloc_slot(unsigned cls, size_t size, uintptr_t caller) {
-    bool zeroed;
+static void *calloc_slot(unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
+    bool zeroed = false;
     if (HAK_UNLIKELY(hak_profile_rate != 0) && (hak_ration_next_due(cls) || hak_ration_due(cls, size)))
         return NULL;
     hak_idle_look();
-    void *obj = hak_cache_take_zeroed(cls, &zeroed);
+    void *obj = HAK_POLICY_PARTITIONS == 0 || origin.partition == 0
+                    ? hak_cache_take_zeroed(cls, &zeroed)
+                    : hak_cache_refill_typed(origin.partition, cls);
     hak_usage_note_arena();
     if (obj == NULL)
         return NULL;
-    obj = hak_policy_on_alloc(obj, cls, size, HAK_ORIGIN_PLAIN, caller);
+    obj = hak_policy_on_alloc(obj, cls, size, origin, caller);
     return zeroed ? obj : hak_policy_clear(obj, size);
 }
 
 /* Memory that is known to be zero, because it never was used or was given back, is not touched. */
-static HAK_NOINLINE void *calloc_slow(size_t size, uintptr_t caller) {
+static HAK_NOINLINE void *calloc_slow(size_t size, hak_origin origin, uintptr_t caller) {
     if (!hak_thread_begin())
         return no_memory();
+    origin = placed(origin, caller);
     bool zeroed = false;
     size_t need = hak_policy_request(size);
     unsigned cls = need <= HAK_SLAB_SIZE_MAX ? hak_class_of(need) : 0;
-    void *obj = cls != 0 ? calloc_slot(cls, size, caller) : NULL;
+    void *obj = cls != 0 ? calloc_slot(cls, size, origin, caller) : NULL;
     if (obj != NULL)
         return obj;
-    obj = make_or_reclaim(cls, size, HAK_MIN_ALIGN, HAK_ORIGIN_PLAIN, cls != 0 ? caller : 0, &zeroed);
+    obj = make_or_reclaim(cls, size, HAK_MIN_ALIGN, origin, cls != 0 ? caller : 0, &zeroed);
     return obj == NULL || zeroed ? obj : memset(obj, 0, size);
 }
 
@@ -198,7 +249,7 @@ HAK_ENTRY void *hak_calloc(size_t count, size_t size) {
     if (HAK_UNLIKELY(!hak_mul_checked(count, size, &total)))
         return no_memory();
     if (HAK_UNLIKELY(hak_policy_request(total) > CALLOC_TOUCHES))
-        return calloc_slow(total, HAK_CALLER);
+        return calloc_slow(total, HAK_ORIGIN_PLAIN, HAK_CALLER);
     void *obj = hak_object_make(total, HAK_ORIGIN_PLAIN, HAK_CALLER);
     return HAK_LIKELY(obj != NULL) ? memset(obj, 0, total) : NULL;
 }
@@ -210,9 +261,10 @@ void *hak_object_make_zeroed(size_t size, hak_origin origin, uintptr_t caller) {
         return obj != NULL ? memset(obj, 0, size) : NULL;
     }
     if (plain)
-        return calloc_slow(size, caller);
+        return calloc_slow(size, origin, caller);
     if (!hak_thread_begin())
         return no_memory();
+    origin = placed(origin, caller);
     bool zeroed = false;
     size_t align = (size_t)1 << origin.align_log2;
     unsigned cls = hak_class_aligned(align, hak_policy_request(size));

@@ -16,6 +16,9 @@
  * one on the stack. */
 void *hak_object_make_slow(size_t size, hak_origin origin, uintptr_t caller);
 
+/* As hak_object_make, for an origin with a partition. */
+void *hak_object_make_typed(size_t size, hak_origin origin, uintptr_t caller);
+
 /* As hak_object_make, aligned to 2^origin.align_log2 bytes. */
 void *hak_object_make_aligned(size_t size, hak_origin origin, uintptr_t caller);
 
@@ -60,6 +63,8 @@ HAK_INLINE void *hak_object_make_coarse(size_t size, size_t need, hak_origin ori
 
 /* A live object of at least `size` bytes; NULL and ENOMEM. */
 HAK_INLINE void *hak_object_make(size_t size, hak_origin origin, uintptr_t caller) {
+    if (HAK_POLICY_PARTITIONS != 0 && origin.partition != 0)
+        return hak_object_make_typed(size, origin, caller);
     if (HAK_UNLIKELY(size > HAK_FINE_MAX - HAK_POLICY_EXTRA))
         return hak_object_make_coarse(size, hak_policy_request(size), origin, caller);
     hak_cache *cache = hak_cache_mine;

@@ -1,29 +1,48 @@
 /* bound.c: see bound.h. */
 #include "allocator/bound.h"
 
+#include "allocator/policy.h"
 #include "allocator/release.h"
 
-/* Those whose pages may be resident, the newest first; and the others. What was made hollow may stand in the first
- * list still. */
-static hak_link dirty[HAK_TAGS], clean[HAK_TAGS];
-static uint64_t asked[HAK_TAGS], asks; /* when a slab of the class was asked for, by a count of that */
+/* Of a class and a partition: those whose pages may be resident, the newest first; and the others. What was made hollow
+ * may stand in the first list still. */
+typedef struct slabs {
+    hak_link dirty, clean;
+    uint64_t asked; /* when such a slab was asked for, by a count of that */
+} slabs;
 
-void hak_bound_init(void) {
-    asks = 0;
+static slabs of[HAK_POLICY_PARTITIONS + 1][HAK_TAGS];
+static uint64_t asks;
+static unsigned partitions; /* the highest that ever was asked for */
+
+static void begin(unsigned partition) {
     for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
-        hak_list_init(&dirty[cls]);
-        hak_list_init(&clean[cls]);
-        asked[cls] = 0;
+        hak_list_init(&of[partition][cls].dirty);
+        hak_list_init(&of[partition][cls].clean);
+        of[partition][cls].asked = 0;
     }
 }
 
-void hak_bound_add(hak_slab *slab) {
-    hak_list_push(&dirty[slab->cls], &slab->link);
+void hak_bound_init(void) {
+    asks = 0;
+    partitions = 0;
+    begin(0);
 }
 
-hak_slab *hak_bound_find(unsigned cls) {
-    asked[cls] = ++asks;
-    hak_link *list = hak_list_empty(&dirty[cls]) ? &clean[cls] : &dirty[cls];
+static slabs *slabs_of(const hak_slab *slab) {
+    return &of[hak_shard_partition(slab->shard)][slab->cls];
+}
+
+void hak_bound_add(hak_slab *slab) {
+    hak_list_push(&slabs_of(slab)->dirty, &slab->link);
+}
+
+hak_slab *hak_bound_find(unsigned cls, unsigned partition) {
+    while (partitions < partition)
+        begin(++partitions);
+    slabs *its = &of[partition][cls];
+    its->asked = ++asks;
+    hak_link *list = hak_list_empty(&its->dirty) ? &its->clean : &its->dirty;
     return hak_list_empty(list) ? NULL : HAK_OWNER_OF(list->next, hak_slab, link);
 }
 
@@ -31,12 +50,15 @@ void hak_bound_remove(hak_slab *slab) {
     hak_list_remove(&slab->link);
 }
 
-/* The class that has asked longest ago, of those with pages to give; 0: there is none. */
-static unsigned idlest(void) {
-    unsigned found = 0;
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-        if (!hak_list_empty(&dirty[cls]) && (found == 0 || asked[cls] < asked[found]))
-            found = cls;
+/* The class of a partition that has asked longest ago, of those with pages to give; NULL: there is none. */
+static slabs *idlest(void) {
+    slabs *found = NULL;
+    for (unsigned partition = 0; partition <= partitions; partition++)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+            slabs *its = &of[partition][cls];
+            if (!hak_list_empty(&its->dirty) && (found == NULL || its->asked < found->asked))
+                found = its;
+        }
     return found;
 }
 
@@ -54,31 +76,34 @@ static bool purge_one(hak_slab *slab, size_t *purged) {
     hak_counter_sub(&hak_superslab_free_dirty, bytes);
     *purged += bytes;
     hak_list_remove(&slab->link);
-    hak_list_push(&clean[slab->cls], &slab->link);
+    hak_list_push(&slabs_of(slab)->clean, &slab->link);
     return true;
 }
 
 size_t hak_bound_purge(size_t keep) {
     size_t purged = 0;
-    for (unsigned cls = idlest();
-         cls != 0 && atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) > keep;
-         cls = idlest())
-        if (!purge_one(HAK_OWNER_OF(dirty[cls].prev, hak_slab, link), &purged))
+    for (slabs *its = idlest();
+         its != NULL && atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) > keep;
+         its = idlest())
+        if (!purge_one(HAK_OWNER_OF(its->dirty.prev, hak_slab, link), &purged))
             break;
     return purged;
 }
 
-static HAK_WALKER void check_list(const hak_link *list, unsigned cls, void (*each)(const hak_slab *slab)) {
+static HAK_WALKER void check_list(const hak_link *list, const slabs *its,
+                                  void (*each)(const hak_slab *slab)) {
     for (const hak_link *link = list->next; link != list; link = link->next) {
         const hak_slab *slab = HAK_OWNER_OF(link, hak_slab, link);
-        HAK_CHECK(slab->cls == cls && slab->state == HAK_SLAB_UNUSED, "slab in the list of its class");
+        HAK_CHECK(slabs_of(slab) == its && slab->state == HAK_SLAB_UNUSED, "slab in the list of its class");
         each(slab);
     }
 }
 
 HAK_WALKER void hak_bound_check(void (*each)(const hak_slab *slab)) {
-    for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
-        check_list(&dirty[cls], cls, each);
-        check_list(&clean[cls], cls, each);
-    }
+    for (unsigned partition = 0; partition <= partitions; partition++)
+        for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
+            const slabs *its = &of[partition][cls];
+            check_list(&its->dirty, its, each);
+            check_list(&its->clean, its, each);
+        }
 }

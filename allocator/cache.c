@@ -20,6 +20,10 @@ enum {
     TOTAL_BYTES = 16 * HAK_MIB,
     TOTAL_PER_SHARD = HAK_MIB,
     ALWAYS_BYTES = 192 * HAK_KIB,
+    /* The same of a cache that a thread has for one of its partitions, and how many of those there are at most: each is
+     * a mapping of its own, of which a process may have 65,530. Who gets none works with the depots. */
+    ALWAYS_TYPED = 24 * HAK_KIB,
+    TYPED_MOST = 2048,
     /* So many new slabs age the bins as a second does: a thread whose need moves to other sizes leaves slots behind
      * that pin whole slabs. */
     SLABS_PER_AGE = 32,
@@ -44,13 +48,13 @@ _Thread_local hak_cache *hak_cache_mine = &before_first;
 hak_lock hak_cache_lock = HAK_LOCK_INIT(HAK_RANK_CACHES);
 static hak_cache *waiting; /* caches of threads that have ended; hak_cache_lock */
 static hak_cache *newest;  /* of all caches; hak_cache_lock */
-/* In a child: from where on along `older` all are nobody's, but for the one of the thread that there is. */
+/* In a child: from where on along `older` all are nobody's, but for those of the thread that there is. */
 static hak_cache *lost;
-static const hak_cache *survivor;
+static unsigned forks;                      /* how often hak_cache_alone was called */
 static unsigned threads_of[HAK_SHARDS_MAX]; /* how many threads use the shard; hak_cache_lock */
 
 _Atomic size_t hak_cache_room;
-static _Atomic unsigned ages, trims;
+static _Atomic unsigned ages, trims, typed_caches;
 
 _Atomic size_t hak_caches_live, hak_cache_operations, hak_cache_out[HAK_TAGS];
 
@@ -114,7 +118,7 @@ static void set_room(hak_cache *cache, unsigned cls, size_t places) {
 static bool may_hold(const hak_cache *cache, size_t more) {
     size_t room = cache->room + more,
            total = atomic_load_explicit(&hak_cache_room, memory_order_relaxed) + more;
-    return room <= ALWAYS_BYTES ||
+    return room <= (cache->partition == 0 ? ALWAYS_BYTES : ALWAYS_TYPED) ||
            (room <= THREAD_BYTES && total <= hak_max(TOTAL_BYTES, (size_t)hak_shards * TOTAL_PER_SHARD));
 }
 
@@ -177,28 +181,36 @@ bool hak_cache_sparse(void) {
     return held > out + hak_max(SPARSE_MIN, out / SPARSE_PART);
 }
 
-/* All but the one of class `used`, where a slow call is. */
-static HAK_NOINLINE void age_slow(hak_cache *cache, unsigned used, unsigned age) {
-    bool sparse = hak_cache_sparse();
-    unsigned trim = atomic_load_explicit(&trims, memory_order_relaxed);
-    cache->age = age;
-    if (cache->trim != trim)
-        flush_bins(cache);
-    cache->trim = trim;
+/* All but the one of class `used`. */
+static void age_bins(hak_cache *cache, unsigned used, bool sparse) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         size_t room = (size_t)(cache->end[cls] - hak_cache_base(cache, cls));
         if (cls != used && cache->top[cls] == cache->seen[cls] && room != 0)
             bin_shrink(cache, cls, sparse ? 0 : room / 2);
         cache->seen[cls] = cache->top[cls];
     }
+}
+
+/* The calling thread's; `at` is where a slow call is, for class `used`. */
+static HAK_NOINLINE void age_slow(const hak_cache *at, unsigned used, unsigned age) {
+    hak_cache *mine = hak_cache_mine;
+    bool sparse = hak_cache_sparse();
+    unsigned trim = atomic_load_explicit(&trims, memory_order_relaxed);
+    mine->age = age;
+    for (hak_cache *cache = mine; cache != NULL; cache = cache->parts) {
+        if (mine->trim != trim)
+            flush_bins(cache);
+        age_bins(cache, cache == at ? used : 0, sparse);
+    }
+    mine->trim = trim;
     hak_policy_cache_age(sparse);
 }
 
 /* At each slow call. */
-static void age_look(hak_cache *cache, unsigned used) {
+static void age_look(const hak_cache *cache, unsigned used) {
     unsigned age = atomic_load_explicit(&ages, memory_order_relaxed) +
                    (unsigned)(atomic_load_explicit(&hak_slabs_fresh, memory_order_relaxed) / SLABS_PER_AGE);
-    if (HAK_UNLIKELY(age != cache->age))
+    if (HAK_UNLIKELY(age != hak_cache_mine->age))
         age_slow(cache, used, age);
 }
 
@@ -227,12 +239,18 @@ static unsigned shard_join(void) {
 void hak_cache_alone(void) {
     waiting = NULL;
     lost = newest;
-    survivor = hak_cache_mine;
+    forks++;
     memset(threads_of, 0, sizeof threads_of);
     if (!is_static(hak_cache_mine))
         threads_of[hak_cache_mine->shard] = 1;
-    atomic_store_explicit(&hak_cache_room, is_static(hak_cache_mine) ? 0 : hak_cache_mine->room,
-                          memory_order_relaxed);
+    size_t room = 0;
+    unsigned caches = 0;
+    for (hak_cache *cache = hak_cache_mine; cache != NULL; cache = cache->parts, caches++) {
+        room += cache->room;
+        cache->survived = forks;
+    }
+    atomic_store_explicit(&hak_cache_room, room, memory_order_relaxed);
+    atomic_store_explicit(&typed_caches, caches - 1, memory_order_relaxed);
     atomic_store_explicit(&hak_caches_live, !is_static(hak_cache_mine), memory_order_relaxed);
 }
 
@@ -293,11 +311,26 @@ static hak_cache *cache_again(void) {
         waiting = cache->next;
         return cache;
     }
-    if (lost != NULL && lost == survivor)
+    while (lost != NULL && lost->survived == forks)
         lost = lost->older;
     cache = lost;
     if (cache != NULL)
         lost = cache->older;
+    return cache;
+}
+
+/* One that a thread has left, or a new one; NULL when there is no memory. Its bins are empty. */
+static hak_cache *cache_take(unsigned partition) {
+    hak_lock_take(&hak_cache_lock);
+    hak_cache *cache = cache_again();
+    hak_lock_give(&hak_cache_lock);
+    if (cache == NULL)
+        cache = cache_map();
+    if (cache == NULL)
+        return NULL;
+    cache->partition = partition;
+    cache->parts = NULL;
+    bins_init(cache);
     return cache;
 }
 
@@ -306,15 +339,11 @@ bool hak_cache_begin(void) {
         return true;
     if (hak_cache_mine == &after_last)
         return false;
-    hak_lock_take(&hak_cache_lock);
-    hak_cache *cache = cache_again();
-    hak_lock_give(&hak_cache_lock);
-    if (cache == NULL)
-        cache = cache_map();
+    hak_cache *cache = cache_take(0);
     if (cache == NULL)
         return false;
     cache->shard = shard_join();
-    bins_init(cache);
+    memset(cache->part, 0, sizeof cache->part);
     cache->trim = atomic_load_explicit(&trims, memory_order_relaxed);
     atomic_fetch_add_explicit(&hak_caches_live, 1, memory_order_relaxed);
     hak_cache_mine = cache;
@@ -323,23 +352,24 @@ bool hak_cache_begin(void) {
 }
 
 void hak_cache_forsake(void) {
-    if (hak_cache_mine != NULL && !is_static(hak_cache_mine)) /* NULL: see shim_early.c */
-        atomic_fetch_sub_explicit(&hak_cache_room, hak_cache_mine->room, memory_order_relaxed);
+    for (const hak_cache *cache = hak_cache_mine; cache != NULL;
+         cache = cache->parts) /* NULL: see shim_early.c */
+        atomic_fetch_sub_explicit(&hak_cache_room, cache->room, memory_order_relaxed);
     hak_cache_mine = &after_last;
     hak_policy_cache_forsaken();
 }
 
 size_t hak_cache_held(void) {
-    hak_cache *cache = hak_cache_mine;
     size_t held = 0;
-    for (unsigned cls = 1; !is_static(cache) && cls <= HAK_CLASSES; cls++)
-        held += (size_t)(cache->top[cls] - hak_cache_base(cache, cls)) + ration_count(cache, cls);
+    for (hak_cache *cache = hak_cache_mine; cache != NULL; cache = cache->parts)
+        for (unsigned cls = 1; !is_static(cache) && cls <= HAK_CLASSES; cls++)
+            held += (size_t)(cache->top[cls] - hak_cache_base(cache, cls)) + ration_count(cache, cls);
     return held;
 }
 
 void hak_cache_flush_all(void) {
-    if (!is_static(hak_cache_mine))
-        flush_bins(hak_cache_mine);
+    for (hak_cache *cache = hak_cache_mine; cache != NULL && !is_static(cache); cache = cache->parts)
+        flush_bins(cache);
 }
 
 void hak_cache_trim(void) {
@@ -367,8 +397,13 @@ void hak_cache_end(void) {
     atomic_fetch_sub_explicit(&hak_caches_live, 1, memory_order_relaxed);
     hak_lock_take(&hak_cache_lock);
     threads_of[cache->shard]--;
-    cache->next = waiting;
-    waiting = cache;
+    for (hak_cache *next; cache != NULL; cache = next) {
+        next = cache->parts;
+        if (cache->partition != 0)
+            atomic_fetch_sub_explicit(&typed_caches, 1, memory_order_relaxed);
+        cache->next = waiting;
+        waiting = cache;
+    }
     hak_lock_give(&hak_cache_lock);
 }
 
@@ -384,10 +419,7 @@ static void *take_one(unsigned cls, unsigned shard) {
     return obj;
 }
 
-void *hak_cache_refill_slow(unsigned cls) {
-    hak_cache *cache = hak_cache_mine;
-    if (is_static(cache))
-        return take_one(cls, 0);
+static void *refill(hak_cache *cache, unsigned cls) {
     age_look(cache, cls);
     void **base = hak_cache_base(cache, cls);
     HAK_ASSERT(cache->top[cls] == base);
@@ -404,6 +436,10 @@ void *hak_cache_refill_slow(unsigned cls) {
     return hak_cache_pop(cache, cls);
 }
 
+void *hak_cache_refill_slow(unsigned cls) {
+    return is_static(hak_cache_mine) ? take_one(cls, 0) : refill(hak_cache_mine, cls);
+}
+
 void *hak_cache_take_zeroed(unsigned cls, bool *zeroed) {
     hak_cache *cache = hak_cache_mine;
     *zeroed = false;
@@ -418,12 +454,7 @@ void *hak_cache_take_zeroed(unsigned cls, bool *zeroed) {
     return obj;
 }
 
-void hak_cache_flush_slow(void *obj, unsigned cls) {
-    hak_cache *cache = hak_cache_mine;
-    if (is_static(cache)) {
-        hak_cache_give_one(obj, cls);
-        return;
-    }
+static void flush(hak_cache *cache, void *obj, unsigned cls) {
     age_look(cache, cls);
     if (!bin_grow(cache, cls)) {
         unsigned count = (unsigned)(cache->top[cls] - hak_cache_base(cache, cls));
@@ -436,6 +467,56 @@ void hak_cache_flush_slow(void *obj, unsigned cls) {
     (void)hak_cache_push(cache, obj, cls);
 }
 
+void hak_cache_flush_slow(void *obj, unsigned cls) {
+    if (is_static(hak_cache_mine))
+        hak_cache_give_one(obj, cls);
+    else
+        flush(hak_cache_mine, obj, cls);
+}
+
+/* The shard of the partition. A fork has taken the lock before it takes those of the depots, so they do not become more
+ * meanwhile. */
+static unsigned shard_of(unsigned partition) {
+    if (HAK_UNLIKELY(partition > atomic_load_explicit(&hak_depot_partitions, memory_order_acquire))) {
+        hak_lock_take(&hak_cache_lock);
+        hak_depot_open(partition);
+        hak_lock_give(&hak_cache_lock);
+    }
+    return hak_shards + partition - 1;
+}
+
+/* The calling thread's cache for the partition; NULL: it has none, and gets none. */
+static hak_cache *typed_cache(unsigned partition) {
+    hak_cache *mine = hak_cache_mine, *cache = mine->part[partition];
+    if (HAK_LIKELY(cache != NULL) || is_static(mine) ||
+        atomic_load_explicit(&typed_caches, memory_order_relaxed) >= TYPED_MOST)
+        return cache;
+    cache = cache_take(partition);
+    if (cache == NULL)
+        return NULL;
+    atomic_fetch_add_explicit(&typed_caches, 1, memory_order_relaxed);
+    cache->shard = shard_of(partition);
+    cache->parts = mine->parts;
+    mine->parts = mine->part[partition] = cache;
+    return cache;
+}
+
+void *hak_cache_refill_typed(unsigned partition, unsigned cls) {
+    hak_cache *cache = typed_cache(partition);
+    if (HAK_UNLIKELY(cache == NULL))
+        return take_one(cls, shard_of(partition));
+    void *obj = hak_cache_pop(cache, cls);
+    return obj != NULL ? obj : refill(cache, cls);
+}
+
+void hak_cache_give_typed(unsigned partition, void *obj, unsigned cls) {
+    hak_cache *cache = typed_cache(partition);
+    if (HAK_UNLIKELY(cache == NULL))
+        hak_cache_give_one(obj, cls);
+    else if (!hak_cache_push(cache, obj, cls))
+        flush(cache, obj, cls);
+}
+
 HAK_UNSEEN void hak_cache_reset(void) {
     if (is_static(hak_cache_mine)) { /* the thread has ended its own: it waits with the others */
         HAK_ASSERT(waiting != NULL);
@@ -446,6 +527,12 @@ HAK_UNSEEN void hak_cache_reset(void) {
         next = cache->next;
         hak_os_unmap_between((uintptr_t)cache, cache_bytes());
     }
+    for (hak_cache *cache = hak_cache_mine->parts, *next; cache != NULL; cache = next) {
+        next = cache->parts;
+        hak_os_unmap_between((uintptr_t)cache, cache_bytes());
+    }
+    hak_cache_mine->parts = NULL;
+    memset(hak_cache_mine->part, 0, sizeof hak_cache_mine->part);
     waiting = NULL;
     newest = hak_cache_mine;
     newest->older = NULL;
@@ -466,12 +553,13 @@ static HAK_WALKER void check_bin(hak_cache *cache, unsigned cls, void **from) {
         HAK_CHECK(hak_tag_of(*at) == cls, "tag of cached object");
         hak_slab *slab = hak_slab_find((uintptr_t)*at, cls);
         HAK_CHECK(slab != NULL && slab->cls == cls, "slab of cached object");
+        HAK_CHECK(hak_shard_partition(slab->shard) == cache->partition, "partition of cached object");
     }
 }
 
 HAK_WALKER void hak_cache_check_bin(unsigned tag, void **from) {
     hak_cache *cache = hak_cache_mine;
-    if (is_static(cache) || tag == HAK_TAG_NONE || tag == HAK_TAG_LARGE)
+    if (is_static(cache) || tag - 1u >= HAK_CLASSES)
         HAK_CHECK(cache->top[tag] == (void **)nothing && cache->end[tag] == (void **)nothing,
                   "static bin was changed");
     else
@@ -481,4 +569,7 @@ HAK_WALKER void hak_cache_check_bin(unsigned tag, void **from) {
 HAK_WALKER void hak_cache_check(void) {
     for (unsigned tag = 0; tag < HAK_TAGS; tag++)
         hak_cache_check_bin(tag, NULL);
+    for (hak_cache *cache = hak_cache_mine->parts; cache != NULL; cache = cache->parts)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+            check_bin(cache, cls, NULL);
 }

@@ -16,7 +16,8 @@
  * At slow calls, after a while or when the heap has grown, bins whose tops have not moved lose half of their room, so
  * that what a thread holds follows what it does (docs/decisions/029).
  *
- * A cache belongs to one thread and has no lock. */
+ * A cache belongs to one thread and has no lock. What partitions of the typed heap have lies in caches of their own,
+ * which a thread gets when it first uses the partition; who does not pays nothing for that. */
 #ifndef HAK_CACHE_H
 #define HAK_CACHE_H
 
@@ -46,6 +47,10 @@ typedef struct hak_cache {
     hak_rations *rations;    /* NULL: there is no profile */
     size_t room;             /* bytes that its bins may hold for now */
     void **seen[HAK_TAGS];   /* the tops at its last ageing */
+    unsigned survived;       /* the last fork that its thread came out of, by a count of cache.c's */
+    unsigned partition;      /* whose objects it has; 0: those of none */
+    struct hak_cache *parts; /* one that has none: the thread's others, linked by this */
+    struct hak_cache *part[HAK_PARTITIONS_MAX + 1]; /* and the same by partition; NULL: not yet */
     void *entries[];
 } hak_cache;
 
@@ -110,6 +115,15 @@ void hak_cache_flush_slow(void *obj, unsigned cls);
 
 /* An object comes home without a cache. */
 void hak_cache_give_one(void *obj, unsigned cls);
+
+/* The calling thread's cache for the partition, which is not 0; NULL: it has none (yet). */
+HAK_INLINE hak_cache *hak_cache_of(unsigned partition) {
+    return hak_cache_mine->part[partition];
+}
+
+/* As hak_cache_refill_slow and as hak_cache_push or hak_cache_flush_slow, for objects of the partition. */
+void *hak_cache_refill_typed(unsigned partition, unsigned cls);
+void hak_cache_give_typed(unsigned partition, void *obj, unsigned cls);
 
 /* Objects in the bins of the calling thread. */
 size_t hak_cache_held(void);

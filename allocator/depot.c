@@ -1,6 +1,8 @@
 /* depot.c: see depot.h. */
 #include "allocator/depot.h"
 
+#include "allocator/policy.h"
+
 typedef struct depot {
     hak_lock lock;
     uint32_t empty;   /* slabs in `partial` that have all their slots free */
@@ -19,17 +21,35 @@ enum {
     PURGE_PART = 8,
 };
 
-static depot depots[HAK_SHARDS_MAX][HAK_TAGS];
-unsigned hak_shards = 1;
+static depot depots[HAK_SHARDS_MAX + HAK_POLICY_PARTITIONS][HAK_TAGS];
+_Atomic unsigned hak_depot_partitions;
+
+/* Of threads and of partitions. */
+static unsigned shards_in_use(void) {
+    return hak_shards + atomic_load_explicit(&hak_depot_partitions, memory_order_acquire);
+}
+
+static void begin(unsigned shard) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        depots[shard][cls].lock = (hak_lock)HAK_LOCK_INIT(HAK_RANK_DEPOT);
+        hak_list_init(&depots[shard][cls].partial);
+        depots[shard][cls].empty = 0;
+    }
+}
 
 void hak_depot_init(unsigned shards) {
     hak_shards = (unsigned)hak_min(shards, HAK_SHARDS_MAX);
+    atomic_store_explicit(&hak_depot_partitions, 0, memory_order_relaxed);
     for (unsigned shard = 0; shard < hak_shards; shard++)
-        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-            depots[shard][cls].lock = (hak_lock)HAK_LOCK_INIT(HAK_RANK_DEPOT);
-            hak_list_init(&depots[shard][cls].partial);
-            depots[shard][cls].empty = 0;
-        }
+        begin(shard);
+}
+
+/* release: what is begun is there for whoever sees the number. Pairs with the acquire in shards_in_use. */
+void hak_depot_open(unsigned partitions) {
+    for (unsigned have = shards_in_use() - hak_shards; have < partitions; have++) {
+        begin(hak_shards + have);
+        atomic_store_explicit(&hak_depot_partitions, have + 1, memory_order_release);
+    }
 }
 
 /* A new slab, in the list. Drops the lock while the superslab layer, perhaps the OS, is asked. */
@@ -169,7 +189,7 @@ static void count_one(depot *d, unsigned cls, hak_depot_free *out) {
 
 void hak_depot_count(hak_depot_free *out) {
     *out = (hak_depot_free){0};
-    for (unsigned shard = 0; shard < hak_shards; shard++)
+    for (unsigned shard = 0; shard < shards_in_use(); shard++)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
             count_one(&depots[shard][cls], cls, out);
 }
@@ -238,14 +258,14 @@ static void purge_one(depot *d, bool all) {
 }
 
 void hak_depot_purge(bool all) {
-    for (unsigned shard = 0; shard < hak_shards; shard++)
+    for (unsigned shard = 0; shard < shards_in_use(); shard++)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
             purge_one(&depots[shard][cls], all);
 }
 
-/* Calls `each` for every depot, in rank order. */
-static void for_all(void (*each)(depot *)) {
-    for (unsigned shard = 0; shard < hak_shards; shard++)
+/* Calls `each` for every depot of the first shards, in rank order. */
+static void for_all(unsigned shards, void (*each)(depot *)) {
+    for (unsigned shard = 0; shard < shards; shard++)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
             each(&depots[shard][cls]);
 }
@@ -258,23 +278,26 @@ static void unlock_one(depot *d) {
 }
 
 void hak_depot_trim(void) {
-    for_all(trim_one);
+    for_all(shards_in_use(), trim_one);
 }
+/* A handler of the thread that forks may be the first to use a partition: its locks were not taken. */
+static unsigned locked;
 void hak_depot_lock_all(void) {
-    for_all(lock_one);
+    locked = shards_in_use();
+    for_all(locked, lock_one);
 }
 void hak_depot_unlock_all(void) {
-    for_all(unlock_one);
+    for_all(locked, unlock_one);
 }
 bool hak_depot_seen_free(unsigned *patience) {
     bool all = true;
-    for (unsigned shard = 0; shard < hak_shards; shard++)
+    for (unsigned shard = 0; shard < shards_in_use(); shard++)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
             all &= hak_lock_seen_free(&depots[shard][cls].lock, patience);
     return all;
 }
 void hak_depot_break_all(unsigned *patience) {
-    for (unsigned shard = 0; shard < hak_shards; shard++)
+    for (unsigned shard = 0; shard < shards_in_use(); shard++)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
             hak_lock_break(&depots[shard][cls].lock, patience);
 }
@@ -297,7 +320,7 @@ static HAK_WALKER void check_one(depot *d) {
 }
 
 HAK_WALKER void hak_depot_check(void) {
-    for (unsigned shard = 0; shard < hak_shards; shard++)
+    for (unsigned shard = 0; shard < shards_in_use(); shard++)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
             check_one(&depots[shard][cls]);
 }

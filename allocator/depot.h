@@ -6,7 +6,9 @@
  * A thread refills its bins from the depots of one shard; slots of 256 bytes or more, in the speed variant, from a
  * shard that it shares with others. There are twice as many shards as processors, so that a lock is seldom
  * contended. A slab stays with its shard for life. An object freed elsewhere comes home in a batch, under one lock
- * of its own shard: a remote free costs no atomic operation of its own (docs/decisions/002). */
+ * of its own shard: a remote free costs no atomic operation of its own (docs/decisions/002).
+ *
+ * A partition of the typed heap is a shard of its own, for all threads (docs/decisions/037). */
 #ifndef HAK_DEPOT_H
 #define HAK_DEPOT_H
 
@@ -14,10 +16,14 @@
 
 enum { HAK_SHARDS_MAX = 32 };
 
-/* The number of shards in use: 1 to HAK_SHARDS_MAX. */
-extern unsigned hak_shards;
-
+/* With 1 to HAK_SHARDS_MAX shards for threads (hak_shards), and none for partitions. */
 void hak_depot_init(unsigned shards);
+
+/* How many partitions have a shard: those from 1 on. */
+extern _Atomic unsigned hak_depot_partitions;
+
+/* So many have one from now on, at least. The caller holds a lock that a fork takes before those of the depots. */
+void hak_depot_open(unsigned partitions);
 
 /* Stores up to `want` objects of `cls` in out[]; returns how many: 0 when the OS has no memory, else at least 1. */
 unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned want);

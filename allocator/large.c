@@ -22,8 +22,8 @@ enum {
 static unsigned moved;
 
 void hak_large_init(void) {
-    hak_region_define(HAK_REGION_LARGE, HAK_GRANULE_SHIFT, sizeof(hak_span));
-    hak_region_define(HAK_REGION_ALIGNED, HAK_GRANULE_SHIFT, sizeof(hak_span));
+    for (unsigned kind = HAK_REGION_LARGE; kind < HAK_REGION_KINDS; kind++)
+        hak_region_define((hak_region_kind)kind, HAK_GRANULE_SHIFT, sizeof(hak_span));
     hak_span_init();
     hak_huge_init();
     moved = 0;
@@ -56,14 +56,14 @@ static bool make_zero(hak_region *region, hak_span *span, uint32_t granules) {
            hak_os_purge(hak_span_start(region, span), hak_span_bytes(granules), HAK_PURGE_NOW);
 }
 
-void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity) {
+void *hak_large_take_typed(size_t size, size_t align, unsigned partition, bool *zeroed, size_t *capacity) {
     uint32_t need = granules_for(size);
     if (need == 0 || align >= (size_t)1 << HAK_ADDRESS_BITS)
         return NULL;
     void *obj = NULL;
     hak_lock_take(&hak_large_lock);
     hak_region *region;
-    hak_span *span = hak_span_take(hak_policy_large_kind(align), need, align, &region);
+    hak_span *span = hak_span_take(hak_policy_large_kind(align, partition), need, align, &region);
     if (span != NULL) {
         if (zeroed != NULL)
             *zeroed = (span->zeroed && !HAK_POLICY_DOUBTS_ZERO) || make_zero(region, span, need);

@@ -11,9 +11,12 @@ extern _Atomic size_t hak_large_count, hak_large_operations;
 
 void hak_large_init(void);
 
-/* An object of `size` > 0 bytes at a multiple of `align`; NULL when the OS refuses. *zeroed (may be NULL) says whether
- * it reads as zero. *capacity: the bytes that are usable. */
-void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity);
+/* An object of `size` > 0 bytes at a multiple of `align`, of a partition (0: of none); NULL when the OS refuses.
+ * *zeroed (may be NULL) says whether it reads as zero. *capacity: the bytes that are usable. */
+void *hak_large_take_typed(size_t size, size_t align, unsigned partition, bool *zeroed, size_t *capacity);
+HAK_INLINE void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t *capacity) {
+    return hak_large_take_typed(size, align, 0, zeroed, capacity);
+}
 
 /* A live object that its owner has freed, but that was kept back, goes to a new owner with its span as it is: `size`
  * bytes, which must fit. *capacity: as hak_large_take. */

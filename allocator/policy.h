@@ -31,7 +31,7 @@ static inline size_t hak_policy_slab_guard(void);
  * for the sake of chance: a page (HAK_REGION_LARGE), a granule (HAK_REGION_ALIGNED). */
 static inline size_t hak_policy_region_align(hak_region_kind kind);
 /* Which kind of region large objects at multiples of `align` are for. */
-static inline hak_region_kind hak_policy_large_kind(size_t align);
+static inline hak_region_kind hak_policy_large_kind(size_t align, unsigned partition);
 /* A region that may grow to `size` bytes begins, its body mapped as region->body says; is committed up to byte `end`,
  * goes. False: no memory for it. */
 static inline bool hak_policy_region_born(hak_region *region, size_t size);
@@ -52,6 +52,12 @@ static inline unsigned hak_policy_tag(const void *obj);
 
 /* Where objects with this token go: 1 to HAK_PARTITIONS_MAX, 0: where those without one do. */
 static inline unsigned hak_policy_partition(size_t token);
+/* The same for what a place of the program's asks for, which says no type. Not 0: always so; then the thread's cache
+ * for what has no partition stays empty, and every call that says no type leaves the fast path. */
+static inline unsigned hak_policy_partition_of_site(uintptr_t caller);
+/* Of a live object, and of a slot in circulation; *cls is its class. */
+static inline unsigned hak_policy_partition_of(const void *obj);
+static inline unsigned hak_policy_partition_of_slot(const void *obj, unsigned *cls);
 
 /* Objects of slabs. -------------------------------------------------------------------------------------- */
 

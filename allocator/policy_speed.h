@@ -22,6 +22,7 @@ enum {
     HAK_POLICY_SLAB_SLOTS =
         0, /* no more slots in a slab than size_class.c wants, for slots up to so many bytes: */
     HAK_POLICY_SLAB_SLOTS_SIZE = 0,
+    HAK_POLICY_PARTITIONS = 0, /* types do not matter */
 };
 
 /* Bytes of large memory that is not wanted any more from which on it is unmapped at once: never, it may be wanted
@@ -55,8 +56,8 @@ static inline size_t hak_policy_slab_guard(void) {
 static inline size_t hak_policy_region_align(hak_region_kind kind) {
     return (void)kind, HAK_SUPERSLAB;
 }
-static inline hak_region_kind hak_policy_large_kind(size_t align) {
-    return (void)align, HAK_REGION_LARGE;
+static inline hak_region_kind hak_policy_large_kind(size_t align, unsigned partition) {
+    return (void)align, (void)partition, HAK_REGION_LARGE;
 }
 static inline bool hak_policy_region_born(hak_region *region, size_t size) {
     return (void)region, (void)size, true;
@@ -82,6 +83,16 @@ static inline bool hak_policy_may_hollow(void) {
 
 static inline unsigned hak_policy_partition(size_t token) {
     return (void)token, 0;
+}
+static inline unsigned hak_policy_partition_of_site(uintptr_t caller) {
+    return (void)caller, 0;
+}
+static inline unsigned hak_policy_partition_of(const void *obj) {
+    return (void)obj, 0;
+}
+static inline unsigned hak_policy_partition_of_slot(const void *obj, unsigned *cls) {
+    *cls = hak_tag_of(obj);
+    return 0;
 }
 static inline size_t hak_policy_request(size_t size) {
     return size;

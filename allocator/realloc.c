@@ -61,11 +61,19 @@ static void *move_large(void *obj, size_t size) {
     return moved;
 }
 
-static void *move(void *obj, unsigned tag, size_t old_size, size_t size, uintptr_t caller) {
+/* A copy is of the object's own partition, unless the call says another. */
+static hak_origin origin_of_copy(const void *obj, hak_origin origin) {
+    if (HAK_POLICY_PARTITIONS != 0 && origin.partition == 0)
+        origin.partition = hak_policy_partition_of(obj);
+    return origin;
+}
+
+static void *move(void *obj, unsigned tag, size_t old_size, size_t size, hak_origin origin,
+                  uintptr_t caller) {
     void *moved = tag == HAK_TAG_LARGE ? move_large(obj, size) : NULL;
     if (moved != NULL)
         return moved;
-    moved = hak_object_make(size, HAK_ORIGIN_PLAIN, caller);
+    moved = hak_object_make(size, origin_of_copy(obj, origin), caller);
     if (moved == NULL)
         return NULL;
     memcpy(moved, obj, hak_min(old_size, size));
@@ -110,8 +118,8 @@ void *hak_object_change(void *obj, size_t size, hak_origin origin, const char *c
     if ((uintptr_t)obj % ((size_t)1 << origin.align_log2) == 0 && resize(obj, &it, size))
         return obj;
     if (origin.align_log2 == HAK_ALIGN_LOG2)
-        return move(obj, it.tag, it.had, size, caller);
-    void *moved = hak_object_make_aligned(size, origin, caller);
+        return move(obj, it.tag, it.had, size, origin, caller);
+    void *moved = hak_object_make_aligned(size, origin_of_copy(obj, origin), caller);
     if (moved == NULL)
         return NULL;
     memcpy(moved, obj, hak_min(it.had, size));
@@ -135,7 +143,8 @@ HAK_ENTRY void *hak_realloc(void *obj, size_t size) {
     bool done = false;
     if (!owned)
         done = tag == HAK_TAG_LARGE ? resize_large(obj, size) : resize_slot(obj, tag, size, capacity);
-    return done ? obj : move(obj, tag, hak_policy_usable(obj, tag, capacity), size, HAK_CALLER);
+    return done ? obj
+                : move(obj, tag, hak_policy_usable(obj, tag, capacity), size, HAK_ORIGIN_PLAIN, HAK_CALLER);
 }
 
 void *hak_reallocarray(void *obj, size_t count, size_t size) {

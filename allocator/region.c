@@ -13,7 +13,10 @@ size_t hak_region_huge_from = SIZE_MAX;
 _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metadata;
 
 /* The room of a region of each kind: bytes that are not mapped cost nothing. */
-static const size_t ROOM[HAK_REGION_KINDS] = {(size_t)256 << 30, (size_t)4 << 40, (size_t)1 << 40};
+static size_t room_of(hak_region_kind kind) {
+    static const size_t rooms[] = {(size_t)256 << 30, (size_t)4 << 40, (size_t)1 << 40, (size_t)256 << 30};
+    return rooms[hak_min(kind, HAK_REGION_TYPED)];
+}
 
 static const size_t EXTRA_ROOM = (size_t)4 << 30;
 
@@ -73,7 +76,7 @@ static size_t generous(hak_region_kind kind, size_t size, size_t committed, size
 
 /* The extents of a new region, the body mapped up to byte `first`. */
 static bool begin_extents(hak_region *region, hak_region_kind kind, size_t first) {
-    size_t room = hak_max(ROOM[kind], hak_align_up(first, HAK_SUPERSLAB));
+    size_t room = hak_max(room_of(kind), hak_align_up(first, HAK_SUPERSLAB));
     if (!hak_extent_begin(&region->body, room, first, hak_policy_region_align(kind)))
         return false;
     size_t meta_first = meta_bytes(kind, hak_max(first, (size_t)1 << kinds[kind].unit_shift));
@@ -229,7 +232,7 @@ static bool begin(hak_region *region, hak_region_kind kind, size_t first) {
 /* A new region with room for `needed` bytes, which are mapped, or not. */
 static hak_region *region_born(hak_region_kind kind, size_t needed, bool hollow) {
     hak_region *region = entry_take();
-    size_t first = hollow ? 0 : generous(kind, hak_max(ROOM[kind], needed), 0, needed);
+    size_t first = hollow ? 0 : generous(kind, hak_max(room_of(kind), needed), 0, needed);
     if (region == NULL || !(begin(region, kind, first) || (needed < first && begin(region, kind, needed))))
         return NULL;
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
@@ -305,7 +308,8 @@ uintptr_t hak_region_take_hollow(hak_region_kind kind, size_t size, hak_region *
             taken = take_hollow_from(*out, size);
             refused = taken == 0;
         }
-    hak_region *region = taken == 0 && !refused && size <= ROOM[kind] ? region_born(kind, size, true) : NULL;
+    hak_region *region =
+        taken == 0 && !refused && size <= room_of(kind) ? region_born(kind, size, true) : NULL;
     if (region != NULL) {
         *out = region;
         taken = take_hollow_from(region, size);

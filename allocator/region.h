@@ -23,7 +23,9 @@ typedef enum hak_region_kind {
     /* The same, for large objects that begin at a multiple of more than a page, where the policy puts the others at
      * any page. */
     HAK_REGION_ALIGNED,
-    HAK_REGION_KINDS
+    /* Large objects of a partition of the typed heap: the first one's kind, and so on. They begin at a granule. */
+    HAK_REGION_TYPED,
+    HAK_REGION_KINDS = HAK_REGION_TYPED + HAK_PARTITIONS_MAX
 } hak_region_kind;
 
 typedef struct hak_region {

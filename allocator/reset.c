@@ -51,9 +51,9 @@ static void clean(hak_region *region) {
 
 /* So that the first program finds what all others find. */
 static void make_regions(void) {
-    static const size_t units[HAK_REGION_KINDS] = {HAK_SUPERSLAB, HAK_GRANULE, HAK_GRANULE};
+    static const size_t units[HAK_REGION_TYPED] = {HAK_SUPERSLAB, HAK_GRANULE, HAK_GRANULE};
     hak_region *region;
-    for (unsigned kind = 0; kind < HAK_REGION_KINDS; kind++)
+    for (unsigned kind = 0; kind < HAK_REGION_TYPED; kind++)
         (void)hak_region_take((hak_region_kind)kind, units[kind], &region);
 }
 

@@ -17,7 +17,8 @@ enum {
     /* Tags that are no class. Their bins are always empty and always full, so that the fast paths leave. */
     HAK_TAG_NONE = 0, /* not ours, or inside a large object */
     HAK_TAG_LARGE = HAK_CLASSES + 1,
-    HAK_TAGS = HAK_CLASSES + 2,
+    HAK_TAG_TYPED = HAK_CLASSES + 2, /* never in the table: what free says of an object of a partition */
+    HAK_TAGS = HAK_CLASSES + 3,
 
     /* With the heap profile on, the tables from sizes to classes name rations instead of bins (ration.h). */
     HAK_RATIONS_FROM = HAK_TAGS - 1,

@@ -1,6 +1,8 @@
 /* span_index.c: see span_index.h. */
 #include "allocator/span_index.h"
 
+#include "allocator/policy.h"
+
 enum {
     SUB_BITS = 3,
     SUBS = 1 << SUB_BITS,
@@ -10,22 +12,31 @@ enum {
     LOOK = 8,
 };
 
-/* One per kind of region; that of slabs stays empty. */
+/* One per kind of region; that of slabs stays empty, those of partitions begin with their first span. */
 typedef struct hak_span_index {
     hak_link lists[LISTS];
     uint64_t not_empty[WORDS];
 } hak_span_index;
 
-static hak_span_index indexes[HAK_REGION_KINDS];
+static hak_span_index indexes[HAK_REGION_TYPED + HAK_POLICY_PARTITIONS];
+static unsigned begun; /* the kinds below have theirs */
+
+static void begin(hak_span_index *index) {
+    for (unsigned i = 0; i < LISTS; i++)
+        hak_list_init(&index->lists[i]);
+    for (unsigned i = 0; i < WORDS; i++)
+        index->not_empty[i] = 0;
+}
+
+static hak_span_index *index_for(unsigned kind) {
+    while (HAK_UNLIKELY(begun <= kind))
+        begin(&indexes[begun++]);
+    return &indexes[kind];
+}
 
 void hak_span_index_init(void) {
-    for (unsigned kind = 0; kind < HAK_REGION_KINDS; kind++) {
-        hak_span_index *index = &indexes[kind];
-        for (unsigned i = 0; i < LISTS; i++)
-            hak_list_init(&index->lists[i]);
-        for (unsigned i = 0; i < WORDS; i++)
-            index->not_empty[i] = 0;
-    }
+    begun = 0;
+    (void)index_for(HAK_REGION_TYPED - 1);
 }
 
 /* Lengths below SUBS have a list each; above, the three bits after the highest choose one. Both in one formula:
@@ -36,7 +47,7 @@ static unsigned list_of(uint32_t granules) {
 }
 
 static hak_span_index *index_of(const hak_span *span) {
-    return &indexes[span->kind];
+    return index_for(span->kind);
 }
 
 void hak_span_index_add(hak_span *span) {
@@ -82,7 +93,7 @@ static unsigned next_list(const hak_span_index *index, unsigned list) {
 }
 
 hak_span *hak_span_index_find(hak_region_kind kind, uint32_t granules) {
-    const hak_span_index *index = &indexes[kind];
+    const hak_span_index *index = index_for(kind);
     unsigned list = list_of(granules);
     hak_span *span = best_of(&index->lists[list], granules);
     if (span != NULL)
@@ -115,6 +126,6 @@ static HAK_WALKER void check_index(const hak_span_index *index) {
 }
 
 HAK_WALKER void hak_span_index_check(void) {
-    for (unsigned kind = 0; kind < HAK_REGION_KINDS; kind++)
+    for (unsigned kind = 0; kind < begun; kind++)
         check_index(&indexes[kind]);
 }

@@ -8,6 +8,7 @@
 #include "allocator/tag.h"
 
 hak_lock hak_superslab_lock = HAK_LOCK_INIT(HAK_RANK_SUPERSLAB);
+unsigned hak_shards = 1;
 _Atomic size_t hak_slabs_fresh;
 _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
 
@@ -252,9 +253,9 @@ static void fill_bits(hak_slab *slab) {
 
 /* A free slab that stays with its class; NULL when there is none, or the OS refuses its memory. One that is taken is
  * in no list any more. */
-static hak_slab *take_bound(unsigned cls, hak_map_result *result) {
+static hak_slab *take_bound(unsigned cls, unsigned shard, hak_map_result *result) {
     hak_slab *slab;
-    while ((slab = hak_bound_find(cls)) != NULL) {
+    while ((slab = hak_bound_find(cls, hak_shard_partition(shard))) != NULL) {
         *result = fill(hak_superslab_of(slab), hak_slab_memory(slab));
         if (*result != HAK_MAP_REFUSED)
             hak_bound_remove(slab);
@@ -309,7 +310,7 @@ static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
 hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard) {
     hak_lock_take(&hak_superslab_lock);
     hak_map_result result = HAK_MAP_TAKEN;
-    hak_slab *slab = HAK_POLICY_CLASS_BOUND ? take_bound(cls, &result) : NULL;
+    hak_slab *slab = HAK_POLICY_CLASS_BOUND ? take_bound(cls, shard, &result) : NULL;
     if (slab == NULL && result == HAK_MAP_TAKEN) /* there was none */
         slab = take_any(cls);
     if (slab != NULL)

@@ -66,6 +66,15 @@ _Static_assert(sizeof(hak_superslab) == 4096, "descriptors and bitmaps of few sl
 
 extern hak_lock hak_superslab_lock;
 
+/* Shards below this one are those of threads; each of the others has a partition of the typed heap for itself. Set by
+ * hak_depot_init. */
+extern unsigned hak_shards;
+
+/* The partition whose objects the shard's slabs have; 0: none. */
+HAK_INLINE unsigned hak_shard_partition(unsigned shard) {
+    return shard < hak_shards ? 0 : shard - hak_shards + 1;
+}
+
 /* The superslab that the descriptor belongs to; a bit per granule of the slab. */
 HAK_INLINE hak_superslab *hak_superslab_of(const hak_slab *slab) {
     return (hak_superslab *)hak_align_down((uintptr_t)slab, 4096);
@@ -101,8 +110,8 @@ extern _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_supersl
 
 void hak_superslab_init(void);
 
-/* A slab for `cls`, its tags set, its slots, or those that have memory, all free and of unknown content; NULL when the
- * OS refuses. */
+/* A slab of the shard's for `cls`, its tags set, its slots, or those that have memory, all free and of unknown content;
+ * NULL when the OS refuses. */
 hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard);
 
 /* Takes back a slab with all its slots free; its tags are cleared. */

@@ -24,7 +24,7 @@ static plain read_plain(bytes_reader *in) {
 }
 
 static uint32_t word_of(plain p) {
-    return hak_record_live((hak_origin){p.family, p.align_log2}) | p.size << HAK_RECORD_SIZE_SHIFT;
+    return hak_record_live((hak_origin){p.family, p.align_log2, 0}) | p.size << HAK_RECORD_SIZE_SHIFT;
 }
 
 /* A live word gives back what went in; a freed one the size and its owner. */

@@ -19,6 +19,7 @@ bool hak_harden_init(void (*give)(void *obj, unsigned cls)) {
     hak_inherit_start();
     (void)hak_wipe_choose(HAK_WIPE_WIDEST);
     hak_canary_init();
+    hak_typed_init();
     if (hak_hardening.guard || hak_hardening.sample_period != 0) {
         hak_guard_init();
         hak_sample_init();
@@ -65,6 +66,7 @@ void hak_harden_seal(void) {
 void hak_harden_fork_child(void) {
     hak_inherit_begin();
     hak_quarantine_fork_child();
+    hak_typed_fork_child();
     hak_sweep_fork_child();
     hak_sample_fork_child();
 }
@@ -78,13 +80,22 @@ bool hak_harden_reclaim(size_t size) {
     if (held == 0 || size / TIMES > held)
         return false;
     hak_quarantine_flush();
+    hak_typed_swapped(hak_quarantine_flush);
     hak_keep_flush();
     return true;
 }
 
 void hak_harden_trim(void) {
     hak_quarantine_trim();
+    hak_typed_swapped(hak_quarantine_trim);
     hak_keep_trim();
+}
+/* What hak_typed_swapped calls. */
+void hak_harden_age(void) {
+    hak_quarantine_age(false);
+}
+void hak_harden_age_sparse(void) {
+    hak_quarantine_age(true);
 }
 void hak_harden_idle(uint64_t now) {
     hak_quarantine_idle(now);
@@ -102,12 +113,14 @@ void hak_harden_reset(bool stay) {
 }
 
 /* 26 random bits of 47 for slabs: the alignment of superslabs takes the rest, which the random choice of granule and
- * slot give back; 35 for large objects, which begin at any page. */
+ * slot give back; 35 for large objects, which begin at any page; 31 for those of partitions. */
 size_t hak_harden_region_align(hak_region_kind kind) {
-    const size_t aligns[HAK_REGION_KINDS] = {HAK_SUPERSLAB, hak_os_page, HAK_GRANULE};
-    return hak_hardening.random ? aligns[kind] : HAK_SUPERSLAB;
+    const size_t aligns[] = {HAK_SUPERSLAB, hak_os_page, HAK_GRANULE, HAK_GRANULE};
+    return hak_hardening.random ? aligns[hak_min(kind, HAK_REGION_TYPED)] : HAK_SUPERSLAB;
 }
 
-hak_region_kind hak_harden_large_kind(size_t align) {
+hak_region_kind hak_harden_large_kind(size_t align, unsigned partition) {
+    if (partition != 0)
+        return (hak_region_kind)(HAK_REGION_TYPED + partition - 1);
     return align <= hak_os_page ? HAK_REGION_LARGE : HAK_REGION_ALIGNED;
 }

@@ -76,7 +76,8 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
 static void *leave_near(size_t need, size_t align) {
     for (unsigned i = 0; i + KEPT_RESTING < count; i++) {
         kept *found = &ring[(first + i) % KEPT_MOST];
-        if (found->guarded || (uintptr_t)found->obj % align != 0 || !hak_guard_near(need, found->capacity))
+        if (found->guarded || hak_region_find((uintptr_t)found->obj)->kind >= HAK_REGION_TYPED ||
+            (uintptr_t)found->obj % align != 0 || !hak_guard_near(need, found->capacity))
             continue;
         kept again = *found;
         *found = ring[first];

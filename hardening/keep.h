@@ -16,8 +16,9 @@ extern _Atomic size_t hak_keep_objects, hak_keep_bytes, hak_keep_resident;
  * large to be kept, the caller gives it. `guarded`: none of it is resident. */
 bool hak_keep_take(void *obj, size_t capacity, bool guarded);
 
-/* While there is no time for guards: an object that is still accessible goes to a new owner with its span and its guard
- * as they are. `size` bytes at a multiple of `align`; *capacity as hak_large_take. NULL: none will do. */
+/* While there is no time for guards: an object without a partition that is still accessible goes to a new owner with
+ * its span and its guard as they are. `size` bytes at a multiple of `align`; *capacity as hak_large_take. NULL: none
+ * will do. */
 void *hak_keep_again(size_t size, size_t align, size_t *capacity);
 
 /* Gives all of them to their regions, because memory has run out. */

@@ -147,6 +147,7 @@ static void describe(hak_granule *granules, const hak_slab *slab, hak_record *ru
         granules[i].size = info->size;
         granules[i].mask = info->slab_bytes - 1;
         granules[i].cls = slab->cls;
+        granules[i].partition = (uint16_t)hak_shard_partition(slab->shard);
         granules[i].hollowed = 0;
         atomic_store_explicit(&granules[i].run, run + 1, memory_order_release);
     }

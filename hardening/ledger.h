@@ -11,8 +11,8 @@
  * when the slot before is looked at. The table and the runs of a region are extents of their own, far from everything
  * else. Large objects have a record of 16 bytes per granule; that of the first granule counts.
  *
- *   bits   1..0    3..2     9..4         31..14
- *   live   1       family   log2(align)  requested bytes
+ *   bits   1..0    3..2     9..4         10      31..14
+ *   live   1       family   log2(align)  typed   requested bytes
  *   freed  2       owner: bits 13..2     requested bytes, of the last owner
  *   held   3       as freed              being freed, or resized: nothing is known of its bytes
  *
@@ -52,7 +52,9 @@ enum {
     HAK_RECORD_OWNERS = 1 << 12, /* 0: nobody */
     HAK_RECORD_SIZE_SHIFT = 14,
     HAK_RECORD_ALIGN_MASK = 63, /* any of 64 bits, so that no two alignments look alike */
-    HAK_RECORD_CLAIMED = 0x3ff, /* state, family, alignment */
+    /* Of live objects of a partition of the typed heap: no claim has it, so their frees leave the fast path. */
+    HAK_RECORD_TYPED = 1 << 10,
+    HAK_RECORD_CLAIMED = 0x7ff, /* state, family, alignment, typed */
 
     HAK_CANARY_BYTES = 8,
     HAK_RECIPROCAL_SHIFT = 24, /* from 2^40 / size to 2^64 / size */
@@ -78,7 +80,8 @@ typedef struct hak_granule {
     uint32_t size; /* bytes of a slot */
     uint32_t mask; /* of the byte in the slab: its bytes less one */
     uint32_t cls;
-    uint32_t hollowed; /* its memory, guards and records included, went while no slab was there */
+    uint16_t partition; /* of the typed heap; 0: none */
+    uint16_t hollowed;  /* its memory, guards and records included, went while no slab was there */
 } hak_granule;
 _Static_assert(sizeof(hak_granule) == 32, "half a cache line");
 
@@ -225,7 +228,8 @@ HAK_INLINE uint32_t hak_record_size(uint32_t word) {
 }
 HAK_INLINE uint32_t hak_record_live(hak_origin origin) {
     return HAK_SLOT_LIVE | (uint32_t)origin.family << HAK_RECORD_FAMILY_SHIFT |
-           origin.align_log2 << HAK_RECORD_ALIGN_SHIFT;
+           (uint32_t)origin.align_log2 << HAK_RECORD_ALIGN_SHIFT |
+           (origin.partition != 0 ? HAK_RECORD_TYPED : 0);
 }
 
 /* The record of a slot that `owner` frees, whose record is `word`. */
@@ -239,8 +243,9 @@ HAK_INLINE uint32_t hak_record_freed(uint32_t owner, uint32_t word) {
 HAK_INLINE uint32_t hak_claim_mask(hak_claim claim) {
     bool any_alignment = claim.align_log2 == HAK_CLAIM_ANY && claim.family == HAK_FAMILY_MALLOC &&
                          claim.size == HAK_CLAIM_NO_SIZE;
-    return any_alignment || claim.align_log2 == HAK_CLAIM_LOOSE ? (1u << HAK_RECORD_ALIGN_SHIFT) - 1
-                                                                : HAK_RECORD_CLAIMED;
+    return any_alignment || claim.align_log2 == HAK_CLAIM_LOOSE
+               ? ((1u << HAK_RECORD_ALIGN_SHIFT) - 1) | HAK_RECORD_TYPED
+               : HAK_RECORD_CLAIMED;
 }
 HAK_INLINE uint32_t hak_claim_align(hak_claim claim) {
     bool said = claim.align_log2 != HAK_CLAIM_ANY && claim.align_log2 > HAK_ALIGN_LOG2;

@@ -31,6 +31,9 @@ enum {
     /* One allocation in so many lies between guards: 5 us each time, so 1 ns for every allocation. */
     SAMPLE_PERIOD = 5000,
     SAMPLE_PERIOD_MAX = 1 << 30,
+    /* Of programs that say types; one of four for data. What more cost, and odds that two types share one:
+     * docs/decisions/037. */
+    PARTITIONS = 8,
 };
 
 const char *hak_check_name(hak_check check) {
@@ -111,22 +114,40 @@ static void read_modes(void) {
         announce();
 }
 
-static void read_period(void) {
-    hak_hardening.sample_period = SAMPLE_PERIOD;
-    const char *text = hak_options_text("HAKMEM_SAMPLE_RATE");
-    if (text != NULL) {
-        uint64_t n = 0;
-        const char *at = text;
-        for (; *at >= '0' && *at <= '9' && n <= SAMPLE_PERIOD_MAX; at++)
-            n = n * 10 + (uint64_t)(*at - '0');
-        if (at == text || *at != 0 || n > SAMPLE_PERIOD_MAX)
-            hak_options_complain("HAKMEM_SAMPLE_RATE", text,
-                                 "0 (never) to 1073741824 (one allocation in so many)", "5000");
-        else
-            hak_hardening.sample_period = (uint32_t)n, hak_hardening.sample_period_set = true;
+/* Stores the variable's number in *out when it is set and right; true then. */
+static bool read_number(const char *name, uint64_t most, const char *accepted, const char *used,
+                        uint64_t *out) {
+    const char *text = hak_options_text(name);
+    if (text == NULL)
+        return false;
+    uint64_t n = 0;
+    const char *at = text;
+    for (; *at >= '0' && *at <= '9' && n <= most; at++)
+        n = n * 10 + (uint64_t)(*at - '0');
+    if (at == text || *at != 0 || n > most) {
+        hak_options_complain(name, text, accepted, used);
+        return false;
     }
-    if (hak_mode_of(HAK_CHECK_SAMPLE) == HAK_MODE_OFF)
-        hak_hardening.sample_period = 0;
+    *out = n;
+    return true;
+}
+
+static void read_period(void) {
+    uint64_t period = SAMPLE_PERIOD;
+    hak_hardening.sample_period_set =
+        read_number("HAKMEM_SAMPLE_RATE", SAMPLE_PERIOD_MAX,
+                    "0 (never) to 1073741824 (one allocation in so many)", "5000", &period);
+    hak_hardening.sample_period = hak_mode_of(HAK_CHECK_SAMPLE) == HAK_MODE_OFF ? 0 : (uint32_t)period;
+}
+
+/* 1 is no partition more than 0. */
+static void read_partitions(void) {
+    uint64_t count = PARTITIONS;
+    bool set = read_number("HAKMEM_PARTITIONS", HAK_PARTITIONS_MAX, "0 to 64",
+                           "8, for programs that say types", &count);
+    hak_hardening.partitions = count < 2 ? 0 : (uint8_t)count;
+    hak_hardening.partitions_of_data = (uint8_t)hak_max(1, count / 4);
+    hak_hardening.partitions_by_site = set && count >= 2;
 }
 
 static void read_report(void) {
@@ -144,6 +165,7 @@ static void read_report(void) {
 void hak_modes_init(void) {
     read_modes();
     read_period();
+    read_partitions();
     read_report();
     hak_hardening.canary = hak_mode_of(HAK_CHECK_CANARY) != HAK_MODE_OFF;
     hak_hardening.neighbours = hak_mode_of(HAK_CHECK_NEIGHBOURS) != HAK_MODE_OFF && hak_hardening.canary;

@@ -63,8 +63,13 @@ typedef struct hak_hardening_page {
                  const char *call);
     hak_wipe_calls wipe;
     void (*give)(void *obj, unsigned cls); /* takes an object of a class to its depot */
-    char report_path[256];                 /* HAKMEM_REPORT_PATH; "": none */
-    bool report_json;                      /* HAKMEM_REPORT_JSON=1 */
+    /* The typed heap (typed.h): odd keys; how many partitions there are, and of them, the first, for types without
+     * pointers; whether what says no type has one, too. */
+    uint64_t partition_keys[2];
+    uint8_t partitions, partitions_of_data;
+    bool partitions_by_site;
+    char report_path[256]; /* HAKMEM_REPORT_PATH; "": none */
+    bool report_json;      /* HAKMEM_REPORT_JSON=1 */
 } hak_hardening_page;
 
 enum { HAK_SEALED_BYTES = 4096 };

@@ -17,6 +17,7 @@
 #include "hardening/quarantine.h"
 #include "hardening/sample.h"
 #include "hardening/sweep.h"
+#include "hardening/typed.h"
 #include "hardening/verify.h"
 #include "hardening/wipe.h"
 
@@ -39,6 +40,7 @@ enum {
     HAK_POLICY_SHARERS = 1,      /* none shares: the records of slots of any size lie close together */
     HAK_POLICY_SLAB_SLOTS = 256, /* slots to choose from, for slots up to HAK_POLICY_SLAB_SLOTS_SIZE */
     HAK_POLICY_SLAB_SLOTS_SIZE = 4608,
+    HAK_POLICY_PARTITIONS = HAK_PARTITIONS_MAX, /* so many of the typed heap at most */
 };
 
 /* Bytes of a freed large object, or of what a shrinking one leaves behind, from which on it is unmapped: a guard's
@@ -55,9 +57,11 @@ unsigned hak_harden_tag_slow(const void *obj);
 void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
 void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller);
 size_t hak_harden_region_align(hak_region_kind kind);
-hak_region_kind hak_harden_large_kind(size_t align);
+hak_region_kind hak_harden_large_kind(size_t align, unsigned partition);
 bool hak_harden_reclaim(size_t size);
 void hak_harden_trim(void);
+void hak_harden_age(void);
+void hak_harden_age_sparse(void);
 void hak_harden_idle(uint64_t now);
 void hak_harden_reset(bool stay);
 void hak_harden_held(hak_held *held);
@@ -84,8 +88,8 @@ static inline size_t hak_policy_slab_guard(void) {
 static inline size_t hak_policy_region_align(hak_region_kind kind) {
     return hak_harden_region_align(kind);
 }
-static inline hak_region_kind hak_policy_large_kind(size_t align) {
-    return hak_harden_large_kind(align);
+static inline hak_region_kind hak_policy_large_kind(size_t align, unsigned partition) {
+    return hak_harden_large_kind(align, partition);
 }
 static inline bool hak_policy_region_born(hak_region *region, size_t size) {
     return hak_ledger_region_born(region, size);
@@ -121,7 +125,16 @@ HAK_INLINE unsigned hak_policy_tag(const void *obj) {
 }
 
 static inline unsigned hak_policy_partition(size_t token) {
-    return (void)token, 0;
+    return hak_typed_partition(token);
+}
+static inline unsigned hak_policy_partition_of_site(uintptr_t caller) {
+    return hak_typed_partition_of_site(caller);
+}
+static inline unsigned hak_policy_partition_of(const void *obj) {
+    return hak_typed_partition_of(obj);
+}
+static inline unsigned hak_policy_partition_of_slot(const void *obj, unsigned *cls) {
+    return hak_typed_partition_of_slot(obj, cls);
 }
 
 /* Room for the canary; a large object has it only where its last page has room. */
@@ -189,8 +202,8 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
     hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2,
                          0}; /* as realloc makes them */
     hak_quarantine_turned(hak_guarded_mine, cls);
-    if (!hak_record_live_again(place.record,
-                               hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT))
+    uint32_t live = hak_record_live(origin) | (word & HAK_RECORD_TYPED);
+    if (!hak_record_live_again(place.record, live | (uint32_t)size << HAK_RECORD_SIZE_SHIFT))
         hak_verify_live(obj, cls, "realloc", HAK_CALLER);
 }
 
@@ -217,28 +230,30 @@ HAK_INLINE bool hak_ends_wrong(hak_place place, const void *obj, size_t size) {
 }
 
 /* The object to recycle, NULL: none. */
-HAK_INLINE void *hak_free_slot(void *obj, unsigned *class_tag, hak_claim claim) {
+HAK_INLINE hak_leaving hak_free_slot(void *obj, hak_claim claim) {
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
-    unsigned tag = *class_tag = HAK_LIKELY(granule != NULL) ? granule->cls : hak_harden_tag_slow(obj);
+    unsigned tag = HAK_LIKELY(granule != NULL) ? granule->cls : hak_harden_tag_slow(obj);
     if (HAK_UNLIKELY(granule == NULL || !hak_granule_place(granule, obj, &place)))
-        return hak_verify_free(obj, tag, claim, HAK_CALLER);
+        return hak_typed_free(obj, tag, claim, HAK_CALLER);
     uint32_t word = hak_record_load(place.record);
     size_t size = hak_record_size(word);
     if (HAK_UNLIKELY(!hak_claim_fits(claim, word) || (claim.size != HAK_CLAIM_NO_SIZE && claim.size != size)))
-        return hak_verify_free(obj, tag, claim, HAK_CALLER);
+        return hak_typed_free(obj, tag, claim, HAK_CALLER);
     if (HAK_UNLIKELY(hak_ends_wrong(place, obj, size)))
-        return hak_verify_free(obj, tag, claim, HAK_CALLER);
-    return hak_hardening.end(obj, granule, place.record, word, claim.call);
+        return hak_typed_free(obj, tag, claim, HAK_CALLER);
+    return (hak_leaving){hak_hardening.end(obj, granule, place.record, word, claim.call), tag};
 }
 
 HAK_INLINE bool hak_policy_on_free(void **obj, unsigned *tag, hak_claim claim) {
-    *obj = hak_free_slot(*obj, tag, claim);
-    return *obj != NULL;
+    hak_leaving leaving = hak_free_slot(*obj, claim);
+    *obj = leaving.obj;
+    *tag = leaving.tag;
+    return leaving.obj != NULL;
 }
 
 static inline bool hak_policy_on_first_free(void **obj, unsigned cls) {
-    *obj = hak_quarantine_first(*obj, cls);
+    *obj = cls == HAK_TAG_TYPED ? hak_typed_first(*obj) : hak_quarantine_first(*obj, cls);
     return *obj != NULL;
 }
 
@@ -247,7 +262,7 @@ static inline void hak_policy_check_live(const void *obj, unsigned tag, const ch
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
     if (HAK_LIKELY(granule != NULL && hak_granule_place(granule, obj, &place))) {
-        uint32_t word = hak_record_load(place.record);
+        uint32_t word = hak_record_load(place.record) & ~(uint32_t)HAK_RECORD_TYPED;
         if (HAK_LIKELY(hak_claim_fits(HAK_CLAIM(call, HAK_FAMILY_MALLOC), word) &&
                        (!hak_hardening.canary || hak_canary_intact(obj, hak_record_size(word)))))
             return;
@@ -314,13 +329,15 @@ static inline void hak_policy_held_large(hak_held_large *held) {
 }
 
 static inline void hak_policy_cache_born(void) {
-    hak_quarantine_begin();
+    hak_quarantine_begin(false);
 }
 static inline void hak_policy_cache_dies(void) {
+    hak_typed_thread_ends();
     hak_quarantine_end();
 }
 static inline void hak_policy_cache_age(bool sparse) {
     hak_quarantine_age(sparse);
+    hak_typed_swapped(sparse ? hak_harden_age_sparse : hak_harden_age);
 }
 static inline void hak_policy_cache_forsaken(void) {
     hak_quarantine_forsake();

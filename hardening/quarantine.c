@@ -213,16 +213,30 @@ static void sites_restart(hak_guarded *guarded) {
     }
 }
 
-void hak_quarantine_begin(void) {
+/* A state that waits, of that kind; NULL: none does. */
+static hak_guarded *waiting_take(bool typed) {
     hak_lock_take(&hak_hardening_lock);
-    hak_guarded *guarded = waiting;
-    if (guarded != NULL)
-        waiting = guarded->next_waiting;
+    hak_guarded *before = NULL, *found = waiting;
+    while (found != NULL && found->typed != typed) {
+        before = found;
+        found = found->next_waiting;
+    }
+    if (found != NULL && before != NULL)
+        before->next_waiting = found->next_waiting;
+    else if (found != NULL)
+        waiting = found->next_waiting;
     hak_lock_give(&hak_hardening_lock);
+    return found;
+}
+
+void hak_quarantine_begin(bool typed) {
+    hak_guarded *guarded = waiting_take(typed);
     if (guarded == NULL)
         guarded = guarded_map();
     if (guarded == NULL)
         return; /* no memory: this thread has no quarantine */
+    guarded->typed = typed;
+    guarded->other = NULL;
     guarded->draws_left = 0;
     atomic_fetch_add_explicit(&guarded->uses, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release); /* before the rings change; pairs with the sweep of rings */
@@ -278,7 +292,8 @@ void *hak_quarantine_draw_slow(void *out) {
 static size_t held_here(void) {
     size_t held = 0;
     for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
-        if (state == hak_guarded_mine || atomic_load_explicit(&state->uses, memory_order_relaxed) % 2 == 0)
+        if (state == hak_guarded_mine || state == hak_guarded_mine->other ||
+            atomic_load_explicit(&state->uses, memory_order_relaxed) % 2 == 0)
             held += state->held + state->swapped;
     return held;
 }
@@ -340,7 +355,8 @@ static HAK_UNSEEN void only_mine(void) {
     if (mine == &nobody)
         return;
     mine->owner = owners = 1;
-    mine->next = NULL;
+    mine->typed = false;
+    mine->other = mine->next = NULL;
     atomic_store(&mine->uses, 1);
     atomic_store(&hak_guarded_all, mine);
 }

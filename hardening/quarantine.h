@@ -51,13 +51,15 @@ typedef struct hak_guarded {
     hak_rng rng;
     uint64_t draws; /* random bits for places in slabs */
     unsigned draws_left;
-    size_t held, swapped;     /* bytes that the rings may hold as they are now, and their swaps */
-    uint64_t ended_at;        /* of a state that waits, milliseconds */
-    uintptr_t sweep_at;       /* address where the running sweep goes on */
-    _Atomic bool sweeps;      /* a step is being made */
-    unsigned sweep_turn;      /* steps of it */
-    unsigned sweep_sample;    /* and where it goes on among sampled objects */
-    struct hak_guarded *next; /* all of them, in order of birth; never removed */
+    size_t held, swapped;      /* bytes that the rings may hold as they are now, and their swaps */
+    uint64_t ended_at;         /* of a state that waits, milliseconds */
+    uintptr_t sweep_at;        /* address where the running sweep goes on */
+    _Atomic bool sweeps;       /* a step is being made */
+    unsigned sweep_turn;       /* steps of it */
+    unsigned sweep_sample;     /* and where it goes on among sampled objects */
+    bool typed;                /* for what has a partition: its contents never go to who has none */
+    struct hak_guarded *other; /* the same thread's state for the other kind; NULL: it has none */
+    struct hak_guarded *next;  /* all of them, in order of birth; never removed */
     struct hak_guarded *next_waiting;
 } hak_guarded;
 
@@ -81,7 +83,8 @@ extern _Atomic size_t hak_quarantine_held;
 /* Debug builds: what takes objects home instead of hak_hardening.give; NULL: nothing does. */
 extern HAK_HIDDEN void (*hak_quarantine_home)(void *obj, unsigned cls);
 
-void hak_quarantine_begin(void);
+/* `typed`: for what has a partition (typed.h); else for what has none. */
+void hak_quarantine_begin(bool typed);
 void hak_quarantine_end(void);
 void hak_quarantine_forsake(void); /* the thread has none any more, and what was its own is lost */
 /* Gives home what the calling thread's rings and those of threads that have ended hold, because memory has run out. */

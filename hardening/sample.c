@@ -79,16 +79,16 @@ static turn *turn_of(size_t size) {
     return size != 0 ? &sampled_turn : &nothing_turn;
 }
 
-/* A place that is not live; the lock is held. */
-static hak_sample *place_take(turn *from) {
+/* A place that is not live, and had no object of another partition before; the lock is held. */
+static hak_sample *place_take(turn *from, unsigned partition) {
     uint32_t wishes = ++from->wishes;
     for (unsigned i = 0; i < TRIES && i < from->count; i++) {
         unsigned place = from->first + from->next;
-        if (!record_map(place)) {
+        hak_sample *sample = &samples[place];
+        if (!record_map(place) || (sample->word != HAK_SLOT_UNUSED && sample->partition != partition)) {
             from->next = (from->next + 1) % from->count;
             continue;
         }
-        hak_sample *sample = &samples[place];
         bool rested = hak_record_state(sample->word) == HAK_SLOT_FREED &&
                       wishes - sample->freed_at >= REST * from->count;
         if (sample->word != HAK_SLOT_UNUSED && !rested && hak_record_state(sample->word) == HAK_SLOT_FREED)
@@ -162,9 +162,10 @@ static void data_shut(const hak_sample *sample, size_t bytes) {
 
 static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller) {
     hak_lock_take(&hak_hardening_lock);
-    hak_sample *sample = place_take(turn_of(size));
+    hak_sample *sample = place_take(turn_of(size), origin.partition);
     if (sample != NULL) {
         size_t i = (size_t)(sample - samples);
+        sample->partition = (uint16_t)origin.partition;
         sample->word = HAK_SLOT_HELD; /* nobody else takes it */
         atomic_fetch_or_explicit(&used_places[i / 64], (uint64_t)1 << i % 64, memory_order_relaxed);
     }
@@ -185,6 +186,7 @@ static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller)
     memset(sample->freed, 0, sizeof sample->freed);
     memset((char *)data, filler(sample), sample->obj - data);
     memset((char *)sample->obj + size, filler(sample), data + pages_of(size) - (sample->obj + size));
+    origin.partition = 0; /* its frees find it in the slow path anyway */
     sample->word = hak_record_live(origin);
     return sample;
 }

@@ -28,6 +28,7 @@ typedef struct hak_sample {
     _Atomic bool told;     /* the running sweep has reported it: once is enough where the program goes on */
     uint32_t made_by, freed_by;                                /* threads */
     uint32_t forks;                                            /* hak_forks when it was made */
+    uint16_t partition;                                        /* of the place, from its first use on */
     uint32_t freed_at;                                         /* how many samples were wanted until then */
     uintptr_t made[HAK_SAMPLE_STACK], freed[HAK_SAMPLE_STACK]; /* return addresses, 0: no more */
 } __attribute__((aligned(HAK_SAMPLE_RECORD))) hak_sample;

@@ -162,7 +162,9 @@ static uintptr_t step(const hak_guarded *mine, const hak_ledger_region *region, 
     if (!*more)
         return slab.start + slab.info->slab_bytes;
     uint32_t word = hak_record_load(slab.run + slot);
-    bool own = hak_record_state(word) == HAK_SLOT_FREED && owner_of(word) == mine->owner;
+    bool own =
+        hak_record_state(word) == HAK_SLOT_FREED &&
+        (owner_of(word) == mine->owner || (mine->other != NULL && owner_of(word) == mine->other->owner));
     hak_view view = slot_of(&slab, slot);
     if (own || hak_record_state(word) == HAK_SLOT_LIVE)
         check_slot(&view, "sweep");
@@ -341,7 +343,7 @@ static void sweep_ring(const hak_guarded *guarded, unsigned cls, size_t most) {
     const hak_ring *ring = &guarded->rings[cls];
     for (uint32_t i = 0; i < hak_min(HAK_GLANCE(ring->limit), most); i++) {
         uint32_t uses = atomic_load_explicit(&guarded->uses, memory_order_acquire);
-        bool mine = guarded == hak_guarded_mine;
+        bool mine = guarded == hak_guarded_mine || guarded == hak_guarded_mine->other;
         hak_place place;
         if (!mine && uses % 2 != 0)
             return;

@@ -17,6 +17,7 @@
 #include "hardening/once.h"
 #include "hardening/quarantine.h"
 #include "hardening/sample.h"
+#include "hardening/typed.h"
 #include "hardening/wipe.h"
 
 static const uint32_t FAMILY_BITS = 3u << HAK_RECORD_FAMILY_SHIFT;
@@ -108,6 +109,7 @@ static bool claim_is_verified(const matter *m) {
 
 /* Whatever is claimed, the object ends by its record. */
 static void check_claim(const matter *m, hak_claim claim, uint32_t word, size_t size) {
+    word &= ~(uint32_t)HAK_RECORD_TYPED; /* of which no claim speaks */
     if (claim_is_verified(m) || claim_is_right(claim, word, size))
         return;
     if ((word & FAMILY_BITS) != (uint32_t)claim.family << HAK_RECORD_FAMILY_SHIFT)
@@ -187,7 +189,10 @@ static HAK_NOINLINE void *verify_slot(void *obj, hak_claim claim, const matter *
     check_slot_canary(m, &place);
     if (hak_hardening.neighbours)
         check_neighbour(m, place);
-    return hak_hardening.end(obj, hak_granule_find(m->addr), place.record, word, claim.call);
+    const hak_granule *granule = hak_granule_find(m->addr);
+    if (granule->partition != 0)
+        return hak_typed_end(obj, granule, place.record, word, claim.call);
+    return hak_hardening.end(obj, granule, place.record, word, claim.call);
 }
 
 void hak_verify_reuse(void *obj, uintptr_t caller) {
@@ -348,6 +353,7 @@ bool hak_verify_large_alloc(void *obj, size_t size, size_t capacity, hak_origin 
     forget_inside(obj, capacity);
     record->size = size;
     large_mark_end(obj, record);
+    origin.partition = 0; /* the region says it */
     __atomic_store_n(&record->word, hak_record_live(origin), __ATOMIC_RELEASE);
     return true;
 }

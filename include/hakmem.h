@@ -114,6 +114,59 @@ HAK_API void *hak_aligned_alloc_token(size_t alignment, size_t size, size_t toke
 HAK_API void *hak_memalign_token(size_t alignment, size_t size, size_t token) HAK_MALLOC HAK_ALLOC_SIZE(2);
 HAK_API int hak_posix_memalign_token(void **out, size_t alignment, size_t size, size_t token);
 
+/* 1: the compiler knows tokens itself (clang 22), and HAK_TYPE_TOKEN gives those that it gives to malloc. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_infer_alloc_token)
+#define HAK_INFERS_TOKENS 1
+#endif
+#endif
+#ifndef HAK_INFERS_TOKENS
+#define HAK_INFERS_TOKENS 0
+#endif
+
+/* A type's token, a constant where optimisation is on. Without such a compiler: a hash of the type's name as it is
+ * written here (its first 32 characters and its length) and of its size, so one type should be written in one way;
+ * numbers and characters are data, and every other type counts as one with pointers. HAK_DATA_TOKEN is for types that
+ * have none. C11; in C++ see hakmem.hpp. */
+#if HAK_INFERS_TOKENS
+#define HAK_TYPE_TOKEN(type) __builtin_infer_alloc_token(sizeof(type))
+#else
+#define HAK_TYPE_TOKEN(type) (HAK_DATA_TOKEN(type) | (size_t)!HAK_IS_NUMBER(type) << 63)
+#endif
+#define HAK_DATA_TOKEN(type)                                                                                 \
+    ((HAK_NAME_HASH(HAK_PADDED(type), sizeof(#type) * 31 + sizeof(type)) >> 1) | (size_t)1 << 40)
+#define HAK_IS_NUMBER(type)                                                                                  \
+    _Generic(*(type *)0,                                                                                     \
+        _Bool: 1,                                                                                            \
+        char: 1,                                                                                             \
+        signed char: 1,                                                                                      \
+        unsigned char: 1,                                                                                    \
+        short: 1,                                                                                            \
+        unsigned short: 1,                                                                                   \
+        int: 1,                                                                                              \
+        unsigned int: 1,                                                                                     \
+        long: 1,                                                                                             \
+        unsigned long: 1,                                                                                    \
+        long long: 1,                                                                                        \
+        unsigned long long: 1,                                                                               \
+        float: 1,                                                                                            \
+        double: 1,                                                                                           \
+        long double: 1,                                                                                      \
+        default: 0)
+#define HAK_PADDED(type)       #type "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+#define HAK_HASH_1(s, i, hash) ((((hash) ^ (unsigned char)(s)[i])) * (size_t)1099511628211u)
+#define HAK_HASH_4(s, i, hash)                                                                               \
+    HAK_HASH_1(s, i, HAK_HASH_1(s, (i) + 1, HAK_HASH_1(s, (i) + 2, HAK_HASH_1(s, (i) + 3, hash))))
+#define HAK_HASH_16(s, i, hash)                                                                              \
+    HAK_HASH_4(s, i, HAK_HASH_4(s, (i) + 4, HAK_HASH_4(s, (i) + 8, HAK_HASH_4(s, (i) + 12, hash))))
+#define HAK_NAME_HASH(s, hash) HAK_HASH_16(s, 0, HAK_HASH_16(s, 16, (size_t)14695981039346656037u ^ (hash)))
+
+/* One object of the type, uninitialised; an array of `count`, zeroed; `obj` resized to `count`. NULL and ENOMEM. */
+#define HAK_MALLOC_OF(type)        ((type *)hak_malloc_token(sizeof(type), HAK_TYPE_TOKEN(type)))
+#define HAK_CALLOC_OF(type, count) ((type *)hak_calloc_token(count, sizeof(type), HAK_TYPE_TOKEN(type)))
+#define HAK_REALLOC_OF(type, obj, count)                                                                     \
+    ((type *)hak_reallocarray_token(obj, count, sizeof(type), HAK_TYPE_TOKEN(type)))
+
 /* How many bytes of `obj` may be used: at least what was asked for; 0 for NULL. In the hardened
  * variant exactly what was asked for. */
 HAK_API size_t hak_usable_size(const void *obj);

@@ -7,7 +7,7 @@ root=$1 built=$2 prefix=$3
 version=$(sed -n 's/^#define HAK_VERSION_STRING "\(.*\)"/\1/p' "$root/include/hakmem.h")
 
 mkdir -p "$prefix"/{include,lib/pkgconfig,lib/cmake/hakmem,share/man/man1,share/man/man7,share/doc/hakmem,bin,libexec/hakmem}
-install -m 644 "$root/include/hakmem.h" "$root/include/hakmem_jemalloc.h" "$prefix/include/"
+install -m 644 "$root/include/hakmem.h" "$root/include/hakmem.hpp" "$root/include/hakmem_jemalloc.h" "$prefix/include/"
 for section in 1 7; do
     sed "s/@VERSION@/$version/" "$root/docs/hakmem.$section" >"$prefix/share/man/man$section/hakmem.$section"
 done

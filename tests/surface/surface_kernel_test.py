@@ -155,7 +155,7 @@ class Privileged(unittest.TestCase):
     SETTINGS = {
         "HAKMEM_PROFILE": "nonsense", "HAKMEM_SS_OS_STATS": 1, "HAKMEM_SS_PREWARM": 4, "HAKMEM_SS_MEM_LEAN": "nonsense",
         "HAKMEM_SS_MEM_LEAN_DECOMMIT": "nonsense", "HAKMEM_SS_HUGE": "nonsense", "HAKMEM_HARDENING": "free:off,all:report",
-        "HAKMEM_SAMPLE_RATE": "nonsense", "HAKMEM_REPORT_JSON": "nonsense",
+        "HAKMEM_SAMPLE_RATE": "nonsense", "HAKMEM_PARTITIONS": "nonsense", "HAKMEM_REPORT_JSON": "nonsense",
     }
 
     def test_without_privileges_each_variable_is_heard(self):

@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""typed_forms_test.py ARCHIVE FORMS.c FORMS.cc WANT.h: what clang 22 calls with -fsanitize=alloc-token is there, whatever it is made to emit, in the shared
+"""typed_forms_test.py ARCHIVE FORMS.c FORMS.cc WANT.h SPRAY.c: what clang 22 calls with -fsanitize=alloc-token is there, whatever it is made to emit, in the shared
 object and in the archive, and works. Without that compiler: skipped."""
 import os
 import shutil
@@ -8,8 +8,8 @@ import sys
 import tempfile
 import unittest
 
-ARCHIVE, FORMS_C, FORMS_CC, WANT = (os.path.realpath(path) for path in sys.argv[1:5])
-del sys.argv[1:5]
+ARCHIVE, FORMS_C, FORMS_CC, WANT, SPRAY = (os.path.realpath(path) for path in sys.argv[1:6])
+del sys.argv[1:6]
 CLANG = shutil.which("clang-22")
 LIBRARY, HARDENED = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"] == "hardened"
 FAST = ["-fsanitize-alloc-token-fast-abi"]
@@ -77,6 +77,16 @@ class Forms(unittest.TestCase):
         for static in (False, True):
             done = run(self.program(FORMS_CC, "-DHAK_REPLACED", static=static))
             self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""), static)
+
+    def test_no_other_type_gets_a_freed_object(self):
+        for way in ([], FAST + ["-falloc-token-max=16"]):
+            program = self.program(SPRAY, *way)
+            got = {by: int(run(program, by, env={"HAKMEM_SAMPLE_RATE": "0"}).stdout) for by in ("data", "large", "same")}
+            self.assertGreater(got["same"], 0) # else it says nothing that others do not
+            if HARDENED:
+                self.assertEqual((got["data"], got["large"]), (0, 0))
+            else:
+                self.assertGreater(got["data"], 0)
 
     def test_under_valgrind(self):
         for source in (FORMS_C, FORMS_CC):

@@ -19,8 +19,8 @@ static bool all_zero(uintptr_t addr, size_t size) {
 
 static void take_and_use(void **state) {
     (void)state;
-    const size_t units[HAK_REGION_KINDS] = {HAK_SUPERSLAB, hak_os_page, HAK_GRANULE};
-    for (int kind = 0; kind < HAK_REGION_KINDS; kind++) {
+    const size_t units[HAK_REGION_TYPED] = {HAK_SUPERSLAB, hak_os_page, HAK_GRANULE};
+    for (int kind = 0; kind < HAK_REGION_TYPED; kind++) {
         uintptr_t before = 0;
         for (int i = 0; i < 40; i++) {
             hak_region *region = NULL;
@@ -87,7 +87,7 @@ static void skip_where_reserved(void) {
 static void refusals(void **state) {
     (void)state;
     skip_where_reserved();
-    for (int kind = 0; kind < HAK_REGION_KINDS; kind++)
+    for (int kind = 0; kind < HAK_REGION_TYPED; kind++)
         for (uint64_t k = 1;; k++) {
             hak_test_reset(HAK_RESET_FRESH);
             hak_region *region = NULL;

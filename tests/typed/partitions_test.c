@@ -1,0 +1,294 @@
+/* partitions_test.c: what was a place of one partition's is never one of another's, whatever threads do; and objects
+ * of partitions are checked as all others are. */
+#include "tests/unit/unit.h"
+
+#include "allocator/alloc.h"
+#include "allocator/large.h"
+#include "allocator/reclaim.h"
+#include "include/hakmem.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    THREADS = 4,
+    ROUNDS = 3, /* each thread's states and caches go to another thread after it */
+    STEPS = 12000,
+    SHARED = 4096, /* objects that any thread may end or resize */
+    TOKENS = 24,
+    PAGES = 1 << 20, /* in the table */
+    PAGE = 4096,
+};
+
+/* Which partition a page was of first: the page's number, then 7 bits for the partition + 1. */
+static _Atomic uint64_t table[PAGES];
+
+static void forget_pages(void) {
+    for (size_t i = 0; i < PAGES; i++)
+        atomic_store_explicit(&table[i], 0, memory_order_relaxed);
+}
+
+static void note_page(uintptr_t page, unsigned partition) {
+    uint64_t word = (uint64_t)page << 7 | (partition + 1);
+    size_t at = page * 0x9e3779b97f4a7c15ull >> 44;
+    for (size_t tries = 0; tries < PAGES; tries++, at = (at + 1) % PAGES) {
+        uint64_t was = 0;
+        if (atomic_compare_exchange_strong(&table[at], &was, word) || was == word)
+            return;
+        if (was >> 7 == page)
+            assert_int_equal((was & 127) - 1, partition);
+    }
+    fail_msg("the table is full");
+}
+
+/* Of a long object every sixteenth page, and the last: slots and spans begin no nearer to each other. */
+static void note(void *obj, size_t size) {
+    unsigned partition = hak_typed_partition_of(obj);
+    uintptr_t first = (uintptr_t)obj / PAGE, last = ((uintptr_t)obj + (size != 0 ? size - 1 : 0)) / PAGE;
+    for (uintptr_t page = first; page < last; page += 16)
+        note_page(page, partition);
+    note_page(last, partition);
+}
+
+/* None, some for data, some for pointers, some of a program that limits them. */
+static size_t token_of(uint64_t number) {
+    number %= TOKENS;
+    uint64_t seed = number + 1;
+    return number == 0 ? 0 : number % 8 == 7 ? number : unit_random(&seed);
+}
+
+static size_t size_of(uint64_t *seed) {
+    switch (unit_random(seed) % 64) {
+    case 0:
+        return unit_random(seed) % (3 * HAK_MIB);
+    case 1:
+    case 2:
+    case 3:
+        return unit_random(seed) % (64 * HAK_KIB);
+    default:
+        return unit_random(seed) % 600;
+    }
+}
+
+static void *make(uint64_t *seed) {
+    size_t size = size_of(seed), token = token_of(unit_random(seed));
+    uint64_t how = unit_random(seed) % 8;
+    void *obj = how == 0   ? hak_calloc_token(1, size, token)
+                : how == 1 ? hak_aligned_alloc_token((size_t)16 << unit_random(seed) % 10, size, token)
+                           : hak_malloc_token(size, token);
+    assert_non_null(obj);
+    assert_int_equal(hak_typed_partition_of(obj), hak_typed_partition(token));
+    note(obj, size);
+    return obj;
+}
+
+static void *resize(void *obj, uint64_t *seed) {
+    size_t size = 1 + size_of(seed), token = token_of(unit_random(seed));
+    unsigned before = hak_typed_partition_of(obj);
+    bool plain = unit_random(seed) % 2 == 0;
+    void *moved = plain ? hak_realloc(obj, size) : hak_realloc_token(obj, size, token);
+    assert_non_null(moved);
+    if (plain || moved == obj || hak_typed_partition(token) == 0)
+        assert_int_equal(hak_typed_partition_of(moved), before);
+    else
+        assert_int_equal(hak_typed_partition_of(moved), hak_typed_partition(token));
+    note(moved, size);
+    return moved;
+}
+
+static _Atomic(void *) shared[SHARED];
+
+static void *work(void *argument) {
+    uint64_t seed = (uint64_t)(uintptr_t)argument;
+    for (int i = 0; i < STEPS; i++) {
+        _Atomic(void *) *place = &shared[unit_random(&seed) % SHARED];
+        void *obj = atomic_exchange(place, NULL);
+        if (obj != NULL && unit_random(&seed) % 4 == 0)
+            obj = resize(obj, &seed);
+        else {
+            hak_free(obj);
+            obj = make(&seed);
+        }
+        hak_free(atomic_exchange(place, obj));
+        if (i % 4000 == 3999)
+            (void)hak_trim(0);
+    }
+    hak_cache_check();
+    return NULL;
+}
+
+static void free_shared(void) {
+    for (int i = 0; i < SHARED; i++)
+        hak_free(atomic_exchange(&shared[i], NULL));
+}
+
+static void never_of_another(void **state) {
+    (void)state;
+    forget_pages();
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_t threads[THREADS];
+        for (int i = 0; i < THREADS; i++)
+            assert_int_equal(
+                pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)(round * THREADS + i + 1)), 0);
+        for (int i = 0; i < THREADS; i++)
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+        if (round == 1)
+            free_shared(); /* what follows finds empty slabs */
+    }
+    (void)work((void *)77);
+    free_shared();
+    hak_superslab_check();
+    hak_depot_check();
+    hak_large_check();
+}
+
+static void data_and_pointers_apart(void **state) {
+    (void)state;
+    unsigned data = hak_hardening.partitions_of_data, all = hak_hardening.partitions, seen = 0;
+    uint64_t seed = 1;
+    assert_true(data >= 1 && all > data);
+    for (int i = 0; i < 1000; i++) {
+        uint64_t token = unit_random(&seed), lower = token >> 1 | (uint64_t)1 << 40,
+                 upper = token | (uint64_t)1 << 63;
+        assert_in_range(hak_typed_partition(lower), 1, data);
+        assert_in_range(hak_typed_partition(upper), data + 1, all);
+        assert_in_range(hak_typed_partition(1 + token % 1000), data + 1, all);
+        seen |= 1u << hak_typed_partition(upper);
+    }
+    assert_int_equal(seen, ((1u << (all + 1)) - 1) & ~((1u << (data + 1)) - 1)); /* each has some */
+    assert_int_equal(hak_typed_partition(0), 0);
+}
+
+/* A slab of a partition that has become empty, and whose pages are gone, waits for that partition. */
+static void empty_slabs_stay(void **state) {
+    enum { OBJECTS = 20000 };
+    static void *objs[OBJECTS];
+    (void)state;
+    forget_pages();
+    for (int round = 0; round < 6; round++) {
+        for (int i = 0; i < OBJECTS; i++) {
+            objs[i] = hak_malloc_token(200, token_of((uint64_t)round + 1));
+            assert_non_null(objs[i]);
+            note(objs[i], 200);
+        }
+        for (int i = 0; i < OBJECTS; i++)
+            hak_free(objs[i]);
+        (void)hak_reclaim_memory(1, HAK_RECLAIM_QUARANTINE);
+        (void)hak_reclaim_memory(1, HAK_RECLAIM_IDLE);
+    }
+}
+
+/* Objects of no bytes have places of their own, which come back after some ten thousand. */
+static void places_of_nothing(void **state) {
+    (void)state;
+    forget_pages();
+    uint64_t seed = 5;
+    for (int i = 0; i < 100000; i++) {
+        void *obj = hak_malloc_token(0, token_of(unit_random(&seed) % 4));
+        assert_non_null(obj);
+        note(obj, 0);
+        hak_free(obj);
+    }
+}
+
+static void *first_call_is_free(void *obj) {
+    hak_free(obj);
+    return NULL;
+}
+
+static void first_free_of_a_thread(void **state) {
+    (void)state;
+    forget_pages();
+    for (int i = 0; i < 200; i++) {
+        void *obj = hak_malloc_token(48, token_of(3));
+        note(obj, 48);
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, first_call_is_free, obj), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        void *other = hak_malloc_token(48, token_of(5));
+        note(other, 48);
+        void *plain = hak_malloc(48);
+        note(plain, 48);
+        hak_free(other), hak_free(plain);
+    }
+}
+
+/* What a child frees, and makes, of its parent's. */
+static void a_forked_child(void **state) {
+    (void)state;
+    void *obj = hak_malloc_token(100, token_of(2));
+    hak_free(hak_malloc_token(100, token_of(2)));
+    pid_t child = fork();
+    if (child == 0) {
+        hak_free(obj);
+        for (int i = 0; i < 3000; i++)
+            hak_free(hak_malloc_token(100, token_of(2)));
+        hak_cache_check();
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    hak_free(obj);
+}
+
+static void free_twice(void *obj) {
+    hak_free(obj);
+    hak_free(obj);
+}
+static void overflow(void *obj) {
+    ((volatile char *)obj)[100] = 1;
+    hak_free(obj);
+}
+static void write_after_free(void *obj) {
+    hak_free(obj);
+    ((volatile char *)obj)[50] = 1;
+    for (int i = 0; i < 300000; i++)
+        hak_free(hak_malloc_token(100, token_of(2)));
+}
+static void resize_freed(void *obj) {
+    hak_free(obj);
+    (void)!hak_realloc_token(obj, 200, token_of(2));
+}
+static void wrong_size(void *obj) {
+    hak_free_sized(obj, 99);
+}
+
+/* Not between guards, where the processor sees the error. */
+static void *slot(void) {
+    void *obj;
+    do
+        obj = hak_malloc_token(100, token_of(2));
+    while (hak_sample_find(obj) != NULL);
+    return obj;
+}
+
+static void errors_are_found(void **state) {
+    (void)state;
+    static const struct {
+        void (*body)(void *obj);
+        const char *message;
+    } rows[] = {
+        {free_twice, "double free: free("},     {overflow, "heap overflow: free("},
+        {write_after_free, "write after free"}, {resize_freed, "invalid realloc"},
+        {wrong_size, "size mismatch"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        unit_expect_death(rows[i].body, slot(), rows[i].message);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        CASE("a place of one partition is never of another, whatever threads do", never_of_another),
+        CASE("types with pointers and those without never share a partition", data_and_pointers_apart),
+        CASE("an empty slab waits for its partition", empty_slabs_stay),
+        CASE("nor is a place of objects of no bytes", places_of_nothing),
+        CASE("a thread whose first call frees an object of a partition", first_free_of_a_thread),
+        CASE("a forked child goes on", a_forked_child),
+        CASE("errors with objects of partitions are found", errors_are_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
