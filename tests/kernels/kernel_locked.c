@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { KIB = 1 << 10, LIMIT = 8192 * KIB, SIZES = 9, LEAST = 512 * KIB, STACK = 64 * KIB };
+enum { KIB = 1 << 10, LIMIT = 8192 * KIB, SIZES = 7, LEAST = 512 * KIB, STACK = 64 * KIB };
 
 static void *works(void *arg) {
     free(malloc(100));
@@ -26,7 +26,7 @@ static void drop_privilege(void) {
 }
 
 static void use_some(void) {
-    static const size_t sizes[SIZES] = {16, 24, 40, 100, 200, 500, 1000, 2000, 4000};
+    static const size_t sizes[SIZES] = {16, 24, 40, 100, 200, 500, 1000};
     static char *objs[SIZES];
     for (int i = 0; i < SIZES; i++) {
         CHECK((objs[i] = malloc(sizes[i])) != NULL);
