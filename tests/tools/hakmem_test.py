@@ -78,6 +78,14 @@ class Hakmem(unittest.TestCase):
                 said = json.loads(self.ask("stat", "--json", process.pid))
                 self.assertEqual((said["hakmem"], said["schema"], said["variant"], said["process"]), ("stat", 1, "hardened" if hardened else "speed", process.pid))
                 busy = max(said["classes"], key=lambda one: one["out"])
+                lines = self.ask("stat", "--openmetrics", process.pid).splitlines()
+                self.assertEqual(lines[-1], "# EOF")
+                for line in lines[:-1]:
+                    self.assertRegex(line, r'^(# (TYPE|UNIT) hakmem_[a-z_]+ (counter|gauge|bytes)|hakmem_[a-z_]+\{([a-z]+="[^"]*",?)+\} \d+)$')
+                labels = f'{{process="{process.pid}",variant="{said["variant"]}",version="{said["version"]}"'
+                self.assertIn(f"hakmem_large_objects{labels}}} 4", lines)
+                self.assertIn(f'hakmem_class_out{labels},size="{busy["size"]}"}} {busy["out"]}', lines)
+                self.assertTrue(any(line.startswith(f"hakmem_os_mmap_total{labels}}} ") for line in lines))
                 self.assertTrue(COUNT * 0.95 < busy["out"] <= COUNT + 500 and SIZE <= busy["size"] <= SIZE * 5 // 4, said)
                 self.assertEqual(said["large_objects"], 4)
                 self.assertTrue(said["mapped_bytes"] >= said["committed_bytes"] > said["slab_bytes"] > COUNT * SIZE, said)
