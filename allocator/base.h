@@ -3,6 +3,10 @@
 #ifndef HAK_BASE_H
 #define HAK_BASE_H
 
+#if defined(__SIZEOF_POINTER__) && __SIZEOF_POINTER__ != 8
+#error "hakmem is for 64-bit Linux"
+#endif
+
 #include "allocator/names.h"
 
 #include <stdatomic.h>

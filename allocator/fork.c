@@ -15,8 +15,12 @@
 #include "allocator/policy.h"
 #include "allocator/profile.h"
 
-#include <gnu/libc-version.h>
 #include <pthread.h>
+#if defined(__GLIBC__)
+#include <gnu/libc-version.h>
+#else
+#define gnu_get_libc_version() "0" /* musl calls handlers with its lock of the registry taken, too */
+#endif
 
 static hak_lock *const after_depots[] = {&hak_large_lock, &hak_superslab_lock, &hak_region_lock,
                                          &hak_profile_lock};

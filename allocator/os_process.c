@@ -71,7 +71,7 @@ __attribute__((no_sanitize("address"))) HAK_PEEKS size_t hak_os_read(void *out, 
 
 static bool has_limit(int resource) {
     struct rlimit limit;
-    return getrlimit((__rlimit_resource_t)resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
 }
 bool hak_os_limited(void) {
     int saved = errno;

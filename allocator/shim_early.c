@@ -8,6 +8,8 @@
  * made. Options are the default ones then, for the environment is not there yet. Source: glibc's rtld.c, dl_main. */
 #include "allocator/cache.h"
 
+#if defined(__GLIBC__) /* musl has no resolvers */
+
 typedef void early(void);
 
 static void nothing(void) {}
@@ -24,3 +26,5 @@ static early prepared __attribute__((ifunc("resolve")));
 __attribute__((constructor(101))) static void loaded(void) {
     prepared();
 }
+
+#endif

@@ -13,6 +13,15 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+#if !defined(__GLIBC__) /* musl has none; programs that were made for glibc may ask */
+struct mallinfo2 {
+    size_t arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
+};
+struct mallinfo {
+    int arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
+};
+#endif
+
 EXPORT struct mallinfo2 mallinfo2(void) {
     hak_usage now;
     hak_usage_read(&now);

@@ -16,6 +16,10 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+#if !defined(RTLD_DEEPBIND) /* musl has none */
+#define RTLD_DEEPBIND 0
+#endif
+
 #if defined(__has_attribute)
 #if __has_attribute(musttail)
 #define TAIL_CALL __attribute__((musttail))

@@ -11,6 +11,10 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#if !defined(__GLIBC__) /* musl declares none; shim_malloc.c has it */
+void *pvalloc(size_t size);
+#endif
+
 /* Weak: a program with the archive in it may have its own. */
 #define EXPORT __attribute__((visibility("default"), weak))
 
