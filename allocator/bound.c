@@ -16,6 +16,7 @@ static uint64_t asks;
 static unsigned partitions; /* the highest that ever was asked for */
 
 static void begin(unsigned partition) {
+    HAK_CHECK(partition <= HAK_POLICY_PARTITIONS, "no such partition"); /* gcc looks at the array's bounds */
     for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
         hak_list_init(&of[partition][cls].dirty);
         hak_list_init(&of[partition][cls].clean);

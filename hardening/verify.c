@@ -409,7 +409,7 @@ bool hak_verify_large_free(void *obj) {
 
 /* All kinds. --------------------------------------------------------------------------------------------- */
 
-void *hak_verify_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller) {
+static void *verify_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller) {
     if (obj == NULL)
         return NULL;
     matter m = {claim.call, (uintptr_t)obj, caller, NULL, false, NULL};
@@ -422,6 +422,12 @@ void *hak_verify_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller
     else
         verify_stray(&m);
     return NULL;
+}
+
+hak_leaving hak_verify_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller) {
+    void *out = verify_free(obj, tag, claim, caller);
+    /* Looked up again: to keep it costs a report's stack. */
+    return (hak_leaving){out, out != NULL ? hak_harden_tag_slow(out) : HAK_TAG_NONE};
 }
 
 void hak_verify_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {

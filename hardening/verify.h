@@ -6,9 +6,15 @@
 #include "allocator/os_process.h"
 #include "hardening/ledger.h"
 
+/* What is to be recycled after a free (NULL: nothing), and its tag as hak_policy_on_free says it. */
+typedef struct hak_leaving {
+    void *obj;
+    unsigned tag;
+} hak_leaving;
+
 /* The whole of hak_policy_on_free for what its quick checks leave: reports the error; when its mode lets the process go
  * on, or there is none, ends the object's life as far as that is possible. The object to recycle, NULL: none. */
-void *hak_verify_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller);
+hak_leaving hak_verify_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller);
 
 /* Reports unless the object is live and its bytes past the end are intact. */
 void hak_verify_live(const void *obj, unsigned tag, const char *call, uintptr_t caller);
