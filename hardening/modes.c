@@ -25,15 +25,33 @@ enum { MODES = sizeof modes / sizeof modes[0] };
 
 static const char ACCEPTED[] =
     "a list of NAME:MODE; names: all, free, family, size, alignment, canary, neighbours, sweep, zero, "
-    "write, quarantine, random, guard, sample, seal; modes: abort, report, once, off";
+    "write, quarantine, random, guard, sample, seal; modes: abort, report, once, off; or preset:light, "
+    "preset:standard, preset:max";
 
 enum {
-    /* One allocation in so many lies between guards: 5 us each time, so 1 ns for every allocation. */
-    SAMPLE_PERIOD = 5000,
     SAMPLE_PERIOD_MAX = 1 << 30,
     /* Of programs that say types; one of four for data. What more cost, and odds that two types share one:
      * docs/decisions/037. */
     PARTITIONS = 8,
+    QUARANTINE_KIB_MIN = 64,
+    QUARANTINE_KIB_MAX = 64 * 1024,
+};
+
+typedef struct preset {
+    uint32_t off; /* a bit per hak_check */
+    uint32_t sample_period, quarantine_kib;
+    bool ends; /* wrong claims end the process as well */
+} preset;
+
+/* light: what each call looks at anyway, and placement; no pass over the bytes of an object. What remains of the price
+ * is the record of each slot. standard: one allocation in 5,000 lies between guards, 5 us each, so 1 ns for every one;
+ * its quarantine is that of 65,536 places for slots of up to 80 bytes. max: for those who would rather pay. */
+enum { LIGHT, STANDARD, MAX, PRESETS };
+static const char *const preset_names[PRESETS] = {"light", "standard", "max"};
+static const preset presets[PRESETS] = {
+    [LIGHT] = {1u << HAK_CHECK_ZERO | 1u << HAK_CHECK_WRITE | 1u << HAK_CHECK_SWEEP, 5000, 256, false},
+    [STANDARD] = {0, 5000, 5504, false},
+    [MAX] = {0, 500, 22016, true},
 };
 
 const char *hak_check_name(hak_check check) {
@@ -48,12 +66,31 @@ static unsigned find_word(const char *text, size_t length, const char *const *wo
     return count;
 }
 
-/* One NAME:MODE; false when it is not understood. */
-static bool apply(const char *item, size_t length) {
+static hak_mode mode_of_preset(const preset *its, hak_check check) {
+    bool is_claim = check == HAK_CHECK_FAMILY || check == HAK_CHECK_SIZE || check == HAK_CHECK_ALIGNMENT;
+    if (its->off >> check & 1)
+        return HAK_MODE_OFF;
+    return is_claim && !its->ends && !HAK_DEBUG_BUILD ? HAK_MODE_ONCE : HAK_MODE_ABORT;
+}
+
+static const preset *choose(unsigned number) {
+    for (unsigned i = 0; i < HAK_CHECKS; i++)
+        hak_hardening.mode[i] = (uint8_t)mode_of_preset(&presets[number], (hak_check)i);
+    return &presets[number];
+}
+
+/* One NAME:MODE, or a preset, which is stored; false when it is not understood. */
+static bool apply(const char *item, size_t length, const preset **its) {
     const char *colon = memchr(item, ':', length);
     if (colon == NULL)
         return false;
     size_t name_length = (size_t)(colon - item);
+    if (name_length == strlen("preset") && memcmp(item, "preset", name_length) == 0) {
+        unsigned number = find_word(colon + 1, length - name_length - 1, preset_names, PRESETS);
+        if (number < PRESETS)
+            *its = choose(number);
+        return number < PRESETS;
+    }
     unsigned mode = find_word(colon + 1, length - name_length - 1, modes, MODES);
     unsigned check = find_word(item, name_length, names, HAK_CHECKS);
     if (mode == MODES)
@@ -67,23 +104,14 @@ static bool apply(const char *item, size_t length) {
     return true;
 }
 
-static hak_mode mode_at_first(hak_check check) {
-    bool is_claim = check == HAK_CHECK_FAMILY || check == HAK_CHECK_SIZE || check == HAK_CHECK_ALIGNMENT;
-    return is_claim && !HAK_DEBUG_BUILD ? HAK_MODE_ONCE : HAK_MODE_ABORT;
-}
-
-static void set_modes_at_first(void) {
-    for (unsigned i = 0; i < HAK_CHECKS; i++)
-        hak_hardening.mode[i] = (uint8_t)mode_at_first((hak_check)i);
-}
-
 static void announce(void) {
     hak_line line;
     hak_line_begin(&line);
     hak_line_text(&line, "HAKMEM_HARDENING sets");
     bool any = false;
     for (unsigned i = 0; i < HAK_CHECKS; i++) {
-        if (hak_hardening.mode[i] == HAK_MODE_ABORT || hak_hardening.mode[i] == mode_at_first((hak_check)i))
+        if (hak_hardening.mode[i] == HAK_MODE_ABORT ||
+            hak_hardening.mode[i] == mode_of_preset(&presets[STANDARD], (hak_check)i))
             continue;
         any = true;
         hak_line_text(&line, " ");
@@ -95,28 +123,28 @@ static void announce(void) {
         hak_line_end(&line);
 }
 
-static void read_modes(void) {
+static const preset *read_modes(void) {
     const char *text = hak_options_text("HAKMEM_HARDENING");
-    set_modes_at_first();
+    const preset *its = choose(STANDARD);
     if (text == NULL)
-        return;
+        return its;
     for (const char *at = text; *at != 0;) {
         size_t length = strcspn(at, ",");
-        if (!apply(at, length)) {
-            set_modes_at_first();
+        if (!apply(at, length, &its)) {
             hak_options_complain("HAKMEM_HARDENING", text, ACCEPTED, "every check");
-            return;
+            return choose(STANDARD);
         }
         at += length + (at[length] == ',');
     }
     if (hak_options_by_user(
             "HAKMEM_HARDENING")) /* who wrote the file knows, and all processes would say it */
         announce();
+    return its;
 }
 
 /* Stores the variable's number in *out when it is set and right; true then. */
-static bool read_number(const char *name, uint64_t most, const char *accepted, const char *used,
-                        uint64_t *out) {
+static bool read_number(const char *name, uint64_t least, uint64_t most, const char *accepted,
+                        const char *used, uint64_t *out) {
     const char *text = hak_options_text(name);
     if (text == NULL)
         return false;
@@ -124,7 +152,7 @@ static bool read_number(const char *name, uint64_t most, const char *accepted, c
     const char *at = text;
     for (; *at >= '0' && *at <= '9' && n <= most; at++)
         n = n * 10 + (uint64_t)(*at - '0');
-    if (at == text || *at != 0 || n > most) {
+    if (at == text || *at != 0 || n < least || n > most) {
         hak_options_complain(name, text, accepted, used);
         return false;
     }
@@ -132,18 +160,25 @@ static bool read_number(const char *name, uint64_t most, const char *accepted, c
     return true;
 }
 
-static void read_period(void) {
-    uint64_t period = SAMPLE_PERIOD;
+static void read_period(const preset *its) {
+    uint64_t period = its->sample_period;
     hak_hardening.sample_period_set =
-        read_number("HAKMEM_SAMPLE_RATE", SAMPLE_PERIOD_MAX,
-                    "0 (never) to 1073741824 (one allocation in so many)", "5000", &period);
+        read_number("HAKMEM_SAMPLE_RATE", 0, SAMPLE_PERIOD_MAX,
+                    "0 (never) to 1073741824 (one allocation in so many)", "the preset's", &period);
     hak_hardening.sample_period = hak_mode_of(HAK_CHECK_SAMPLE) == HAK_MODE_OFF ? 0 : (uint32_t)period;
+}
+
+static void read_quarantine(const preset *its) {
+    uint64_t kib = its->quarantine_kib;
+    read_number("HAKMEM_QUARANTINE_KB", QUARANTINE_KIB_MIN, QUARANTINE_KIB_MAX,
+                "64 to 65536 (KiB for each thread)", "the preset's", &kib);
+    hak_hardening.quarantine_kib = (uint32_t)kib;
 }
 
 /* 1 is no partition more than 0. */
 static void read_partitions(void) {
     uint64_t count = PARTITIONS;
-    bool set = read_number("HAKMEM_PARTITIONS", HAK_PARTITIONS_MAX, "0 to 64",
+    bool set = read_number("HAKMEM_PARTITIONS", 0, HAK_PARTITIONS_MAX, "0 to 64",
                            "8, for programs that say types", &count);
     hak_hardening.partitions = count < 2 ? 0 : (uint8_t)count;
     hak_hardening.partitions_of_data = (uint8_t)hak_max(1, count / 4);
@@ -163,8 +198,9 @@ static void read_report(void) {
 }
 
 void hak_modes_init(void) {
-    read_modes();
-    read_period();
+    const preset *its = read_modes();
+    read_period(its);
+    read_quarantine(its);
     read_partitions();
     read_report();
     hak_hardening.canary = hak_mode_of(HAK_CHECK_CANARY) != HAK_MODE_OFF;

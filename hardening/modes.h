@@ -1,7 +1,7 @@
 /* modes.h: every check and mitigation has a name and a mode, and all of them stand on one page that is read-only after
  * start.
  *
- *   HAKMEM_HARDENING=name:mode[,name:mode...]    mode: abort, report, once, off
+ *   HAKMEM_HARDENING=[preset:light|standard|max,]name:mode[,name:mode...]    mode: abort, report, once, off
  *
  * The default is abort; of family, size and alignment once: the heap goes by its own records, never by what is claimed
  * of an object, so a wrong claim harms nothing (docs/decisions/034). Debug builds, which tests are, abort for these,
@@ -51,8 +51,9 @@ typedef struct hak_wipe_calls {
 typedef struct hak_hardening_page {
     uint64_t canary_keys[4]; /* the second and the fourth are odd */
     uint64_t sample_salt;
-    uint32_t sample_period; /* one allocation in about so many is sampled; 0: none */
-    bool sample_period_set; /* by HAKMEM_SAMPLE_RATE */
+    uint32_t sample_period;  /* one allocation in about so many is sampled; 0: none */
+    bool sample_period_set;  /* by HAKMEM_SAMPLE_RATE */
+    uint32_t quarantine_kib; /* that a thread's small slots may hold, of all classes */
     bool canary, neighbours, zero, verify, quarantine, random; /* what the fast paths ask: mode is not off */
     bool guard;
     uint8_t mode[HAK_CHECKS]; /* hak_mode */

@@ -7,10 +7,10 @@
 #include <string.h>
 
 enum {
-    /* Slots up to HAK_RING_DEEP bytes may fill the whole quarantine with one class: 68,000 slots of 80 bytes, so that a
-     * 64-byte object does not come back within 65,536 rounds. Larger ones are limited by class, because what circulates
-     * should stay in the second-level cache: see docs/MITIGATIONS.md for how workloads a and b were measured. */
-    THREAD_BYTES = 5504 * HAK_KIB,
+    /* Slots up to HAK_RING_DEEP bytes may fill the whole quarantine (thread_bytes) with one class: 68,000 slots of 80
+     * bytes, so that a 64-byte object does not come back within 65,536 rounds. Larger ones are limited by class,
+     * because what circulates should stay in the second-level cache: see docs/MITIGATIONS.md for how workloads a and b
+     * were measured. */
     LARGE_CLASS_BYTES = 32 * HAK_KIB,
     RING_MIN = 8,
     RING_MOST = 1 << 17,
@@ -98,10 +98,20 @@ static void hold_no_more(size_t bytes) {
     atomic_fetch_sub_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
 }
 
+/* What a thread's rings may hold. */
+static size_t thread_bytes(void) {
+    return (size_t)hak_hardening.quarantine_kib * HAK_KIB;
+}
+
+/* And those of all threads together: no less than one thread's. */
+static size_t total_bytes(void) {
+    return hak_max((size_t)TOTAL_BYTES, 2 * thread_bytes());
+}
+
 /* Most slots of a class's ring. */
 static uint32_t ring_most(unsigned cls) {
     size_t size = hak_classes[cls].size;
-    size_t bytes = size <= HAK_RING_DEEP ? (size_t)THREAD_BYTES : (size_t)LARGE_CLASS_BYTES;
+    size_t bytes = size <= HAK_RING_DEEP ? thread_bytes() : (size_t)LARGE_CLASS_BYTES;
     return (uint32_t)hak_max(RING_MIN, hak_min(bytes / size, RING_MOST));
 }
 
@@ -532,11 +542,11 @@ static bool steal(hak_guarded *mine, unsigned cls) {
 
 /* Whether all threads together may hold `bytes` more for the ring; what ended threads held goes first. */
 static bool total_allows(const hak_ring *ring, size_t size, size_t bytes) {
-    if (atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) + bytes <= TOTAL_BYTES)
+    if (atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) + bytes <= total_bytes())
         return true;
     if (waiting != NULL) /* a glance */
         flush_waiting(UINT64_MAX);
-    return atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) + bytes <= TOTAL_BYTES ||
+    return atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) + bytes <= total_bytes() ||
            (size <= ALWAYS_KEPT && ring->limit < RING_MIN);
 }
 
@@ -548,7 +558,7 @@ static uint32_t places_more(hak_guarded *mine, unsigned cls, bool *scarce) {
     if (more * size > SWAP_BYTES)
         more = (uint32_t)hak_max(1, SWAP_BYTES / size);
     size_t bytes = more * size;
-    if (ring->limit >= RING_MIN && own + bytes + OTHERS_WEIGHT * (mine->held - own) > THREAD_BYTES &&
+    if (ring->limit >= RING_MIN && own + bytes + OTHERS_WEIGHT * (mine->held - own) > thread_bytes() &&
         !steal(mine, cls))
         return 0;
     *scarce = !total_allows(ring, size, bytes);

@@ -109,6 +109,54 @@ static void what_is_asked(void **state) {
     }
 }
 
+static void presets(void **state) {
+    (void)state;
+    static const struct {
+        const char *setting;
+        uint32_t off, period, kib;
+    } rows[] = {
+        {"preset:light", 1u << HAK_CHECK_ZERO | 1u << HAK_CHECK_WRITE | 1u << HAK_CHECK_SWEEP, 5000, 256},
+        {"preset:standard", 0, 5000, 5504},
+        {"free:abort", 0, 5000, 5504},
+        {"preset:max", 0, 500, 22016},
+        {"preset:light,zero:abort", 1u << HAK_CHECK_WRITE | 1u << HAK_CHECK_SWEEP, 5000, 256},
+        {"canary:off,preset:max", 0, 500, 22016},
+        {"preset:max,canary:off", 1u << HAK_CHECK_CANARY, 500, 22016},
+        {"preset:light,preset:max", 0, 500, 22016},
+        {"preset:large", 0, 5000, 5504},
+        {"preset:max,preset:", 0, 5000, 5504},
+        {"presets:max", 0, 5000, 5504},
+        {"preset", 0, 5000, 5504},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        restart(rows[i].setting);
+        for (unsigned check = 0; check < HAK_CHECKS; check++)
+            assert_int_equal(hak_mode_of((hak_check)check),
+                             rows[i].off >> check & 1 ? HAK_MODE_OFF : HAK_MODE_ABORT);
+        assert_int_equal(hak_hardening.sample_period, rows[i].period);
+        assert_int_equal(hak_hardening.quarantine_kib, rows[i].kib);
+    }
+    setenv("HAKMEM_SAMPLE_RATE", "7", 1);
+    restart("preset:max");
+    assert_int_equal(hak_hardening.sample_period, 7); /* its own variable wins */
+    unsetenv("HAKMEM_SAMPLE_RATE");
+}
+
+static void quarantine_kib(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t kib;
+    } rows[] = {{"64", 64},       {"65536", 65536}, {"1000", 1000}, {"63", 22016}, {"0", 22016},
+                {"65537", 22016}, {"", 22016},      {"1M", 22016},  {"-1", 22016}, {"4294967360", 22016}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        setenv("HAKMEM_QUARANTINE_KB", rows[i].text, 1);
+        restart("preset:max");
+        assert_int_equal(hak_hardening.quarantine_kib, rows[i].kib);
+    }
+    unsetenv("HAKMEM_QUARANTINE_KB");
+}
+
 static void sample_rate(void **state) {
     (void)state;
     static const struct {
@@ -170,6 +218,10 @@ int main(int argc, char **argv) {
         {"a list with anything wrong in it reduces nothing", wrong_values, NULL, NULL, NULL},
         {"every check can be switched off by its name alone", every_name, NULL, NULL, NULL},
         {"what the fast paths ask follows the modes", what_is_asked, NULL, NULL, NULL},
+        {"a preset sets every mode, the rate and the quarantine; what follows it wins", presets, NULL, NULL,
+         NULL},
+        {"HAKMEM_QUARANTINE_KB is 64 to 65,536, and the preset's where it is not understood", quarantine_kib,
+         NULL, NULL, NULL},
         {"HAKMEM_SAMPLE_RATE is 0 to 2^30, and 5,000 where it is not set or not understood", sample_rate,
          NULL, NULL, NULL},
         {"HAKMEM_REPORT_PATH has up to 239 bytes, HAKMEM_REPORT_JSON is 0 or 1", report_settings, NULL, NULL,

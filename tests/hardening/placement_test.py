@@ -26,8 +26,8 @@ SMALL_MEDIUM_EQUAL = 4
 SHANNON, LEAST = 6.8, 5.7
 
 
-def run(*args):
-    return subprocess.run([PROGRAM, *map(str, args)], env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout
+def run(*args, **settings):
+    return subprocess.run([PROGRAM, *map(str, args)], env=dict(ENVIRONMENT, **settings), check=True, capture_output=True, text=True).stdout
 
 
 def entropies(values):
@@ -84,6 +84,16 @@ class Placement(unittest.TestCase):
             back = int(run("reuse", rounds, count))
             print(f"{back} of {count} came back within {rounds} rounds", file=sys.stderr)
             self.assertLessEqual(back, share * count)
+
+    def test_presets_and_the_quarantine_that_they_set(self):
+        """Of N freed slots of 64 bytes those that come back within so many rounds; 80 bytes each fill what a thread may hold."""
+        for settings, rounds, least, most in (
+                ({"HAKMEM_QUARANTINE_KB": "64"}, 3000, 38, 40), ({"HAKMEM_QUARANTINE_KB": "1024"}, 6000, 0, 2),
+                ({"HAKMEM_HARDENING": "preset:light"}, 1500, 0, 2), ({"HAKMEM_HARDENING": "preset:light"}, 10000, 38, 40),
+                ({}, 100000, 30, 40), ({"HAKMEM_HARDENING": "preset:max"}, 100000, 0, 4)):
+            back = int(run("reuse", rounds, 40, **settings))
+            print(f"{settings}: {back} of 40 came back within {rounds} rounds", file=sys.stderr)
+            self.assertTrue(least <= back <= most, f"{settings}: {back} of 40 came back within {rounds} rounds")
 
 
 if __name__ == "__main__":
