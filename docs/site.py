@@ -12,7 +12,8 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 NAV = {
-    "Use": ["docs/GUIDE.md", "docs/USING.md", "docs/OPTIONS.md", "docs/ROLLOUT.md", "docs/REPORTS.md", "docs/STATS.md", "docs/JEMALLOC.md", "docs/LIMITS.md"],
+    "Use": ["docs/GUIDE.md", "docs/USING.md", "docs/OPTIONS.md", "docs/ROLLOUT.md", "docs/REPORTS.md", "docs/STATS.md", "docs/PROFILE.md",
+            "docs/TYPED_HEAP.md", "docs/JEMALLOC.md", "docs/LIMITS.md"],
     "Protection": ["docs/THREATS.md", "docs/DETECTION.md", "docs/MITIGATIONS.md", "hardening/README.md"],
     "Design": ["docs/DESIGN.md", "docs/GLOSSARY.md", "docs/FAST_PATH.md", "allocator/README.md", "docs/decisions/README.md"],
     "Measured": ["docs/BENCHMARKING.md", "bench/README.md", "docs/results/scorecard.md", "docs/results/README.md"],
