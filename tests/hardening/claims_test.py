@@ -62,7 +62,7 @@ class Claims(unittest.TestCase):
         for mode, want in (("report", 30), ("once", 1), ("off", 0)):
             status, out, said = run("repeat", "30", hardening="size:" + mode)
             self.assertEqual((status, out, len(FIRST.findall(said))), (0, "done\n", want), said[-2000:])
-        for hardening in ("size:abort", "all:abort"):
+        for hardening in ("size:abort", "all:abort", "preset:max"):
             status, out, said = run("repeat", "30", hardening=hardening)
             self.assertEqual((status, out, FIRST.findall(said)), (-signal.SIGABRT, "", ["size mismatch"]))
         self.assertNotIn("sets", run("repeat", "1", hardening="all:abort,size:once")[2].replace("sets size:once", ""))
