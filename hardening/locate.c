@@ -5,8 +5,9 @@
 #include "allocator/os.h"
 #include "hardening/sample.h"
 
-/* How many granules without a slab are passed over to find the slab before: 64 MiB. */
-enum { LOOK_BACK = 1024 };
+/* How many granules without a slab are passed over to find the slab before, 64 MiB, or where there is none the one
+ * behind, 2 MiB. */
+enum { LOOK_BACK = 1024, LOOK_AHEAD = 32 };
 
 /* The class of the slab that the address lies in, hollow or not; 0: in none. */
 static unsigned class_at(const hak_ledger_region *region, uintptr_t addr) {
@@ -19,7 +20,8 @@ static unsigned class_at(const hak_ledger_region *region, uintptr_t addr) {
 }
 
 /* Where no slab lies, the one that ends before is meant: who copies far past the end ends in memory that nobody has.
- * But the guard before a slab is for who goes down from its first slot. */
+ * But the guard before a slab is for who goes down from its first slot, and so is what lies before the first slab of
+ * all: a small heap has no memory there. */
 static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_located *out) {
     uintptr_t next = hak_align_up(addr + 1, HAK_GRANULE);
     if (class_at(region, addr) == 0 && next - addr <= hak_os_page && class_at(region, next) != 0)
@@ -28,6 +30,11 @@ static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_loc
     unsigned steps = LOOK_BACK;
     for (; cls == 0 && steps > 0 && addr - region->base >= HAK_GRANULE; steps--) {
         addr = hak_align_down(addr, HAK_GRANULE) - 1;
+        cls = class_at(region, addr);
+    }
+    for (steps = LOOK_AHEAD; cls == 0 && steps > 0; steps--) {
+        addr = next;
+        next += HAK_GRANULE;
         cls = class_at(region, addr);
     }
     if (cls == 0)

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "allocator/os_process.h"
+#include "allocator/superslab.h"
 #include "hardening/canary.h"
 #include "hardening/look.h"
 #include "hardening/quarantine.h"
@@ -116,15 +117,12 @@ static void while_slots_go_round(void **state) {
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, goes_round, NULL), 0);
     uintptr_t slab = (uintptr_t)obj & ~(uintptr_t)granule->mask;
-    uint64_t missing = 0; /* the class's first slab may have a part of its memory only, for good */
-    for (uint32_t i = 0; i < 64 && i < hak_classes[granule->cls].slots; i++)
-        missing |= (uint64_t)!hak_os_is_mapped(
-                       hak_align_down(slab + i * (uintptr_t)granule->size, hak_os_page), granule->size)
-                   << i;
+    const hak_slab *whole = hak_slab_find((uintptr_t)obj, granule->cls);
     for (int round = 0; round < 3000; round++)
         for (uint32_t i = 0; i < hak_classes[granule->cls].slots; i++) {
             uintptr_t start = slab + (uintptr_t)i * granule->size;
-            if (i < 64 && (missing >> i & 1) != 0)
+            if (!hak_slab_has(whole,
+                              i)) /* the class's first slab may have a part of its memory only, for good */
                 continue;
             hak_view slot = {granule->run + i,      start,       granule->size, start,
                              start + granule->size, granule->cls};

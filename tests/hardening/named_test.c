@@ -2,7 +2,12 @@
 #include "tests/unit/unit.h"
 
 #include "allocator/base.h"
+#include "allocator/bits.h"
 #include "allocator/reclaim.h"
+#include "allocator/reset.h"
+#include "allocator/tag.h"
+#include "hardening/locate.h"
+#include "hardening/quarantine.h"
 #include "include/hakmem.h"
 
 #include <stdint.h>
@@ -105,6 +110,35 @@ static void hollow(void **state) {
     }
 }
 
+/* A small heap has no memory there: who goes down from the first slab is told of its first slot. What is random begins
+ * alike each time, so some numbers are drawn first. */
+static void before_the_first_slab(void **state) {
+    (void)state;
+    unsigned seen = 0;
+    for (unsigned drawn = 0; drawn < 16; drawn++) {
+        hak_test_reset(HAK_RESET_FRESH);
+        for (unsigned i = 0; i < drawn; i++)
+            (void)hak_random_next();
+        void *obj;
+        hak_place place;
+        do
+            obj = hak_malloc(64);
+        while (!hak_ledger_find(obj, &place)); /* a sampled one */
+        uintptr_t superslab = hak_align_down((uintptr_t)obj, HAK_SUPERSLAB), first = superslab;
+        while (hak_tag_of((void *)first) == HAK_TAG_NONE)
+            first += HAK_GRANULE;
+        for (uintptr_t addr = first - 1; addr >= superslab && addr >= first - HAK_GRANULE; addr -= HAK_KIB) {
+            hak_located found;
+            assert_true(hak_locate(addr, &found));
+            assert_int_equal(found.where, HAK_WHERE_SLOT);
+            assert_int_equal(found.obj, first);
+            seen++;
+        }
+        hak_free(obj);
+    }
+    assert_true(seen >= 64);
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     run_reduced(argv);
@@ -112,6 +146,7 @@ int main(int argc, char **argv) {
         CASE("free_aligned_sized with another alignment is an alignment mismatch", alignments),
         CASE("free_sized with another size is a size mismatch", sizes),
         CASE("an object freed twice is named though its memory has gone", hollow),
+        CASE("an address before the first slab of all is one before its first slot", before_the_first_slab),
         CASE("every granule of a large object is inside of it", inside_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
