@@ -128,8 +128,8 @@ static void free_shared(void) {
 static void never_of_another(void **state) {
     (void)state;
     forget_pages();
-    hak_free(hak_malloc(
-        1)); /* the first region is there before the first thread, as in every process (docs/REVIEW.md) */
+    /* The first region is there before the first thread, as in every process (docs/REVIEW.md). */
+    hak_free(hak_malloc(1));
     for (int round = 0; round < ROUNDS; round++) {
         pthread_t threads[THREADS];
         for (int i = 0; i < THREADS; i++)
