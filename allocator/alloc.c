@@ -5,14 +5,14 @@
  */
 #include "allocator/alloc.h"
 
-#include "allocator/idle.h"
-#include "allocator/large.h"
-#include "allocator/profile.h"
-#include "allocator/ration.h"
-#include "allocator/reclaim.h"
-#include "allocator/report.h"
-#include "allocator/thread.h"
-#include "allocator/usage.h"
+#include "allocator/api/usage.h"
+#include "allocator/cache/ration.h"
+#include "allocator/heap/large.h"
+#include "allocator/heap/profile.h"
+#include "allocator/life/idle.h"
+#include "allocator/life/reclaim.h"
+#include "allocator/life/thread.h"
+#include "allocator/os/report.h"
 #include "include/hakmem.h"
 
 #include <errno.h>

@@ -4,9 +4,9 @@
 #ifndef HAK_ALLOC_H
 #define HAK_ALLOC_H
 
-#include "allocator/cache.h"
+#include "allocator/cache/cache.h"
+#include "allocator/pages/tag.h"
 #include "allocator/policy.h"
-#include "allocator/tag.h"
 
 /* An object as plain malloc makes them. */
 #define HAK_ORIGIN_PLAIN ((hak_origin){HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2})

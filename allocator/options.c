@@ -1,11 +1,11 @@
 /* options.c: see options.h. */
 #include "allocator/options.h"
 
-#include "allocator/bits.h"
-#include "allocator/config.h"
-#include "allocator/os.h"
-#include "allocator/profile.h"
-#include "allocator/report.h"
+#include "allocator/base/bits.h"
+#include "allocator/heap/profile.h"
+#include "allocator/os/config.h"
+#include "allocator/os/os.h"
+#include "allocator/os/report.h"
 
 #include <string.h>
 

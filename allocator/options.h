@@ -21,7 +21,7 @@
 #ifndef HAK_OPTIONS_H
 #define HAK_OPTIONS_H
 
-#include "allocator/release.h"
+#include "allocator/pages/release.h"
 
 typedef struct hak_options {
     bool lean;

@@ -6,9 +6,9 @@
 #ifndef HAK_POLICY_H
 #define HAK_POLICY_H
 
-#include "allocator/claim.h"
-#include "allocator/region.h"
-#include "allocator/superslab.h"
+#include "allocator/base/claim.h"
+#include "allocator/pages/region.h"
+#include "allocator/pages/superslab.h"
 
 /* Start and memory. -------------------------------------------------------------------------------------- */
 

@@ -2,8 +2,8 @@
 #ifndef HAK_POLICY_SPEED_H
 #define HAK_POLICY_SPEED_H
 
+#include "allocator/pages/tag.h"
 #include "allocator/policy.h"
-#include "allocator/tag.h"
 
 #include <string.h>
 

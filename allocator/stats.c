@@ -1,12 +1,12 @@
 /* stats.c: see stats.h. */
 #include "allocator/stats.h"
 
-#include "allocator/cache.h"
-#include "allocator/large.h"
-#include "allocator/os.h"
+#include "allocator/cache/cache.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
+#include "allocator/os/report.h"
+#include "allocator/pages/release.h"
 #include "allocator/policy.h"
-#include "allocator/release.h"
-#include "allocator/report.h"
 #include "include/hakmem.h"
 
 static size_t load(const _Atomic size_t *counter) {

@@ -2,7 +2,7 @@
 #ifndef HAK_STATS_H
 #define HAK_STATS_H
 
-#include "allocator/base.h"
+#include "allocator/base/base.h"
 
 /* What HAKMEM_SS_OS_STATS=1 prints at exit: system calls by kind, operations, calls per operation. */
 void hak_stats_report_os(void);

@@ -2,11 +2,11 @@
  * by any address in them. Input: 4 bytes per step: what, which, and a number of quarter granules. */
 #include <string.h>
 
-#include "allocator/large.h"
-#include "allocator/os.h"
-#include "allocator/release.h"
-#include "allocator/reset.h"
-#include "allocator/thread.h"
+#include "allocator/heap/large.h"
+#include "allocator/life/reset.h"
+#include "allocator/life/thread.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/release.h"
 #include "fuzz/bytes.h"
 #include "fuzz/engine.h"
 

@@ -1,6 +1,6 @@
 /* fuzz_ledger.c: what the ledger writes into its words against a plain struct, and the way from an address to its
  * word against division. Input: per step a kind and the fields. */
-#include "allocator/reset.h"
+#include "allocator/life/reset.h"
 #include "fuzz/bytes.h"
 #include "fuzz/engine.h"
 #include "hardening/ledger.h"

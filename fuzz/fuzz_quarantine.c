@@ -3,7 +3,7 @@
  * what lies there. */
 #include <string.h>
 
-#include "allocator/reset.h"
+#include "allocator/life/reset.h"
 #include "fuzz/bytes.h"
 #include "fuzz/engine.h"
 #include "hardening/quarantine.h"

@@ -1,8 +1,8 @@
 /* fuzz_size_class.c: the class of a size is the smallest that holds it and wastes no more than size_class.h says;
  * that of an alignment has aligned slots; a slot's index is found without a division. Input: per case 8 bytes of
  * size, 1 of log2 of the alignment, 2 of offset. */
-#include "allocator/reset.h"
-#include "allocator/size_class.h"
+#include "allocator/life/reset.h"
+#include "allocator/pages/size_class.h"
 #include "fuzz/bytes.h"
 #include "fuzz/engine.h"
 

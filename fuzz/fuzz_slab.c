@@ -2,8 +2,8 @@
  * number. */
 #include <string.h>
 
-#include "allocator/reset.h"
-#include "allocator/slab.h"
+#include "allocator/heap/slab.h"
+#include "allocator/life/reset.h"
 #include "fuzz/bytes.h"
 #include "fuzz/engine.h"
 

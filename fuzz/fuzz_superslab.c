@@ -2,9 +2,9 @@
  * each is aligned to its size, the tags of its granules say its class, the counters add up. Input: 3 bytes per step. */
 #include <string.h>
 
+#include "allocator/life/reset.h"
+#include "allocator/pages/tag.h"
 #include "allocator/policy.h"
-#include "allocator/reset.h"
-#include "allocator/tag.h"
 #include "fuzz/bytes.h"
 #include "fuzz/engine.h"
 

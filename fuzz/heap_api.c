@@ -2,12 +2,12 @@
 #include "fuzz/heap_api.h"
 
 #include "allocator/alloc.h"
-#include "allocator/large.h"
-#include "allocator/os.h"
-#include "allocator/os_keep.h"
+#include "allocator/heap/large.h"
+#include "allocator/life/reset.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_keep.h"
+#include "allocator/pages/release.h"
 #include "allocator/policy.h"
-#include "allocator/release.h"
-#include "allocator/reset.h"
 #include "include/hakmem.h"
 
 static void check(void) {

@@ -8,7 +8,7 @@
 
 struct hak_stats;
 
-/* As hak_reset of allocator/reset.h, which is the core's. */
+/* As hak_reset of allocator/life/reset.h, which is the core's. */
 enum { FUZZ_RESET_FRESH, FUZZ_RESET_KEPT, FUZZ_RESET_GUARDED };
 
 typedef struct heap_api {

@@ -1,7 +1,7 @@
 /* canary.c: see canary.h. */
 #include "hardening/canary.h"
 
-#include "allocator/os.h"
+#include "allocator/os/os.h"
 
 void hak_canary_init(void) {
     uint64_t *keys = hak_hardening.canary_keys;

@@ -1,12 +1,12 @@
 /* crash_report.c: see crash_report.h. */
 #include "hardening/crash_report.h"
 
-#include "allocator/death.h"
-#include "allocator/os.h"
-#include "allocator/os_process.h"
-#include "allocator/outlet.h"
-#include "allocator/report.h"
-#include "allocator/stack_walk.h"
+#include "allocator/os/death.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
+#include "allocator/os/outlet.h"
+#include "allocator/os/report.h"
+#include "allocator/os/stack_walk.h"
 #include "hardening/dump.h"
 #include "hardening/locate.h"
 #include "hardening/sample.h"

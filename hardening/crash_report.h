@@ -11,7 +11,7 @@
 #ifndef HAK_CRASH_REPORT_H
 #define HAK_CRASH_REPORT_H
 
-#include "allocator/claim.h"
+#include "allocator/base/claim.h"
 #include "hardening/modes.h"
 
 #define HAK_ERROR_DOUBLE_FREE     "double free"

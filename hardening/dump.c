@@ -1,7 +1,7 @@
 /* dump.c: see dump.h. */
 #include "hardening/dump.h"
 
-#include "allocator/os_process.h"
+#include "allocator/os/os_process.h"
 #include "hardening/canary.h"
 #include "hardening/locate.h"
 #include "hardening/sample.h"

@@ -5,7 +5,7 @@
 #ifndef HAK_DUMP_H
 #define HAK_DUMP_H
 
-#include "allocator/base.h"
+#include "allocator/base/base.h"
 
 enum { HAK_DUMP_BEFORE = 16, HAK_DUMP_BYTES = 48 };
 

@@ -1,8 +1,8 @@
 /* exits.c: see exits.h. */
 #include "hardening/exits.h"
 
-#include "allocator/death.h"
-#include "allocator/os.h"
+#include "allocator/os/death.h"
+#include "allocator/os/os.h"
 #include "hardening/guard.h"
 #include "hardening/sweep.h"
 

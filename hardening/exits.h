@@ -8,7 +8,7 @@
 #ifndef HAK_EXITS_H
 #define HAK_EXITS_H
 
-#include "allocator/os_process.h"
+#include "allocator/os/os_process.h"
 
 /* The last sweep is over: what is left of the process is libc's. */
 extern HAK_HIDDEN _Atomic bool hak_exits_over;

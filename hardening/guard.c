@@ -1,9 +1,9 @@
 /* guard.c: see guard.h. */
 #include "hardening/guard.h"
 
-#include "allocator/large.h"
-#include "allocator/os.h"
-#include "allocator/os_process.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 #include "allocator/policy.h"
 #include "hardening/marks.h"
 

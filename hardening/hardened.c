@@ -1,9 +1,9 @@
 /* hardened.c: brings the hardened variant to life, in the order of what needs what. */
 #include "allocator/policy.h"
 
-#include "allocator/os.h"
-#include "allocator/os_process.h"
-#include "allocator/valgrind.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
+#include "allocator/os/valgrind.h"
 #include "hardening/inherit.h"
 #include "hardening/keep.h"
 #include "hardening/seal.h"

@@ -2,7 +2,7 @@
  * hak_policy_held_large). */
 #include "allocator/policy.h"
 
-#include "allocator/os.h"
+#include "allocator/os/os.h"
 
 /* Places of the ring that have an object. It fills from its start; when the last place has one, all have. */
 static size_t ring_count(const hak_ring *ring) {

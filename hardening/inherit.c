@@ -1,10 +1,10 @@
 /* inherit.c: see inherit.h. */
 #include "hardening/inherit.h"
 
-#include "allocator/large.h"
-#include "allocator/os.h"
-#include "allocator/os_process.h"
-#include "allocator/span.h"
+#include "allocator/heap/large.h"
+#include "allocator/heap/span.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 #include "hardening/canary.h"
 
 HAK_HIDDEN uint32_t hak_forks;

@@ -1,8 +1,8 @@
 /* keep.c: see keep.h. */
 #include "hardening/keep.h"
 
-#include "allocator/large.h"
-#include "allocator/os.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
 #include "hardening/guard.h"
 
 enum {

@@ -1,7 +1,7 @@
 /* ledger.c: the tables of the ledger. What is read out of them is in verify.c and the hooks. */
 #include "hardening/ledger.h"
 
-#include "allocator/os.h"
+#include "allocator/os/os.h"
 #include "hardening/marks.h"
 #include "hardening/runs.h"
 #include "hardening/seal.h"

@@ -29,10 +29,10 @@
 #ifndef HAK_LEDGER_H
 #define HAK_LEDGER_H
 
-#include "allocator/claim.h"
-#include "allocator/os.h"
-#include "allocator/superslab.h"
-#include "allocator/tag.h"
+#include "allocator/base/claim.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/superslab.h"
+#include "allocator/pages/tag.h"
 #include "hardening/modes.h"
 
 typedef _Atomic uint32_t hak_record;

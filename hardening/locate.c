@@ -1,8 +1,8 @@
 /* locate.c: see locate.h. */
 #include "hardening/locate.h"
 
-#include "allocator/large.h"
-#include "allocator/os.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
 #include "hardening/sample.h"
 
 /* How many granules without a slab are passed over to find the slab before, 64 MiB, or where there is none the one

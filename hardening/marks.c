@@ -1,7 +1,7 @@
 /* marks.c: see marks.h. */
 #include "hardening/marks.h"
 
-#include "allocator/os.h"
+#include "allocator/os/os.h"
 
 enum { GROUP = 64, WORD = 64 }; /* granules of a mark, marks of a word */
 

@@ -1,9 +1,9 @@
 /* modes.c: see modes.h. */
 #include "hardening/modes.h"
 
-#include "allocator/bits.h"
+#include "allocator/base/bits.h"
 #include "allocator/options.h"
-#include "allocator/report.h"
+#include "allocator/os/report.h"
 
 #include <string.h>
 

@@ -13,8 +13,8 @@
 #ifndef HAK_MODES_H
 #define HAK_MODES_H
 
-#include "allocator/check.h"
-#include "allocator/lock.h"
+#include "allocator/base/check.h"
+#include "allocator/base/lock.h"
 
 typedef enum hak_check {
     HAK_CHECK_FREE,   /* double, interior, misaligned, foreign frees; the same for realloc and usable size */

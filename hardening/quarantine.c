@@ -1,7 +1,7 @@
 /* quarantine.c: see quarantine.h. */
 #include "hardening/quarantine.h"
 
-#include "allocator/os.h"
+#include "allocator/os/os.h"
 #include "hardening/seal.h"
 
 #include <string.h>

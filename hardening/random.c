@@ -1,7 +1,7 @@
 /* random.c: see random.h. */
 #include "hardening/random.h"
 
-#include "allocator/os.h"
+#include "allocator/os/os.h"
 
 #include <string.h>
 

@@ -6,7 +6,7 @@
 #ifndef HAK_RANDOM_H
 #define HAK_RANDOM_H
 
-#include "allocator/base.h"
+#include "allocator/base/base.h"
 
 enum {
     HAK_RNG_BATCH = 512, /* bytes made at once, the next key included */

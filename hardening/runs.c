@@ -1,7 +1,7 @@
 /* runs.c: see runs.h. */
 #include "hardening/runs.h"
 
-#include "allocator/os.h"
+#include "allocator/os/os.h"
 
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* sample.c: see sample.h. */
 #include "hardening/sample.h"
 
-#include "allocator/extent.h"
-#include "allocator/os_process.h"
-#include "allocator/stack_walk.h"
+#include "allocator/os/extent.h"
+#include "allocator/os/os_process.h"
+#include "allocator/os/stack_walk.h"
 #include "hardening/canary.h"
 #include "hardening/exits.h"
 #include "hardening/guard.h"

@@ -1,7 +1,7 @@
 /* seal.c: see seal.h. */
 #include "hardening/seal.h"
 
-#include "allocator/os.h"
+#include "allocator/os/os.h"
 #include "hardening/modes.h"
 
 static bool wanted(void) {

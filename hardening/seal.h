@@ -2,7 +2,7 @@
 #ifndef HAK_SEAL_H
 #define HAK_SEAL_H
 
-#include "allocator/base.h"
+#include "allocator/base/base.h"
 
 /* The page of modes and keys (modes.h). Once. */
 void hak_seal_start(void);

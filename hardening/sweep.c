@@ -1,9 +1,9 @@
 /* sweep.c: see sweep.h. */
 #include "hardening/sweep.h"
 
-#include "allocator/large.h"
-#include "allocator/os.h"
-#include "allocator/os_process.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 #include "hardening/crash_report.h"
 #include "hardening/exits.h"
 #include "hardening/inherit.h"

@@ -1,7 +1,7 @@
 /* typed.c: see typed.h. */
 #include "hardening/typed.h"
 
-#include "allocator/os.h"
+#include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "hardening/canary.h"
 #include "hardening/sample.h"

@@ -2,9 +2,9 @@
  * `report`. */
 #include "hardening/verify.h"
 
-#include "allocator/large.h"
-#include "allocator/operators.h"
-#include "allocator/os.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/operators.h"
+#include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "hardening/canary.h"
 #include "hardening/crash_report.h"

@@ -3,7 +3,7 @@
 #ifndef HAK_VERIFY_H
 #define HAK_VERIFY_H
 
-#include "allocator/os_process.h"
+#include "allocator/os/os_process.h"
 #include "hardening/ledger.h"
 
 /* What is to be recycled after a free (NULL: nothing), and its tag as hak_policy_on_free says it. */

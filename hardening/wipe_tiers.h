@@ -13,7 +13,7 @@
 #define WIPE_DEFAULT
 #endif
 
-#include "allocator/bits.h"
+#include "allocator/base/bits.h"
 #include "hardening/canary.h"
 #include "hardening/quarantine.h"
 #include "hardening/wipe.h"

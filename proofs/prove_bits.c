@@ -1,7 +1,7 @@
-/* prove_bits.c: the arithmetic of allocator/bits.h. */
+/* prove_bits.c: the arithmetic of allocator/base/bits.h. */
 #include "proofs/proofs.h"
 
-#include "allocator/bits.h"
+#include "allocator/base/bits.h"
 
 /* Proves: a sum, a difference of alignments: checked ones overflow exactly when they say so, and round to the next
  * multiple For: all sizes, all 64 alignments Mutant: bits_align_wraps Flags: --no-standard-checks */

@@ -1,7 +1,7 @@
-/* prove_size_class.c: the tables of allocator/size_class.c. */
+/* prove_size_class.c: the tables of allocator/pages/size_class.c. */
 #include "proofs/proofs.h"
 
-#include "allocator/size_class.c"
+#include "allocator/pages/size_class.c"
 
 /* Proves: a size's class is the smallest that holds it
  * For: all 262,145 sizes, with the guard's page

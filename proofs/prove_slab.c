@@ -1,8 +1,8 @@
-/* prove_slab.c: allocator/slab.c, from any consistent state of a slab of two words. The layers below it are stood in
- * for by any answer. */
+/* prove_slab.c: allocator/heap/slab.c, from any consistent state of a slab of two words. The layers below it are stood
+ * in for by any answer. */
 #include "proofs/proofs.h"
 
-#include "allocator/slab.c"
+#include "allocator/heap/slab.c"
 
 enum { SIZE = 48, SLOTS = 100, WORDS = 2, WANT = 3 };
 

@@ -15,12 +15,17 @@ fn run(command: &mut Command) {
     assert!(status.success(), "{command:?}: {status}");
 }
 
+/// Of the folder and of those in it.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut found: Vec<_> = entries
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| is_wanted(path.file_name().unwrap().to_str().unwrap()))
-        .collect();
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if is_wanted(path.file_name().unwrap().to_str().unwrap()) {
+            found.push(path);
+        }
+    }
     found.sort();
     found
 }

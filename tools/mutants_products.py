@@ -86,7 +86,7 @@ def link(tree, name):
     """The library of the name, of the tree's sources."""
     variant, path = LIBRARIES[name], os.path.join(tree.home, name)
     if not os.path.exists(path):
-        sources = glob.glob(os.path.join(tree.home, "allocator/*.c"))
+        sources = glob.glob(os.path.join(tree.home, "allocator/**/*.c"), recursive=True)
         sources += glob.glob(os.path.join(tree.home, "hardening/*.c")) if variant == "hardened" else []
         wanted = sorted(os.path.relpath(source, tree.home) for source in sources if os.path.basename(source)[:-2] not in NOT_IN)
         objects = [tree.product_object(source, variant, FLAGS) for source in wanted]

@@ -168,7 +168,7 @@ def hak_products(srcs, archive_srcs, preload_srcs, variant_srcs, version_script)
         # Only what a C program calls: without the names of C++.
         cc_library(
             name = product + "-fast",
-            srcs = [src for src in all_srcs + archive_srcs if src not in ["shim_new.c", "shim_token_new.c"]],
+            srcs = [src for src in all_srcs + archive_srcs if src not in ["shim/shim_new.c", "shim/shim_token_new.c"]],
             copts = _PRODUCT_COPTS + FAST_COPTS,
             linkopts = ["-pthread"],
             linkstatic = True,

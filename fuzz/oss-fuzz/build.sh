@@ -47,7 +47,7 @@ core_flags() {
     esac
 }
 core_sources() {
-    ls allocator/*.c | grep -v /shim_
+    ls allocator/*.c allocator/*/*.c | grep -v /shim_
     if [ "$1" = hardened ]; then ls hardening/*.c; fi
 }
 compile_core() { # VARIANT

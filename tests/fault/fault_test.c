@@ -8,12 +8,12 @@
 
 #include <cmocka.h>
 
-#include "allocator/cache.h"
-#include "allocator/large.h"
-#include "allocator/os.h"
+#include "allocator/cache/cache.h"
+#include "allocator/heap/large.h"
+#include "allocator/life/reset.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/superslab.h"
 #include "allocator/policy.h"
-#include "allocator/reset.h"
-#include "allocator/superslab.h"
 #include "include/hakmem.h"
 #include "tests/unit/at_start.h"
 

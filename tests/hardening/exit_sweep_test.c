@@ -2,7 +2,7 @@
  * large ones of every kind. */
 #include "tests/unit/unit.h"
 
-#include "allocator/size_class.h"
+#include "allocator/pages/size_class.h"
 #include "hardening/ledger.h"
 #include "hardening/sweep.h"
 #include "include/hakmem.h"

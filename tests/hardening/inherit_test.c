@@ -6,10 +6,10 @@
 
 #include <cmocka.h>
 
-#include "allocator/large.h"
-#include "allocator/os.h"
-#include "allocator/os_process.h"
-#include "allocator/superslab.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
+#include "allocator/pages/superslab.h"
 #include "hardening/canary.h"
 #include "hardening/inherit.h"
 #include "hardening/sweep.h"

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "allocator/large.h"
-#include "allocator/os.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "hardening/guard.h"
 #include "hardening/keep.h"

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "allocator/os_process.h"
-#include "allocator/superslab.h"
+#include "allocator/os/os_process.h"
+#include "allocator/pages/superslab.h"
 #include "hardening/canary.h"
 #include "hardening/look.h"
 #include "hardening/quarantine.h"

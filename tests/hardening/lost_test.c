@@ -2,11 +2,11 @@
  * again what it was, by number and by byte, after objects were sampled and after the OS has refused at any point. */
 #include "tests/unit/unit.h"
 
-#include "allocator/cache.h"
-#include "allocator/depot.h"
-#include "allocator/large.h"
-#include "allocator/os.h"
-#include "allocator/superslab.h"
+#include "allocator/cache/cache.h"
+#include "allocator/heap/depot.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/superslab.h"
 #include "hardening/quarantine.h"
 #include "include/hakmem.h"
 

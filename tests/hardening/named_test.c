@@ -1,11 +1,11 @@
 /* named_test.c: errors that went by another name, or unseen. */
 #include "tests/unit/unit.h"
 
-#include "allocator/base.h"
-#include "allocator/bits.h"
-#include "allocator/reclaim.h"
-#include "allocator/reset.h"
-#include "allocator/tag.h"
+#include "allocator/base/base.h"
+#include "allocator/base/bits.h"
+#include "allocator/life/reclaim.h"
+#include "allocator/life/reset.h"
+#include "allocator/pages/tag.h"
 #include "hardening/locate.h"
 #include "hardening/quarantine.h"
 #include "include/hakmem.h"

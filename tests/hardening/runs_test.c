@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#include "allocator/extent.h"
-#include "allocator/reclaim.h"
-#include "allocator/reset.h"
+#include "allocator/life/reclaim.h"
+#include "allocator/life/reset.h"
+#include "allocator/os/extent.h"
 #include "include/hakmem.h"
 
 enum { MANY = 400 * 1000, SOME = 2000 };

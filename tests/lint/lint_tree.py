@@ -76,15 +76,15 @@ class Layers:
                 self.hardening = int(rest[0])
 
     def knows(self, path):
-        return path.startswith("hardening/") or stem(path) in self.layer or stem(path) in self.across
+        return path.startswith("hardening/") or place(path) in self.layer or place(path) in self.across
 
     def highest(self, path):
         """The highest layer that the file may include."""
         if path.startswith("hardening/"):
             return self.hardening
-        if stem(path) in self.across:
+        if place(path) in self.across:
             return 3 if path.endswith(".h") else 5
-        return self.layer[stem(path)]
+        return self.layer[place(path)]
 
     def complaint(self, path, included, quoted):
         """Why `path` may not include it, or None."""
@@ -99,15 +99,21 @@ class Layers:
             return None if path.startswith("hardening/") or path == "allocator/policy.h" else "only policy.h does"
         if not included.startswith("allocator/") or not self.knows(included):
             return "unknown: not in layers.txt"
-        if stem(included) in self.across:
-            core_header = path.endswith(".h") and stem(path) in self.layer and path != "allocator/alloc.h"
-            return "policy.h is for .c files" if stem(included) == "policy" and core_header else None
-        above = self.layer[stem(included)] > self.highest(path)
-        return f"layer {self.layer[stem(included)]} is above {self.highest(path)}" if above else None
+        if place(included) in self.across:
+            core_header = path.endswith(".h") and place(path) in self.layer and path != "allocator/alloc.h"
+            return "policy.h is for .c files" if place(included) == "policy" and core_header else None
+        above = self.layer[place(included)] > self.highest(path)
+        return f"layer {self.layer[place(included)]} is above {self.highest(path)}" if above else None
 
 
 def stem(path):
     return os.path.splitext(os.path.basename(path))[0]
+
+
+def place(path):
+    """What stands in layers.txt for a file of allocator/: its folder, or its own name if it lies in none."""
+    folders = os.path.dirname(path).split(os.sep)[1:]
+    return "/".join(folders) + "/" if folders else stem(path)
 
 
 def check_includes(root):

@@ -7,12 +7,12 @@
 
 #include <cmocka.h>
 
-#include "allocator/cache.h"
-#include "allocator/large.h"
-#include "allocator/os.h"
-#include "allocator/release.h"
-#include "allocator/superslab.h"
-#include "allocator/usage.h"
+#include "allocator/api/usage.h"
+#include "allocator/cache/cache.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/release.h"
+#include "allocator/pages/superslab.h"
 #include "include/hakmem.h"
 #include "tests/stress/crowd.h"
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "allocator/region.h"
+#include "allocator/pages/region.h"
 #include "include/hakmem.h"
 
 #include <pthread.h>

@@ -7,11 +7,11 @@
 
 #include <cmocka.h>
 
-#include "allocator/cache.h"
-#include "allocator/depot.h"
-#include "allocator/large.h"
+#include "allocator/cache/cache.h"
+#include "allocator/heap/depot.h"
+#include "allocator/heap/large.h"
+#include "allocator/pages/superslab.h"
 #include "allocator/policy.h"
-#include "allocator/superslab.h"
 #include "include/hakmem.h"
 #include "tests/stress/crowd.h"
 

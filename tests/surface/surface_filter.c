@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* All that malloc and free may do (allocator/os.h), and what it takes to end. */
+/* All that malloc and free may do (allocator/os/os.h), and what it takes to end. */
 static const int needed[] = {
     SYS_mmap,   SYS_munmap, SYS_mremap, SYS_mprotect,       SYS_madvise,         SYS_futex, SYS_getrandom,
     SYS_getpid, SYS_gettid, SYS_write,  SYS_rt_sigprocmask, SYS_clock_nanosleep, SYS_exit,  SYS_exit_group,

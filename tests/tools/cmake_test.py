@@ -43,8 +43,9 @@ def read(path):
 def rules_of_bazel():
     """(arguments of hak_products, the values of tools/variants.bzl): BUILD files are nearly Python."""
     seen = {}
-    expand = lambda patterns, exclude=(): [os.path.basename(path) for pattern in patterns for path in glob.glob(os.path.join(ROOT, "allocator", pattern))
-                                           if not any(glob.fnmatch.fnmatch(os.path.basename(path), no) for no in exclude)]
+    here = os.path.join(ROOT, "allocator")
+    expand = lambda patterns, exclude=(): [path for pattern in patterns for path in glob.glob(pattern, root_dir=here, recursive=True)
+                                           if not any(glob.fnmatch.fnmatch(path, no) for no in exclude)]
     names = {"load": lambda *a: None, "package": lambda **a: None, "exports_files": lambda *a: None, "glob": expand, "hak_core": lambda **a: None,
              "hak_products": seen.update}
     exec(compile(read("allocator/BUILD.bazel"), "BUILD.bazel", "exec"), names)  # pylint: disable=exec-used

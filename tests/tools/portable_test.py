@@ -65,7 +65,7 @@ int main(void) {
 
 
 def sources(variant, leave_out):
-    found = glob.glob(os.path.join(ROOT, "allocator", "*.c")) + (glob.glob(os.path.join(ROOT, "hardening", "*.c")) if variant == "hardened" else [])
+    found = glob.glob(os.path.join(ROOT, "allocator/**/*.c"), recursive=True) + (glob.glob(os.path.join(ROOT, "hardening", "*.c")) if variant == "hardened" else [])
     return sorted(path for path in found if os.path.basename(path) not in ("os_keep.c", "reset.c", *leave_out))
 
 
@@ -133,7 +133,7 @@ class Portable(unittest.TestCase):
             run("riscv64-linux-gnu-gcc", *FLAGS, *VARIANTS[variant], "-I" + ROOT, "-fPIC", "-fsyntax-only", *sources(variant, ()))
 
     def test_32_bits_are_refused_in_one_line(self):
-        done = subprocess.run(["gcc", "-m32", "-fsyntax-only", "-I" + ROOT, os.path.join(ROOT, "allocator/bits.h")], capture_output=True, text=True)
+        done = subprocess.run(["gcc", "-m32", "-fsyntax-only", "-I" + ROOT, os.path.join(ROOT, "allocator/base/bits.h")], capture_output=True, text=True)
         self.assertNotEqual(done.returncode, 0)
         self.assertEqual(done.stderr.count("error: #error \"hakmem is for 64-bit Linux\""), 1, done.stderr)
 

@@ -3,8 +3,8 @@
 #include "tests/unit/unit.h"
 
 #include "allocator/alloc.h"
-#include "allocator/large.h"
-#include "allocator/reclaim.h"
+#include "allocator/heap/large.h"
+#include "allocator/life/reclaim.h"
 #include "include/hakmem.h"
 
 #include <malloc.h>

@@ -1,10 +1,10 @@
 /* alloc_test.c: what malloc's and free's slow paths refuse, in both variants. */
 #include "tests/unit/unit.h"
 
-#include "allocator/cache.h"
-#include "allocator/os.h"
+#include "allocator/cache/cache.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/tag.h"
 #include "allocator/policy.h"
-#include "allocator/tag.h"
 #include "include/hakmem.h"
 
 static void free_it(void *address) {

@@ -1,7 +1,7 @@
 /* at_start.c: see at_start.h. */
 #include "tests/unit/at_start.h"
 
-#include "allocator/os.h"
+#include "allocator/os/os.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* bits_test.c: arithmetic of bits.h against the plain way to say the same. */
 #include "tests/unit/unit.h"
 
-#include "allocator/bits.h"
+#include "allocator/base/bits.h"
 
 static void powers_of_two(void **state) {
     (void)state;

@@ -1,11 +1,11 @@
 /* cache_test.c: the bins of a thread's cache, its first call and its last. */
 #include "tests/unit/unit.h"
 
-#include "allocator/cache.h"
-#include "allocator/os.h"
+#include "allocator/cache/cache.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/release.h"
+#include "allocator/pages/tag.h"
 #include "allocator/policy.h"
-#include "allocator/release.h"
-#include "allocator/tag.h"
 #include "include/hakmem.h"
 
 #include <pthread.h>

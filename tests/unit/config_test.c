@@ -2,7 +2,7 @@
  * tests/surface/surface_config_test.py. */
 #include "tests/unit/unit.h"
 
-#include "allocator/config.h"
+#include "allocator/os/config.h"
 
 #include <string.h>
 

@@ -2,13 +2,13 @@
  * hak_lock_break). */
 #include "tests/unit/unit.h"
 
-#include "allocator/cache.h"
-#include "allocator/death.h"
-#include "allocator/depot.h"
-#include "allocator/init.h"
-#include "allocator/large.h"
-#include "allocator/lock.h"
-#include "allocator/report.h"
+#include "allocator/base/lock.h"
+#include "allocator/cache/cache.h"
+#include "allocator/heap/depot.h"
+#include "allocator/heap/large.h"
+#include "allocator/life/init.h"
+#include "allocator/os/death.h"
+#include "allocator/os/report.h"
 #include "include/hakmem.h"
 
 #include <pthread.h>

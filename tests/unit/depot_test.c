@@ -1,10 +1,10 @@
 /* depot_test.c: batches from and to depots, across shards; the walkers run after every step. */
 #include "tests/unit/unit.h"
 
-#include "allocator/depot.h"
-#include "allocator/os.h"
+#include "allocator/heap/depot.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/tag.h"
 #include "allocator/policy.h"
-#include "allocator/tag.h"
 
 #include <string.h>
 

@@ -2,15 +2,15 @@
  * through the public functions, on a clock that the test moves. */
 #include "tests/unit/unit.h"
 
-#include "allocator/huge.h"
-#include "allocator/idle.h"
-#include "allocator/large.h"
+#include "allocator/heap/huge.h"
+#include "allocator/heap/large.h"
+#include "allocator/life/idle.h"
 #include "allocator/options.h"
-#include "allocator/os.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/region.h"
+#include "allocator/pages/release.h"
+#include "allocator/pages/superslab.h"
 #include "allocator/policy.h"
-#include "allocator/region.h"
-#include "allocator/release.h"
-#include "allocator/superslab.h"
 #include "include/hakmem.h"
 
 #include <string.h>

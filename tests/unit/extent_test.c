@@ -1,8 +1,8 @@
 /* extent_test.c: pieces of address space that grow where they are, of which nothing is reserved. */
 #include "tests/unit/unit.h"
 
-#include "allocator/bits.h"
-#include "allocator/extent.h"
+#include "allocator/base/bits.h"
+#include "allocator/os/extent.h"
 
 #include <string.h>
 #include <sys/mman.h>

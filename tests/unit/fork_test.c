@@ -1,12 +1,12 @@
 /* fork_test.c: a fork waits for whoever is inside the allocator, and the child finds no lock taken. */
 #include "tests/unit/unit.h"
 
-#include "allocator/cache.h"
-#include "allocator/fork.h"
-#include "allocator/init.h"
-#include "allocator/large.h"
+#include "allocator/cache/cache.h"
+#include "allocator/heap/large.h"
+#include "allocator/life/fork.h"
+#include "allocator/life/init.h"
+#include "allocator/pages/superslab.h"
 #include "allocator/policy.h"
-#include "allocator/superslab.h"
 #include "include/hakmem.h"
 
 #include <pthread.h>

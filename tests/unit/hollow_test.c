@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "allocator/bits.h"
-#include "allocator/extent.h"
-#include "allocator/reclaim.h"
+#include "allocator/base/bits.h"
+#include "allocator/life/reclaim.h"
+#include "allocator/os/extent.h"
 #include "include/hakmem.h"
 
 enum { OBJECTS = 256, THEIRS = 0x5a };

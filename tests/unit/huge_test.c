@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "allocator/bits.h"
-#include "allocator/extent.h"
+#include "allocator/base/bits.h"
+#include "allocator/os/extent.h"
 #include "include/hakmem.h"
 
 enum {

@@ -1,11 +1,11 @@
 /* large_test.c: large objects: spans that are cut, merged, resized, purged; the walker runs after every step. */
 #include "tests/unit/unit.h"
 
-#include "allocator/large.h"
-#include "allocator/os.h"
-#include "allocator/os_process.h"
-#include "allocator/release.h"
-#include "allocator/tag.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
+#include "allocator/pages/release.h"
+#include "allocator/pages/tag.h"
 
 #include <string.h>
 #include <sys/mman.h>

@@ -1,7 +1,7 @@
 /* list_test.c: the ring of list.h against an array. */
 #include "tests/unit/unit.h"
 
-#include "allocator/list.h"
+#include "allocator/base/list.h"
 
 #include <string.h>
 

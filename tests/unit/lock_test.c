@@ -1,12 +1,12 @@
 /* lock_test.c: the mutex of lock.h and, in debug builds, its ranks. */
 #include "tests/unit/unit.h"
 
-#include "allocator/cache.h"
-#include "allocator/depot.h"
-#include "allocator/init.h"
-#include "allocator/lock.h"
+#include "allocator/api/usage.h"
+#include "allocator/base/lock.h"
+#include "allocator/cache/cache.h"
+#include "allocator/heap/depot.h"
+#include "allocator/life/init.h"
 #include "allocator/policy.h"
-#include "allocator/usage.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,7 +1,7 @@
 /* odds_test.c: the logarithm and the exponential that the heap profile draws by. */
 #include "tests/unit/unit.h"
 
-#include "allocator/odds.h"
+#include "allocator/base/odds.h"
 
 #include <math.h>
 

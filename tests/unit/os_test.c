@@ -1,9 +1,9 @@
 /* os_test.c: what os.h promises, on the running kernel. */
 #include "tests/unit/unit.h"
 
-#include "allocator/bits.h"
-#include "allocator/os.h"
-#include "allocator/os_process.h"
+#include "allocator/base/bits.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* region_test.c: taking from regions, with the OS willing and not. */
 #include "tests/unit/unit.h"
 
-#include "allocator/large.h"
-#include "allocator/os.h"
-#include "allocator/superslab.h"
-#include "allocator/tag.h"
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/superslab.h"
+#include "allocator/pages/tag.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* release_test.c: what each policy lets stay resident: tables of policy, memory and verdict. */
 #include "tests/unit/unit.h"
 
-#include "allocator/os.h"
-#include "allocator/release.h"
-#include "allocator/superslab.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/release.h"
+#include "allocator/pages/superslab.h"
 
 #include <string.h>
 #include <sys/mman.h>

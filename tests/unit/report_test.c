@@ -1,8 +1,8 @@
 /* report_test.c: lines on stderr (report.h) and the end of the process (check.h). */
 #include "tests/unit/unit.h"
 
-#include "allocator/check.h"
-#include "allocator/report.h"
+#include "allocator/base/check.h"
+#include "allocator/os/report.h"
 
 #include <errno.h>
 #include <string.h>

@@ -2,8 +2,8 @@
  * slab. */
 #include "tests/unit/unit.h"
 
-#include "allocator/os.h"
-#include "allocator/size_class.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/size_class.h"
 
 static const size_t guards[] = {0, 16, 4096};
 

@@ -1,8 +1,8 @@
 /* slab_test.c: slots of one slab, by batch, against a plain array of who has which. */
 #include "tests/unit/unit.h"
 
+#include "allocator/heap/slab.h"
 #include "allocator/policy.h"
-#include "allocator/slab.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* span_index_test.c: the index of free spans by length, on records that describe no memory. */
 #include "tests/unit/unit.h"
 
-#include "allocator/span_index.h"
+#include "allocator/heap/span_index.h"
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* stats_test.c: the counters of hakmem.h and the lines on stderr. */
 #include "tests/unit/unit.h"
 
-#include "allocator/cache.h"
-#include "allocator/os.h"
+#include "allocator/cache/cache.h"
+#include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "allocator/stats.h"
 #include "include/hakmem.h"

@@ -1,12 +1,12 @@
 /* superslab_test.c: slabs cut from superslabs, given back, purged; the walker runs after every step. */
 #include "tests/unit/unit.h"
 
-#include "allocator/os.h"
-#include "allocator/os_process.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
+#include "allocator/pages/release.h"
+#include "allocator/pages/superslab.h"
+#include "allocator/pages/tag.h"
 #include "allocator/policy.h"
-#include "allocator/release.h"
-#include "allocator/superslab.h"
-#include "allocator/tag.h"
 
 #include <string.h>
 

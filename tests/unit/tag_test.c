@@ -2,9 +2,9 @@
 #include "tests/unit/at_start.h"
 #include "tests/unit/unit.h"
 
-#include "allocator/os.h"
-#include "allocator/region.h"
-#include "allocator/tag.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/region.h"
+#include "allocator/pages/tag.h"
 #include "include/hakmem.h"
 
 #include <fcntl.h>

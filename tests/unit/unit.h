@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "allocator/reset.h"
+#include "allocator/life/reset.h"
 
 /* An entry of a test table: the text is the test's name. */
 #define CASE(text, function) {text, function, unit_fresh, NULL, NULL}

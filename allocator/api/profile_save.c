@@ -1,0 +1,181 @@
+/* profile_save.c: see profile_save.h. docs/PROFILE.md describes the file: text, a stack a line, then the process's
+ * mappings. It is written without a lock: stacks are only ever added, and counts are glanced at. Layer 5. */
+#include "allocator/api/profile_save.h"
+
+#include "allocator/heap/profile.h"
+#include "allocator/life/init.h"
+#include "allocator/options.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
+#include "allocator/os/outlet.h"
+#include "allocator/os/report.h"
+#include "allocator/policy.h"
+#include "include/hakmem.h"
+
+#include <string.h>
+
+enum {
+    ROOM = 2048, /* of the stack: some programs' are small */
+    PLACES = 8,  /* that a leak report names */
+    FRAMES = 16, /* of each */
+    PATH_MOST = 240 + 16,
+};
+
+typedef struct sink {
+    hak_outlet file;
+    size_t used;
+    char text[ROOM];
+} sink;
+
+static void flush(sink *to) {
+    hak_outlet_send(&to->file, to->text, to->used);
+    to->used = 0;
+}
+
+static void put(sink *to, const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        if (to->used == ROOM)
+            flush(to);
+        to->text[to->used++] = text[i];
+    }
+}
+
+static void put_text(sink *to, const char *text) {
+    put(to, text, strlen(text));
+}
+
+static void put_number(sink *to, const char *before, uint64_t n, unsigned base) {
+    char digits[24];
+    unsigned at = sizeof digits;
+    do
+        digits[--at] = "0123456789abcdef"[n % base];
+    while ((n /= base) != 0);
+    put_text(to, before);
+    put(to, digits + at, sizeof digits - at);
+}
+
+/* Units of 2^-16. */
+static uint64_t whole(uint64_t objects) {
+    return (objects + (1 << 15)) >> 16;
+}
+
+static void put_stack(sink *to, const hak_profile_stack *stack) {
+    put_number(to, "stack: ", whole(HAK_GLANCE(stack->live_objects)), 10);
+    put_number(to, " ", HAK_GLANCE(stack->live_bytes), 10);
+    put_number(to, " ", whole(HAK_GLANCE(stack->made_objects)), 10);
+    put_number(to, " ", HAK_GLANCE(stack->made_bytes), 10);
+    put_number(to, " ", HAK_GLANCE(stack->live_samples), 10);
+    put_number(to, " ", HAK_GLANCE(stack->samples), 10);
+    for (unsigned i = 0; i < stack->depth; i++)
+        put_number(to, " 0x", stack->frames[i], 16);
+    put_text(to, "\n");
+}
+
+static void put_maps(sink *to) {
+    int file = hak_os_open("/proc/self/maps");
+    char piece[512];
+    put_text(to, "maps:\n");
+    for (size_t got; file >= 0 && (got = hak_os_load(file, piece, sizeof piece)) != 0;)
+        put(to, piece, got);
+    if (file >= 0)
+        hak_os_close(file);
+}
+
+/* A process that has made itself a filter of system calls may be killed for opening a file. */
+static void save(const char *path) {
+    sink to = {.used = 0};
+    if (hak_os_filter == HAK_FILTER_OWN)
+        return;
+    hak_outlet_create(&to.file, path);
+    put_text(&to, "hakmem heap profile 1\nversion: " HAK_VERSION_STRING "\nvariant: " HAK_POLICY_NAME "\n");
+    put_number(&to, "process: ", hak_os_pid(), 10);
+    put_number(&to, "\nrate: ", hak_profile_rate, 10);
+    put_number(&to, "\nlost: ", atomic_load_explicit(&hak_profile_lost, memory_order_relaxed), 10);
+    put_text(&to, "\n");
+    for (const hak_profile_stack *stack = hak_profile_stacks(); stack != NULL; stack = stack->older)
+        put_stack(&to, stack);
+    put_maps(&to);
+    put_text(&to, "end\n");
+    flush(&to);
+    hak_outlet_close(&to.file);
+}
+
+size_t hak_profile_save(const char *path) {
+    if (!hak_init() || hak_profile_rate == 0)
+        return 0;
+    save(path);
+    return hak_profile_rate;
+}
+
+static void say_place(const hak_profile_stack *stack) {
+    hak_line line;
+    hak_line_begin(&line);
+    hak_line_text(&line, "  ");
+    hak_line_number(&line, HAK_GLANCE(stack->live_bytes));
+    hak_line_text(&line, " bytes in ");
+    hak_line_number(&line, whole(HAK_GLANCE(stack->live_objects)));
+    hak_line_text(&line, " objects, allocated at");
+    for (unsigned i = 0; i < stack->depth && i < FRAMES; i++) {
+        hak_line_text(&line, " ");
+        hak_line_hex(&line, stack->frames[i]);
+    }
+    hak_line_end(&line);
+}
+
+/* The one with the most live bytes that has fewer than `below` has, or as many and was met later; NULL: none. */
+static const hak_profile_stack *next_place(const hak_profile_stack *before) {
+    const hak_profile_stack *best = NULL;
+    bool passed = false;
+    for (const hak_profile_stack *one = hak_profile_stacks(); one != NULL; one = one->older) {
+        uint64_t bytes = HAK_GLANCE(one->live_bytes);
+        bool after = before == NULL || bytes < before->live_bytes || (bytes == before->live_bytes && passed);
+        passed |= one == before;
+        if (bytes != 0 && after && (best == NULL || bytes > best->live_bytes))
+            best = one;
+    }
+    return best;
+}
+
+static void say_leaks(void) {
+    uint64_t objects = 0, bytes = 0, places = 0, samples = 0;
+    for (const hak_profile_stack *one = hak_profile_stacks(); one != NULL; one = one->older) {
+        objects += one->live_objects;
+        bytes += one->live_bytes;
+        samples += one->live_samples;
+        places += one->live_samples != 0;
+    }
+    hak_line line;
+    hak_line_begin(&line);
+    hak_line_text(&line, "live at exit: ");
+    hak_line_number(&line, bytes);
+    hak_line_text(&line, " bytes in ");
+    hak_line_number(&line, whole(objects));
+    hak_line_text(&line, " objects of ");
+    hak_line_number(&line, places);
+    hak_line_text(&line, " places, by ");
+    hak_line_number(&line, samples);
+    hak_line_text(&line, " samples");
+    hak_line_end(&line);
+    const hak_profile_stack *place = NULL;
+    for (unsigned i = 0; i < PLACES && (place = next_place(place)) != NULL; i++)
+        say_place(place);
+}
+
+/* PATH.PROCESS, as statistics and crash reports have it. */
+void hak_profile_at_exit(void) {
+    if (hak_option.heap_path != NULL) {
+        char path[PATH_MOST], digits[12];
+        size_t length = strlen(hak_option.heap_path);
+        unsigned at = sizeof digits - 1, process = hak_os_pid();
+        digits[at] = '\0';
+        do
+            digits[--at] = (char)('0' + process % 10);
+        while ((process /= 10) != 0);
+        memcpy(path, hak_option.heap_path, length);
+        path[length] = '.';
+        memcpy(path + length + 1, digits + at, sizeof digits - at);
+        save(path);
+    }
+    if (hak_option.heap_leaks)
+        say_leaks();
+}

@@ -1,0 +1,64 @@
+/* depot.h: what threads share: per shard and class, the slabs with free slots. Layer 3.
+ *
+ *   thread ---- cache ----> shard s ----> depot (s, class) : lock, partial slabs
+ *   thread ---- cache --/
+ *
+ * A thread refills its bins from the depots of one shard; slots of 256 bytes or more, in the speed variant, from a
+ * shard that it shares with others. There are twice as many shards as processors, so that a lock is seldom
+ * contended. A slab stays with its shard for life. An object freed elsewhere comes home in a batch, under one lock
+ * of its own shard: a remote free costs no atomic operation of its own (docs/decisions/002).
+ *
+ * A partition of the typed heap is a shard of its own, for all threads (docs/decisions/037). */
+#ifndef HAK_DEPOT_H
+#define HAK_DEPOT_H
+
+#include "allocator/heap/slab.h"
+
+enum { HAK_SHARDS_MAX = 32 };
+
+/* With 1 to HAK_SHARDS_MAX shards for threads (hak_shards), and none for partitions. */
+void hak_depot_init(unsigned shards);
+
+/* How many partitions have a shard: those from 1 on. */
+extern _Atomic unsigned hak_depot_partitions;
+
+/* So many have one from now on, at least. The caller holds a lock that a fork takes before those of the depots. */
+void hak_depot_open(unsigned partitions);
+
+/* Stores up to `want` objects of `cls` in out[]; returns how many: 0 when the OS has no memory, else at least 1. */
+unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned want);
+
+/* One object, NULL when the OS has no memory. *zeroed: it is known to read as zero. */
+void *hak_depot_take_zeroed(unsigned shard, unsigned cls, bool *zeroed);
+
+/* Takes `count` objects of `cls` home, whatever their shard. Reorders objs[]. */
+void hak_depot_give_batch(unsigned shard, unsigned cls, void **objs, unsigned count);
+
+/* Gives empty slabs that depots keep for reuse back to their superslabs. */
+void hak_depot_trim(void);
+
+/* Gives pages back on which all slots are free, between objects that are in use: of every slab, or only where no
+ * slot was taken for a while and many have become free. */
+void hak_depot_purge(bool all);
+
+/* What depots have: slots that are free, per class, and bytes of slabs that have all theirs free. */
+typedef struct hak_depot_free {
+    size_t slots[HAK_TAGS], empty_bytes;
+} hak_depot_free;
+
+/* Takes each lock once. */
+void hak_depot_count(hak_depot_free *out);
+
+/* False: a lock may be this thread's, whom a signal has interrupted; see hak_lock_seen_free. */
+bool hak_depot_seen_free(unsigned *patience);
+
+/* For fork.c: all depot locks, in order. */
+void hak_depot_lock_all(void);
+void hak_depot_unlock_all(void);
+/* For dying.c. */
+void hak_depot_break_all(unsigned *patience);
+
+/* Dies when a list holds a slab that does not belong there. Takes the locks. For tests. */
+void hak_depot_check(void);
+
+#endif

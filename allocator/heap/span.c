@@ -1,0 +1,373 @@
+/* span.c: see span.h. */
+#include "allocator/heap/span.h"
+
+#include "allocator/heap/large.h"
+#include "allocator/heap/span_index.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/release.h"
+#include "allocator/pages/tag.h"
+#include "allocator/policy.h"
+
+/* What is given back of a long span at once, at least: fewer system calls. */
+enum { PURGE_MIN = 4 * HAK_MIB };
+
+static hak_link by_age;  /* free dirty spans, the oldest first */
+static uint64_t now;     /* milliseconds, as of the last pass of idle.c */
+static uint64_t decayed; /* when what may be kept was looked at */
+static size_t highest;   /* that hak_release_large_dirty was since then */
+
+void hak_span_init(void) {
+    hak_span_index_init();
+    hak_list_init(&by_age);
+    highest = 0;
+    decayed = now = hak_os_milliseconds(); /* else the first span that is freed would count as idle */
+}
+
+/* When a span was freed, and its place in the list by age: behind which link. */
+typedef struct place {
+    uint64_t freed_at;
+    hak_link *behind;
+} place;
+
+static place place_of(const hak_span *span) {
+    return (place){span->freed_at, span->dirty != 0 ? span->age.prev : by_age.prev};
+}
+
+/* Makes a span free and puts it into the lists. */
+HAK_INLINE void list_free(hak_region_kind kind, hak_span *span, uint32_t granules, hak_span_content content,
+                          place place) {
+    hak_span_describe(span, granules, HAK_SPAN_FREE);
+    span->kind = (uint8_t)kind;
+    span->dirty = content.dirty;
+    span->zeroed = content.zeroed;
+    span->hollow = span[granules - 1].hollow = content.hollow;
+    span->freed_at = place.freed_at;
+    hak_span_index_add(span);
+    if (content.dirty != 0) {
+        hak_list_insert_after(place.behind, &span->age);
+        hak_counter_add(&hak_release_large_dirty, hak_span_bytes(content.dirty));
+    }
+}
+
+static void unlist_free(hak_span *span) {
+    HAK_CHECK(span->state == HAK_SPAN_FREE, "span in a list is not free");
+    hak_span_index_remove(span);
+    if (span->dirty != 0) {
+        hak_list_remove(&span->age);
+        hak_counter_sub(&hak_release_large_dirty, hak_span_bytes(span->dirty));
+    }
+    /* Its last record goes stale inside of what it becomes part of: fewer stores (docs/decisions/006). */
+    span->state = HAK_SPAN_NONE;
+}
+
+static uint32_t min32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+/* Of a span's `dirty` granules, those left when the first `taken` ones go: where they lie is not known, but the
+ * front is used most. A span that is not known to be clean keeps at least one. */
+static uint32_t dirty_after(uint32_t dirty, uint32_t taken) {
+    return dirty > taken ? dirty - taken : dirty != 0;
+}
+
+/* The free neighbours of [span, span + granules), NULL where there is none. */
+static hak_span *free_before(const hak_region *region, hak_span *span) {
+    if (span == (hak_span *)region->records || span[-1].state != HAK_SPAN_FREE)
+        return NULL;
+    return span - span[-1].granules;
+}
+static hak_span *free_after(const hak_region *region, hak_span *span, uint32_t granules) {
+    span += granules;
+    return span < hak_span_end_of(region) && span->state == HAK_SPAN_FREE ? span : NULL;
+}
+
+static hak_span_content content_of(const hak_span *span) {
+    return (hak_span_content){span->dirty, span->zeroed, span->hollow};
+}
+static hak_span_content both(hak_span_content a, hak_span_content b) {
+    return (hak_span_content){a.dirty + b.dirty, a.zeroed && b.zeroed, a.hollow};
+}
+
+/* A neighbour becomes part of a span that is freed. What is dirty in the largest part of it gives the whole its age:
+ * else light work beside an idle span would keep it young. */
+HAK_INLINE void merge(hak_span *neighbour, hak_span_content *content, place *place, uint32_t *largest) {
+    if (neighbour->dirty > *largest) {
+        *largest = neighbour->dirty;
+        *place = place_of(neighbour);
+    } else if (place->behind == &neighbour->age)
+        place->behind = neighbour->age.prev;
+    unlist_free(neighbour);
+    *content = both(*content, content_of(neighbour));
+}
+
+/* As hak_span_give; the span that it has become. */
+static hak_span *give(hak_region *region, hak_span *span, uint32_t granules, hak_span_content content) {
+    hak_span *before = free_before(region, span), *after = free_after(region, span, granules);
+    place place = {now, by_age.prev};
+    uint32_t largest = content.dirty;
+    bool hollow = content.hollow;
+    if (before != NULL && before->hollow == hollow) {
+        merge(before, &content, &place, &largest);
+        granules += before->granules;
+        span = before;
+    }
+    if (after != NULL && after->hollow == hollow) {
+        merge(after, &content, &place, &largest);
+        granules += after->granules;
+    }
+    list_free(region->kind, span, granules, content, place);
+    highest = hak_max(highest, hak_release_large_dirty);
+    return span;
+}
+
+void hak_span_give(hak_region *region, hak_span *span, uint32_t granules, hak_span_content content) {
+    hak_lock_check_held(&hak_large_lock);
+    (void)give(region, span, granules, content);
+}
+
+/* Takes the first `need` granules of a free span, not all of it: what is left has its place in the list by age. */
+static hak_span *carve_front(hak_span *span, uint32_t need) {
+    uint32_t rest = span->granules - need, dirty = min32(dirty_after(span->dirty, need), rest);
+    hak_span *left = span + need;
+    hak_span_index_remove(span);
+    hak_span_describe(left, rest, HAK_SPAN_FREE);
+    left->kind = span->kind;
+    left->dirty = dirty;
+    left->zeroed = span->zeroed;
+    left->hollow = left[rest - 1].hollow = span->hollow;
+    left->freed_at = span->freed_at;
+    hak_span_index_add(left);
+    if (dirty != 0) {
+        hak_list_replace(&span->age, &left->age);
+        hak_counter_sub(&hak_release_large_dirty, hak_span_bytes(span->dirty - dirty));
+    }
+    span->state = HAK_SPAN_NONE;
+    span->dirty = min32(span->dirty, need);
+    return span;
+}
+
+/* Takes `need` granules, beginning `skip` granules into the free span; what is left stays free. */
+static hak_span *carve(hak_span *span, uint32_t skip, uint32_t need) {
+    if (HAK_LIKELY(skip == 0 && span->granules != need))
+        return carve_front(span, need);
+    place place = place_of(span); /* what is left is no younger for that */
+    unlist_free(span);
+    uint32_t rest = span->granules - skip - need;
+    hak_span_content content = content_of(span), part = content;
+    hak_region_kind kind = (hak_region_kind)span->kind;
+    if (skip != 0) {
+        part.dirty = min32(content.dirty, skip);
+        list_free(kind, span, skip, part, place);
+    }
+    if (rest != 0) {
+        part.dirty = min32(dirty_after(content.dirty, skip + need), rest);
+        list_free(kind, span + skip + need, rest, part, place);
+    }
+    span += skip;
+    span->zeroed = content.zeroed;
+    span->hollow = content.hollow;
+    span->dirty = min32(content.dirty, need);
+    return span;
+}
+
+/* Takes more of the region's unused part, merged with the free span before it; NULL when the OS refuses. */
+static hak_span *grow(hak_region_kind kind, uint32_t granules, bool hollow) {
+    hak_region *region;
+    size_t bytes = hak_span_bytes(granules);
+    if (!hollow)
+        hak_superslab_exchange(bytes);
+    uintptr_t addr =
+        hollow ? hak_region_take_hollow(kind, bytes, &region) : hak_region_take(kind, bytes, &region);
+    if (addr == 0)
+        return NULL;
+    return give(region, hak_region_record(region, addr), granules, (hak_span_content){0, true, hollow});
+}
+
+/* The carved span becomes mapped, or hollow. Else it is free again, or lost. */
+static HAK_NOINLINE hak_map_result make_hollow(hak_region *region, hak_span *span, uint32_t granules,
+                                               bool hollow) {
+    uintptr_t start = hak_span_start(region, span);
+    size_t bytes = hak_span_bytes(granules);
+    bool was = span->hollow;
+    if (was == hollow)
+        return HAK_MAP_DONE;
+    hak_map_result result = !hollow                                   ? hak_region_fill(region, start, bytes)
+                            : hak_region_hollow(region, start, bytes) ? HAK_MAP_DONE
+                                                                      : HAK_MAP_REFUSED;
+    if (result == HAK_MAP_DONE) {
+        hak_policy_large_hollowed(region, start, bytes);
+        span->hollow = hollow;
+        span->zeroed = true;
+    } else if (result == HAK_MAP_TAKEN)
+        hak_span_describe(span, granules, HAK_SPAN_LOST);
+    else
+        hak_span_give(region, span, granules, (hak_span_content){was ? 0 : granules, was, was});
+    return result;
+}
+
+/* A free span of at least `granules`, from the lists or new; NULL when the OS refuses. */
+static hak_span *find_or_grow(hak_region_kind kind, uint32_t granules, bool prefer_hollow) {
+    hak_span *span = hak_span_index_find(kind, granules);
+    if (span == NULL && prefer_hollow)
+        span = grow(kind, granules, true);
+    return span != NULL ? span : grow(kind, granules, false);
+}
+
+hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_region **region) {
+    hak_lock_check_held(&hak_large_lock);
+    uint32_t slack = align > HAK_GRANULE ? (uint32_t)(align >> HAK_GRANULE_SHIFT) - 1 : 0;
+    bool far =
+        hak_span_bytes(slack) > HAK_SUPERSLAB; /* what lies before a multiple of 4 GiB need not be had */
+    hak_map_result result;
+    hak_span *span;
+    do {
+        span = find_or_grow(kind, need + slack, far);
+        if (span == NULL)
+            return NULL;
+        *region = hak_span_region(span);
+        uintptr_t start = hak_span_start(*region, span);
+        uint32_t skip = (uint32_t)((hak_align_up(start, align) - start) >> HAK_GRANULE_SHIFT);
+        span = carve(span, skip, need);
+        hak_release_large_missed(hak_span_bytes(need - span->dirty));
+        result = HAK_LIKELY(!span->hollow) ? HAK_MAP_DONE : make_hollow(*region, span, need, false);
+    } while (result == HAK_MAP_TAKEN); /* which makes a free span shorter each time */
+    return result == HAK_MAP_DONE ? span : NULL;
+}
+
+hak_span *hak_span_take_hollow(hak_region_kind kind, uint32_t need, hak_region **region) {
+    hak_lock_check_held(&hak_large_lock);
+    hak_span *span = hak_span_index_find(kind, need);
+    if (span == NULL)
+        span = grow(kind, need, true);
+    if (span == NULL)
+        return NULL;
+    *region = hak_span_region(span);
+    span = carve(span, 0, need);
+    return make_hollow(*region, span, need, true) == HAK_MAP_DONE ? span : NULL;
+}
+
+/* A free span of at least `more` granules right behind the live one; NULL: there is none. At the end of what the
+ * region has in use it is made longer: what grows and grows, as vectors and string builders do, stays where it is. */
+static hak_span *room_behind(hak_region *region, hak_span *span, uint32_t more) {
+    hak_span *after = free_after(region, span, span->granules);
+    uint32_t have = after != NULL ? after->granules : 0;
+    hak_span *next = span + span->granules + have;
+    if (have >= more)
+        return after;
+    if (next != hak_span_end_of(region) || (after != NULL && after->hollow) ||
+        !hak_region_take_more(region, hak_span_bytes(more - have)))
+        return NULL;
+    return give(region, next, more - have, (hak_span_content){0, true, false});
+}
+
+bool hak_span_extend(hak_region *region, hak_span *span, uint32_t more) {
+    hak_lock_check_held(&hak_large_lock);
+    hak_span *after = room_behind(region, span, more);
+    if (after == NULL)
+        return false;
+    after = carve(after, 0, more);
+    if (make_hollow(region, after, more, false) != HAK_MAP_DONE)
+        return false;
+    uint32_t granules = span->granules + more;
+    hak_span_describe(span, span->granules, HAK_SPAN_NONE);
+    hak_span_describe(span, granules, HAK_SPAN_LIVE);
+    return true;
+}
+
+/* How many granules of a free span stay when `bytes` of what may be resident go: its end goes, whatever lies there, as
+ * the front is used first. No huge page is split, where granules begin with one. */
+static uint32_t granules_kept(const hak_span *span, uintptr_t start, size_t bytes) {
+    size_t dirty = hak_span_bytes(span->dirty);
+    uintptr_t from = start + dirty - hak_min(dirty, hak_max(bytes, PURGE_MIN));
+    return (uint32_t)((hak_max(start, hak_align_down(from, HAK_SUPERSLAB)) - start) >> HAK_GRANULE_SHIFT);
+}
+
+/* Gives pages of one free span back: `bytes`, or some more. What went; where the OS refuses nothing, and what may be
+ * resident there is not counted any more. */
+static size_t purge_one(hak_span *span, size_t bytes) {
+    uintptr_t start = hak_span_start(hak_span_region(span), span);
+    uint32_t kept = granules_kept(span, start, bytes);
+    bool done = hak_release_range(start + hak_span_bytes(kept), hak_span_bytes(span->granules - kept));
+    if (!done)
+        kept = 0;
+    if (kept == 0) {
+        hak_list_remove(&span->age);
+        span->zeroed = done && hak_release_zeroes();
+    }
+    size_t purged = hak_span_bytes(span->dirty - min32(span->dirty, kept));
+    hak_counter_sub(&hak_release_large_dirty, purged);
+    span->dirty = min32(span->dirty, kept);
+    return done ? purged : 0;
+}
+
+size_t hak_span_purge(size_t keep, uint64_t before, bool whole) {
+    hak_lock_check_held(&hak_large_lock);
+    size_t purged = 0;
+    while (!hak_list_empty(&by_age) && hak_release_large_dirty > keep) {
+        hak_span *span = HAK_OWNER_OF(by_age.next, hak_span, age);
+        if (span->freed_at > before)
+            break;
+        purged += purge_one(span, whole ? SIZE_MAX : hak_release_large_dirty - keep);
+    }
+    return purged;
+}
+
+void hak_span_release_idle(uint64_t time) {
+    hak_lock_check_held(&hak_large_lock);
+    now = time;
+    uint64_t unused = hak_release_unused_ms(), idle = hak_release_idle_ms();
+    if (now - decayed >= unused) {
+        decayed = now;
+        hak_release_large_decay(highest);
+        highest = hak_release_large_dirty;
+    }
+    if (now > idle)
+        (void)hak_span_purge(0, now - idle, true);
+    if (now > unused)
+        (void)hak_span_purge(HAK_RELEASE_LARGE_KEEP_MIN, now - unused, true);
+}
+
+/* One that is refused stays as it is. */
+static size_t hollow_region(hak_region *region) {
+    size_t bytes = 0;
+    for (hak_span *span = (hak_span *)region->records; span < hak_span_end_of(region);
+         span += span->granules) {
+        if (span->state != HAK_SPAN_FREE || span->hollow)
+            continue;
+        uint32_t granules = span->granules;
+        span = carve(span, 0, granules);
+        if (make_hollow(region, span, granules, true) != HAK_MAP_DONE)
+            continue;
+        span = give(region, span, granules, (hak_span_content){0, true, true});
+        bytes += hak_span_bytes(granules);
+    }
+    return bytes;
+}
+
+size_t hak_span_hollow_all(void) {
+    hak_lock_check_held(&hak_large_lock);
+    size_t bytes = 0;
+    for (unsigned i = 0; i < atomic_load_explicit(&hak_regions_used, memory_order_acquire); i++)
+        if (hak_regions[i].size != 0 && hak_region_is_large(&hak_regions[i]))
+            bytes += hollow_region(&hak_regions[i]);
+    return bytes;
+}
+
+HAK_WALKER void hak_span_check(hak_region *region) {
+    hak_span *span = (hak_span *)region->records, *end = hak_span_end_of(region), *before = NULL;
+    while (span < end) {
+        bool is_free = span->state == HAK_SPAN_FREE;
+        HAK_CHECK(span->granules >= 1 && span->granules <= (size_t)(end - span), "length of span");
+        HAK_CHECK(span->state != HAK_SPAN_NONE && span[span->granules - 1].granules == span->granules &&
+                      span[span->granules - 1].state == span->state,
+                  "last record of span");
+        HAK_CHECK(!(is_free && before != NULL && before->hollow == span->hollow),
+                  "free neighbours were not merged");
+        HAK_CHECK(!(is_free && span->hollow && span->dirty != 0), "hollow span is dirty");
+        HAK_CHECK((hak_tag_of((void *)hak_span_start(region, span)) == HAK_TAG_LARGE) ==
+                      (span->state == HAK_SPAN_LIVE),
+                  "tag of span");
+        before = is_free ? span : NULL;
+        span += span->granules;
+    }
+}

@@ -1,0 +1,24 @@
+/* span_index.h: the free spans by length: find one of at least so many granules. Layer 3.
+ *
+ * For each kind of region: two-level segregated fit: lists for lengths 1 to 7, then eight lists per doubling, and a
+ * bitmap of the lists that are not empty. Guarded by the large lock. */
+#ifndef HAK_SPAN_INDEX_H
+#define HAK_SPAN_INDEX_H
+
+#include "allocator/heap/span.h"
+
+void hak_span_index_init(void);
+void hak_span_index_add(hak_span *span);    /* granules and kind are set */
+void hak_span_index_remove(hak_span *span); /* granules is as it was at add */
+
+/* A free span of at least `granules` in a region of that kind, among the shortest of those; it stays in the index.
+ * NULL: none. */
+hak_span *hak_span_index_find(hak_region_kind kind, uint32_t granules);
+
+/* The region that the record belongs to. */
+hak_region *hak_span_region(const hak_span *span);
+
+/* Dies when a span is in the wrong list or the bitmap lies. */
+void hak_span_index_check(void);
+
+#endif

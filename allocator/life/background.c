@@ -1,0 +1,65 @@
+/* background.c: see background.h. */
+#include "allocator/life/background.h"
+
+#include "allocator/base/bits.h"
+#include "allocator/base/lock.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+
+enum {
+    STACK = 256 * HAK_KIB, /* a program's own thread-local variables lie there, too */
+    PAUSE_MS = 250,
+    PAUSE_MOST_MS = 8000,
+};
+
+static _Atomic bool allowed, begun;
+
+/* The pause doubles while nothing happens: a process that rests is woken every eight seconds. */
+static void *live(void *pass) {
+    bool (*has_changed)(void) = (bool (*)(void))pass;
+    (void)prctl(PR_SET_NAME, "hakmem-idle", 0, 0, 0);
+    for (unsigned pause = PAUSE_MS;; pause = hak_min(2 * pause, (unsigned)PAUSE_MOST_MS)) {
+        hak_os_sleep(pause);
+        if (has_changed())
+            pause = PAUSE_MS / 2;
+    }
+    return NULL;
+}
+
+/* The thread begins with the signals shut that its maker has shut. */
+static bool begin(bool (*pass)(void)) {
+    pthread_t thread;
+    pthread_attr_t how;
+    if (pthread_attr_init(&how) != 0)
+        return false;
+    bool done = pthread_attr_setdetachstate(&how, PTHREAD_CREATE_DETACHED) == 0 &&
+                pthread_attr_setstacksize(&how, STACK) == 0;
+    uint64_t signals;
+    hak_os_signals_shut(&signals);
+    done = done && pthread_create(&thread, &how, live, (void *)pass) == 0;
+    hak_os_signals_open(&signals);
+    (void)pthread_attr_destroy(&how);
+    return done;
+}
+
+void hak_background_allow(void) {
+    atomic_store_explicit(&allowed, true, memory_order_relaxed);
+}
+
+void hak_background_begin(bool (*pass)(void)) {
+    if (!atomic_load_explicit(&allowed, memory_order_relaxed) || (HAK_ALONE() && hak_os_secure()) ||
+        atomic_exchange_explicit(&begun, true, memory_order_relaxed))
+        return;
+    int saved = errno;
+    if (!begin(pass)) /* a limit, perhaps of now only */
+        atomic_store_explicit(&begun, false, memory_order_relaxed);
+    errno = saved;
+}
+
+void hak_background_forget(void) {
+    atomic_store_explicit(&begun, false, memory_order_relaxed);
+}

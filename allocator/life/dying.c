@@ -1,0 +1,32 @@
+/* dying.c: what a thread that dies leaves before the program's handler of SIGABRT runs in it. Declared in death.h,
+ * whose layer may not know of all this. Layer 5. */
+#include "allocator/cache/cache.h"
+#include "allocator/heap/large.h"
+#include "allocator/heap/profile.h"
+#include "allocator/life/init.h"
+#include "allocator/os/death.h"
+#include "allocator/policy.h"
+
+enum {
+    PATIENCE_MS = 100
+}; /* other threads give back what they have within microseconds, where they are not stopped */
+
+/* What is still taken after a while is taken by this thread: it has found broken metadata in the middle of
+ * something. */
+static void break_locks(void) {
+    unsigned patience = PATIENCE_MS;
+    hak_lock *const others[] = {&hak_cache_lock,  &hak_large_lock,   &hak_superslab_lock,
+                                &hak_region_lock, &hak_profile_lock, hak_policy_lock()};
+    hak_lock_break(&hak_init_lock, &patience);
+    hak_depot_break_all(&patience);
+    for (unsigned i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (others[i] != NULL)
+            hak_lock_break(others[i], &patience);
+}
+
+/* A flush may have given home what is still in the bin. */
+void hak_dying_begin(bool locked) {
+    hak_cache_forsake();
+    if (locked)
+        break_locks();
+}

@@ -1,0 +1,91 @@
+/* init.c: see init.h. The order of the steps is the order of the layers. */
+#include "allocator/life/init.h"
+
+#include "allocator/api/profile_save.h"
+#include "allocator/api/stats_json.h"
+#include "allocator/cache/cache.h"
+#include "allocator/heap/large.h"
+#include "allocator/heap/profile.h"
+#include "allocator/life/fork.h"
+#include "allocator/life/idle.h"
+#include "allocator/life/thread.h"
+#include "allocator/options.h"
+#include "allocator/os/config.h"
+#include "allocator/os/death.h"
+#include "allocator/os/os.h"
+#include "allocator/os/stack_walk.h"
+#include "allocator/pages/release.h"
+#include "allocator/pages/tag.h"
+#include "allocator/policy.h"
+#include "allocator/stats.h"
+
+hak_lock hak_init_lock = HAK_LOCK_INIT(HAK_RANK_INIT);
+static _Atomic bool ready;
+
+enum { SHARDS_PER_CPU = 2 };
+
+/* Before anybody has a cache. */
+static void profile_init(void) {
+    if (hak_option.heap_rate == 0)
+        return;
+    if (hak_profile_rate == 0)
+        hak_profile_init(hak_option.heap_rate);
+    if (hak_profile_rate == 0)
+        return;
+    hak_size_class_rations();
+    hak_cache_profile();
+}
+
+static bool init_locked(void) {
+    hak_os_init();
+    hak_config_read();
+    hak_options_read();
+    if (!hak_policy_init(hak_cache_give_one))
+        return false;
+    hak_size_class_init(hak_policy_slab_guard());
+    profile_init();
+    if (!hak_tag_init())
+        return false;
+    hak_region_huge_from = hak_option.huge_from;
+    hak_superslab_init();
+    hak_large_init();
+    hak_depot_init(hak_os_cpus() * SHARDS_PER_CPU);
+    hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
+    hak_idle_init();
+    (void)hak_superslab_prewarm(hak_option.prewarm); /* a wish: without it the first requests map */
+    hak_thread_init();
+    hak_policy_seal();
+    return true;
+}
+
+static HAK_COLD bool init_slow(void) {
+    hak_lock_take(&hak_init_lock);
+    bool done = atomic_load_explicit(&ready, memory_order_relaxed) || init_locked();
+    /* release: pairs with the acquire in hak_init */
+    atomic_store_explicit(&ready, done, memory_order_release);
+    hak_lock_give(&hak_init_lock);
+    return done;
+}
+
+bool hak_init(void) {
+    return atomic_load_explicit(&ready, memory_order_acquire) || init_slow();
+}
+
+/* The library is loaded and libc works; malloc may have been called already, and in other threads too. */
+__attribute__((constructor(101))) static void loaded(void) {
+    (void)hak_init();
+    hak_fork_init();
+    hak_idle_loaded();
+    if (hak_profile_rate != 0)
+        hak_stack_unwind_begin();
+}
+
+__attribute__((destructor(101))) static void unloaded(void) {
+    bool dying = hak_death_at_exit();
+    if (!dying && hak_option.os_stats)
+        hak_stats_report_os();
+    if (!dying && hak_option.stats_path != NULL)
+        hak_stats_save(hak_option.stats_path);
+    if (!dying && hak_profile_rate != 0)
+        hak_profile_at_exit();
+}

@@ -1,0 +1,94 @@
+/* module.c: see module.h. Sources: ELF gABI, chapter 5 (dynamic section, symbols); for the hash table, binutils'
+ * description of DT_GNU_HASH: header, filter, buckets, chains of hashes whose lowest bit ends a chain. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "allocator/os/module.h"
+
+#include <elf.h>
+#include <link.h>
+#include <string.h>
+
+/* Of one module, the tables that its dynamic section names. */
+typedef struct tables {
+    const ElfW(Sym) * symbols;
+    const char *strings;
+    const uint32_t *hash;
+    size_t soname; /* offset into strings; 0: none */
+} tables;
+
+/* glibc has most of these pointers relocated in place; those of a read-only section, as the vDSO's, it has not. */
+static const void *at(const struct dl_phdr_info *module, ElfW(Addr) value) {
+    return (const void *)(value < module->dlpi_addr ? value + module->dlpi_addr : value);
+}
+
+static tables tables_of(const struct dl_phdr_info *module, const ElfW(Dyn) * entry) {
+    tables found = {0};
+    for (; entry->d_tag != DT_NULL; entry++) {
+        if (entry->d_tag == DT_SYMTAB)
+            found.symbols = at(module, entry->d_un.d_ptr);
+        else if (entry->d_tag == DT_STRTAB)
+            found.strings = at(module, entry->d_un.d_ptr);
+        else if (entry->d_tag == DT_GNU_HASH)
+            found.hash = at(module, entry->d_un.d_ptr);
+        else if (entry->d_tag == DT_SONAME)
+            found.soname = entry->d_un.d_val;
+    }
+    return found;
+}
+
+static uint32_t hash_of(const char *name) {
+    uint32_t hash = 5381;
+    for (; *name != 0; name++)
+        hash = hash * 33 + (unsigned char)*name;
+    return hash;
+}
+
+static bool defines(const tables *in, const char *name) {
+    if (in->hash == NULL || in->symbols == NULL || in->strings == NULL)
+        return false;
+    uint32_t buckets = in->hash[0], first = in->hash[1], filter_words = in->hash[2], hash = hash_of(name);
+    const uint32_t *bucket = in->hash + 4 + filter_words * (sizeof(ElfW(Addr)) / sizeof(uint32_t));
+    const uint32_t *chain = bucket + buckets;
+    uint32_t i = buckets != 0 ? bucket[hash % buckets] : 0;
+    for (bool more = i >= first && i != 0; more; i++) {
+        more = (chain[i - first] & 1) == 0;
+        if (((chain[i - first] ^ hash) | 1) == 1 && strcmp(in->strings + in->symbols[i].st_name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_cxx_library(const tables *module) {
+    static const char *const names[] = {"libstdc++.so", "libc++.so", "libc++abi.so"};
+    for (unsigned i = 0; module->soname != 0 && module->strings != NULL && i < sizeof names / sizeof names[0];
+         i++)
+        if (strncmp(module->strings + module->soname, names[i], strlen(names[i])) == 0)
+            return true;
+    return false;
+}
+
+static bool is_ours(const struct dl_phdr_info *module) {
+    bool ours = false;
+    for (unsigned i = 0; i < module->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &module->dlpi_phdr[i];
+        ours |= part->p_type == PT_LOAD &&
+                (uintptr_t)&is_ours - (module->dlpi_addr + part->p_vaddr) < part->p_memsz;
+    }
+    return ours;
+}
+
+static int look(struct dl_phdr_info *module, size_t size, void *name) {
+    (void)size;
+    for (unsigned i = 0; i < module->dlpi_phnum; i++)
+        if (module->dlpi_phdr[i].p_type == PT_DYNAMIC) {
+            tables found =
+                tables_of(module, (const ElfW(Dyn) *)(module->dlpi_addr + module->dlpi_phdr[i].p_vaddr));
+            return !is_ours(module) && !is_cxx_library(&found) && defines(&found, name);
+        }
+    return 0;
+}
+
+bool hak_module_defines(const char *name) {
+    return dl_iterate_phdr(look, (void *)name) != 0;
+}

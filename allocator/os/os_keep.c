@@ -1,0 +1,193 @@
+/* os_keep.c: see os_keep.h. Not part of the products. */
+#include "allocator/os/os_keep.h"
+
+#include "allocator/base/bits.h"
+#include "allocator/base/check.h"
+#include "allocator/os/os.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* What is kept depends on the programs before, which is nothing that a fuzzer should see. */
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
+#endif
+
+enum {
+    RANGES = 256, /* accessible ranges that are known; what does not fit is asked of the kernel again */
+    CLOCK_START = 1000 * 1000, /* milliseconds: later than any idle time */
+    CLOCK_STEP =
+        50, /* a few looks make what is unused for half a second due, some more, what is idle for ten */
+    SMALL = 16 * 1024, /* bytes that are zeroed without a look which pages are resident: that takes as long */
+};
+
+static const size_t MOST = (size_t)4 << 30;
+
+typedef struct range {
+    uintptr_t from, to;
+} range;
+
+static hak_keep_how keeping;
+static bool own_clock;
+static _Atomic uint64_t clock_now;
+static range ranges[RANGES]; /* these two: lock */
+static unsigned known;
+static atomic_flag lock = ATOMIC_FLAG_INIT;
+
+static void take(void) {
+    while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire)) /* pairs with give's release */
+        ;
+}
+static void give(void) {
+    atomic_flag_clear_explicit(&lock, memory_order_release);
+}
+
+void hak_os_keep(hak_keep_how how) {
+    if (how == HAK_KEEP_NOTHING)
+        known = 0;
+    keeping = how;
+    atomic_store_explicit(&clock_now, CLOCK_START, memory_order_relaxed);
+}
+
+bool hak_os_keep_clock(uint64_t *milliseconds) {
+    *milliseconds = atomic_fetch_add_explicit(&clock_now, CLOCK_STEP, memory_order_relaxed);
+    return keeping != HAK_KEEP_NOTHING || own_clock;
+}
+
+void hak_os_keep_own_clock(void) {
+    own_clock = true;
+}
+
+static bool is_known(uintptr_t addr, size_t size) {
+    bool found = false;
+    take();
+    for (unsigned i = 0; i < known && !found; i++)
+        found = ranges[i].from <= addr && addr + size <= ranges[i].to;
+    give();
+    return found;
+}
+
+bool hak_os_keep_some(uintptr_t addr, size_t size) {
+    bool found = false;
+    take();
+    for (unsigned i = 0; i < known && !found && keeping != HAK_KEEP_NOTHING; i++)
+        found = addr < ranges[i].to && ranges[i].from < addr + size;
+    give();
+    return found;
+}
+
+bool hak_os_keep_protect(uintptr_t addr, size_t size, bool open) {
+    return open ? is_known(addr, size) : keeping == HAK_KEEP_ALL;
+}
+
+/* The kernel may take lazily freed pages at any time, or never: it takes the first. */
+bool hak_os_keep_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {
+    if (keeping != HAK_KEEP_ALL)
+        return false;
+    hak_os_scrub(addr, how == HAK_PURGE_LAZY ? hak_min(size, hak_os_page) : size);
+    return true;
+}
+
+bool hak_os_keep_hollow(uintptr_t addr, size_t size) {
+    if (keeping != HAK_KEEP_ALL)
+        return false; /* what is hollow faults as a guard does */
+    hak_os_scrub(addr, size);
+    return true;
+}
+
+bool hak_os_keep_refuses(size_t size) {
+    return keeping != HAK_KEEP_NOTHING && size > MOST;
+}
+
+bool hak_os_keeps(void) {
+    return keeping != HAK_KEEP_NOTHING;
+}
+
+/* Two neighbours that are born at once may both put a guard on the page between them; with the kernel's that is no
+ * race. */
+bool hak_os_keep_guard(uintptr_t addr, size_t size) {
+    if (keeping != HAK_KEEP_ALL)
+        return false;
+    if (size > SMALL)
+        hak_os_scrub(addr, size);
+    for (size_t at = 0; size <= SMALL && at < size; at += sizeof(uint64_t)) /* relaxed: nobody reads it */
+        atomic_store_explicit((_Atomic uint64_t *)(addr + at), 0, memory_order_relaxed);
+    return true;
+}
+bool hak_os_keep_unguard(void) {
+    return keeping == HAK_KEEP_ALL;
+}
+
+static void know(uintptr_t from, uintptr_t to) {
+    if (from < to && known < RANGES)
+        ranges[known++] = (range){from, to};
+}
+
+/* What lies on either side of a hole is known still. */
+static void forget(uintptr_t addr, size_t size) {
+    for (unsigned i = 0; i < known;) {
+        range cut = ranges[i];
+        if (addr >= cut.to || cut.from >= addr + size) {
+            i++;
+            continue;
+        }
+        ranges[i] = ranges[--known];
+        know(cut.from, hak_min(cut.to, addr));
+        know(hak_max(cut.from, addr + size), cut.to);
+    }
+}
+
+/* Takes a range up that touches it, or a new one. */
+static void remember(uintptr_t addr, size_t size) {
+    for (unsigned i = 0; i < known; i++)
+        if (addr <= ranges[i].to && ranges[i].from <= addr + size) {
+            ranges[i].from = hak_min(ranges[i].from, addr);
+            ranges[i].to = hak_max(ranges[i].to, addr + size);
+            return;
+        }
+    know(addr, addr + size);
+}
+
+void hak_os_keep_note(uintptr_t addr, size_t size, bool open) {
+    if (keeping == HAK_KEEP_NOTHING)
+        return;
+    take();
+    if (open)
+        remember(addr, size);
+    else
+        forget(addr, size);
+    give();
+}
+
+/* A page that may not be mapped. */
+static void scrub_page(uintptr_t addr) {
+    unsigned char resident;
+    if (mincore((void *)addr, hak_os_page, &resident) == 0 && (resident & 1) != 0)
+        memset((void *)addr, 0, hak_os_page);
+}
+
+void hak_os_scrub(uintptr_t addr, size_t size) {
+    unsigned char resident[1024];
+    if (size <= SMALL) {
+        memset((void *)addr, 0, size);
+        return;
+    }
+    size_t step = sizeof resident * hak_os_page;
+    for (size_t done = 0; done < size; done += step) {
+        size_t part = hak_min(step, size - done);
+        if (mincore((void *)(addr + done), part, resident) != 0) { /* some of it is not mapped */
+            HAK_CHECK(part > hak_os_page || errno == ENOMEM, "mincore refused");
+            for (size_t page = 0; part > hak_os_page && page < part; page += hak_os_page)
+                scrub_page(addr + done + page);
+            continue;
+        }
+        for (size_t page = 0; page * hak_os_page < part; page++)
+            if (resident[page] & 1)
+                memset((void *)(addr + done + page * hak_os_page), 0, hak_os_page);
+    }
+}
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,500 @@
+/* os_linux.c: os.h on Linux. Layer 1. The only file of the core that maps memory. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "allocator/os/os.h"
+
+#include "allocator/base/bits.h"
+#include "allocator/base/check.h"
+#include "allocator/os/os_keep.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
+#define MADV_GUARD_REMOVE  103
+#endif
+#ifndef SYS_mseal
+#define SYS_mseal 462 /* Linux 6.10; one number for all machines */
+#endif
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000 /* Linux 4.17 */
+#endif
+
+hak_os_counters hak_os_counts;
+size_t hak_os_page = 4096;
+
+static _Atomic uint64_t fail_at, calls_seen;
+
+static void count(_Atomic uint64_t *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* HAK_OS_FAIL_LATE: the next system call of this thread fails when it has done what a kernel may have done then. */
+static _Thread_local bool late;
+
+/* True when this call is the one that a test wants to fail. */
+static bool injected_failure(void) {
+    if (!HAK_DEBUG_BUILD)
+        return false;
+    uint64_t set = atomic_load_explicit(&fail_at, memory_order_relaxed),
+             flags = HAK_OS_FAIL_ON | HAK_OS_FAIL_LATE;
+    uint64_t k = set & ~flags, seen = atomic_fetch_add_explicit(&calls_seen, 1, memory_order_relaxed) + 1;
+    bool fails = set & HAK_OS_FAIL_ON ? seen >= k : seen == k;
+    late = fails && (set & HAK_OS_FAIL_LATE) != 0;
+    return fails && !late;
+}
+
+static bool fails_late(void) {
+    if (!HAK_DEBUG_BUILD || !late)
+        return false;
+    late = false;
+    return true;
+}
+
+/* Bytes of a range of which the kernel has done a part. */
+static size_t part_of(size_t size) {
+    return hak_align_down(size / 2, hak_os_page);
+}
+
+uint64_t hak_os_fail_at(uint64_t k) {
+    uint64_t seen = atomic_exchange(&calls_seen, 0);
+    atomic_store(&fail_at, k);
+    return seen;
+}
+
+/* mprotect changes the mappings of a range one by one, and does not go back: those before the one that is refused have
+ * changed. ENOMEM: mappings run out where one has to be split, or what becomes writable would be more than may be
+ * promised. Source: mm/mprotect.c, do_mprotect_pkey and mprotect_fixup, 5.10 to 6.18. */
+static HAK_UNSEEN bool kernel_protect(uintptr_t addr, size_t size, int protection) {
+    if (!fails_late())
+        return mprotect((void *)addr, size, protection) == 0;
+    if (part_of(size) != 0)
+        (void)mprotect((void *)addr, part_of(size), protection);
+    return false;
+}
+
+/* madvise goes from mapping to mapping as well; holes are passed over, and are ENOMEM in the end. MADV_DONTNEED and
+ * MADV_FREE refuse what is locked or not a plain mapping (EINVAL), after what lies before it has gone; the guards of
+ * 6.13 and later refuse the same, and those that are set stay when there is no memory for page tables.
+ * Source: mm/madvise.c, madvise_walk_vmas, madvise_dontneed_free and madvise_guard_install, 5.10 to 6.18. */
+static HAK_UNSEEN bool kernel_advise(uintptr_t addr, size_t size, int advice) {
+    if (!fails_late())
+        return madvise((void *)addr, size, advice) == 0;
+    if (part_of(size) != 0)
+        (void)madvise((void *)addr, part_of(size), advice);
+    return false;
+}
+
+void hak_os_init(void) {
+    size_t page = getauxval(AT_PAGESZ);
+    if (page == 0)
+        page = (size_t)sysconf(_SC_PAGESIZE);
+    HAK_CHECK(hak_is_pow2(page) && page <= HAK_GRANULE,
+              "page size of the kernel is no power of two up to 64 KiB");
+    hak_os_page = page;
+}
+
+/* Without MAP_FIXED nothing has changed when mmap fails: what it makes is undone (mm/mmap.c, mmap_region and
+ * __mmap_region, 5.10 to 6.18). */
+static uintptr_t map(uintptr_t hint, size_t size, int protection) {
+    if (injected_failure() || fails_late())
+        return 0;
+    int saved = errno;
+    count(&hak_os_counts.mmap);
+    void *addr = mmap((void *)hint, size, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    errno = saved;
+    return addr == MAP_FAILED ? 0 : (uintptr_t)addr;
+}
+
+HAK_UNSEEN void hak_os_unmap(uintptr_t addr, size_t size) {
+    if (size == 0)
+        return;
+    int saved = errno;
+    count(&hak_os_counts.munmap);
+    if (HAK_DEBUG_BUILD)
+        hak_os_keep_note(addr, size, false);
+    HAK_CHECK(munmap((void *)addr, size) == 0 || errno != EINVAL, "munmap refused");
+    errno = saved;
+}
+
+/* munmap splits before it unmaps, and fails with ENOMEM only there: mm/mmap.c, do_munmap and do_vmi_align_munmap,
+ * 5.10 to 6.18. */
+HAK_UNSEEN bool hak_os_unmap_part(uintptr_t addr, size_t size) {
+    if (injected_failure() || fails_late())
+        return false;
+    int saved = errno;
+    count(&hak_os_counts.munmap);
+    if (HAK_DEBUG_BUILD && hak_os_keep_hollow(addr, size))
+        return true;
+    bool done = munmap((void *)addr, size) == 0;
+    errno = saved;
+    if (HAK_DEBUG_BUILD && done)
+        hak_os_keep_note(addr, size, false);
+    return done;
+}
+
+uintptr_t hak_os_reserve(size_t size, size_t align, uintptr_t hint) {
+    uintptr_t addr = map(hint, size, PROT_NONE);
+    if (addr == 0 || (addr & (align - 1)) == 0)
+        return addr;
+    /* Not aligned by luck: ask for enough that an aligned part is inside, and give the ends back. */
+    hak_os_unmap(addr, size);
+    size_t padded;
+    if (!hak_add_checked(size, align, &padded))
+        return 0;
+    addr = map(0, padded, PROT_NONE);
+    if (addr == 0)
+        return 0;
+    uintptr_t aligned = hak_align_up(addr, align);
+    hak_os_unmap(addr, aligned - addr);
+    hak_os_unmap(aligned + size, addr + padded - (aligned + size));
+    return aligned;
+}
+
+uintptr_t hak_os_map_between(size_t size) {
+    uintptr_t addr = hak_os_reserve(size + 2 * hak_os_page, hak_os_page, 0);
+    if (addr == 0)
+        return 0;
+    if (hak_os_commit(addr + hak_os_page, size))
+        return addr + hak_os_page;
+    hak_os_unmap(addr, size + 2 * hak_os_page);
+    return 0;
+}
+
+void hak_os_unmap_between(uintptr_t addr, size_t size) {
+    hak_os_unmap(addr - hak_os_page, size + 2 * hak_os_page);
+}
+
+uintptr_t hak_os_reserve_zeros(size_t size) {
+    uintptr_t addr = map(0, size, PROT_READ);
+    int saved = errno;
+    if (addr != 0) {
+        count(&hak_os_counts.madvise);
+        (void)madvise((void *)addr, size, MADV_DONTDUMP); /* else a core file is as long as the empty table */
+    }
+    errno = saved;
+    return addr;
+}
+
+/* Before Linux 4.17 MAP_FIXED_NOREPLACE was only a hint, and where the address cannot be used some answer with
+ * another one. The kernel says EEXIST before it changes anything, and ENOMEM or EAGAIN (what may be locked) before
+ * it adds the mapping: mm/mmap.c, do_mmap and mmap_region, 5.10 to 6.18. */
+static HAK_UNSEEN hak_map_result map_at(uintptr_t addr, size_t size, int protection) {
+    int saved = errno;
+    count(&hak_os_counts.mmap);
+    void *got =
+        mmap((void *)addr, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    bool refused = got == MAP_FAILED && (errno == ENOMEM || errno == EAGAIN);
+    errno = saved;
+    if (got != MAP_FAILED && (uintptr_t)got != addr)
+        hak_os_unmap((uintptr_t)got, size);
+    return (uintptr_t)got == addr ? HAK_MAP_DONE : refused ? HAK_MAP_REFUSED : HAK_MAP_TAKEN;
+}
+
+hak_map_result hak_os_reserve_zeros_at(uintptr_t addr, size_t size) {
+    return injected_failure() || fails_late() ? HAK_MAP_REFUSED : map_at(addr, size, PROT_READ);
+}
+
+/* Of a range of which something is kept, parts may be there already. */
+static HAK_UNSEEN hak_map_result map_missing(uintptr_t addr, size_t size) {
+    hak_map_result result = HAK_MAP_DONE;
+    for (size_t at = 0; at < size && result != HAK_MAP_REFUSED; at += hak_os_page)
+        result = map_at(addr + at, hak_os_page, PROT_READ | PROT_WRITE);
+    return result == HAK_MAP_REFUSED ? result : HAK_MAP_DONE;
+}
+
+HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
+    if (injected_failure() || fails_late() || (HAK_DEBUG_BUILD && hak_os_keep_refuses(size)))
+        return HAK_MAP_REFUSED;
+    if (HAK_DEBUG_BUILD && hak_os_keep_protect(addr, size, true)) {
+        count(&hak_os_counts.mmap);
+        return HAK_MAP_DONE;
+    }
+    hak_map_result result = map_at(addr, size, PROT_READ | PROT_WRITE);
+    if (HAK_DEBUG_BUILD && result == HAK_MAP_TAKEN && hak_os_keep_some(addr, size))
+        result = map_missing(addr, size);
+    if (HAK_DEBUG_BUILD && result == HAK_MAP_DONE)
+        hak_os_keep_note(addr, size, true);
+    return result;
+}
+
+/* MAP_FIXED takes away what is there before it asks for what the new mapping needs, and does not bring it back:
+ * mm/mmap.c, mmap_region, 5.10 to 6.11. From 6.12 on what was there is put back in nearly every case
+ * (vms_abort_munmap_vmas). */
+bool hak_os_renew(uintptr_t addr, size_t size) {
+    if (injected_failure())
+        return false;
+    int saved = errno;
+    count(&hak_os_counts.mmap);
+    if (fails_late()) {
+        (void)munmap((void *)addr, size);
+        errno = saved;
+        return false;
+    }
+    void *got =
+        mmap((void *)addr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    errno = saved;
+    if (HAK_DEBUG_BUILD && got != MAP_FAILED)
+        hak_os_keep_note(addr, size, true);
+    return got != MAP_FAILED;
+}
+
+static HAK_UNSEEN bool set_protection(uintptr_t addr, size_t size, int protection) {
+    int saved = errno;
+    bool open = (protection & PROT_WRITE) != 0;
+    count(&hak_os_counts.mprotect);
+    if (HAK_DEBUG_BUILD && hak_os_keep_protect(addr, size, open))
+        return true;
+    bool done = kernel_protect(addr, size, protection);
+    errno = saved;
+    if (HAK_DEBUG_BUILD && done)
+        hak_os_keep_note(addr, size, open);
+    return done;
+}
+
+static bool protect(uintptr_t addr, size_t size, int protection) {
+    return !injected_failure() && set_protection(addr, size, protection);
+}
+bool hak_os_commit(uintptr_t addr, size_t size) {
+    return protect(addr, size, PROT_READ | PROT_WRITE);
+}
+/* Shut whole, or open whole as it was: see kernel_protect. */
+static HAK_UNSEEN bool shut_or_open(uintptr_t addr, size_t size) {
+    if (set_protection(addr, size, PROT_NONE))
+        return true;
+    (void)set_protection(addr, size, PROT_READ | PROT_WRITE);
+    return false;
+}
+HAK_UNSEEN bool hak_os_protect(uintptr_t addr, size_t size) {
+    return !injected_failure() && shut_or_open(addr, size);
+}
+void hak_os_seal(uintptr_t addr, size_t size) {
+    (void)protect(addr, size, PROT_READ);
+}
+
+bool hak_os_freeze(uintptr_t addr, size_t size) {
+    if (hak_os_filter != HAK_FILTER_NONE)
+        return false;
+    int saved = errno;
+    bool done = syscall(SYS_mseal, addr, size, 0) == 0;
+    errno = saved;
+    return done;
+}
+
+static bool advise(uintptr_t addr, size_t size, int advice) {
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    bool done = kernel_advise(addr, size, advice);
+    errno = saved;
+    return done;
+}
+
+/* Not a new mapping over the old one: MAP_FIXED takes what is there away first, and when the kernel then has no
+ * memory for the new one the address could go to somebody else (mm/mmap.c, mmap_region, 5.10 to 6.18). MADV_DONTNEED
+ * refuses locked memory before it changes anything. */
+bool hak_os_shut(uintptr_t addr, size_t size) {
+    if (injected_failure())
+        return false;
+    if (HAK_DEBUG_BUILD && hak_os_keep_hollow(addr, size))
+        return true;
+    if (!shut_or_open(addr, size))
+        return false;
+    if (advise(addr, size, MADV_DONTNEED)) {
+        (void)advise(addr, size, MADV_GUARD_REMOVE); /* markers outlive MADV_DONTNEED: mm/madvise.c of 6.13 */
+        return true;
+    }
+    (void)set_protection(addr, size, PROT_READ | PROT_WRITE);
+    return false;
+}
+
+/* Markers are not for memory that the program has locked; the mappings before that have theirs when the kernel says
+ * so (mm/madvise.c of 6.13, madvise_walk_vmas). They may be taken off anything. */
+bool hak_os_guard(uintptr_t addr, size_t size) {
+    if (injected_failure())
+        return false;
+    if (HAK_DEBUG_BUILD && hak_os_keep_guard(addr, size)) {
+        count(&hak_os_counts.madvise);
+        return true;
+    }
+    if (advise(addr, size, MADV_GUARD_INSTALL))
+        return true;
+    (void)advise(addr, size, MADV_GUARD_REMOVE);
+    return false;
+}
+/* Needs no memory, so it does not fail for want of it, and no failure is injected: as with hak_os_unmap. */
+bool hak_os_unguard(uintptr_t addr, size_t size) {
+    if (HAK_DEBUG_BUILD && hak_os_keep_unguard()) {
+        count(&hak_os_counts.madvise);
+        return true;
+    }
+    return advise(addr, size, MADV_GUARD_REMOVE);
+}
+
+HAK_UNSEEN bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {
+    if (injected_failure())
+        return false;
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    if (HAK_DEBUG_BUILD && hak_os_keep_purge(addr, size, how))
+        return true;
+    bool done = kernel_advise(addr, size, how == HAK_PURGE_LAZY ? MADV_FREE : MADV_DONTNEED);
+    errno = saved;
+    return done;
+}
+
+/* What the kernel may have done when it says no (mm/mremap.c, 5.10 to 6.18): with MREMAP_FIXED it takes away what is
+ * mapped at the new address before it looks at the old one, and does not bring it back when it then fails, because
+ * the old range lies across two mappings (EFAULT), at a limit (ENOMEM), for locked memory (EAGAIN) or when mappings
+ * run out (ENOMEM). So nothing but our own is there. Page tables that were moved in part before a failure are moved
+ * back. From 6.17 on a range across several mappings may be moved, and may be left half moved when that fails: only
+ * where both lengths are the same, so they never are here; with different lengths it is EFAULT as before. */
+static void *taken_away(uintptr_t to, size_t size) {
+    (void)munmap((void *)to, size);
+    return MAP_FAILED;
+}
+bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size) {
+    if (injected_failure() || (HAK_DEBUG_BUILD && hak_os_keeps()))
+        return false;
+    int saved = errno;
+    /* Held by a mapping without access, so that nobody else's can be there: MREMAP_FIXED would take it away. */
+    if (map_at(to, new_size, PROT_NONE) != HAK_MAP_DONE)
+        return false;
+    count(&hak_os_counts.mmap);
+    void *got = fails_late()
+                    ? taken_away(to, new_size)
+                    : mremap((void *)from, size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)to);
+    if (got == MAP_FAILED)
+        (void)munmap((void *)to, new_size); /* if the kernel has not done so already */
+    errno = saved;
+    if (HAK_DEBUG_BUILD && got != MAP_FAILED) {
+        hak_os_keep_note(from, size, false);
+        hak_os_keep_note(to, new_size, true);
+    }
+    return got != MAP_FAILED;
+}
+
+void hak_os_huge(uintptr_t addr, size_t size) {
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    (void)madvise((void *)addr, size, MADV_HUGEPAGE);
+    errno = saved;
+}
+
+bool hak_os_collapse(uintptr_t addr, size_t size) {
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    bool done = madvise((void *)addr, size, MADV_COLLAPSE) == 0;
+    errno = saved;
+    return done;
+}
+
+void hak_os_populate(uintptr_t addr, size_t size) {
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    if (madvise((void *)addr, size, MADV_POPULATE_WRITE) != 0)
+        for (size_t at = 0; at < size; at += hak_os_page)
+            *(volatile char *)(addr + at) = 0; /* fresh pages: they are zero already */
+    errno = saved;
+}
+
+static _Atomic uint64_t fixed_random, fixed_places; /* the states of hak_os_random_fix; 0: off */
+
+/* splitmix64 (Steele et al. 2014). Relaxed: who comes first is left to chance, but each step is taken once. */
+static void mix(_Atomic uint64_t *state, void *out, size_t size) {
+    const uint64_t step = 0x9e3779b97f4a7c15u;
+    for (size_t i = 0; i < size; i++) {
+        uint64_t now = atomic_fetch_add_explicit(state, step, memory_order_relaxed) + step;
+        uint64_t mixed = (now ^ (now >> 30)) * 0xbf58476d1ce4e5b9u;
+        mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+        ((unsigned char *)out)[i] = (unsigned char)(mixed >> 33);
+    }
+}
+
+void hak_os_random_fix(uint64_t seed) {
+    fixed_random = fixed_places = seed;
+}
+
+void hak_os_random(void *out, size_t size) {
+    if (HAK_DEBUG_BUILD && fixed_random != 0) {
+        mix(&fixed_random, out, size);
+        return;
+    }
+    int saved = errno;
+    long got = syscall(SYS_getrandom, out, size, GRND_NONBLOCK); /* libc's is a cancellation point */
+    errno = saved;
+    if (got == (long)size)
+        return;
+    /* Before the kernel's pool is ready, or where a sandbox forbids the call: the 16 bytes that the kernel
+     * gave this process at exec, stirred with the clock. */
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const uint64_t *given = (const uint64_t *)getauxval(AT_RANDOM);
+    _Atomic uint64_t state = (uint64_t)now.tv_nsec ^ ((uint64_t)now.tv_sec << 32) ^ (uintptr_t)&now;
+    if (given != NULL)
+        state ^= given[0] + given[1];
+    mix(&state, out, size);
+}
+
+uint64_t hak_os_random_place(void) {
+    uint64_t number = 0; /* MemorySanitizer does not see what the kernel writes */
+    if (HAK_DEBUG_BUILD && fixed_places != 0)
+        mix(&fixed_places, &number, sizeof number);
+    else
+        hak_os_random(&number, sizeof number);
+    return number;
+}
+
+_Atomic uint8_t hak_os_filter = HAK_FILTER_NONE;
+
+void hak_os_filter_raise(hak_filter level) {
+    if (hak_os_filter < level)
+        hak_os_filter = (uint8_t)level;
+}
+
+void hak_os_landmarks(uintptr_t out[HAK_OS_LANDMARKS]) {
+    int on_stack = 0;
+    out[HAK_LANDMARK_PROGRAM] = getauxval(AT_PHDR);
+    out[HAK_LANDMARK_LIBRARY] = (uintptr_t)&hak_os_counts;
+    out[HAK_LANDMARK_LIBC] = (uintptr_t)&clock_gettime;
+    out[HAK_LANDMARK_STACK] = (uintptr_t)&on_stack;
+}
+
+unsigned hak_os_cpus(void) {
+    cpu_set_t set;
+    int saved = errno;
+    int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    errno = saved;
+    return cpus > 0 ? (unsigned)cpus : 1;
+}
+
+uint64_t hak_os_milliseconds(void) {
+    uint64_t kept;
+    if (HAK_DEBUG_BUILD && hak_os_keep_clock(&kept))
+        return kept;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+bool hak_os_secure(void) {
+    return getauxval(AT_SECURE) != 0;
+}
+
+char **hak_os_environment(void) {
+    return environ;
+}

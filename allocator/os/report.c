@@ -1,0 +1,107 @@
+/* report.c: see report.h. */
+#include "allocator/os/report.h"
+
+#include "allocator/base/check.h"
+#include "allocator/base/lock.h"
+#include "allocator/os/death.h"
+#include "allocator/os/outlet.h"
+
+#include <string.h>
+
+static void line_bytes(hak_line *line, const char *bytes, size_t count) {
+    size_t room = HAK_LINE_MAX - 1 - line->used; /* one byte stays for the newline */
+    if (count > room)
+        count = room;
+    memcpy(line->text + line->used, bytes, count);
+    line->used += count;
+}
+
+void hak_line_begin(hak_line *line) {
+    line->used = 0;
+    hak_line_text(line, "hakmem: ");
+}
+
+void hak_line_text(hak_line *line, const char *text) {
+    line_bytes(line, text, strlen(text));
+}
+
+static void line_digits(hak_line *line, uint64_t n, unsigned base) {
+    char digits[20]; /* 2^64 has 20 decimal digits */
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = "0123456789abcdef"[n % base];
+        n /= base;
+    } while (n != 0);
+    line_bytes(line, digits + at, sizeof digits - at);
+}
+
+void hak_line_number(hak_line *line, uint64_t n) {
+    line_digits(line, n, 10);
+}
+
+void hak_line_hex(hak_line *line, uintptr_t n) {
+    hak_line_text(line, "0x");
+    line_digits(line, n, 16);
+}
+
+void hak_line_end(hak_line *line) {
+    hak_outlet to;
+    line->text[line->used++] = '\n';
+    hak_outlet_stderr(&to);
+    hak_outlet_send(&to, line->text, line->used);
+    hak_outlet_close(&to);
+}
+
+void hak_line_error(hak_line *line, const char *error, const char *call, uintptr_t addr, bool stranger) {
+    hak_line_begin(line);
+    hak_line_text(line, error);
+    hak_line_text(line, ": ");
+    if (call == NULL)
+        return;
+    hak_line_text(line, call);
+    hak_line_text(line, "(");
+    if (stranger)
+        hak_line_text(line, "-"); /* who is connected must not learn where the heap is */
+    else
+        hak_line_hex(line, addr);
+    hak_line_text(line, "): ");
+}
+
+typedef struct death {
+    const char *error, *call, *what;
+    uintptr_t addr;
+} death;
+
+/* Out of line: its buffers would be in the frame of whoever dies. */
+HAK_COLD void hak_line_error_send(const char *error, const char *call, uintptr_t addr, const char *what) {
+    hak_line line;
+    hak_outlet to;
+    hak_outlet_stderr(&to);
+    hak_line_error(&line, error, call, addr, hak_outlet_stranger(&to));
+    hak_line_text(&line, what);
+    line.text[line.used++] = '\n';
+    hak_outlet_send(&to, line.text, line.used);
+    hak_outlet_close(&to);
+}
+
+static void send_death(const void *about) {
+    const death *it = about;
+    hak_line_error_send(it->error, it->call, it->addr, it->what);
+}
+
+static _Noreturn void die(const death *it, bool locked) {
+    if (hak_death_turn())
+        hak_death_speak(send_death, it);
+    else
+        send_death(it);
+    hak_death_end(locked);
+}
+
+void hak_die(const char *error, const char *what) {
+    die(&(death){error, NULL, what, 0}, true);
+}
+
+void hak_die_at(const char *error, const char *call, uintptr_t addr, const char *what) {
+    hak_lock_check_none();
+    die(&(death){error, call, what, addr}, false);
+}

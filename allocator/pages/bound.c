@@ -1,0 +1,110 @@
+/* bound.c: see bound.h. */
+#include "allocator/pages/bound.h"
+
+#include "allocator/pages/release.h"
+#include "allocator/policy.h"
+
+/* Of a class and a partition: those whose pages may be resident, the newest first; and the others. What was made hollow
+ * may stand in the first list still. */
+typedef struct slabs {
+    hak_link dirty, clean;
+    uint64_t asked; /* when such a slab was asked for, by a count of that */
+} slabs;
+
+static slabs of[HAK_POLICY_PARTITIONS + 1][HAK_TAGS];
+static uint64_t asks;
+static unsigned partitions; /* the highest that ever was asked for */
+
+static void begin(unsigned partition) {
+    HAK_CHECK(partition <= HAK_POLICY_PARTITIONS, "no such partition"); /* gcc looks at the array's bounds */
+    for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
+        hak_list_init(&of[partition][cls].dirty);
+        hak_list_init(&of[partition][cls].clean);
+        of[partition][cls].asked = 0;
+    }
+}
+
+void hak_bound_init(void) {
+    asks = 0;
+    partitions = 0;
+    begin(0);
+}
+
+static slabs *slabs_of(const hak_slab *slab) {
+    return &of[hak_shard_partition(slab->shard)][slab->cls];
+}
+
+void hak_bound_add(hak_slab *slab) {
+    hak_list_push(&slabs_of(slab)->dirty, &slab->link);
+}
+
+hak_slab *hak_bound_find(unsigned cls, unsigned partition) {
+    while (partitions < partition)
+        begin(++partitions);
+    slabs *its = &of[partition][cls];
+    its->asked = ++asks;
+    hak_link *list = hak_list_empty(&its->dirty) ? &its->clean : &its->dirty;
+    return hak_list_empty(list) ? NULL : HAK_OWNER_OF(list->next, hak_slab, link);
+}
+
+void hak_bound_remove(hak_slab *slab) {
+    hak_list_remove(&slab->link);
+}
+
+/* The class of a partition that has asked longest ago, of those with pages to give; NULL: there is none. */
+static slabs *idlest(void) {
+    slabs *found = NULL;
+    for (unsigned partition = 0; partition <= partitions; partition++)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+            slabs *its = &of[partition][cls];
+            if (!hak_list_empty(&its->dirty) && (found == NULL || its->asked < found->asked))
+                found = its;
+        }
+    return found;
+}
+
+/* Gives the slab's pages back, *purged bytes more; false when the OS refuses. */
+static bool purge_one(hak_slab *slab, size_t *purged) {
+    hak_superslab *superslab = hak_superslab_of(slab);
+    uint32_t mask = hak_slab_mask(slab) & superslab->dirty_mask;
+    uint32_t memory = hak_slab_memory(slab);
+    unsigned first = hak_lowest_bit(memory) - (unsigned)(slab - superslab->slabs);
+    if (mask != 0 && !hak_release_range(slab->start + first * (size_t)HAK_GRANULE,
+                                        (size_t)__builtin_popcount(memory) * HAK_GRANULE))
+        return false;
+    superslab->dirty_mask &= ~mask;
+    size_t bytes = (size_t)__builtin_popcount(mask) * HAK_GRANULE;
+    hak_counter_sub(&hak_superslab_free_dirty, bytes);
+    *purged += bytes;
+    hak_list_remove(&slab->link);
+    hak_list_push(&slabs_of(slab)->clean, &slab->link);
+    return true;
+}
+
+size_t hak_bound_purge(size_t keep) {
+    size_t purged = 0;
+    for (slabs *its = idlest();
+         its != NULL && atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) > keep;
+         its = idlest())
+        if (!purge_one(HAK_OWNER_OF(its->dirty.prev, hak_slab, link), &purged))
+            break;
+    return purged;
+}
+
+static HAK_WALKER void check_list(const hak_link *list, const slabs *its,
+                                  void (*each)(const hak_slab *slab)) {
+    for (const hak_link *link = list->next; link != list; link = link->next) {
+        const hak_slab *slab = HAK_OWNER_OF(link, hak_slab, link);
+        HAK_CHECK(slabs_of(slab) == its && slab->state == HAK_SLAB_UNUSED, "slab in the list of its class");
+        each(slab);
+    }
+}
+
+HAK_WALKER void hak_bound_check(void (*each)(const hak_slab *slab)) {
+    for (unsigned partition = 0; partition <= partitions; partition++)
+        for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
+            const slabs *its = &of[partition][cls];
+            check_list(&its->dirty, its, each);
+            check_list(&its->clean, its, each);
+        }
+}

@@ -1,0 +1,28 @@
+/* bound.h: free slabs that stay with their class, where the policy wants that (HAK_POLICY_CLASS_BOUND), and with their
+ * partition of the typed heap. Layer 2.
+ *
+ * Their addresses wait for the class for ever, their pages do not: those of the class that has asked for a slab
+ * longest ago go first, and of its slabs the one that was freed first. Everything here is called with the superslab
+ * lock held. */
+#ifndef HAK_BOUND_H
+#define HAK_BOUND_H
+
+#include "allocator/pages/superslab.h"
+
+void hak_bound_init(void);
+
+/* A slab whose pages may be resident, freed just now. */
+void hak_bound_add(hak_slab *slab);
+
+/* Of the class and the partition: the slab that was freed last, or one whose pages are gone; it stays listed. NULL:
+ * none. */
+hak_slab *hak_bound_find(unsigned cls, unsigned partition);
+void hak_bound_remove(hak_slab *slab);
+
+/* Gives pages back until at most `keep` bytes of hak_superslab_free_dirty are left. Bytes. */
+size_t hak_bound_purge(size_t keep);
+
+/* Calls `each` for all of them; dies when one is in the wrong list. For tests. */
+void hak_bound_check(void (*each)(const hak_slab *slab));
+
+#endif

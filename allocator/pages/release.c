@@ -1,0 +1,104 @@
+/* release.c: see release.h. */
+#include "allocator/pages/release.h"
+
+#include "allocator/base/bits.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/superslab.h"
+
+_Atomic size_t hak_release_large_live, hak_release_large_dirty;
+
+enum {
+    /* The target is steered to in steps of this part of it: fewer system calls, a little above the target. */
+    STEP_PART = 8,
+    STEP_MIN = 256 * HAK_KIB,
+
+    /* Free slab memory beyond this part of what is live goes while fresh memory is taken: a heap that changes its
+     * sizes holds a quarter more than it needs. Not less than the minimum: a page that is given back and touched
+     * again costs some 0.5 us. Measure again with workloads c, e and frag. */
+    SLAB_KEEP_PART = 4,
+    SLAB_KEEP_FRESH = 8 * HAK_MIB,
+    /* The same of large memory, at any moment: half of what is live. Less after an object that was itself much of
+     * the heap, as other allocators unmap those at once: a process may fall silent then. Measure again with workloads h
+     * and h2, by time, faults and peak RSS. */
+    LARGE_MOST_PART = 2,
+    LARGE_MOST_MIN = 64 * HAK_MIB,
+    OVERSIZE_MOST_PART = 16,
+    OVERSIZE_MOST_MIN = 32 * HAK_MIB,
+    ALLOWANCE_MOST = 512 * HAK_MIB, /* what is asked for may never be touched */
+    UNUSED_MS = 1000,
+    IDLE_MS = 10 * 1000,
+    CLOSED_TIMES = 10, /* so many times longer with the gate closed */
+};
+
+static bool lean;
+static hak_decommit decommit;
+static size_t target, step;
+static _Atomic size_t allowance, given; /* see hak_release_large_most; the large lock */
+
+static size_t load(const _Atomic size_t *counter) {
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void hak_release_init(bool lean_gate, hak_decommit how, size_t target_bytes) {
+    lean = lean_gate;
+    decommit = lean_gate ? how : HAK_DECOMMIT_OFF;
+    target = target_bytes;
+    allowance = given = 0;
+    step = hak_max(STEP_MIN, target_bytes / STEP_PART);
+}
+
+size_t hak_release_excess(void) {
+    if (decommit == HAK_DECOMMIT_OFF)
+        return 0;
+    size_t dirty = load(&hak_superslab_free_dirty) + load(&hak_release_large_dirty);
+    size_t resident = dirty + load(&hak_superslab_live_bytes) + load(&hak_release_large_live);
+    return resident > target && dirty >= step ? hak_min(dirty, resident - target) : 0;
+}
+
+size_t hak_release_slab_keep(void) {
+    return hak_max(SLAB_KEEP_FRESH, load(&hak_superslab_live_bytes) / SLAB_KEEP_PART);
+}
+
+uint64_t hak_release_unused_ms(void) {
+    return lean ? UNUSED_MS : UNUSED_MS * CLOSED_TIMES;
+}
+uint64_t hak_release_idle_ms(void) {
+    return lean ? IDLE_MS : IDLE_MS * CLOSED_TIMES;
+}
+
+static size_t most_after(size_t freed) {
+    size_t live = load(&hak_release_large_live);
+    return freed >= HAK_RELEASE_OVERSIZE ? hak_max(OVERSIZE_MOST_MIN, live / OVERSIZE_MOST_PART)
+                                         : hak_max(LARGE_MOST_MIN, live / LARGE_MOST_PART);
+}
+
+size_t hak_release_large_most(size_t freed) {
+    return lean ? most_after(freed) + load(&allowance) : SIZE_MAX;
+}
+
+void hak_release_large_given(size_t bytes) {
+    atomic_fetch_add_explicit(&given, bytes, memory_order_relaxed);
+}
+
+void hak_release_large_missed(size_t bytes) {
+    size_t again = hak_min(bytes, load(&given));
+    if (HAK_LIKELY(again == 0))
+        return;
+    atomic_fetch_sub_explicit(&given, again, memory_order_relaxed);
+    atomic_store_explicit(&allowance, hak_min(ALLOWANCE_MOST, load(&allowance) + again),
+                          memory_order_relaxed);
+}
+
+void hak_release_large_decay(size_t highest) {
+    size_t may = load(&allowance), used = highest - hak_min(highest, most_after(HAK_RELEASE_OVERSIZE));
+    atomic_store_explicit(&allowance, hak_max(may / 2, hak_min(may, used)), memory_order_relaxed);
+    atomic_store_explicit(&given, 0, memory_order_relaxed);
+}
+
+bool hak_release_zeroes(void) {
+    return decommit != HAK_DECOMMIT_FREE;
+}
+
+bool hak_release_range(uintptr_t addr, size_t size) {
+    return hak_os_purge(addr, size, decommit == HAK_DECOMMIT_FREE ? HAK_PURGE_LAZY : HAK_PURGE_NOW);
+}

@@ -1,0 +1,88 @@
+/* size_class.h: which class serves a size, and how the slabs of a class look. Layer 2.
+ *
+ * Classes are numbered from 1; their number is what the tag table holds. Slot sizes (bytes):
+ *   classes  1..16   16, 32 .. 256            steps of 16
+ *   classes 17..96   288, 320 .. 262144       eight steps per doubling: at most 12.5 % is wasted
+ * Slot sizes and slab bytes are such that every slot of a class whose size is a multiple of a power of
+ * two A is aligned to A. All functions are pure; the tables are filled once by hak_size_class_init. */
+#ifndef HAK_SIZE_CLASS_H
+#define HAK_SIZE_CLASS_H
+
+#include "allocator/base/bits.h"
+#include "allocator/base/check.h"
+
+enum {
+    HAK_CLASSES = 96, /* classes 1 to HAK_CLASSES */
+
+    /* Tags that are no class. Their bins are always empty and always full, so that the fast paths leave. */
+    HAK_TAG_NONE = 0, /* not ours, or inside a large object */
+    HAK_TAG_LARGE = HAK_CLASSES + 1,
+    HAK_TAG_TYPED = HAK_CLASSES + 2, /* never in the table: what free says of an object of a partition */
+    HAK_TAGS = HAK_CLASSES + 3,
+
+    /* With the heap profile on, the tables from sizes to classes name rations instead of bins (ration.h). */
+    HAK_RATIONS_FROM = HAK_TAGS - 1,
+    HAK_BINS = HAK_TAGS + HAK_CLASSES, /* bins and rations */
+
+    HAK_FINE_MAX = 1024,               /* up to here the class comes from a table with an entry per byte */
+    HAK_SLAB_SIZE_MAX = 256 * HAK_KIB, /* up to here objects live in slabs; above they are large */
+    HAK_COARSE_SHIFT = 7,              /* between, from one with an entry per 128 bytes */
+};
+
+/* What a class is. */
+typedef struct hak_class_info {
+    uint64_t reciprocal; /* ceil(2^40 / size), see hak_slot_index */
+    uint32_t size;       /* bytes of a slot */
+    uint32_t slots;      /* in a slab */
+    uint32_t slab_bytes; /* a power of two of granules; slabs are aligned to it */
+    uint32_t bin_cap;    /* most objects that a thread's bin of this class holds */
+    uint32_t bin_start;  /* where the class's array begins in a cache, in entries */
+} hak_class_info;
+
+extern HAK_HIDDEN hak_class_info hak_classes[HAK_TAGS];
+/* Entries of the arrays of all bins of a cache, the NULL below each included. */
+extern uint32_t hak_class_bin_entries;
+extern HAK_HIDDEN uint8_t hak_class_fine[HAK_FINE_MAX + 1];
+extern HAK_HIDDEN uint8_t hak_class_coarse[(HAK_SLAB_SIZE_MAX >> HAK_COARSE_SHIFT) + 1];
+
+/* `guard_bytes`: how much at the end of each slab the policy wants to keep free of slots. */
+void hak_size_class_init(size_t guard_bytes);
+
+/* The class that serves `size`, above HAK_FINE_MAX and at most HAK_SLAB_SIZE_MAX bytes. */
+HAK_INLINE unsigned hak_class_of_coarse(size_t size) {
+    return hak_class_coarse[(size + (1u << HAK_COARSE_SHIFT) - 1) >> HAK_COARSE_SHIFT];
+}
+
+/* The ration of a class; the class of a bin or a ration. */
+#define HAK_RATION_OF(cls) ((cls) + HAK_RATIONS_FROM)
+HAK_INLINE unsigned hak_class_behind(unsigned bin) {
+    return bin > HAK_RATIONS_FROM ? bin - HAK_RATIONS_FROM : bin;
+}
+
+/* The class that serves `size`, at most HAK_SLAB_SIZE_MAX bytes. */
+HAK_INLINE unsigned hak_class_of(size_t size) {
+    HAK_ASSERT(size <= HAK_SLAB_SIZE_MAX);
+    if (size <= HAK_FINE_MAX)
+        return hak_class_fine[size];
+    return hak_class_behind(hak_class_of_coarse(size));
+}
+
+/* From now on hak_class_of_coarse names rations. */
+void hak_size_class_rations(void);
+
+/* The smallest class whose slots are aligned to `align` and hold `size`; 0 when there is none. */
+unsigned hak_class_aligned(size_t align, size_t size);
+
+/* The index of the slot that byte `offset` of a slab lies in: offset / size without a division, exact for every
+ * byte: the reciprocal is too large by less than 1 and offset is below 2^21, so that the product is too large by
+ * less than 2^21, and so the quotient by less than 2^-19 <= 1 / (2 * size). */
+HAK_INLINE uint32_t hak_slot_index(const hak_class_info *info, uint32_t offset) {
+    return (uint32_t)((offset * info->reciprocal) >> 40);
+}
+
+/* Where the slab begins that `addr`, whose tag is `cls`, lies in. */
+HAK_INLINE uintptr_t hak_slab_start(unsigned cls, uintptr_t addr) {
+    return hak_align_down(addr, hak_classes[cls].slab_bytes);
+}
+
+#endif

@@ -1,0 +1,548 @@
+/* superslab.c: see superslab.h. */
+#include "allocator/pages/superslab.h"
+
+#include "allocator/os/os.h"
+#include "allocator/pages/bound.h"
+#include "allocator/pages/release.h"
+#include "allocator/pages/tag.h"
+#include "allocator/policy.h"
+
+hak_lock hak_superslab_lock = HAK_LOCK_INIT(HAK_RANK_SUPERSLAB);
+unsigned hak_shards = 1;
+_Atomic size_t hak_slabs_fresh;
+_Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
+
+/* Superslabs by the order of their largest free run, in no order of address. */
+static hak_link with_run[HAK_SUPERSLAB_ORDERS];
+
+static size_t lowest; /* that hak_superslab_free_dirty was since hak_superslab_release_idle */
+
+static const uint32_t ALL_FREE = 0xffffffffu;
+
+enum {
+    /* So much more goes than comes: a phase that needs less than the one before makes it shrink. */
+    EXCHANGE_TIMES = 2,
+    /* So many superslabs are mapped slab by slab: a small program is small where the kernel counts, too (mlockall under
+     * the usual 8 MiB). Later ones come whole, with one call. */
+    PIECEWISE = 4,
+    /* The first slab of a class of wide slots is mapped in part there: a C++ program has one object of 72 KiB, whose
+     * slab would have 1 MiB. */
+    PART_BYTES = 128 * HAK_KIB,
+    PART_FROM = 2 * PART_BYTES,
+};
+static unsigned births;         /* of superslabs, up to PIECEWISE */
+static bool had_slab[HAK_TAGS]; /* the class */
+
+void hak_superslab_init(void) {
+    hak_region_define(HAK_REGION_SLABS, HAK_SUPERSLAB_SHIFT, sizeof(hak_superslab));
+    for (int i = 0; i < HAK_SUPERSLAB_ORDERS; i++)
+        hak_list_init(&with_run[i]);
+    hak_bound_init();
+    lowest = 0;
+    births = 0;
+    for (unsigned cls = 0; cls < HAK_TAGS; cls++)
+        had_slab[cls] = false;
+}
+
+static unsigned largest_order(uint32_t free_mask) {
+    unsigned order = HAK_SUPERSLAB_ORDERS;
+    while (order > 0 && hak_find_run32(free_mask, 1u << (order - 1)) < 0)
+        order--;
+    return order == 0 ? HAK_SUPERSLAB_ORDERS : order - 1;
+}
+
+/* Puts the superslab into the list that its free mask says. */
+static void relist(hak_superslab *superslab) {
+    unsigned order = largest_order(superslab->free_mask);
+    if (order == superslab->order)
+        return;
+    if (superslab->order != HAK_SUPERSLAB_ORDERS)
+        hak_list_remove(&superslab->link);
+    superslab->order = (uint8_t)order;
+    if (order != HAK_SUPERSLAB_ORDERS)
+        hak_list_push(&with_run[order], &superslab->link);
+}
+
+/* Where every superslab is to be a huge page it is mapped whole. */
+static bool wants_pieces(void) {
+    if (births == PIECEWISE || hak_region_huge_from == 0)
+        return false;
+    births++;
+    return true;
+}
+
+static hak_superslab *superslab_born(bool pieces) {
+    hak_region *region;
+    uintptr_t start = pieces ? 0 : hak_region_take(HAK_REGION_SLABS, HAK_SUPERSLAB, &region);
+    bool hollow = start == 0; /* not as much as that: a granule at a time, then */
+    if (hollow)
+        start = hak_region_take_hollow(HAK_REGION_SLABS, HAK_SUPERSLAB, &region);
+    if (start == 0)
+        return NULL;
+    hak_superslab *superslab = hak_region_record(region, start);
+    superslab->start = start;
+    superslab->hollow_mask = hollow ? ALL_FREE : 0;
+    superslab->free_mask = ALL_FREE;
+    superslab->order = HAK_SUPERSLAB_ORDERS;
+    relist(superslab);
+    return superslab;
+}
+
+/* A superslab with a free run of `granules`, the one with the smallest such run. */
+static hak_superslab *find_with_run(unsigned granules) {
+    for (unsigned order = hak_log2(granules); order < HAK_SUPERSLAB_ORDERS; order++)
+        if (!hak_list_empty(&with_run[order]))
+            return HAK_OWNER_OF(with_run[order].next, hak_superslab, link);
+    return superslab_born(wants_pieces());
+}
+
+/* One of the free runs in `mask`, all as likely where `choice` is drawn from 0 to 31, the first for 0; -1: there is
+ * none. A search that begins at granule `choice` would prefer what follows a slab: half of the small slabs would lie
+ * next to a wide one. */
+static int find_chosen(uint32_t mask, unsigned granules, unsigned choice) {
+    uint32_t runs = hak_runs32(mask, granules);
+    for (unsigned before = (unsigned)__builtin_popcount(runs) * choice / HAK_SUPERSLAB_GRANULES; before != 0;
+         before--)
+        runs &= runs - 1;
+    return runs != 0 ? (int)hak_lowest_bit(runs) : -1;
+}
+
+/* The end of the run of ones in `mask` that begins with its lowest. */
+static unsigned run_end(uint32_t mask) {
+    unsigned first = hak_lowest_bit(mask);
+    uint32_t zeros = ~mask >> first;
+    return zeros != 0 ? first + hak_lowest_bit(zeros) : HAK_SUPERSLAB_GRANULES;
+}
+
+/* Takes the lowest run of ones out of `mask`, and returns it. */
+static uint32_t next_run(uint32_t *mask) {
+    unsigned first = hak_lowest_bit(*mask);
+    uint32_t run = hak_ones32(first, run_end(*mask) - first);
+    *mask &= ~run;
+    return run;
+}
+
+static uintptr_t run_start(const hak_superslab *superslab, uint32_t run) {
+    return superslab->start + (size_t)hak_lowest_bit(run) * HAK_GRANULE;
+}
+
+static size_t bytes_of(uint32_t mask) {
+    return (size_t)__builtin_popcount(mask) * HAK_GRANULE;
+}
+
+/* Maps the granules of `mask` that are not. A run that is taken stays hollow and is not free any more. */
+static hak_map_result fill(hak_superslab *superslab, uint32_t mask) {
+    hak_map_result all = HAK_MAP_DONE;
+    for (uint32_t left = superslab->hollow_mask & mask; left != 0;) {
+        uint32_t run = next_run(&left);
+        hak_map_result result =
+            hak_region_fill(hak_region_find(superslab->start), run_start(superslab, run), bytes_of(run));
+        if (result == HAK_MAP_DONE)
+            superslab->hollow_mask &= ~run;
+        if (result == HAK_MAP_TAKEN)
+            superslab->free_mask &= ~run;
+        if (result == HAK_MAP_TAKEN || all == HAK_MAP_DONE)
+            all = result;
+    }
+    relist(superslab);
+    return all;
+}
+
+/* Where a slab goes. */
+static unsigned place_for(const hak_superslab *superslab, unsigned granules) {
+    /* A run that is dirty already costs no page fault, one that is mapped no system call. */
+    const uint32_t wanted[] = {superslab->dirty_mask, ~superslab->hollow_mask, ALL_FREE};
+    unsigned choice = hak_policy_granule_choice();
+    int first = -1;
+    for (unsigned i = 0; i < sizeof wanted / sizeof wanted[0] && first < 0; i++)
+        first = find_chosen(superslab->free_mask & wanted[i], granules, choice);
+    HAK_CHECK(first >= 0, "superslab in a list of free runs has none");
+    return (unsigned)first;
+}
+
+/* Some slots of a new slab of a class of wide slots have memory, which are drawn; false where all must. */
+static bool choose_part(hak_slab *slab) {
+    const hak_class_info *info = &hak_classes[slab->cls];
+    bool wide = info->size > HAK_POLICY_SLAB_SLOTS_SIZE && info->slab_bytes >= PART_FROM;
+    if (!wide || info->slots > UINT8_MAX || (hak_slab_mask(slab) & ~hak_superslab_of(slab)->hollow_mask) != 0)
+        return false;
+    slab->part_count = (uint8_t)hak_max(1, PART_BYTES / info->size);
+    slab->part_from = (uint8_t)hak_policy_slot_choice(info->slots - slab->part_count + 1u);
+    return true;
+}
+
+/* A part is asked for where a whole slab is refused. */
+static hak_map_result fill_slab(hak_slab *slab) {
+    hak_superslab *superslab = hak_superslab_of(slab);
+    slab->part_from = slab->part_count = 0;
+    if (!had_slab[slab->cls])
+        (void)choose_part(slab);
+    hak_map_result result = fill(superslab, hak_slab_memory(slab));
+    if (result == HAK_MAP_REFUSED && slab->part_count == 0 && choose_part(slab))
+        result = fill(superslab, hak_slab_memory(slab));
+    return result;
+}
+
+/* The bitmaps of many slots, too, where the slab needs one. */
+static bool has_bits(hak_superslab *superslab, bool few) {
+    if (!few && superslab->many_bits == NULL)
+        superslab->many_bits = hak_region_extra(hak_region_find(superslab->start),
+                                                HAK_SUPERSLAB_GRANULES * sizeof superslab->many_bits[0]);
+    return few || superslab->many_bits != NULL;
+}
+
+static hak_slab *cut(hak_superslab *superslab, unsigned cls, hak_map_result *result) {
+    const hak_class_info *info = &hak_classes[cls];
+    unsigned granules = info->slab_bytes / HAK_GRANULE;
+    bool few = info->slots <= HAK_FEW_WORDS * 64;
+    if (!has_bits(superslab, few))
+        return NULL;
+    unsigned first = place_for(superslab, granules);
+    hak_slab *slab = &superslab->slabs[first];
+    slab->start = superslab->start + (size_t)first * HAK_GRANULE;
+    slab->free_bits = few ? superslab->few_bits[first] : superslab->many_bits[first];
+    slab->granules = (uint8_t)granules;
+    slab->cls = (uint8_t)cls;
+    *result = fill_slab(slab);
+    if (*result == HAK_MAP_DONE)
+        return slab;
+    slab->granules = 0; /* there is none */
+    return NULL;
+}
+
+/* Moves the slab's granules from free to used. */
+static void occupy(hak_slab *slab) {
+    hak_superslab *superslab = hak_superslab_of(slab);
+    uint32_t mask = hak_slab_mask(slab), memory = hak_slab_memory(slab);
+    if (superslab->used_mask == 0)
+        hak_counter_add(&hak_superslabs_live, 1);
+    superslab->free_mask &= ~mask;
+    superslab->used_mask |= mask;
+    hak_counter_sub(&hak_superslab_free_dirty, bytes_of(superslab->dirty_mask & memory));
+    superslab->dirty_mask |= memory;
+    lowest = hak_min(lowest, hak_superslab_free_dirty);
+    hak_counter_add(&hak_superslab_live_bytes, bytes_of(memory));
+    relist(superslab);
+}
+
+static void vacate(hak_slab *slab) {
+    hak_superslab *superslab = hak_superslab_of(slab);
+    size_t bytes = bytes_of(hak_slab_memory(slab));
+    superslab->used_mask &= ~hak_slab_mask(slab);
+    hak_counter_add(&hak_superslab_free_dirty, bytes);
+    hak_counter_sub(&hak_superslab_live_bytes, bytes);
+    if (superslab->used_mask == 0)
+        hak_counter_sub(&hak_superslabs_live, 1);
+    if (HAK_POLICY_CLASS_BOUND) /* the run stays with its class: not for the order lists */
+        hak_bound_add(slab);
+    else {
+        superslab->free_mask |= hak_slab_mask(slab);
+        relist(superslab);
+    }
+}
+
+static void fill_bits(hak_slab *slab) {
+    uint32_t words = (slab->slots + 63) / 64, from = slab->part_from, count = slab->part_count;
+    for (uint32_t i = 0; i < words; i++)
+        slab->free_bits[i] = count != 0 ? 0 : UINT64_MAX;
+    for (uint32_t slot = from; slot < from + count; slot++)
+        slab->free_bits[slot / 64] |= (uint64_t)1 << slot % 64;
+    if (count == 0 && slab->slots % 64 != 0)
+        slab->free_bits[words - 1] = ((uint64_t)1 << (slab->slots % 64)) - 1;
+}
+
+/* A free slab that stays with its class; NULL when there is none, or the OS refuses its memory. One that is taken is
+ * in no list any more. */
+static hak_slab *take_bound(unsigned cls, unsigned shard, hak_map_result *result) {
+    hak_slab *slab;
+    while ((slab = hak_bound_find(cls, hak_shard_partition(shard))) != NULL) {
+        *result = fill(hak_superslab_of(slab), hak_slab_memory(slab));
+        if (*result != HAK_MAP_REFUSED)
+            hak_bound_remove(slab);
+        if (*result != HAK_MAP_TAKEN)
+            return *result == HAK_MAP_DONE ? slab : NULL;
+    }
+    return NULL;
+}
+
+/* NULL when the OS refuses. */
+static hak_slab *take_any(unsigned cls) {
+    hak_map_result result = HAK_MAP_DONE;
+    hak_slab *slab;
+    do {
+        hak_superslab *superslab = find_with_run(hak_classes[cls].slab_bytes / HAK_GRANULE);
+        slab = superslab != NULL ? cut(superslab, cls, &result) : NULL;
+    } while (slab == NULL && result == HAK_MAP_TAKEN);
+    return slab;
+}
+
+/* Gives pages of free memory back until at most `keep` bytes are left. Bytes. */
+static size_t purge_locked(size_t keep);
+
+static void exchange_locked(size_t bytes) {
+    hak_lock_check_held(&hak_superslab_lock);
+    size_t dirty = hak_superslab_free_dirty, keep = hak_release_slab_keep();
+    if (HAK_UNLIKELY(dirty > keep))
+        (void)purge_locked(hak_max(keep, dirty - hak_min(dirty, EXCHANGE_TIMES * bytes)));
+}
+
+/* The slab is for `cls` from now on, all slots free. */
+static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
+    const hak_class_info *info = &hak_classes[cls];
+    uint32_t mask = hak_slab_memory(slab), fresh = mask & ~hak_superslab_of(slab)->dirty_mask;
+    bool clean = fresh == mask;
+    if (fresh != 0)
+        exchange_locked(bytes_of(fresh));
+    if (clean)
+        hak_counter_add(&hak_slabs_fresh, 1);
+    occupy(slab);
+    had_slab[cls] = true;
+    slab->shard = (uint8_t)shard;
+    slab->slots = info->slots;
+    slab->free = hak_slab_all(slab);
+    slab->first = 0;
+    slab->fresh = clean && hak_release_zeroes() ? 0 : (uint16_t)info->slots;
+    slab->state = HAK_SLAB_PARTIAL;
+    fill_bits(slab);
+    hak_tag_set(slab->start, info->slab_bytes, cls);
+}
+
+hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard) {
+    hak_lock_take(&hak_superslab_lock);
+    hak_map_result result = HAK_MAP_TAKEN;
+    hak_slab *slab = HAK_POLICY_CLASS_BOUND ? take_bound(cls, shard, &result) : NULL;
+    if (slab == NULL && result == HAK_MAP_TAKEN) /* there was none */
+        slab = take_any(cls);
+    if (slab != NULL)
+        slab_begin(slab, cls, shard);
+    hak_lock_give(&hak_superslab_lock);
+    if (slab != NULL && !hak_policy_slab_born(slab)) {
+        hak_superslab_give_slab(slab);
+        return NULL;
+    }
+    return slab;
+}
+
+void hak_superslab_give_slab(hak_slab *slab) {
+    HAK_CHECK(hak_slab_is_empty(slab), "a slab with live objects was given back");
+    hak_policy_slab_dies(slab);
+    hak_lock_take(&hak_superslab_lock);
+    if (!HAK_POLICY_CLASS_BOUND) /* else the class stays, and so do the tags */
+        hak_tag_set(slab->start, (size_t)slab->granules * HAK_GRANULE, HAK_TAG_NONE);
+    slab->state = HAK_SLAB_UNUSED;
+    vacate(slab);
+    hak_lock_give(&hak_superslab_lock);
+    size_t excess = hak_release_excess();
+    if (excess != 0)
+        hak_superslab_purge(0);
+}
+
+/* Superslabs that are born one after the other lie side by side in one region: one call touches a run of them. */
+bool hak_superslab_prewarm(unsigned count) {
+    uintptr_t start = 0, end = 0;
+    unsigned born = 0;
+    hak_lock_take(&hak_superslab_lock);
+    for (; born < count; born++) {
+        hak_superslab *superslab = superslab_born(false);
+        if (superslab == NULL || superslab->hollow_mask != 0 || !has_bits(superslab, false))
+            break;
+        superslab->dirty_mask = ALL_FREE;
+        hak_counter_add(&hak_superslab_free_dirty, HAK_SUPERSLAB);
+        if (superslab->start != end) {
+            if (start != end)
+                hak_os_populate(start, end - start);
+            start = superslab->start;
+        }
+        end = superslab->start + HAK_SUPERSLAB;
+    }
+    if (start != end)
+        hak_os_populate(start, end - start);
+    hak_lock_give(&hak_superslab_lock);
+    return born == count;
+}
+
+/* Purges the dirty free runs of one superslab; returns the bytes. */
+static size_t purge_one(hak_superslab *superslab) {
+    size_t purged = 0;
+    uint32_t mask = superslab->dirty_mask & superslab->free_mask;
+    while (mask != 0) {
+        uint32_t run = next_run(&mask);
+        size_t bytes = bytes_of(run);
+        if (!hak_release_range(run_start(superslab, run), bytes))
+            continue;
+        superslab->dirty_mask &= ~run;
+        hak_counter_sub(&hak_superslab_free_dirty, bytes);
+        purged += bytes;
+    }
+    return purged;
+}
+
+static size_t purge_locked(size_t keep) {
+    hak_lock_check_held(&hak_superslab_lock);
+    size_t purged = HAK_POLICY_CLASS_BOUND ? hak_bound_purge(keep) : 0;
+    for (unsigned order = HAK_SUPERSLAB_ORDERS; order-- > 0;)
+        for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next)
+            if (atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) > keep)
+                purged += purge_one(HAK_OWNER_OF(link, hak_superslab, link));
+    return purged;
+}
+
+size_t hak_superslab_purge(size_t keep) {
+    hak_lock_take(&hak_superslab_lock);
+    size_t purged = purge_locked(keep);
+    hak_lock_give(&hak_superslab_lock);
+    return purged;
+}
+
+void hak_superslab_exchange(size_t bytes) {
+    if (atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) <= hak_release_slab_keep())
+        return;
+    hak_lock_take(&hak_superslab_lock);
+    exchange_locked(bytes);
+    hak_lock_give(&hak_superslab_lock);
+}
+
+void hak_superslab_release_idle(void) {
+    hak_lock_take(&hak_superslab_lock);
+    size_t dirty = hak_superslab_free_dirty, idle = hak_min(lowest, dirty);
+    if (idle > HAK_RELEASE_SLAB_KEEP_MIN)
+        (void)purge_locked(dirty - idle + HAK_RELEASE_SLAB_KEEP_MIN);
+    lowest = hak_superslab_free_dirty;
+    hak_lock_give(&hak_superslab_lock);
+}
+
+/* Those of free slabs that stay with their class, too. */
+static uint32_t free_granules(const hak_superslab *superslab) {
+    return HAK_POLICY_CLASS_BOUND ? ~superslab->used_mask : superslab->free_mask;
+}
+
+/* The free slabs in `mask` that stay with their class: while they are hollow, no tag leads to them. */
+static void tag_bound(hak_superslab *superslab, uint32_t mask, bool hollow) {
+    for (unsigned i = 0; HAK_POLICY_CLASS_BOUND && i < HAK_SUPERSLAB_GRANULES; i++) {
+        hak_slab *slab = &superslab->slabs[i];
+        if (slab->granules == 0 || (hak_slab_mask(slab) & mask) == 0)
+            continue;
+        hak_tag_set(slab->start, (size_t)slab->granules * HAK_GRANULE, hollow ? HAK_TAG_NONE : slab->cls);
+        i += slab->granules - 1u;
+    }
+}
+
+/* Those of `mask` that the OS took back. */
+static uint32_t hollow_runs(const hak_superslab *superslab, uint32_t mask) {
+    uint32_t done = 0;
+    for (uint32_t left = mask; left != 0;) {
+        uint32_t run = next_run(&left);
+        if (hak_region_hollow(hak_region_find(superslab->start), run_start(superslab, run), bytes_of(run)))
+            done |= run;
+    }
+    return done;
+}
+
+/* Nothing of a slab in part that stays with its class is left: it will be whole. Granules of such slabs, and `done`. */
+static uint32_t parts_gone(hak_superslab *superslab, uint32_t done) {
+    uint32_t all = done;
+    for (unsigned i = 0; HAK_POLICY_CLASS_BOUND && i < HAK_SUPERSLAB_GRANULES; i++) {
+        hak_slab *slab = &superslab->slabs[i];
+        if (slab->granules == 0 || slab->part_count == 0 ||
+            (hak_slab_memory(slab) & ~done) != 0) /* all of a part goes at once, or nothing */
+            continue;
+        slab->part_from = slab->part_count = 0;
+        all |= hak_slab_mask(slab);
+    }
+    return all;
+}
+
+static size_t hollow_one(hak_superslab *superslab) {
+    uint32_t mask = free_granules(superslab) & ~superslab->hollow_mask;
+    tag_bound(superslab, mask, true);
+    uint32_t done = hak_policy_may_hollow() ? hollow_runs(superslab, mask) : 0;
+    tag_bound(superslab, mask & ~done, false);
+    if (done != 0)
+        hak_policy_hollowed(superslab->start, parts_gone(superslab, done));
+    uint32_t was_dirty = superslab->dirty_mask & done;
+    superslab->hollow_mask |= done;
+    superslab->dirty_mask &= ~done;
+    hak_counter_sub(&hak_superslab_free_dirty, bytes_of(was_dirty));
+    return bytes_of(done);
+}
+
+bool hak_superslab_hollow_at(uintptr_t addr) {
+    hak_superslab *superslab = hak_region_record(hak_region_find(addr), addr);
+    return (superslab->hollow_mask >> ((addr - superslab->start) >> HAK_GRANULE_SHIFT) & 1) != 0;
+}
+
+size_t hak_superslab_hollow(void) {
+    size_t bytes = 0;
+    hak_lock_take(&hak_superslab_lock);
+    for (unsigned i = 0; i < atomic_load_explicit(&hak_regions_used, memory_order_acquire); i++) {
+        hak_region *region = &hak_regions[i];
+        for (size_t at = 0; region->size != 0 && region->kind == HAK_REGION_SLABS && at < region->used;
+             at += HAK_SUPERSLAB)
+            bytes += hollow_one(hak_region_record(region, region->base + at));
+    }
+    hak_lock_give(&hak_superslab_lock);
+    return bytes;
+}
+
+static HAK_WALKER void check_slab(const hak_superslab *superslab, const hak_slab *slab) {
+    HAK_CHECK(slab->start == superslab->start + (size_t)(slab - superslab->slabs) * HAK_GRANULE,
+              "slab start");
+    HAK_CHECK(slab->cls >= 1 && slab->cls <= HAK_CLASSES, "slab class");
+    HAK_CHECK((size_t)slab->granules * HAK_GRANULE == hak_classes[slab->cls].slab_bytes, "slab granules");
+    bool hollow = (superslab->hollow_mask & hak_slab_memory(slab)) != 0;
+    for (unsigned i = 0; i < slab->granules; i++)
+        HAK_CHECK(hak_tag_of((void *)(slab->start + i * HAK_GRANULE)) == (hollow ? HAK_TAG_NONE : slab->cls),
+                  "slab tag");
+}
+
+/* What the superslabs hold in all; to be compared with the counters. */
+typedef struct totals {
+    size_t live, live_bytes, free_dirty;
+} totals;
+
+static HAK_WALKER void check_one(const hak_superslab *superslab, totals *sum) {
+    uint32_t used = 0;
+    for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++) {
+        const hak_slab *slab = &superslab->slabs[i];
+        if (slab->state == HAK_SLAB_UNUSED)
+            continue;
+        check_slab(superslab, slab);
+        HAK_CHECK((used & hak_slab_mask(slab)) == 0, "slabs overlap");
+        used |= hak_slab_mask(slab);
+    }
+    HAK_CHECK(used == superslab->used_mask, "granules of slabs in use");
+    HAK_CHECK((used & superslab->free_mask) == 0, "slab in use has free granules");
+    HAK_CHECK((used & ~superslab->hollow_mask & ~superslab->dirty_mask) == 0, "slab in use is not dirty");
+    HAK_CHECK((superslab->hollow_mask & superslab->dirty_mask) == 0, "hollow granules are dirty");
+    HAK_CHECK(superslab->order == largest_order(superslab->free_mask), "order of superslab");
+    sum->live += used != 0;
+    sum->live_bytes += bytes_of(used & ~superslab->hollow_mask);
+    sum->free_dirty += bytes_of(superslab->dirty_mask & ~used);
+}
+
+static HAK_WALKER void check_bound(const hak_slab *slab) {
+    check_slab(hak_superslab_of(slab), slab);
+}
+
+static HAK_WALKER void check_lists(void) {
+    for (unsigned order = 0; order < HAK_SUPERSLAB_ORDERS; order++)
+        for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next)
+            HAK_CHECK(HAK_OWNER_OF(link, hak_superslab, link)->order == order, "list of superslab");
+}
+
+HAK_WALKER void hak_superslab_check(void) {
+    totals sum = {0, 0, 0};
+    hak_lock_take(&hak_superslab_lock);
+    for (unsigned i = 0; i < atomic_load(&hak_regions_used); i++) {
+        const hak_region *region = &hak_regions[i];
+        if (region->size != 0 && region->kind == HAK_REGION_SLABS)
+            for (size_t at = 0; at < region->used; at += HAK_SUPERSLAB)
+                check_one(hak_region_record(region, region->base + at), &sum);
+    }
+    check_lists();
+    hak_bound_check(check_bound);
+    HAK_CHECK(sum.live == hak_superslabs_live, "count of superslabs in use");
+    HAK_CHECK(sum.live_bytes == hak_superslab_live_bytes, "bytes of slabs in use");
+    HAK_CHECK(sum.free_dirty == hak_superslab_free_dirty, "bytes of free granules that may be resident");
+    hak_lock_give(&hak_superslab_lock);
+}

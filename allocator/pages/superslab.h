@@ -1,0 +1,152 @@
+/* superslab.h: 2 MiB of address space, cut into slabs like a buddy system. Layer 2.
+ *
+ *   superslab   |granule 0|granule 1|   granules 2 and 3   | ... |granule 31|
+ *                slab      slab      slab of 128 KiB         free
+ *
+ * A slab takes an aligned run of 1, 2, 4 .. 32 granules. The descriptors of a superslab and of the
+ * slabs in it, and the bitmaps of the slabs, are its record in the region's meta area. Guarded by the
+ * superslab lock; but while a slab has a class, its link, free_bits, free, first and state belong to the depot that
+ * holds it, and to that depot's lock. */
+#ifndef HAK_SUPERSLAB_H
+#define HAK_SUPERSLAB_H
+
+#include "allocator/base/list.h"
+#include "allocator/pages/region.h"
+
+enum {
+    HAK_BITMAP_WORDS = HAK_GRANULE / HAK_MIN_ALIGN / 64, /* per granule: one bit per smallest slot */
+    HAK_FEW_WORDS = 8,                                   /* the bitmap of a slab of few slots: at most 512 */
+    HAK_SUPERSLAB_ORDERS = 6,                            /* runs of 1 to 32 granules */
+};
+
+/* unused -> partial <-> full; partial with all slots free -> unused. Only partial slabs are in a depot's list. */
+typedef enum hak_slab_state {
+    HAK_SLAB_UNUSED,
+    HAK_SLAB_PARTIAL,
+    HAK_SLAB_FULL,
+} hak_slab_state;
+
+typedef struct hak_slab {
+    hak_link link;       /* in the depot's list of partial slabs, or among the free slabs of a class */
+    uintptr_t start;     /* first byte of the first slot */
+    uint64_t *free_bits; /* bit set: the slot is free and in the slab (not in a cache, not live) */
+    uint32_t slots;      /* in all */
+    uint32_t free;       /* ones in free_bits */
+    uint32_t taken_at;   /* hak_slab_time when a slot was taken last */
+    uint16_t first;      /* no word of free_bits before this one has a one */
+    uint8_t cls;
+    uint8_t shard; /* of the depot that holds it; constant from birth to death */
+    uint8_t state; /* hak_slab_state */
+    uint8_t granules;
+    uint16_t
+        purged; /* slots that were free when pages of theirs were given back last; 0: not since one was taken */
+    uint16_t
+        fresh; /* slots from this one on were never handed out since the slab's memory last read as zero */
+    /* Where only a part of the slab is mapped: the slots that have memory, from which on and how many; 0: all have. */
+    uint8_t part_from, part_count;
+} hak_slab;
+
+typedef struct __attribute__((aligned(4096))) hak_superslab {
+    hak_link link;   /* in the list of its largest free run */
+    uintptr_t start; /* 0: never used */
+    uint32_t
+        free_mask; /* granules that no slab has; those of a free slab that stays with its class are not free */
+    uint32_t used_mask;   /* granules of slabs in use */
+    uint32_t dirty_mask;  /* granules that may have resident pages */
+    uint32_t hollow_mask; /* granules that are not mapped: of a slab in use those of which it has no slot */
+    uint8_t order;        /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
+    hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
+    /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors; where all objects
+     * have 128 bytes or more, there are no others: one page of records is mapped for 2 MiB of slabs instead of five. */
+    uint64_t few_bits[HAK_SUPERSLAB_GRANULES][HAK_FEW_WORDS] __attribute__((aligned(HAK_CACHELINE)));
+    uint64_t (*many_bits)[HAK_BITMAP_WORDS]; /* [HAK_SUPERSLAB_GRANULES]; NULL until a slab needs it */
+} hak_superslab;
+
+_Static_assert(sizeof(hak_superslab) == 4096, "descriptors and bitmaps of few slots fit in a page");
+
+extern hak_lock hak_superslab_lock;
+
+/* Shards below this one are those of threads; each of the others has a partition of the typed heap for itself. Set by
+ * hak_depot_init. */
+extern unsigned hak_shards;
+
+/* The partition whose objects the shard's slabs have; 0: none. */
+HAK_INLINE unsigned hak_shard_partition(unsigned shard) {
+    return shard < hak_shards ? 0 : shard - hak_shards + 1;
+}
+
+/* The superslab that the descriptor belongs to; a bit per granule of the slab. */
+HAK_INLINE hak_superslab *hak_superslab_of(const hak_slab *slab) {
+    return (hak_superslab *)hak_align_down((uintptr_t)slab, 4096);
+}
+HAK_INLINE uint32_t hak_slab_mask(const hak_slab *slab) {
+    return hak_ones32((unsigned)(slab - hak_superslab_of(slab)->slabs), slab->granules);
+}
+
+/* True when the slot has memory, and may be free or somebody's; how many have; whether all of these are free. */
+HAK_INLINE bool hak_slab_has(const hak_slab *slab, uint32_t slot) {
+    return HAK_LIKELY(slab->part_count == 0) ? slot < slab->slots : slot - slab->part_from < slab->part_count;
+}
+HAK_INLINE uint32_t hak_slab_all(const hak_slab *slab) {
+    return HAK_LIKELY(slab->part_count == 0) ? slab->slots : slab->part_count;
+}
+HAK_INLINE bool hak_slab_is_empty(const hak_slab *slab) {
+    return slab->free == hak_slab_all(slab);
+}
+
+/* A bit per granule of the slab that is mapped, or is to be. */
+HAK_INLINE uint32_t hak_slab_memory(const hak_slab *slab) {
+    if (HAK_LIKELY(slab->part_count == 0))
+        return hak_slab_mask(slab);
+    size_t size = hak_classes[slab->cls].size, from = slab->part_from * size;
+    unsigned first = (unsigned)(from >> HAK_GRANULE_SHIFT);
+    unsigned last = (unsigned)((from + slab->part_count * size - 1) >> HAK_GRANULE_SHIFT);
+    return hak_ones32((unsigned)(slab - hak_superslab_of(slab)->slabs) + first, last - first + 1);
+}
+
+/* Superslabs that hold at least one slab, and slabs in use, for statistics. */
+extern _Atomic size_t hak_slabs_fresh; /* slabs that were taken where nothing was resident, in all */
+extern _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
+
+void hak_superslab_init(void);
+
+/* A slab of the shard's for `cls`, its tags set, its slots, or those that have memory, all free and of unknown content;
+ * NULL when the OS refuses. */
+hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard);
+
+/* Takes back a slab with all its slots free; its tags are cleared. */
+void hak_superslab_give_slab(hak_slab *slab);
+
+/* Maps `count` superslabs ahead of need and touches them; false when the OS refuses. */
+bool hak_superslab_prewarm(unsigned count);
+
+/* Gives resident pages of free granules back to the OS until at most `keep` bytes of them are left.
+ * Returns the bytes given back. */
+size_t hak_superslab_purge(size_t keep);
+
+/* True when the granule that `addr` lies in, of a superslab, is hollow. The caller holds hak_superslab_lock. */
+bool hak_superslab_hollow_at(uintptr_t addr);
+/* `bytes` that are not resident are about to be: as much goes of what is free beyond what the release policy keeps,
+ * so that what is resident follows what is live also while a program goes on to other sizes. */
+void hak_superslab_exchange(size_t bytes);
+
+/* Gives back what was free all the time since the last call, but for what the release policy keeps. */
+void hak_superslab_release_idle(void);
+
+/* Makes what is free hollow: address space and all that the kernel counts go back, for when it has refused
+ * something. Returns the bytes. */
+size_t hak_superslab_hollow(void);
+
+/* The slab whose tag at `addr` is `cls`; NULL when no region has the address. */
+HAK_INLINE hak_slab *hak_slab_find(uintptr_t addr, unsigned cls) {
+    hak_region *region = hak_region_around(addr); /* its tag was read: it is mapped */
+    if (HAK_UNLIKELY(region == NULL || region->kind != HAK_REGION_SLABS))
+        return NULL;
+    hak_superslab *superslab = hak_region_record(region, addr);
+    return &superslab->slabs[(hak_slab_start(cls, addr) >> HAK_GRANULE_SHIFT) % HAK_SUPERSLAB_GRANULES];
+}
+
+/* Dies when a superslab's lists, masks and slabs, or the counters, disagree. Takes the lock. For tests. */
+void hak_superslab_check(void);
+
+#endif

@@ -1,0 +1,129 @@
+/* shim_mallocx.c: jemalloc's own calls for objects. Layer 6. A program that has some of its objects from these, and
+ * frees them by free, or the other way round, must find one heap behind both, or it dies under a preload. Source:
+ * jemalloc(3). */
+#include "allocator/alloc.h"
+#include "allocator/life/init.h"
+#include "allocator/os/os.h"
+#include "allocator/os/valgrind.h"
+#include "include/hakmem.h"
+#include "include/hakmem_jemalloc.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Weak: a program with the archive in it may have functions of its own that are called so. */
+#define EXPORT __attribute__((visibility("default"), weak))
+
+enum { LG_ALIGN_MASK = 63 };
+
+static hak_origin origin_of(int flags) {
+    return (hak_origin){HAK_FAMILY_MALLOC, hak_max((unsigned)flags & LG_ALIGN_MASK, HAK_ALIGN_LOG2)};
+}
+
+/* Of `size` bytes, and the bytes from `kept` on are zero, if the caller wants that. */
+static void *cleared(void *obj, size_t kept, size_t size, int flags) {
+    if (obj != NULL && (flags & MALLOCX_ZERO) != 0 && size > kept)
+        memset((char *)obj + kept, 0, size - kept);
+    return obj;
+}
+
+/* Under Valgrind objects are made and ended by functions that it knows (valgrind.h). */
+static HAK_COLD void *make_watched(size_t size, int flags) {
+    hak_origin origin = origin_of(flags);
+    void *obj =
+        origin.align_log2 == HAK_ALIGN_LOG2 ? malloc(size) : memalign((size_t)1 << origin.align_log2, size);
+    return cleared(obj, 0, size, flags);
+}
+
+static HAK_COLD void *change_watched(void *obj, size_t size, int flags) {
+    size_t old = malloc_usable_size(obj);
+    void *made = make_watched(size, flags);
+    if (made == NULL)
+        return NULL;
+    memcpy(made, obj, hak_min(old, size));
+    free(obj);
+    return made;
+}
+
+/* What an object has that such a call makes; 0: there is none so large. */
+static size_t room_of(size_t size, int flags) {
+    if (HAK_POLICY_USABLE_IS_ASKED || size > PTRDIFF_MAX)
+        return size <= PTRDIFF_MAX ? size : 0;
+    unsigned cls = hak_class_aligned((size_t)1 << origin_of(flags).align_log2, hak_policy_request(size));
+    size_t pages = hak_align_up(size, hak_os_page);
+    return cls != 0 ? hak_classes[cls].size : pages <= PTRDIFF_MAX ? pages : 0;
+}
+
+/* Zero is all that the object has, not only what was asked for: a later rallocx or xallocx that finds room there,
+ * and is to zero what is new, does not know how much of it the caller has used. */
+static HAK_NOINLINE void *make_zeroed(size_t size, int flags, uintptr_t caller) {
+    size_t room = hak_init() ? room_of(size, flags) : 0;
+    return hak_object_make_zeroed(room != 0 ? room : size, origin_of(flags), caller);
+}
+
+EXPORT void *mallocx(size_t size, int flags) {
+    if (HAK_UNLIKELY(hak_valgrind_runs()))
+        return make_watched(size, flags);
+    if ((flags & MALLOCX_ZERO) != 0)
+        return make_zeroed(size, flags, HAK_CALLER);
+    hak_origin origin = origin_of(flags);
+    if (origin.align_log2 == HAK_ALIGN_LOG2)
+        return hak_object_make(size, HAK_ORIGIN_PLAIN, HAK_CALLER);
+    return hak_object_make_aligned(size, origin, HAK_CALLER);
+}
+
+EXPORT void *rallocx(void *obj, size_t size, int flags) {
+    if (HAK_UNLIKELY(hak_valgrind_runs()))
+        return change_watched(obj, size, flags);
+    size_t had;
+    void *made = hak_object_change(obj, size, origin_of(flags), "rallocx", HAK_CALLER, &had);
+    if ((flags & MALLOCX_ZERO) == 0 || made == NULL)
+        return made;
+    return cleared(made, made == obj ? had : hak_min(had, size), hak_usable_size(made), flags);
+}
+
+EXPORT size_t xallocx(void *obj, size_t size, size_t extra, int flags) {
+    if (HAK_UNLIKELY(hak_valgrind_runs()))
+        return malloc_usable_size(obj);
+    size_t align = (size_t)1 << origin_of(flags).align_log2, had, most;
+    if ((uintptr_t)obj % align != 0)
+        return hak_usable_size(obj);
+    if (!hak_add_checked(size, extra, &most))
+        most = size;
+    if (!hak_object_resize(obj, size, most, "xallocx", HAK_CALLER, &had))
+        return had;
+    size_t now = hak_usable_size(obj);
+    (void)cleared(obj, had, now, flags);
+    return now;
+}
+
+EXPORT size_t sallocx(const void *obj, int flags) {
+    (void)flags;
+    return malloc_usable_size((void *)obj);
+}
+
+EXPORT void dallocx(void *obj, int flags) {
+    (void)flags;
+    if (HAK_UNLIKELY(hak_valgrind_runs()))
+        free(obj);
+    else
+        hak_object_end(obj, HAK_CLAIM("dallocx", HAK_FAMILY_MALLOC));
+}
+
+/* The alignment that is said says nothing: any that gives the same size is right. */
+EXPORT void sdallocx(void *obj, size_t size, int flags) {
+    (void)flags;
+    if (HAK_UNLIKELY(hak_valgrind_runs())) {
+        free(obj);
+        return;
+    }
+    hak_claim claim = HAK_CLAIM("sdallocx", HAK_FAMILY_MALLOC);
+    claim.size = hak_claim_size(size);
+    claim.align_log2 = HAK_CLAIM_LOOSE;
+    hak_object_end(obj, claim);
+}
+
+EXPORT size_t nallocx(size_t size, int flags) {
+    return hak_init() ? room_of(size, flags) : 0;
+}
