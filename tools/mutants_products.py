@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
-FOLDERS = ("surface", "hardening", "misuse", "reports", "life", "memory", "fork", "observers", "programs")
+FOLDERS = ("surface", "hardening", "misuse", "reports", "life", "memory", "fork", "observers", "typed", "programs")
 LIBRARIES = {"libhakmem.so": "speed", "libhakmem-hardened.so": "hardened"}
 # What is no part of what is preloaded, or only of the core that tests are linked with.
 NOT_IN = {"os_keep", "reset", "shim_catch", "shim_static"}

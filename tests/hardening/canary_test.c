@@ -102,6 +102,25 @@ static void not_linear(void **state) {
     assert_int_equal(equal, 0);
 }
 
+/* Each bit of a key is drawn, but that factors are odd. */
+static void keys_are_whole(void **state) {
+    (void)state;
+    enum { DRAWS = 64, KEYS = sizeof hak_hardening.canary_keys / sizeof hak_hardening.canary_keys[0] };
+    uint64_t zeros[KEYS] = {0}, ones[KEYS] = {0};
+    for (int i = 0; i < DRAWS; i++) {
+        hak_canary_init();
+        for (int key = 0; key < KEYS; key++) {
+            zeros[key] |= ~hak_hardening.canary_keys[key];
+            ones[key] |= hak_hardening.canary_keys[key];
+        }
+    }
+    assert_int_equal(KEYS, 4);
+    for (int key = 0; key < KEYS; key++) { /* one bit stays as it is in 64 draws: 2^-55 for all of them */
+        assert_int_equal(ones[key], UINT64_MAX);
+        assert_int_equal(zeros[key], UINT64_MAX - (uint64_t)(key % 2));
+    }
+}
+
 static void processes(void **state) {
     (void)state;
     enum { PROCESSES = 16 };
@@ -125,6 +144,7 @@ int main(int argc, char **argv) {
         {"the first byte is no letter, no 0 and no 0xff, the second is 0", first_bytes, NULL, NULL, NULL},
         {"canaries differ by address and by key", differ, NULL, NULL, NULL},
         {"every bit of a canary depends on the keys, at any address", keys, NULL, NULL, NULL},
+        {"the keys are drawn as a whole", keys_are_whole, NULL, NULL, NULL},
         {"they are not linear in the address", not_linear, NULL, NULL, NULL},
         {"no two processes have the same", processes, NULL, NULL, NULL},
     };

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "allocator/alloc.h"
 #include "allocator/os/os_process.h"
 #include "allocator/pages/superslab.h"
 #include "hardening/canary.h"
@@ -15,7 +16,10 @@
 #include "include/hakmem.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { SIZE = 200 };
 
@@ -133,6 +137,78 @@ static void while_slots_go_round(void **state) {
     hak_free(obj);
 }
 
+/* The same by steps: behind each instruction of a look, in turn, another call of realloc is done. Which of them lie
+ * between two reads of the look is so no matter of luck. */
+#if defined __x86_64__ && !HAK_TSAN
+enum { TRAP_FLAG = 0x100 };
+static char *stepped;
+static unsigned steps, apart, calls;
+static void behind_an_instruction(int signal, siginfo_t *info, void *context) {
+    (void)signal;
+    (void)info;
+    (void)context;
+    if (++steps % apart == 0)
+        (void)hak_realloc(stepped, calls++ % 2 == 0 ? 59000 : 60000);
+}
+
+static void between_instructions(void **state) {
+    (void)state;
+    do
+        stepped = hak_malloc(60000);
+    while (hak_granule_find((uintptr_t)stepped) == NULL);
+    hak_place place;
+    assert_true(hak_ledger_find(stepped, &place));
+    uintptr_t start = (uintptr_t)stepped;
+    hak_view slot = {
+        place.record, start, place.size, start, start + place.size, hak_granule_find(start)->cls};
+    struct sigaction action = {.sa_sigaction = behind_an_instruction, .sa_flags = SA_SIGINFO | SA_RESTART},
+                     before;
+    assert_int_equal(sigaction(SIGTRAP, &action, &before), 0);
+    for (apart = 1; apart <= 150; apart++) {
+        uint32_t word;
+        unsigned calls_before = calls;
+        __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | TRAP_FLAG);
+        const unsigned char *bad = hak_look(&slot, &word);
+        __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~(unsigned long long)TRAP_FLAG);
+        assert_null(bad);
+        assert_true(calls != calls_before);
+    }
+    assert_int_equal(sigaction(SIGTRAP, &before, NULL), 0);
+    hak_free(stepped);
+}
+#else
+static void between_instructions(void **state) {
+    (void)state;
+    skip();
+}
+#endif
+
+/* A slot that has an owner is given to nobody else, though all its bytes are zero as a free one's. */
+static void has_an_owner(void **state) {
+    (void)state;
+    char *obj;
+    hak_view slot = slot_with(&obj, true);
+    int ends[2], status;
+    char said[64] = "";
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGABRT, SIG_DFL);
+        dup2(ends[1], STDERR_FILENO);
+        memset(obj, 0, slot.size);
+        (void)hak_harden_alloc_slow(
+            obj, SIZE, (hak_origin){.family = HAK_FAMILY_MALLOC, .align_log2 = HAK_ALIGN_LOG2}, 0);
+        _exit(0);
+    }
+    close(ends[1]);
+    assert_true(read(ends[0], said, sizeof said - 1) > 0);
+    close(ends[0]);
+    assert_memory_equal(said, "hakmem: double free: malloc(", 28);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    hak_free(obj);
+}
+
 static void each_way_out_is_counted(void **state) {
     (void)state;
     char *obj;
@@ -158,6 +234,8 @@ int main(void) {
          stopped_in_malloc, NULL, NULL, NULL},
         {"each byte behind a live object counts", live_damage, NULL, NULL, NULL},
         {"what goes round while it is looked at is not wrong", while_slots_go_round, NULL, NULL, NULL},
+        {"nor between any two instructions", between_instructions, NULL, NULL, NULL},
+        {"a slot that has an owner is given to nobody else", has_an_owner, NULL, NULL, NULL},
         {"no slot is handed out again without being counted", each_way_out_is_counted, NULL, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

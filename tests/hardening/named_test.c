@@ -139,6 +139,42 @@ static void before_the_first_slab(void **state) {
     assert_true(seen >= 64);
 }
 
+/* Slabs lie apart. The page before one is its guard, who went down from it is named by its first slot; what lies
+ * further before it is behind the slab before. */
+static void between_slabs(void **state) {
+    (void)state;
+    static const size_t sizes[] = {16, 100, 300, 700, 1500, 3000, 6000, 12000};
+    unsigned seen = 0;
+    for (unsigned drawn = 0; drawn < 16; drawn++) {
+        hak_test_reset(HAK_RESET_FRESH);
+        for (unsigned i = 0; i < drawn; i++)
+            (void)hak_random_next();
+        uintptr_t superslab = 0;
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            void *obj;
+            hak_place place;
+            do
+                obj = hak_malloc(sizes[i]);
+            while (!hak_ledger_find(obj, &place));
+            superslab = hak_align_down((uintptr_t)obj, HAK_SUPERSLAB);
+        }
+        bool slab_before = false;
+        for (uintptr_t at = superslab; at < superslab + HAK_SUPERSLAB; at += HAK_GRANULE) {
+            bool slab = hak_tag_of((void *)at) != HAK_TAG_NONE;
+            if (slab && slab_before && hak_tag_of((void *)(at - HAK_GRANULE)) == HAK_TAG_NONE) {
+                hak_located found;
+                assert_true(hak_locate(at - 1, &found) && hak_locate(at - hak_os_page, &found));
+                assert_int_equal(found.obj, at);
+                assert_true(hak_locate(at - hak_os_page - 1, &found));
+                assert_true(found.obj < at);
+                seen++;
+            }
+            slab_before |= slab;
+        }
+    }
+    assert_true(seen >= 16);
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     run_reduced(argv);
@@ -147,6 +183,7 @@ int main(int argc, char **argv) {
         CASE("free_sized with another size is a size mismatch", sizes),
         CASE("an object freed twice is named though its memory has gone", hollow),
         CASE("an address before the first slab of all is one before its first slot", before_the_first_slab),
+        CASE("the page before a slab belongs to it, what lies before that to the slab before", between_slabs),
         CASE("every granule of a large object is inside of it", inside_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

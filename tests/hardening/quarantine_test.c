@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include "allocator/life/idle.h"
+#include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "include/hakmem.h"
 
@@ -166,6 +168,31 @@ static void total_is_bounded(void **state) {
     assert_in_range(held, 16 * HAK_MIB, 24 * HAK_MIB + MANY * LEAST);
 }
 
+/* The thread has the quarantine to itself when it ends: what it held stays for a second, and then goes home. */
+static void ended_threads_hold(void **state) {
+    (void)state;
+    enum { LITTLE = 64 * HAK_KIB, A_SECOND = 1000 };
+    pthread_barrier_init(&all_full, NULL, 1);
+    pthread_barrier_init(&all_read, NULL, 1);
+    for (int by_passes = 0; by_passes < 2; by_passes++) {
+        hak_quarantine_flush();
+        size_t before = atomic_load(&hak_quarantine_held);
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, holds, NULL), 0);
+        pthread_join(thread, NULL);
+        uint64_t now = hak_os_milliseconds();
+        size_t held = atomic_load(&hak_quarantine_held);
+        assert_true(held > before + LITTLE);
+        hak_quarantine_idle(now);
+        assert_int_equal(atomic_load(&hak_quarantine_held), held);
+        for (uint64_t later = 0; by_passes == 1 && later < 60000; later += A_SECOND)
+            hak_idle_pass(now + later);
+        if (by_passes == 0)
+            hak_quarantine_idle(hak_os_milliseconds() + A_SECOND);
+        assert_in_range(atomic_load(&hak_quarantine_held), 0, before);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         {"a freed 64-byte slot does not come back soon", small_slots_rest, NULL, NULL, NULL},
@@ -174,6 +201,8 @@ int main(void) {
         {"a freed large object's address does not come back at once", large_objects_rest, NULL, NULL, NULL},
         {"slots of 64 B to 4 KiB are handed out in an order of 6.8 bits", order_is_random, NULL, NULL, NULL},
         {"what leaves the quarantine is drawn: 3 bits at least", leaves_by_chance, NULL, NULL, NULL},
+        {"what an ended thread held goes home after a second, in passes, too", ended_threads_hold, NULL, NULL,
+         NULL},
         {"all threads together hold no more than 24 MiB", total_is_bounded, NULL, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

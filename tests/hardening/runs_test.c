@@ -80,9 +80,24 @@ static void others_stay(void **state) {
         hak_free(objects[i]);
 }
 
+/* Also those before and past the ends, which nobody asks for by number. */
+static void nothing_is_shared(void **state) {
+    (void)state;
+    hak_free(hak_malloc(8));
+    hak_ledger_region *ledger = &hak_ledger_first;
+    uintptr_t end = 0;
+    for (size_t records = 8; records < 600; records += 7) {
+        hak_record *run = hak_run_take(ledger, records);
+        assert_non_null(run);
+        assert_true((uintptr_t)run >= end);
+        end = (uintptr_t)(run + records);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         {"records go with the memory of their slabs, and come back", go_and_come, fresh, NULL, NULL},
+        {"two runs share no record", nothing_is_shared, fresh, NULL, NULL},
         {"records of other slabs in the same page stay", others_stay, fresh, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -144,6 +144,27 @@ static void swept(void **state) {
     hak_free(obj);
 }
 
+/* The same for slots, and for what was freed: nobody frees them, nor wants them, nor does the process exit. */
+static void freed_and_go_on(char *obj, ptrdiff_t at) {
+    hak_free(obj);
+    write_and_go_on(obj, at);
+}
+static void swept_slots(void **state) {
+    (void)state;
+    if (HAK_TSAN) {
+        skip();
+    }
+    char *obj;
+    do
+        obj = wrapper(1000);
+    while (is_sampled(obj));
+    assert_int_equal(signal_of(write_and_go_on, obj, 999), 0);
+    assert_int_equal(signal_of(write_and_go_on, obj, 1000), SIGABRT);
+    assert_int_equal(signal_of(write_and_go_on, obj, 1023), SIGABRT);
+    assert_int_equal(signal_of(freed_and_go_on, obj, 0), SIGABRT);
+    hak_free(obj);
+}
+
 static char *in_first_slot(size_t size) {
     for (;;) {
         char *obj = wrapper(size);
@@ -172,6 +193,8 @@ int main(void) {
         {"an access that begins before a freed object, in its pages, is a use after free", freed_and_wide,
          NULL, NULL, NULL},
         {"the running sweep sees what was written beside a sampled object that nobody frees", swept, NULL,
+         NULL, NULL},
+        {"it sees what was written behind a slot that nobody frees, and into a freed one", swept_slots, NULL,
          NULL, NULL},
         {"what lies before the first slot of a slab faults", before_the_first_slot, NULL, NULL, NULL},
     };

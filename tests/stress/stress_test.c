@@ -15,6 +15,7 @@
 #include "include/hakmem.h"
 #include "tests/stress/crowd.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -278,11 +279,42 @@ static void interrupted(void **state) {
     expect_all_home();
 }
 
+/* The destructor of a key that is younger than the allocator's, which therefore comes after it in each round. */
+static pthread_key_t younger;
+static int error_seen, rounds_with_cache;
+static void at_end(void *round) {
+    if (round == (void *)1)
+        error_seen = errno;
+    rounds_with_cache += hak_cache_begun();
+    hak_free(hak_malloc(100));
+    if (round != (void *)2)
+        pthread_setspecific(younger, (void *)2);
+}
+static void *ends_with_a_key(void *unused) {
+    hak_free(hak_malloc(100));
+    pthread_setspecific(younger, (void *)1);
+    errno = 77;
+    return unused;
+}
+
+static void destructors(void **state) {
+    (void)state;
+    pthread_t thread;
+    hak_free(hak_malloc(100));
+    assert_int_equal(pthread_key_create(&younger, at_end), 0);
+    assert_int_equal(pthread_create(&thread, NULL, ends_with_a_key, NULL), 0);
+    pthread_join(thread, NULL);
+    pthread_key_delete(younger);
+    assert_int_equal(error_seen, 77);
+    assert_int_equal(rounds_with_cache, 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("objects that go from thread to thread are intact, and all come home", exchange),
         CASE("threads come and go while others free their objects, and leave nothing behind", short_lives),
         CASE("destructors of thread keys free and allocate, whichever runs first", thread_keys),
+        CASE("until the last of them a thread has its cache, and errno stays", destructors),
         CASE("200 forks under eight allocating threads: parent and child go on", forks),
         CASE("signals that interrupt the allocator anywhere do no harm", interrupted),
     };

@@ -76,6 +76,28 @@ static void spawn(void) {
     free(malloc(100));
 }
 
+/* KiB of memory for which huge pages were asked, with `mib` MiB in slabs. */
+static void huge(size_t mib) {
+    unsigned long kib = 0, sum = 0;
+    char line[512];
+    for (size_t i = 0; i < mib * 16; i++) {
+        char *obj = malloc(60000);
+        if (obj == NULL)
+            exit(3);
+        memset(obj, 1, 60000);
+    }
+    FILE *file = fopen("/proc/self/smaps", "r");
+    if (file == NULL)
+        exit(2);
+    while (fgets(line, sizeof line, file) != NULL) {
+        (void)sscanf(line, "Size: %lu kB", &kib);
+        if (strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " hg") != NULL)
+            sum += kib;
+    }
+    fclose(file);
+    printf("%lu\n", sum);
+}
+
 /* A double free, with the object's neighbours alive. */
 static void error(void) {
     char *volatile obj = malloc(100);
@@ -86,6 +108,10 @@ static void error(void) {
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     size_t mib = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
+    if (strcmp(what, "huge") == 0) {
+        huge(mib);
+        return 0;
+    }
     if (strcmp(what, "info") == 0)
         return malloc_info(0, stdout);
     if (strcmp(what, "burst") == 0 || strcmp(what, "trim") == 0)

@@ -63,6 +63,13 @@ class Options(unittest.TestCase):
     def test_large_memory_that_is_much_more_than_the_live_goes_back(self):
         self.assertLess(int(run("large", "900").stdout.split()[-1]), 300 * 1024)
 
+    @unittest.skipUnless(os.path.exists("/sys/kernel/mm/transparent_hugepage"), "this kernel has no huge pages")
+    def test_huge_pages_are_asked_for_as_the_setting_says(self):
+        for settings, mib, asked in (({}, 6, False), ({}, 40, True), ({"HAKMEM_SS_HUGE": "AUTO"}, 6, False), ({"HAKMEM_SS_HUGE": "AUTO"}, 40, True),
+                                     ({"HAKMEM_SS_HUGE": "ALWAYS"}, 6, True), ({"HAKMEM_SS_HUGE": "OFF"}, 40, False),
+                                     ({"HAKMEM_SS_MEM_LEAN_DECOMMIT": "FREE"}, 40, False), ({"HAKMEM_SS_MEM_LEAN_DECOMMIT": "DONTNEED"}, 40, False)):
+            self.assertEqual(int(run("huge", str(mib), **settings).stdout) >= 2048, asked, (settings, mib))
+
     def test_malloc_info_is_valid_xml(self):
         root = xml.etree.ElementTree.fromstring(run("info").stdout)
         self.assertEqual(root.tag, "malloc")

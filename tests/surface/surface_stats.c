@@ -1,15 +1,22 @@
 /* surface_stats.c: a heap that is known, for surface_stats_test.py and hakmem_test.py: `surface_stats wait` says
  * "ready" and ends when its input does; `surface_stats title` overwrites its environment; `surface_stats handler N`
  * exits in a signal handler after N microseconds; `surface_stats json SIZE` prints what hak_stats_json writes into a
- * buffer of SIZE bytes, and what it returns. */
+ * buffer of SIZE bytes, and what it returns; `surface_stats figures` that and, of the same moment, each figure as
+ * hak_stats_read, mallinfo2, mallctl and the page for other processes say it. */
 #include "tests/surface/want.h"
 
+#include "include/hakmem.h"
+
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-extern size_t hak_stats_json(char *out, size_t size) __attribute__((weak));
+#pragma weak hak_stats_json
+#pragma weak hak_stats_read
+extern int mallctl(const char *name, void *old, size_t *old_len, void *new_value, size_t new_len)
+    __attribute__((weak));
 
 enum { COUNT = 5000, SIZE = 1000, LARGE = 4, LARGE_SIZE = 3000000 };
 static void *objs[COUNT], *large[LARGE];
@@ -21,6 +28,110 @@ static void print_json(size_t size) {
     size_t length = hak_stats_json(text, size);
     WANT(text[size] == 'x'); /* what comes behind is not touched */
     printf("%zu\n%s\n", length, size == 0 ? "" : text);
+}
+
+static size_t control(const char *name) {
+    size_t value = 0, length = sizeof value;
+    WANT(mallctl(name, &value, &length, NULL, 0) == 0);
+    return value;
+}
+
+/* The table that others read (docs/STATS.md), and what stands where it points. */
+typedef struct counter {
+    char name[24];
+    const void *address;
+    uint32_t width, count, stride, unused;
+} counter;
+typedef struct page {
+    char magic[16];
+    uint32_t schema, count;
+    const void *self;
+    char version[16], variant[16];
+    counter counters[];
+} page;
+
+static const page *find_page(void) {
+    static const char magic[17] = "hakmem stats map";
+    char line[512], rights[5];
+    uintptr_t from, to;
+    const page *found = NULL;
+    FILE *file = fopen("/proc/self/maps", "r");
+    while (file != NULL && found == NULL && fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "%lx-%lx %4s", &from, &to, rights) == 3 && rights[0] == 'r' &&
+            strstr(line, "hakmem") != NULL)
+            for (; from < to && found == NULL; from += 16)
+                if (memcmp((void *)from, magic, 16) == 0 && ((const page *)from)->self == (void *)from)
+                    found = (const page *)from;
+    WANT(found != NULL && fclose(file) == 0);
+    return found;
+}
+
+static uint64_t sum_of(const counter *one) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < one->count; i++) {
+        const char *at = (const char *)one->address + (size_t)i * one->stride;
+        sum += one->width == 8 ? *(const uint64_t *)at : *(const uint32_t *)at;
+    }
+    return sum;
+}
+
+/* Nothing is allocated before all of it is there. Some of it was freed, and some of that goes back. */
+static void print_figures(void) {
+    static char text[32768];
+    static void *freed[3000];
+    for (int i = 0; i < 3000; i++)
+        memset(freed[i] = malloc(i % 3 == 0 ? 200 : 9000), 1, 200);
+    for (int i = 0; i < 3000; i++)
+        free(freed[i]);
+    free(large[0]);
+    large[0] = NULL;
+    const page *table = find_page();
+    uint64_t sums[64];
+    WANT(table->count <= 64);
+    hak_stats s;
+    for (uint32_t i = 0; i < table->count; i++)
+        sums[i] = sum_of(&table->counters[i]);
+    (void)hak_stats_json(text, sizeof text);
+    hak_stats_read(&s);
+    struct mallinfo2 m = mallinfo2();
+    const struct {
+        const char *name;
+        uint64_t value;
+    } all[] = {{"mapped_bytes", s.mapped_bytes},
+               {"committed_bytes", s.committed_bytes},
+               {"metadata_bytes", s.metadata_bytes},
+               {"slab_bytes", s.live_slab_bytes},
+               {"free_dirty_bytes", s.free_dirty_bytes},
+               {"superslabs", s.superslabs},
+               {"caches", s.caches},
+               {"operations", s.operations},
+               {"os.mmap", s.os_mmap},
+               {"os.munmap", s.os_munmap},
+               {"os.madvise", s.os_madvise},
+               {"os.mprotect", s.os_mprotect},
+               {"arena_bytes", m.arena},
+               {"large.count", m.hblks},
+               {"large.bytes", m.hblkhd},
+               {"free.count", m.ordblks},
+               {"set_aside.count", m.smblks},
+               {"set_aside.bytes", m.fsmblks},
+               {"free.bytes", m.fordblks - m.fsmblks},
+               {"small.bytes", m.uordblks},
+               {"releasable_bytes", m.keepcost},
+               {"small.bytes", control("stats.arenas.0.small.allocated")},
+               {"small.count", control("stats.arenas.0.small.curobjs")},
+               {"large.bytes", control("stats.arenas.0.large.allocated")},
+               {"large.count", control("stats.arenas.0.large.curobjs")},
+               {"set_aside.bytes", control("stats.arenas.0.tcache_bytes")},
+               {"metadata_bytes", control("stats.metadata")},
+               {"metadata_bytes", control("stats.arenas.0.base")}};
+    puts(text);
+    printf("live_objects %llu\nlive_large_bytes %llu\n", (unsigned long long)s.live_objects,
+           (unsigned long long)s.live_large_bytes);
+    for (uint32_t i = 0; i < table->count; i++)
+        printf("map.%s %llu\n", table->counters[i].name, (unsigned long long)sums[i]);
+    for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++)
+        printf("%s %llu\n", all[i].name, (unsigned long long)all[i].value);
 }
 
 /* As servers do that write a title over what they were started with. */
@@ -57,6 +168,8 @@ int main(int argc, char **argv) {
         exit_in_handler(atol(argv[2]));
     else if (argc > 2)
         print_json((size_t)atol(argv[2]));
+    else if (argc > 1 && strcmp(argv[1], "figures") == 0)
+        print_figures();
     else if (argc > 1 && strcmp(argv[1], "title") == 0)
         write_title();
     else if (argc > 1) {

@@ -67,6 +67,38 @@ class Stats(unittest.TestCase):
         self.assertEqual(int(length), len(text))
         self.check(text)
 
+    def test_each_figure_is_what_the_others_say(self):
+        text, *lines = run("figures").splitlines()
+        said, known = json.loads(text), {}
+        for name, value in map(str.split, lines):
+            part = said
+            if name.startswith(("map.", "live_")):
+                known[name] = int(value)
+                continue
+            for word in name.split("."):
+                part = part[word]
+            self.assertEqual(part, int(value), name)
+        for name in ("mapped_bytes", "committed_bytes", "metadata_bytes", "slab_bytes", "superslabs", "caches"):
+            self.assertEqual(known["map." + name], said[name], name)
+        for name in ("mmap", "munmap", "madvise", "mprotect"):
+            self.assertEqual(known["map.os_" + name], said["os"][name], name)
+        self.assertEqual(known["map.slab_free_dirty_bytes"] + known["map.large_free_dirty_bytes"], said["free_dirty_bytes"])
+        self.assertEqual(known["map.cache_operations"] + known["map.large_operations"], said["operations"])
+        self.assertEqual(known["map.class_out"] + known["map.large_objects"], known["live_objects"])
+        self.assertEqual(known["map.large_bytes"], known["live_large_bytes"])
+        # What is not zero here, so that none of them can stand for another.
+        small, large = said["small"], said["large"]
+        self.assertEqual(large["count"], LARGE - 1)
+        self.assertEqual(said["large_most"]["count"], LARGE)
+        self.assertLess(0, large["bytes"] - (LARGE - 1) * LARGE_SIZE + 1)
+        self.assertEqual(said["large_most"]["bytes"] * (LARGE - 1), large["bytes"] * LARGE)
+        self.assertGreaterEqual(said["arena_most_bytes"], said["arena_bytes"])
+        self.assertGreaterEqual(said["set_aside"]["bytes"], 16 * said["set_aside"]["count"])
+        self.assertGreaterEqual(small["count"], sum(one["live"] for one in said["classes"]))  # the rest lies between guards
+        self.assertGreater(said["operations"], COUNT)
+        self.assertTrue(said["os"]["mmap"] > 0 and said["os"]["madvise"] > 0, said)
+        self.assertEqual(said["caches"], 1)
+
     def test_a_buffer_that_is_too_short_has_the_beginning(self):
         whole = run("json", "32768").splitlines()[1]
         for size in (0, 1, 2, 100):

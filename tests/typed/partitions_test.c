@@ -218,6 +218,35 @@ static void first_free_of_a_thread(void **state) {
     }
 }
 
+/* Threads of which none says a token, after one that has said many: what that one held is not for them. */
+static pthread_barrier_t all_begun;
+static void *says_tokens(void *unused) {
+    for (int i = 0; i < 30000; i++)
+        hak_free(hak_malloc_token(100, token_of(2)));
+    return unused;
+}
+static void *says_none(void *unused) {
+    hak_free(hak_malloc(100));
+    pthread_barrier_wait(&all_begun);
+    for (int i = 0; i < 60000; i++) {
+        void *obj = hak_malloc(100);
+        assert_int_equal(hak_typed_partition_of(obj), 0);
+        hak_free(obj);
+    }
+    return unused;
+}
+static void plain_threads_after_it(void **state) {
+    (void)state;
+    pthread_t threads[THREADS];
+    assert_int_equal(pthread_create(&threads[0], NULL, says_tokens, NULL), 0);
+    assert_int_equal(pthread_join(threads[0], NULL), 0);
+    assert_int_equal(pthread_barrier_init(&all_begun, NULL, THREADS), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, says_none, NULL), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+}
+
 /* What a child frees, and makes, of its parent's. */
 static void a_forked_child(void **state) {
     (void)state;
@@ -289,6 +318,7 @@ int main(void) {
         CASE("an empty slab waits for its partition", empty_slabs_stay),
         CASE("nor is a place of objects of no bytes", places_of_nothing),
         CASE("a thread whose first call frees an object of a partition", first_free_of_a_thread),
+        CASE("threads that say no token, after one that has", plain_threads_after_it),
         CASE("a forked child goes on", a_forked_child),
         CASE("errors with objects of partitions are found", errors_are_found),
     };

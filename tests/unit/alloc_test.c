@@ -95,6 +95,28 @@ static void the_impossible(void **state) {
     assert_int_equal(hak_cache_held(), held);
 }
 
+/* All memory is in use, but for what was freed last: the quarantine of the hardened variant has that. */
+static void what_rests_serves(void **state) {
+    (void)state;
+    enum { MOST = 100000, FREED = 40 };
+    static void *objs[MOST];
+    int count = 0, again = 0;
+    while (count < 1000 && (objs[count] = hak_malloc(1000)) != NULL)
+        count++;
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON);
+    while (count < MOST && (objs[count] = hak_malloc(1000)) != NULL)
+        count++;
+    assert_in_range(count, 1000, MOST - 1);
+    for (int i = 0; i < FREED; i++)
+        hak_free(objs[--count]);
+    while (again < FREED && (objs[count] = hak_malloc(1000)) != NULL)
+        count++, again++;
+    (void)hak_os_fail_at(0);
+    assert_in_range(again, FREED - 4, FREED); /* of a site's first objects the places between guards rest */
+    while (count > 0)
+        hak_free(objs[--count]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("free of memory that is not ours ends the process", free_of_others),
@@ -102,6 +124,7 @@ int main(void) {
         CASE("free of a large object that was freed ends the process", free_of_a_freed_large_object),
         CASE("what is kept for reuse serves a request, aligned or not, when the OS has no more",
              what_is_kept_serves),
+        CASE("what was freed last serves a request when the OS has no more", what_rests_serves),
         CASE("a request that nothing can serve takes nothing of that away", the_impossible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include "allocator/life/idle.h"
 #include "allocator/options.h"
 #include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 #include "allocator/pages/region.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/superslab.h"
@@ -15,19 +16,28 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
 enum { PERIOD = HAK_IDLE_PERIOD_MS };
 
-/* Instead of libc's: what was asked for as huge pages. */
+/* Instead of libc's: what was asked for as huge pages, and what was to become some at once, which it does not. */
 static uintptr_t huge_from, huge_to;
-static unsigned huge_calls;
+static unsigned huge_calls, collapses;
 int madvise(void *addr, size_t size, int advice) {
     if (advice == MADV_HUGEPAGE) {
         huge_calls++;
         huge_from = (uintptr_t)addr;
         huge_to = (uintptr_t)addr + size;
+    }
+    if (advice == MADV_COLLAPSE) {
+        collapses++;
+        return 0;
     }
     return (int)syscall(SYS_madvise, addr, size, advice);
 }
@@ -57,7 +67,7 @@ static char *span(size_t mib) {
 
 static int fresh(void **state) {
     later = 0;
-    huge_calls = 0;
+    huge_calls = collapses = 0;
     huge_from = huge_to = 0;
     (void)unit_fresh(state);
     hak_release_init(true, HAK_DECOMMIT_OFF, 10 * HAK_MIB);
@@ -123,12 +133,71 @@ static void huge_pages(void **state) {
     hak_region_huge_from = hak_option.huge_from;
 }
 
+/* One look at the memory of large objects: twice as much was handed out again as ever before. */
+static unsigned asked_by_a_look(void) {
+    static size_t turned = HAK_MIB << 10;
+    collapses = 0;
+    turned *= 2;
+    hak_lock_take(&hak_large_lock);
+    hak_huge_turned(turned);
+    hak_lock_give(&hak_large_lock);
+    return collapses;
+}
+
+enum { OBJECTS = 4, OBJECT = 8 * HAK_MIB };
+static void touch(char *const *objs, unsigned pages_of_16) {
+    for (int i = 0; i < OBJECTS; i++)
+        for (size_t page = 0; page < OBJECT / hak_os_page; page++)
+            if (page % 16 < pages_of_16)
+                objs[i][page * hak_os_page] = 1;
+}
+
+/* Of 16 pages so many are touched before each of three looks. A quarter is enough, an eighth while it grows; and
+ * nothing becomes huge below the bound, or where huge pages are off. */
+static void collapse(void **state) {
+    (void)state;
+    if (!hak_os_resident_told()) {
+        skip();
+    }
+    const struct {
+        size_t from;
+        unsigned pages[3];
+        bool asked[3];
+    } rows[] = {
+        {HAK_MIB, {1, 1, 1}, {false, false, false}},  {HAK_MIB, {3, 3, 3}, {false, false, false}},
+        {HAK_MIB, {5, 5, 5}, {true, true, true}},     {HAK_MIB, {1, 3, 3}, {false, false, true}},
+        {HAK_MIB, {1, 1, 3}, {false, false, false}},  {HAK_MIB, {2, 3, 3}, {false, false, true}},
+        {SIZE_MAX, {5, 5, 5}, {false, false, false}}, {HAK_MIB << 10, {5, 5, 5}, {false, false, false}},
+    };
+    assert_int_equal(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0); /* pages come one by one */
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        (void)fresh(NULL);
+        hak_region_huge_from = rows[i].from;
+        char *objs[OBJECTS];
+        for (int k = 0; k < OBJECTS; k++) {
+            size_t capacity;
+            assert_non_null(objs[k] = hak_large_take(OBJECT, HAK_MIN_ALIGN, NULL, &capacity));
+        }
+        for (int look = 0; look < 3; look++) {
+            touch(objs, rows[i].pages[look]);
+            unsigned asked = asked_by_a_look();
+            if ((asked != 0) != rows[i].asked[look])
+                fail_msg("row %zu, look %d: asked %u times", i, look, asked);
+        }
+        for (int k = 0; k < OBJECTS; k++)
+            assert_true(hak_large_give(objs[k]));
+    }
+    assert_int_equal(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0), 0);
+    hak_region_huge_from = hak_option.huge_from;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         {"idle memory goes back after ten seconds, in the speed profile after a hundred", idle_memory_goes,
          fresh, NULL, NULL},
         {"of two free spans the older goes first", oldest_goes_first, fresh, NULL, NULL},
         {"huge pages are asked for from 12 MiB on, from the start, or never", huge_pages, fresh, NULL, NULL},
+        {"what is dense becomes huge pages, and what grows to be", collapse, fresh, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,10 +2,17 @@
 #include "tests/unit/unit.h"
 
 #include "allocator/base/check.h"
+#include "allocator/os/outlet.h"
 #include "allocator/os/report.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void mixed(void *unused) {
@@ -80,11 +87,89 @@ static void deaths(void **state) {
     assert_string_equal(unit_stderr_of(check, &here), "");
 }
 
+/* More than one write takes, and than a pipe has room for. */
+static char long_text[150001];
+static void send_long(size_t size) {
+    hak_outlet to;
+    hak_outlet_stderr(&to);
+    hak_outlet_send(&to, long_text, size);
+    hak_outlet_close(&to);
+}
+
+static void all_of_a_long_text(void **state) {
+    (void)state;
+    static char got[sizeof long_text];
+    for (size_t i = 0; i < sizeof long_text; i++)
+        long_text[i] = (char)('!' + i * i / 7 % 90);
+    for (size_t size = 1; size < sizeof long_text; size = size * 7 + 3) {
+        int ends[2], status;
+        size_t used = 0;
+        assert_int_equal(pipe(ends), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            dup2(ends[1], STDERR_FILENO);
+            send_long(size);
+            _exit(0);
+        }
+        close(ends[1]);
+        for (ssize_t n; (n = read(ends[0], got + used, sizeof got - used)) > 0;)
+            used += (size_t)n;
+        close(ends[0]);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        assert_int_equal(used, size);
+        assert_memory_equal(got, long_text, size);
+    }
+}
+
+static void nobody_reads(void *unused) {
+    (void)unused;
+    int ends[2];
+    if (pipe(ends) != 0 || close(ends[0]) != 0 || dup2(ends[1], STDERR_FILENO) < 0)
+        _exit(1);
+    signal(SIGPIPE, SIG_DFL);
+    send_long(1000); /* which raises SIGPIPE: that was the allocator's doing, not the program's */
+    sigset_t pending;
+    if (sigpending(&pending) != 0 || sigismember(&pending, SIGPIPE))
+        _exit(2);
+}
+
+static void pipe_without_reader(void **state) {
+    (void)state;
+    assert_string_equal(unit_stderr_of(nobody_reads, NULL), "");
+}
+
+static void all_of_it_in_a_file(void **state) {
+    (void)state;
+    static char got[sizeof long_text];
+    char folder[] = "/tmp/report_test.XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/file", folder);
+    for (int times = 1; times <= 2; times++) { /* the second goes behind the first */
+        hak_outlet to;
+        hak_outlet_create(&to, path);
+        hak_outlet_send(&to, long_text, 5000);
+        hak_outlet_close(&to);
+        int file = open(path, O_RDONLY);
+        assert_int_equal(read(file, got, sizeof got), times * 5000);
+        close(file);
+        assert_memory_equal(got + (times - 1) * 5000, long_text, 5000);
+    }
+    struct stat seen;
+    assert_int_equal(stat(path, &seen), 0);
+    assert_int_equal(seen.st_mode & 0777, 0600);
+    (void)unlink(path);
+    (void)rmdir(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("a line has its texts, numbers and addresses in order", numbers),
         CASE("a line that is too long is cut off and still ends", cut_off),
         CASE("a line that nobody can read keeps errno and the process", errno_is_kept),
+        CASE("a long text arrives whole, also where a pipe has less room", all_of_a_long_text),
+        CASE("a pipe without a reader leaves no signal behind", pipe_without_reader),
+        CASE("and in a file, which is for its owner only", all_of_it_in_a_file),
         CASE("an error ends the process by abort after one line", deaths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
