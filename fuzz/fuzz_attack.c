@@ -12,7 +12,7 @@
 #include "fuzz/play.h"
 #include "fuzz/verdict.h"
 
-void hak_hardened_sweep_all(void); /* the sweep of the hardened core, by its prefixed name */
+void hak_sweep_all(void); /* of the hardened core */
 
 enum { NAME_MAX_BYTES = 64, LARGE = 256 * 1024 };
 
@@ -105,13 +105,13 @@ static void run_underflow(void *context) {
     error *c = context;
     flip((char *)c->o->at - (c->step->detail + 1), c->step->detail + 1, c->step->arg);
     c->game->model.heap->free(c->o->at);
-    hak_hardened_sweep_all();
+    hak_sweep_all();
 }
 
 static void run_write_after_free(void *context) {
     error *c = context;
     flip((char *)c->o->ghost + c->step->arg % c->o->ghost_size, 1, c->step->detail);
-    hak_hardened_sweep_all();
+    hak_sweep_all();
 }
 
 static void run_use_freed(void *context) {

@@ -1,4 +1,4 @@
-/* heap_api.c: fills the table of heap_api.h; compiled once per variant, with the variant's prefix. */
+/* heap_api.c: fills the table of heap_api.h; compiled once per variant. */
 #include "fuzz/heap_api.h"
 
 #include "allocator/alloc.h"

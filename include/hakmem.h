@@ -19,36 +19,6 @@
 #define HAK_VERSION_PATCH  0
 #define HAK_VERSION_STRING "0.1.0"
 
-/* Both variants can be linked into one program: a build that defines HAK_PREFIX gets its own symbols. */
-#ifdef HAK_PREFIX
-#define HAK_PASTE2(prefix, name) prefix##name
-#define HAK_PASTE(prefix, name)  HAK_PASTE2(prefix, name)
-#define hak_malloc               HAK_PASTE(HAK_PREFIX, malloc)
-#define hak_calloc               HAK_PASTE(HAK_PREFIX, calloc)
-#define hak_realloc              HAK_PASTE(HAK_PREFIX, realloc)
-#define hak_reallocarray         HAK_PASTE(HAK_PREFIX, reallocarray)
-#define hak_free                 HAK_PASTE(HAK_PREFIX, free)
-#define hak_free_sized           HAK_PASTE(HAK_PREFIX, free_sized)
-#define hak_free_aligned_sized   HAK_PASTE(HAK_PREFIX, free_aligned_sized)
-#define hak_aligned_alloc        HAK_PASTE(HAK_PREFIX, aligned_alloc)
-#define hak_memalign             HAK_PASTE(HAK_PREFIX, memalign)
-#define hak_posix_memalign       HAK_PASTE(HAK_PREFIX, posix_memalign)
-#define hak_malloc_token         HAK_PASTE(HAK_PREFIX, malloc_token)
-#define hak_calloc_token         HAK_PASTE(HAK_PREFIX, calloc_token)
-#define hak_realloc_token        HAK_PASTE(HAK_PREFIX, realloc_token)
-#define hak_reallocarray_token   HAK_PASTE(HAK_PREFIX, reallocarray_token)
-#define hak_aligned_alloc_token  HAK_PASTE(HAK_PREFIX, aligned_alloc_token)
-#define hak_memalign_token       HAK_PASTE(HAK_PREFIX, memalign_token)
-#define hak_posix_memalign_token HAK_PASTE(HAK_PREFIX, posix_memalign_token)
-#define hak_usable_size          HAK_PASTE(HAK_PREFIX, usable_size)
-#define hak_trim                 HAK_PASTE(HAK_PREFIX, trim)
-#define hak_stats_read           HAK_PASTE(HAK_PREFIX, stats_read)
-#define hak_stats_json           HAK_PASTE(HAK_PREFIX, stats_json)
-#define hak_profile_save         HAK_PASTE(HAK_PREFIX, profile_save)
-#define hak_version              HAK_PASTE(HAK_PREFIX, version)
-#define hak_variant              HAK_PASTE(HAK_PREFIX, variant)
-#endif
-
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -1,6 +1,7 @@
 """Fuzz targets: one harness, and three kinds of drivers.
 
-hak_heap        heap_<variant>: a variant of the core as a table of functions (fuzz/heap_api.h)
+hak_heap        heap_<variant>: a variant of the core as a table of functions (fuzz/heap_api.h); heap_hardened_apart: for who
+                depends on heap_speed as well
 hak_fuzz_target <name>_replay_test runs the harness on its corpus and on made inputs; <name> is the fuzzer, driven by
                 --config=libfuzzer, --config=afl, or the replay main when there is no engine
 """
@@ -19,7 +20,10 @@ FUZZ_COPTS = [
 ]
 
 def hak_heap(name, srcs, hdrs):
-    """<name>_<variant>: `srcs` compiled against that variant, without handing its prefix on."""
+    """<name>_<variant>: `srcs` compiled against that variant; who depends on it is of none.
+
+    <name>_hardened_apart: the same and its core, under names that heap_speed does not have.
+    """
     for variant, defines in VARIANTS.items():
         cc_library(
             name = "%s_%s" % (name, variant),
@@ -28,7 +32,6 @@ def hak_heap(name, srcs, hdrs):
             copts = HAK_COPTS,
             local_defines = [
                 "HAK_DEBUG=1",
-                "HAK_PREFIX=hak_%s_" % variant,
                 "FUZZ_HEAP=fuzz_heap_" + variant,
                 "FUZZ_HARDENED=" + ("1" if variant == "hardened" else "0"),
             ] + defines,
@@ -36,6 +39,28 @@ def hak_heap(name, srcs, hdrs):
             visibility = ["//visibility:public"],
             deps = ["//allocator:core_%s_objects" % variant],
         )
+    native.filegroup(
+        name = name + "_archive",
+        srcs = [":%s_hardened" % name],
+        output_group = "archive",
+    )
+
+    # Of an archive with and one without position-independent code, the last: it does for both.
+    parts = ["//allocator:core_hardened_archive", ":%s_archive" % name]
+    last = " ".join(["$$(printf '%%s\\n' $(locations %s) | sort | tail -n 1)" % part for part in parts])
+    native.genrule(
+        name = name + "_apart",
+        srcs = parts,
+        outs = ["lib%s_apart.a" % name],
+        cmd = "$(location apart.sh) $@ " + last,
+        tools = ["apart.sh"],
+    )
+    cc_library(
+        name = name + "_hardened_apart",
+        srcs = [":lib%s_apart.a" % name],
+        linkopts = ["-pthread"],
+        linkstatic = True,
+    )
 
 def hak_fuzz_target(name, srcs, deps, defines = [], corpus = None, generate = 300, records = 32, size = "small", linkopts = [], tags = []):
     """`corpus`: a folder of fuzz/corpus. `generate`, `records`: how many made inputs the test runs, of what length."""

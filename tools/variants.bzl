@@ -1,6 +1,6 @@
 """What hakmem is built into, once per variant, and how tests run on both.
 
-hak_core        core_speed, core_hardened: the core with prefixed symbols and asserts on, for tests and fuzzers
+hak_core        core_speed, core_hardened: the core with asserts on and without the names of malloc, for tests and fuzzers
 hak_products    hakmem[-hardened] (for `malloc =`), the .a, the .so, the .so for programs that dlopen it, and
                 hakmem[-hardened]-fast (for `malloc =` of the benchmark's FAST build)
 hak_variant_test, hak_preload_test    one test per variant
@@ -82,26 +82,25 @@ FAST_LINKOPTS = [
 })
 
 def hak_core(srcs, variant_srcs, hdrs):
-    """core_<variant>: cc_library of `srcs` + `variant_srcs[variant]`, symbols prefixed hak_<variant>_.
+    """core_<variant>: cc_library of `srcs` + `variant_srcs[variant]`.
 
-    core_<variant>_objects: the same, but who depends on it does not get the prefix, and so may depend on both.
+    core_<variant>_objects: the same, but who depends on it is not compiled for that variant.
     core_<variant>_archive: the .a itself.
     """
     for variant, defines in VARIANTS.items():
-        prefixed = ["HAK_PREFIX=hak_%s_" % variant] + defines
         cc_library(
             name = "core_%s_objects" % variant,
             srcs = srcs + variant_srcs[variant],
             hdrs = hdrs,
             copts = HAK_COPTS,
-            local_defines = ["HAK_DEBUG=1"] + prefixed,
+            local_defines = ["HAK_DEBUG=1"] + defines,
             linkopts = ["-pthread"],
             linkstatic = True,
             visibility = ["//visibility:public"],
         )
         cc_library(
             name = "core_" + variant,
-            defines = prefixed,
+            defines = defines,
             visibility = ["//visibility:public"],
             deps = [":core_%s_objects" % variant],
         )

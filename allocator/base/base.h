@@ -7,8 +7,6 @@
 #error "hakmem is for 64-bit Linux"
 #endif
 
-#include "allocator/base/names.h"
-
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>

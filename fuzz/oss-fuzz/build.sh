@@ -42,8 +42,8 @@ targets() { # prints the lines of targets.txt that are wanted and can be built
 compile() { echo "$CC $CFLAGS $common $3 -c $2 -o $work/$1.o"; } # OBJECT SOURCE FLAGS
 core_flags() {
     case $1 in
-    speed) echo "-fno-builtin -DHAK_DEBUG=1 -DHAK_PREFIX=hak_speed_" ;;
-    hardened) echo "-fno-builtin -DHAK_DEBUG=1 -DHAK_PREFIX=hak_hardened_ -DHAK_HARDENED=1" ;;
+    speed) echo "-fno-builtin -DHAK_DEBUG=1" ;;
+    hardened) echo "-fno-builtin -DHAK_DEBUG=1 -DHAK_HARDENED=1" ;;
     esac
 }
 core_sources() {
@@ -74,10 +74,11 @@ compile_targets() {
 }
 
 link() { # NAME VARIANT KIND
-    local objects=("$work/target_$1.o") variant
-    for variant in speed hardened; do
-        if [ "$2" = "$variant" ] || [ "$2" = both ]; then objects+=("$work/core_$variant"_*.o); fi
-    done
+    local objects=("$work/target_$1.o")
+    case $2 in
+    both) objects+=("$work"/core_speed_*.o "$work/apart.a") ;;
+    *) objects+=("$work/core_$2"_*.o) ;;
+    esac
     if [ "$3" != part ]; then objects+=("$work"/lab_*.o); fi
     echo "$CXX $CXXFLAGS ${objects[*]} $LIB_FUZZING_ENGINE -pthread -o $OUT/$1"
 }
@@ -100,6 +101,7 @@ list=$(targets "$@")
     compile_lab
     compile_targets <<<"$list"
 } | xargs -P "$jobs" -d '\n' -n 1 bash -c
+if grep -q " both " <<<"$list"; then fuzz/apart.sh "$work/apart.a" "$work"/core_hardened_*.o; fi
 while read -r name source variant corpus dictionary kind; do
     link "$name" "$variant" "$kind"
 done <<<"$list" | xargs -P "$jobs" -d '\n' -n 1 bash -c

@@ -139,7 +139,7 @@ def check_headers(root):
                 continue
             command = ["clang-19", "-x", "c", "-std=gnu17", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Werror",
                        "-D_GNU_SOURCE", "-fsyntax-only"]
-            command += ["-iquote", root, "-", f"-DHAK_PREFIX=hak_{variant}_"] + ["-DHAK_HARDENED=1"] * (variant == "hardened")
+            command += ["-iquote", root, "-"] + ["-DHAK_HARDENED=1"] * (variant == "hardened")
             done = subprocess.run(command, input=f'#include "{path}"\n', text=True, capture_output=True)
             if done.returncode:
                 yield f"{path} alone, {variant}:\n{done.stderr}"
