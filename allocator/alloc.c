@@ -36,6 +36,7 @@ static void *make_large(size_t size, size_t align, hak_origin origin, bool *zero
         obj = hak_large_take_typed(need, align, origin.partition, zeroed, &capacity);
     if (obj == NULL)
         return NULL;
+    origin.untouched = origin.untouched && *zeroed;
     if (HAK_LIKELY(hak_policy_on_large_alloc(obj, size, capacity, origin))) {
         hak_usage_note_large();
         return obj;
@@ -234,6 +235,7 @@ static HAK_NOINLINE void *calloc_slow(size_t size, hak_origin origin, uintptr_t 
     if (!hak_thread_begin())
         return no_memory();
     origin = placed(origin, caller);
+    origin.untouched = 1;
     bool zeroed = false;
     size_t need = hak_policy_request(size);
     unsigned cls = need <= HAK_SLAB_SIZE_MAX ? hak_class_of(need) : 0;
@@ -241,7 +243,7 @@ static HAK_NOINLINE void *calloc_slow(size_t size, hak_origin origin, uintptr_t 
     if (obj != NULL)
         return obj;
     obj = make_or_reclaim(cls, size, HAK_MIN_ALIGN, origin, cls != 0 ? caller : 0, &zeroed);
-    return obj == NULL || zeroed ? obj : memset(obj, 0, size);
+    return obj == NULL || zeroed ? obj : hak_policy_clear(obj, size);
 }
 
 HAK_ENTRY void *hak_calloc(size_t count, size_t size) {

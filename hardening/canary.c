@@ -10,9 +10,9 @@ void hak_canary_init(void) {
     keys[3] |= 1;
 }
 
-HAK_PEEKS const unsigned char *hak_canary_find(const void *obj, size_t size) {
-    const unsigned char *end = (const unsigned char *)obj + size;
-    uint64_t right = hak_canary_at(end);
+HAK_PEEKS const unsigned char *hak_canary_find(const void *obj, uint32_t word) {
+    const unsigned char *end = (const unsigned char *)obj + hak_record_size(word);
+    uint64_t right = hak_canary_of(end, word);
     for (unsigned i = 0; i < HAK_CANARY_BYTES; i++)
         if (end[i] != (unsigned char)(right >> (8 * i)))
             return end + i;

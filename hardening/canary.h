@@ -6,13 +6,20 @@
  * letter too many always shows; its second is zero, so that a string that runs on stops there and does not print the
  * rest; its last is 0x80 to 0xff, so that a letter or a NUL written right before the next slot always shows. The store
  * is not aligned and costs one instruction. Large objects have one where their last page has room; else the guard
- * begins right there. */
+ * begins right there.
+ *
+ * Wide objects of calloc's are bare: zeros stay in the canary's place, until realloc sets one. It would touch the last
+ * page of what is often never used to its end, a hash table or an arena. What a bare object cannot tell is an overflow
+ * by zeros alone. */
 #ifndef HAK_CANARY_H
 #define HAK_CANARY_H
 
 #include "hardening/ledger.h"
 
 typedef uint64_t hak_unaligned64 __attribute__((aligned(1), may_alias));
+
+/* Bytes from which on calloc's objects are bare: up to here a page more is what a reused slot costs, too (wipe.h). */
+enum { HAK_CANARY_BARE_FROM = 32 * HAK_KIB };
 
 /* The two halves of the product, laid over each other: each bit depends on all bits of both. */
 HAK_INLINE uint64_t hak_canary_fold(uint64_t a, uint64_t b) {
@@ -43,8 +50,19 @@ HAK_INLINE bool hak_canary_intact(const void *obj, size_t size) {
     return *(const hak_unaligned64 *)end == hak_canary_at(end);
 }
 
-/* The first byte of the canary that is not as it was; NULL: none. */
-const unsigned char *hak_canary_find(const void *obj, size_t size);
+/* The eight bytes that belong at `end`, behind a live object of that record. */
+HAK_INLINE uint64_t hak_canary_of(const void *end, uint32_t word) {
+    return (word & HAK_RECORD_BARE) != 0 ? 0 : hak_canary_at(end);
+}
+
+/* As hak_canary_intact, of a slot's live object, which may be bare. */
+HAK_INLINE bool hak_canary_right(const void *obj, uint32_t word) {
+    const char *end = (const char *)obj + hak_record_size(word);
+    return *(const hak_unaligned64 *)end == hak_canary_of(end, word);
+}
+
+/* The first of those bytes that is not as it was; NULL: none. */
+const unsigned char *hak_canary_find(const void *obj, uint32_t word);
 
 /* Draws the keys. Once. */
 void hak_canary_init(void);

@@ -12,7 +12,7 @@
  * else. Large objects have a record of 16 bytes per granule; that of the first granule counts.
  *
  *   bits   1..0    3..2     9..4         10      31..14
- *   live   1       family   log2(align)  typed   requested bytes
+ *   live   1       family   log2(align)  typed   requested bytes; bit 11: bare, see canary.h
  *   freed  2       owner: bits 13..2     requested bytes, of the last owner
  *   held   3       as freed              being freed, or resized: nothing is known of its bytes
  *
@@ -54,6 +54,7 @@ enum {
     HAK_RECORD_ALIGN_MASK = 63, /* any of 64 bits, so that no two alignments look alike */
     /* Of live objects of a partition of the typed heap: no claim has it, so their frees leave the fast path. */
     HAK_RECORD_TYPED = 1 << 10,
+    HAK_RECORD_BARE = 1 << 11,  /* of live objects: zeros stand in the canary's place (canary.h) */
     HAK_RECORD_CLAIMED = 0x7ff, /* state, family, alignment, typed */
 
     HAK_CANARY_BYTES = 8,
@@ -229,7 +230,7 @@ HAK_INLINE uint32_t hak_record_size(uint32_t word) {
 HAK_INLINE uint32_t hak_record_live(hak_origin origin) {
     return HAK_SLOT_LIVE | (uint32_t)origin.family << HAK_RECORD_FAMILY_SHIFT |
            (uint32_t)origin.align_log2 << HAK_RECORD_ALIGN_SHIFT |
-           (origin.partition != 0 ? HAK_RECORD_TYPED : 0);
+           (origin.partition != 0 ? HAK_RECORD_TYPED : 0) | (origin.untouched ? HAK_RECORD_BARE : 0);
 }
 
 /* The record of a slot that `owner` frees, whose record is `word`. */
@@ -252,7 +253,7 @@ HAK_INLINE uint32_t hak_claim_align(hak_claim claim) {
     return said ? (uint32_t)claim.align_log2 & HAK_RECORD_ALIGN_MASK : HAK_ALIGN_LOG2;
 }
 HAK_INLINE bool hak_claim_fits(hak_claim claim, uint32_t word) {
-    hak_origin origin = {(hak_family)claim.family, hak_claim_align(claim), 0};
+    hak_origin origin = {(hak_family)claim.family, hak_claim_align(claim), 0, 0};
     return ((word ^ hak_record_live(origin)) & hak_claim_mask(claim)) == 0;
 }
 

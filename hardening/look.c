@@ -11,14 +11,15 @@
 enum { TRIES = 512 };
 
 /* The first wrong byte of a live object's slot; NULL: none. */
-HAK_PEEKS static const unsigned char *live_wrong(const hak_view *slot, size_t size) {
+HAK_PEEKS static const unsigned char *live_wrong(const hak_view *slot, uint32_t word) {
+    size_t size = hak_record_size(word);
     const unsigned char *end = (const unsigned char *)slot->start + size;
     if (!hak_hardening.canary || size + HAK_CANARY_BYTES > slot->size)
         return NULL;
-    if (!hak_canary_intact((void *)slot->start, size))
+    if (!hak_canary_right((void *)slot->start, word))
         return hak_inherit_wiped((void *)slot->start, size, HAK_CANARY_BYTES)
                    ? NULL
-                   : hak_canary_find((void *)slot->start, size);
+                   : hak_canary_find((void *)slot->start, word);
     if (!hak_hardening.verify)
         return NULL;
     return hak_wipe_find(end + HAK_CANARY_BYTES, slot->size - size - HAK_CANARY_BYTES);
@@ -52,7 +53,7 @@ HAK_PEEKS static const unsigned char *free_wrong(const hak_view *slot) {
 static const unsigned char *wrong(const hak_view *slot, uint32_t word) {
     switch (hak_record_state(word)) {
     case HAK_SLOT_LIVE:
-        return live_wrong(slot, hak_record_size(word));
+        return live_wrong(slot, word);
     case HAK_SLOT_UNUSED:
     case HAK_SLOT_FREED:
         return hak_hardening.verify ? free_wrong(slot) : NULL;

@@ -199,7 +199,7 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
         memset((char *)obj + from, 0, old + HAK_CANARY_BYTES - from);
         hak_canary_set(obj, size);
     }
-    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2,
+    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2, 0,
                          0}; /* as realloc makes them */
     hak_quarantine_turned(hak_guarded_mine, cls);
     uint32_t live = hak_record_live(origin) | (word & HAK_RECORD_TYPED);

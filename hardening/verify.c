@@ -149,10 +149,10 @@ static bool slot_is_live(const matter *m, hak_place *place) {
 
 static void check_slot_canary(const matter *m, hak_place *place) {
     uint32_t word = hak_record_load(place->record);
-    if (!hak_hardening.canary || hak_canary_intact((void *)m->addr, hak_record_size(word)) ||
+    if (!hak_hardening.canary || hak_canary_right((void *)m->addr, word) ||
         hak_inherit_wiped((void *)m->addr, hak_record_size(word), HAK_CANARY_BYTES))
         return;
-    const void *bad = hak_canary_find((void *)m->addr, hak_record_size(word));
+    const void *bad = hak_canary_find((void *)m->addr, word);
     uint32_t again = hak_record_load(place->record);
     if (hak_record_state(again) != HAK_SLOT_LIVE) /* another thread frees it just now */
         not_live(m, again);
@@ -264,7 +264,7 @@ static size_t large_room(const hak_large_record *record) {
 const unsigned char *hak_verify_large_overflow(const void *obj, const hak_large_record *record) {
     const unsigned char *end = (const unsigned char *)obj + record->size;
     size_t room = large_room(record);
-    uint64_t right = hak_canary_at(end);
+    uint64_t right = hak_canary_of(end, HAK_GLANCE(record->word));
     if (hak_inherit_wiped(obj, record->size, room))
         return NULL;
     for (size_t i = 0; i < hak_min(room, HAK_CANARY_BYTES); i++)
@@ -275,10 +275,10 @@ const unsigned char *hak_verify_large_overflow(const void *obj, const hak_large_
     return hak_wipe_find(end + HAK_CANARY_BYTES, room - HAK_CANARY_BYTES);
 }
 
-/* The canary, and zeros to the end of the page. */
-static void large_mark_end(void *obj, const hak_large_record *record) {
+/* The canary, and zeros to the end of the page; a bare object has all of that. `word`: what its record will be. */
+static void large_mark_end(void *obj, const hak_large_record *record, uint32_t word) {
     unsigned char *end = (unsigned char *)obj + record->size;
-    size_t room = large_room(record);
+    size_t room = (word & HAK_RECORD_BARE) != 0 ? 0 : large_room(record);
     uint64_t right = hak_canary_at(end);
     for (size_t i = 0; i < room && hak_hardening.canary; i++)
         end[i] = i < HAK_CANARY_BYTES ? (unsigned char)(right >> (8 * i)) : 0;
@@ -352,9 +352,10 @@ bool hak_verify_large_alloc(void *obj, size_t size, size_t capacity, hak_origin 
         return false;
     forget_inside(obj, capacity);
     record->size = size;
-    large_mark_end(obj, record);
     origin.partition = 0; /* the region says it */
-    __atomic_store_n(&record->word, hak_record_live(origin), __ATOMIC_RELEASE);
+    uint32_t word = hak_record_live(origin);
+    large_mark_end(obj, record, word);
+    __atomic_store_n(&record->word, word, __ATOMIC_RELEASE);
     return true;
 }
 
@@ -372,7 +373,7 @@ static void large_wait(void) {
 bool hak_verify_large_resize(void *obj, size_t size, size_t capacity) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
     uint32_t word = __atomic_load_n(&record->word, __ATOMIC_RELAXED);
-    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2, 0};
+    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2, 0, 0};
     if (hak_record_state(word) != HAK_SLOT_LIVE ||
         !__atomic_compare_exchange_n(&record->word, &word, HAK_SLOT_HELD, false, __ATOMIC_SEQ_CST,
                                      __ATOMIC_RELAXED)) {
@@ -384,15 +385,13 @@ bool hak_verify_large_resize(void *obj, size_t size, size_t capacity) {
     size_t before = record->size;
     large_clear_mark(obj, record);
     bool done = hak_guard_large_live(obj, capacity);
-    if (!done) {
-        large_mark_end(obj, record);
-    } else {
+    if (done) {
         forget_inside(obj, capacity);
         record->size = size;
         large_purge_tail(obj, record, before);
-        large_mark_end(obj, record);
         word = hak_record_live(origin);
     }
+    large_mark_end(obj, record, word);
     __atomic_store_n(&record->word, word, __ATOMIC_RELEASE);
     return done;
 }

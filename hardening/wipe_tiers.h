@@ -74,14 +74,19 @@ typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(
 WIPE_TARGET static HAK_NOINLINE void WIPE_NAME(clear_wide)(char *p, size_t size) {
     const WIPE_NAME(vec) zero = {0};
     char *last = p + size - WIPE_WIDTH, *next = p + (-(uintptr_t)p & (WIPE_WIDTH - 1)), *stop = last;
-    WIPE_STORE_AT(p), WIPE_STORE_AT(last);
+    WIPE_STORE_AT(p);
     for (; next + 4 * WIPE_WIDTH <= last; next += 4 * WIPE_WIDTH) {
         WIPE_NAME(vec) any = {0};
         WIPE_4(WIPE_OR, 0);
         if (!WIPE_IS_ZERO(any))
             WIPE_4(WIPE_STORE, 0);
     }
-    WIPE_4(WIPE_STORE, 0);
+    WIPE_NAME(vec) any = *(const WIPE_NAME(vec) *)last;
+    WIPE_4(WIPE_OR, 0);
+    if (!WIPE_IS_ZERO(any)) {
+        WIPE_STORE_AT(last);
+        WIPE_4(WIPE_STORE, 0);
+    }
 }
 
 WIPE_TARGET HAK_INLINE void WIPE_NAME(clear_inline)(char *p, size_t size) {

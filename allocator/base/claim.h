@@ -11,7 +11,8 @@ typedef enum hak_family { HAK_FAMILY_MALLOC, HAK_FAMILY_NEW, HAK_FAMILY_NEW_ARRA
 typedef struct hak_origin {
     hak_family family;
     unsigned align_log2 : 16; /* 4: the alignment that every object has */
-    unsigned partition : 16;  /* of the typed heap, by what hak_policy_partition says of a token; 0: none */
+    unsigned partition : 15;  /* of the typed heap, by what hak_policy_partition says of a token; 0: none */
+    unsigned untouched : 1;   /* calloc would rather leave its pages alone: it may never be used to its end */
 } hak_origin;
 
 /* What the caller says when it ends the object's life. Two registers wide, so that passing it on costs nothing. */

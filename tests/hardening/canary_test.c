@@ -21,16 +21,35 @@ static void every_byte_counts(void **state) {
     (void)state;
     hak_canary_init();
     for (size_t size = 0; size < 200; size++) {
+        uint32_t word = (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
         hak_canary_set(bytes, size);
-        assert_true(hak_canary_intact(bytes, size));
-        assert_null(hak_canary_find(bytes, size));
+        assert_true(hak_canary_intact(bytes, size) && hak_canary_right(bytes, word));
+        assert_null(hak_canary_find(bytes, word));
         for (size_t i = 0; i < HAK_CANARY_BYTES; i++)
             for (int bit = 0; bit < 8; bit++) {
                 bytes[size + i] ^= (char)(1 << bit);
-                assert_false(hak_canary_intact(bytes, size));
-                assert_ptr_equal(hak_canary_find(bytes, size), bytes + size + i);
+                assert_false(hak_canary_intact(bytes, size) || hak_canary_right(bytes, word));
+                assert_ptr_equal(hak_canary_find(bytes, word), bytes + size + i);
                 bytes[size + i] ^= (char)(1 << bit);
             }
+    }
+}
+
+static void zeros_of_a_bare_one(void **state) {
+    (void)state;
+    hak_canary_init();
+    memset(bytes, 0, sizeof bytes);
+    for (size_t size = 0; size < 200; size++) {
+        uint32_t word = (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
+        assert_false(hak_canary_right(bytes, word));
+        word |= HAK_RECORD_BARE;
+        assert_true(hak_canary_right(bytes, word));
+        for (size_t i = 0; i < HAK_CANARY_BYTES; i++) {
+            bytes[size + i] = 1;
+            assert_false(hak_canary_right(bytes, word));
+            assert_ptr_equal(hak_canary_find(bytes, word), bytes + size + i);
+            bytes[size + i] = 0;
+        }
     }
 }
 
@@ -141,6 +160,7 @@ int main(int argc, char **argv) {
         execv("/proc/self/exe", argv);
     const struct CMUnitTest tests[] = {
         {"a change of any bit of a canary is found, and where", every_byte_counts, NULL, NULL, NULL},
+        {"behind a bare object any bit that is set is found", zeros_of_a_bare_one, NULL, NULL, NULL},
         {"the first byte is no letter, no 0 and no 0xff, the second is 0", first_bytes, NULL, NULL, NULL},
         {"canaries differ by address and by key", differ, NULL, NULL, NULL},
         {"every bit of a canary depends on the keys, at any address", keys, NULL, NULL, NULL},

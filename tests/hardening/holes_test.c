@@ -13,6 +13,7 @@
 #include "include/hakmem.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -128,6 +129,82 @@ static void wide_slots_are_looked_at(void **state) {
     assert_int_equal(after_stale_write(30000, 9000, 29000), SIGABRT);
 }
 
+/* KiB of anonymous memory that are resident: pages that were read only do not count. */
+static long resident(void) {
+    char line[256];
+    long kib = -1;
+    FILE *status = fopen("/proc/self/status", "r");
+    assert_non_null(status);
+    while (kib < 0 && fgets(line, sizeof line, status) != NULL)
+        (void)sscanf(line, "RssAnon: %ld kB", &kib);
+    assert_int_equal(fclose(status), 0);
+    return kib;
+}
+
+static HAK_NOINLINE char *make_zeroed_unsampled(size_t size) {
+    char *volatile obj;
+    do
+        obj = hak_calloc(1, size);
+    while (hak_sample_find(obj) != NULL);
+    return obj;
+}
+
+static const size_t WIDE[] = {32 * 1024, 65536, 100001, 200 * 1024, 300001, 999999};
+
+/* A page each would be COUNT pages; what the heap itself needs is far less than half of that. */
+static void callocs_end_is_left_alone(void **state) {
+    (void)state;
+    enum { COUNT = 2000 };
+    static char *objs[COUNT];
+    for (size_t i = 0; i < sizeof WIDE / sizeof *WIDE; i++) {
+        hak_free(make_zeroed_unsampled(WIDE[i]));
+        long before = resident();
+        for (int k = 0; k < COUNT; k++)
+            assert_non_null(objs[k] = hak_calloc(1, WIDE[i]));
+        assert_true(resident() - before < COUNT * (long)(hak_os_page / HAK_KIB) / 2);
+        for (int k = 0; k < COUNT; k++)
+            hak_free(objs[k]);
+    }
+}
+
+enum { BY_FREE, BY_REALLOC, AFTER_REALLOC, BY_ENDS };
+
+/* The signal that ends a child which writes `value` behind an object of calloc's. */
+static int after_overflow(size_t size, int value, int by) {
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit no_core = {0, 0};
+        setrlimit(RLIMIT_CORE, &no_core);
+        signal(SIGABRT, SIG_DFL);
+        signal(SIGSEGV, SIG_DFL);
+        (void)close(STDERR_FILENO);
+        char *volatile obj = make_zeroed_unsampled(size + (by == AFTER_REALLOC));
+        if (by == AFTER_REALLOC)
+            obj = hak_realloc(obj, size); /* from now on it has a canary */
+        *(volatile char *)(obj + size) = (char)value;
+        if (by == BY_REALLOC)
+            obj = hak_realloc(obj, size + 1);
+        else
+            hak_free(obj);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+}
+
+static void overflow_of_callocs_is_found(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof WIDE / sizeof *WIDE; i++) {
+        if (WIDE[i] % hak_os_page == 0 && WIDE[i] > HAK_SLAB_SIZE_MAX)
+            continue; /* a guard is there */
+        for (int by = 0; by < BY_ENDS; by++)
+            assert_int_equal(after_overflow(WIDE[i], 'x', by), SIGABRT);
+        assert_int_equal(after_overflow(WIDE[i], 0, AFTER_REALLOC), SIGABRT);
+    }
+    assert_int_equal(after_overflow(20000, 0, BY_FREE), SIGABRT);
+}
+
 /* More of them than there are places for samples. */
 static void nothings_leave_samples(void **state) {
     (void)state;
@@ -150,7 +227,7 @@ static void nothings_leave_samples(void **state) {
 /* Two threads at one record: the second of them is told. */
 static void resize_is_exclusive(void **state) {
     (void)state;
-    hak_origin origin = {HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2, 0};
+    hak_origin origin = {HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2, 0, 0};
     uint32_t live = hak_record_live(origin) | 100u << HAK_RECORD_SIZE_SHIFT;
     hak_record record = live;
     assert_true(hak_record_hold_live(&record, live));
@@ -170,6 +247,8 @@ int main(void) {
          NULL},
         {"a write behind what a wide slot's last owner had is found", wide_slots_are_looked_at, NULL, NULL,
          NULL},
+        {"calloc leaves the end of a wide object alone", callocs_end_is_left_alone, NULL, NULL, NULL},
+        {"an overflow of a wide object of calloc's is found", overflow_of_callocs_is_found, NULL, NULL, NULL},
         {"objects of no bytes do not use up what samples need", nothings_leave_samples, NULL, NULL, NULL},
         {"of a resize and a free at once one is told", resize_is_exclusive, NULL, NULL, NULL},
     };

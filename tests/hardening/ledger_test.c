@@ -58,9 +58,9 @@ static void only_starts_of_slots_are_found(void **state) {
 
 static void claims(void **state) {
     (void)state;
-    const uint32_t plain = hak_record_live((hak_origin){HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2, 0});
-    const uint32_t aligned = hak_record_live((hak_origin){HAK_FAMILY_MALLOC, 6, 0});
-    const uint32_t array = hak_record_live((hak_origin){HAK_FAMILY_NEW_ARRAY, HAK_ALIGN_LOG2, 0});
+    const uint32_t plain = hak_record_live((hak_origin){HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2, 0, 0});
+    const uint32_t aligned = hak_record_live((hak_origin){HAK_FAMILY_MALLOC, 6, 0, 0});
+    const uint32_t array = hak_record_live((hak_origin){HAK_FAMILY_NEW_ARRAY, HAK_ALIGN_LOG2, 0, 0});
     hak_claim by_free = HAK_CLAIM("free", HAK_FAMILY_MALLOC), by_delete = HAK_CLAIM("delete", HAK_FAMILY_NEW),
               sized = by_free, by_aligned = by_free;
     sized.size = 10;
@@ -84,7 +84,7 @@ static void claims(void **state) {
 static void every_alignment_is_told_apart(void **state) {
     (void)state;
     for (unsigned made = HAK_ALIGN_LOG2; made < HAK_ADDRESS_BITS; made++) {
-        uint32_t word = hak_record_live((hak_origin){HAK_FAMILY_MALLOC, made, 0});
+        uint32_t word = hak_record_live((hak_origin){HAK_FAMILY_MALLOC, made, 0, 0});
         hak_claim claim = HAK_CLAIM("free_aligned_sized", HAK_FAMILY_MALLOC);
         for (unsigned said = 0; said < 64; said++) {
             claim.align_log2 = said;
@@ -99,7 +99,8 @@ static void every_alignment_is_told_apart(void **state) {
 
 static void freed_records_keep_size_and_owner(void **state) {
     (void)state;
-    uint32_t live = hak_record_live((hak_origin){HAK_FAMILY_NEW, 12, 0}) | 262136u << HAK_RECORD_SIZE_SHIFT;
+    uint32_t live = hak_record_live((hak_origin){HAK_FAMILY_NEW, 12, 0, 0}) | 262136u
+                                                                                  << HAK_RECORD_SIZE_SHIFT;
     uint32_t freed = hak_record_freed(HAK_RECORD_OWNERS - 1, live);
     assert_int_equal(hak_record_state(freed), HAK_SLOT_FREED);
     assert_int_equal(hak_record_size(freed), 262136);
