@@ -167,6 +167,20 @@ static void callocs_end_is_left_alone(void **state) {
     }
 }
 
+/* Where the last owner's canary may still lie behind it. */
+static void callocs_end_in_used_memory(void **state) {
+    (void)state;
+    enum { ROUNDS = 400, SIZE = 300001 };
+    for (int i = 0; i < ROUNDS; i++) {
+        char *obj = hak_malloc(SIZE);
+        memset(obj, 'x', SIZE);
+        hak_free(obj);
+        obj = hak_calloc(1, SIZE);
+        assert_int_equal(obj[SIZE - 1], 0);
+        hak_free(obj); /* reports what is wrong behind it */
+    }
+}
+
 enum { BY_FREE, BY_REALLOC, AFTER_REALLOC, BY_ENDS };
 
 /* The signal that ends a child which writes `value` behind an object of calloc's. */
@@ -248,6 +262,7 @@ int main(void) {
         {"a write behind what a wide slot's last owner had is found", wide_slots_are_looked_at, NULL, NULL,
          NULL},
         {"calloc leaves the end of a wide object alone", callocs_end_is_left_alone, NULL, NULL, NULL},
+        {"calloc of used memory is no overflow", callocs_end_in_used_memory, NULL, NULL, NULL},
         {"an overflow of a wide object of calloc's is found", overflow_of_callocs_is_found, NULL, NULL, NULL},
         {"objects of no bytes do not use up what samples need", nothings_leave_samples, NULL, NULL, NULL},
         {"of a resize and a free at once one is told", resize_is_exclusive, NULL, NULL, NULL},
