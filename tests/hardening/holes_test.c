@@ -9,6 +9,7 @@
 
 #include "allocator/policy.h"
 #include "hardening/canary.h"
+#include "hardening/look.h"
 #include "hardening/sample.h"
 #include "include/hakmem.h"
 
@@ -167,6 +168,23 @@ static void callocs_end_is_left_alone(void **state) {
     }
 }
 
+/* As sweeps see it. */
+static void realloc_sets_a_canary(void **state) {
+    (void)state;
+    enum { SIZE = 60000 };
+    char *obj = make_zeroed_unsampled(SIZE);
+    hak_place place;
+    assert_true(hak_ledger_find(obj, &place));
+    hak_view slot = {.record = place.record, .start = (uintptr_t)obj, .size = place.size, .cls = 1};
+    uint32_t word;
+    assert_null(hak_look(&slot, &word));
+    assert_int_not_equal(word & HAK_RECORD_BARE, 0);
+    assert_ptr_equal(hak_realloc(obj, SIZE - 100), obj);
+    assert_null(hak_look(&slot, &word));
+    assert_int_equal(word & HAK_RECORD_BARE, 0);
+    hak_free(obj);
+}
+
 /* Where the last owner's canary may still lie behind it. */
 static void callocs_end_in_used_memory(void **state) {
     (void)state;
@@ -267,6 +285,7 @@ int main(void) {
         {"a write behind what a wide slot's last owner had is found", wide_slots_are_looked_at, NULL, NULL,
          NULL},
         {"calloc leaves the end of a wide object alone", callocs_end_is_left_alone, NULL, NULL, NULL},
+        {"a bare object that realloc changes has a canary", realloc_sets_a_canary, NULL, NULL, NULL},
         {"calloc of used memory is no overflow", callocs_end_in_used_memory, NULL, NULL, NULL},
         {"an overflow of a wide object of calloc's is found", overflow_of_callocs_is_found, NULL, NULL, NULL},
         {"objects of no bytes do not use up what samples need", nothings_leave_samples, NULL, NULL, NULL},
