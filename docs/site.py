@@ -16,7 +16,7 @@ NAV = {
             "docs/TYPED_HEAP.md", "docs/JEMALLOC.md", "docs/LIMITS.md"],
     "Protection": ["docs/THREATS.md", "docs/DETECTION.md", "docs/MITIGATIONS.md", "hardening/README.md"],
     "Design": ["docs/DESIGN.md", "docs/GLOSSARY.md", "docs/FAST_PATH.md", "allocator/README.md", "docs/decisions/README.md"],
-    "Measured": ["docs/BENCHMARKING.md", "bench/README.md", "docs/results/scorecard.md", "docs/results/README.md"],
+    "Measured": ["docs/BENCHMARKING.md", "bench/README.md", "docs/results/scorecard.md"],
     "Tested": ["docs/FUZZING.md", "docs/MUTANTS.md", "docs/COVERAGE.md", "docs/PROOFS.md", "docs/KERNELS.md", "docs/REVIEW.md"],
     "Take part": ["CONTRIBUTING.md", "CHANGELOG.md"],
 }
@@ -28,6 +28,8 @@ def pages():
     for folder, folders, files in os.walk(ROOT):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "bazel-")) and f not in ("third_party", "out", "build"))
         for name in sorted(files):
+            if name == "README.md" and "index.html" in files:
+                continue # MkDocs would make it index.html, in the place of what the lab has made
             if name.endswith(".md"):
                 yield os.path.relpath(os.path.join(folder, name), ROOT)
 

@@ -19,7 +19,7 @@ void *__libc_memalign(size_t alignment, size_t size);
 void *__libc_valloc(size_t size);
 void *__libc_pvalloc(size_t size);
 
-enum { SIZE = 200, OBJECTS = 100000 };
+enum { SIZE = 200, LINES = 256 /* a multiple of 64, as C11 wants and newer valgrinds */, OBJECTS = 100000 };
 
 /* An object of one function's, written to its end, goes to another one's. */
 static void *good(void *obj, size_t size) {
@@ -37,7 +37,7 @@ static void names(void) {
     free(good(realloc(NULL, SIZE), SIZE));
     free(good(reallocarray(good(malloc(SIZE), SIZE), 5, SIZE), 5 * SIZE));
     free(good(realloc(good(reallocarray(NULL, 5, SIZE), 5 * SIZE), 9 * SIZE), 9 * SIZE));
-    free(good(aligned_alloc(64, SIZE), SIZE));
+    free(good(aligned_alloc(64, LINES), LINES));
     free(good(memalign(128, SIZE), SIZE));
     WANT(posix_memalign(&out, 256, SIZE) == 0);
     free(good(out, SIZE));
@@ -53,7 +53,7 @@ static void names(void) {
     WANT(cfree != NULL && free_sized != NULL && free_aligned_sized != NULL);
     cfree(good(malloc(SIZE), SIZE));
     free_sized(good(malloc(SIZE), SIZE), SIZE);
-    free_aligned_sized(good(aligned_alloc(64, SIZE), SIZE), 64, SIZE);
+    free_aligned_sized(good(aligned_alloc(64, LINES), LINES), 64, LINES);
     for (size_t size = 1; size < 3000000; size += 1 + size / 3)
         free(good(realloc(good(malloc(size), size), 2 * size), 2 * size));
     out = malloc(SIZE);

@@ -11,9 +11,13 @@ import unittest
 
 INSIDE = "HAKMEM_TEST_INSIDE"
 if INSIDE not in os.environ:
-    plain = os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], stderr=subprocess.DEVNULL).returncode == 0
+    ways = ["-m", "-rm"] if os.geteuid() == 0 else ["-rm"]
+    good = [way for way in ways if subprocess.run(["unshare", way, "true"], stderr=subprocess.DEVNULL).returncode == 0]
+    if not good:
+        print("SKIPPED: no namespace of mounts for another /etc here, as in a chroot whose root is no mount point")
+        sys.exit(0)
     os.environ[INSIDE] = "1"
-    os.execvp("unshare", ["unshare", "-m" if plain else "-rm", sys.executable, "-B", *sys.argv])
+    os.execvp("unshare", ["unshare", good[0], sys.executable, "-B", *sys.argv])
 
 KERNEL, PROGRAM = os.path.realpath(sys.argv.pop()), os.path.realpath(sys.argv.pop())
 LIBRARY, HARDENED = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"] == "hardened"

@@ -42,6 +42,9 @@ class Site(unittest.TestCase):
                 first = file.read()
             self.assertIn('src="docs/results/overview.svg"', first)
             self.assertIn('href="docs/GUIDE.html"', first)
+            name = "docs/results/index.html" # the lab's own page, not one that MkDocs makes
+            with open(os.path.join(site, name), "rb") as made, open(os.path.join(ROOT, name), "rb") as kept:
+                self.assertEqual(made.read(), kept.read())
 
     def test_wrong_usage_is_told_and_makes_nothing(self):
         done = subprocess.run([os.path.join(ROOT, "docs/site.py")], capture_output=True, text=True)
