@@ -47,6 +47,19 @@ def collect(target):
     for path in wanted:
         os.makedirs(os.path.dirname(os.path.join(target, path)), exist_ok=True)
         shutil.copy(os.path.join(ROOT, path), os.path.join(target, path))
+        if path.endswith(".md"):
+            unlink_folders(path, target)
+
+
+def unlink_folders(path, target):
+    """A link to a folder shows its files to a reader of the repository; the site has only the text of the link."""
+    def plain(match):
+        return match[1] if os.path.isdir(os.path.join(ROOT, os.path.dirname(path), match[2])) else match[0]
+    with open(os.path.join(target, path), "r+", encoding="utf-8") as file:
+        text = re.sub(r"\[([^\[\]]*)\]\(([^)#\s]+)\)", plain, file.read())
+        file.seek(0)
+        file.truncate()
+        file.write(text)
 
 
 def config(sources, site):
