@@ -18,7 +18,11 @@ static unsigned settings_count;
 /* Static: it is as large as is read of it, and lies where no program's stack has to have room. */
 static char text_of_file[HAK_CONFIG_MOST + 1], executable[HAK_OS_PATH_MOST];
 
+/* The modes of all lines that match, with a comma between: of a check that is named twice the later one counts. Two
+ * have a blank between them in the text, and `off` is written in eight bytes where it had four: there is room for
+ * all. */
 static const char MODES[] = "HAKMEM_HARDENING";
+static char modes[2 * HAK_CONFIG_MOST];
 
 /* By the last `*` that was met: it takes one character more when the rest does not match. */
 bool hak_config_matches(const char *pattern, const char *path) {
@@ -72,15 +76,26 @@ static void set(const char *name, const char *value) {
     settings_count = hak_max(settings_count, i + 1);
 }
 
+static void add_modes(const char *word) {
+    size_t had = strlen(modes);
+    if (had != 0)
+        modes[had++] = ',';
+    strcpy(modes + had, word);
+    set(MODES, modes);
+}
+
 static void read_setting(char *word) {
     char *equals = strchr(word, '=');
     if (equals != NULL && strncmp(word, "HAKMEM_", 7) == 0) {
         *equals = '\0';
-        set(word, equals + 1);
+        if (strcmp(word, MODES) == 0)
+            add_modes(equals + 1);
+        else
+            set(word, equals + 1);
     } else if (strcmp(word, "off") == 0) {
-        set(MODES, "all:off");
+        add_modes("all:off");
     } else if (equals == NULL && strchr(word, ':') != NULL) {
-        set(MODES, word);
+        add_modes(word);
     }
 }
 
@@ -94,6 +109,7 @@ static void read_line(char *line, const char *path) {
 
 void hak_config_parse(char *text, const char *path) {
     settings_count = 0;
+    modes[0] = '\0';
     for (char *line = text, *end; line != NULL; line = end) {
         end = strchr(line, '\n');
         if (end != NULL)

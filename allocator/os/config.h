@@ -8,7 +8,7 @@
  *
  * A line is a pattern and settings, between blanks; `#` begins a comment. In a pattern `*` stands for any characters,
  * `/` too, `?` for one. A setting is NAME:MODE,... (as HAKMEM_HARDENING), `off` (all:off), or HAKMEM_...=VALUE. All
- * lines count that match; of what is set twice the later one.
+ * lines count that match; of a variable or a check that is set twice the later one.
  *
  * The environment wins, except in a process with raised privileges, for which the file is honoured, and the environment
  * is not. What is no regular file, a link, not root's, writable by others or larger than HAK_CONFIG_MOST is not read,

@@ -55,8 +55,11 @@ static void settings(void **state) {
         {"/usr/bin/it HAKMEM_SAMPLE_RATE=0 off", "HAKMEM_HARDENING", "all:off"},
         {"/usr/bin/it HAKMEM_REPORT_PATH=/a:b=c", "HAKMEM_REPORT_PATH", "/a:b=c"},
         {"/usr/bin/it HAKMEM_PROFILE=", "HAKMEM_PROFILE", ""},
-        {"* off\n/usr/bin/it family:off\n/usr/bin/other all:abort\n", "HAKMEM_HARDENING", "family:off"},
-        {"/usr/bin/it family:off\n* off", "HAKMEM_HARDENING", "all:off"},
+        {"* all:report\n/usr/bin/it family:off\n/usr/bin/other all:abort\n", "HAKMEM_HARDENING",
+         "all:report,family:off"},
+        {"/usr/bin/it family:off\n* off size:once", "HAKMEM_HARDENING", "family:off,all:off,size:once"},
+        {"* HAKMEM_HARDENING=all:off\n/usr/bin/it size:off", "HAKMEM_HARDENING", "all:off,size:off"},
+        {"* HAKMEM_SAMPLE_RATE=0\n* HAKMEM_SAMPLE_RATE=9", "HAKMEM_SAMPLE_RATE", "9"},
         {"# /usr/bin/it off\n  # x\n\n/usr/bin/it size:off # all:off", "HAKMEM_HARDENING", "size:off"},
         {"/usr/bin/other off", "HAKMEM_HARDENING", NULL},
         {"/usr/bin/it", "HAKMEM_HARDENING", NULL},
@@ -84,6 +87,13 @@ static void too_many(void **state) {
     hak_config_parse(text, "/usr/bin/it");
     assert_string_equal(hak_config_text("HAKMEM_SAMPLE_RATE"), "8");
     assert_string_equal(hak_config_text("HAKMEM_STATS"), "last");
+    assert_int_equal(strlen(hak_config_text("HAKMEM_HARDENING")), 500 * 8 - 1);
+    memset(text, ' ', HAK_CONFIG_MOST);
+    text[0] = '*';
+    for (int at = 2; at + 4 <= HAK_CONFIG_MOST; at += 4)
+        memcpy(text + at, "off", 3);
+    hak_config_parse(text, "/usr/bin/it");
+    assert_int_equal(strlen(hak_config_text("HAKMEM_HARDENING")), (HAK_CONFIG_MOST - 2) / 4 * 8 - 1);
     hak_config_parse(text + strlen(text), "/usr/bin/it");
     assert_null(hak_config_text("HAKMEM_SAMPLE_RATE"));
 }
