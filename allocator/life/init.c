@@ -1,23 +1,17 @@
 /* init.c: see init.h. The order of the steps is the order of the layers. */
 #include "allocator/life/init.h"
 
-#include "allocator/api/profile_save.h"
-#include "allocator/api/stats_json.h"
 #include "allocator/cache/cache.h"
 #include "allocator/heap/large.h"
 #include "allocator/heap/profile.h"
-#include "allocator/life/fork.h"
 #include "allocator/life/idle.h"
-#include "allocator/life/thread.h"
+#include "allocator/life/thread_end.h"
 #include "allocator/options.h"
 #include "allocator/os/config.h"
-#include "allocator/os/death.h"
 #include "allocator/os/os.h"
-#include "allocator/os/stack_walk.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
-#include "allocator/stats.h"
 
 hak_lock hak_init_lock = HAK_LOCK_INIT(HAK_RANK_INIT);
 static _Atomic bool ready;
@@ -53,7 +47,7 @@ static bool init_locked(void) {
     hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
     hak_idle_init();
     (void)hak_superslab_prewarm(hak_option.prewarm); /* a wish: without it the first requests map */
-    hak_thread_init();
+    hak_thread_end_init();
     hak_policy_seal();
     return true;
 }
@@ -69,23 +63,4 @@ static HAK_COLD bool init_slow(void) {
 
 bool hak_init(void) {
     return atomic_load_explicit(&ready, memory_order_acquire) || init_slow();
-}
-
-/* The library is loaded and libc works; malloc may have been called already, and in other threads too. */
-__attribute__((constructor(101))) static void loaded(void) {
-    (void)hak_init();
-    hak_fork_init();
-    hak_idle_loaded();
-    if (hak_profile_rate != 0)
-        hak_stack_unwind_begin();
-}
-
-__attribute__((destructor(101))) static void unloaded(void) {
-    bool dying = hak_death_at_exit();
-    if (!dying && hak_option.os_stats)
-        hak_stats_report_os();
-    if (!dying && hak_option.stats_path != NULL)
-        hak_stats_save(hak_option.stats_path);
-    if (!dying && hak_profile_rate != 0)
-        hak_profile_at_exit();
 }

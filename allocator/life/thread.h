@@ -1,11 +1,8 @@
-/* thread.h: the first and the last call of a thread. Layer 5. */
+/* thread.h: the first call of a thread, and of the process. Layer 5. */
 #ifndef HAK_THREAD_H
 #define HAK_THREAD_H
 
 #include "allocator/base/base.h"
-
-/* Once, from the library's constructor. */
-void hak_thread_init(void);
 
 /* Starts the allocator where that has not happened, and gives the calling thread its cache. False when nothing can be
  * allocated because the allocator cannot start. Cheap when there is nothing to do; keeps errno. */
