@@ -1,10 +1,8 @@
 /* exits.c: see exits.h. */
 #include "hardening/exits.h"
 
-#include "allocator/os/death.h"
 #include "allocator/os/os.h"
 #include "hardening/guard.h"
-#include "hardening/sweep.h"
 
 enum {
     /* glibc 2.36: fopen 472 bytes, popen 488, fopencookie 280, open_memstream 264, with a lock and the state of wide
@@ -43,10 +41,4 @@ bool hak_exits_mend(const hak_fault *fault) {
     uintptr_t page = hak_align_down(fault->addr, hak_os_page);
     /* A sampled object's page is not mapped any more; unless another thread has been here just now. */
     return hak_guard_open(page, hak_os_page) || hak_os_map_at(page, hak_os_page) != HAK_MAP_REFUSED;
-}
-
-__attribute__((destructor(101))) static void process_exits(void) {
-    if (!hak_death_at_exit())
-        hak_sweep_all();
-    atomic_store(&hak_exits_over, true);
 }

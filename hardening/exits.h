@@ -1,4 +1,4 @@
-/* exits.h: the end of the process: the last sweep, and what libc does after it.
+/* exits.h: the end of the process: what libc does after the last sweep, which sweep.c makes.
  *
  * exit() ends with libc's own cleanup, which takes the buffers of all streams away, also under threads that read just
  * now (glibc, _IO_unbuffer_all: a lock that it does not get it goes on without). Such a thread goes on with a length of
@@ -10,7 +10,7 @@
 
 #include "allocator/os/os_process.h"
 
-/* The last sweep is over: what is left of the process is libc's. */
+/* The last sweep is over: what is left of the process is libc's. Set by sweep.c. */
 extern HAK_HIDDEN _Atomic bool hak_exits_over;
 HAK_INLINE bool hak_exits_begun(void) {
     return atomic_load_explicit(&hak_exits_over, memory_order_relaxed);

@@ -8,7 +8,7 @@
 #include "hardening/keep.h"
 #include "hardening/seal.h"
 #include "hardening/sweep.h"
-#include "hardening/verify.h"
+#include "hardening/verify_fault.h"
 
 bool hak_harden_init(void (*give)(void *obj, unsigned cls)) {
     hak_hardening.give = give;
@@ -47,11 +47,11 @@ void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin ori
 
 /* The whole of an allocation: also of a slot that was never used, or that has an owner. */
 void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller) {
-    hak_place place = {0}; /* gcc does not see that hak_verify_reuse ends the process when it is not found */
+    hak_place place = {0}; /* gcc does not see that hak_dirty_slot ends the process when it is not found */
     bool found = hak_ledger_find(obj, &place);
     uint32_t word = found ? hak_record_load(place.record) : HAK_SLOT_HELD;
     if (HAK_UNLIKELY((word & 1) != 0)) /* live or held */
-        hak_verify_reuse(obj, caller);
+        hak_dirty_slot(obj, caller);
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
     if (word != HAK_SLOT_UNUSED)
         return hak_hardening.reuse(obj, size, place.record, live, place.size);

@@ -11,7 +11,7 @@
 #define HAK_SAMPLE_H
 
 #include "hardening/inherit.h"
-#include "hardening/locate.h"
+#include "hardening/located.h"
 #include "hardening/quarantine.h"
 
 enum {

@@ -2,15 +2,17 @@
 #include "hardening/sweep.h"
 
 #include "allocator/heap/large.h"
+#include "allocator/os/death.h"
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
 #include "hardening/crash_report.h"
+#include "hardening/dirty.h"
 #include "hardening/exits.h"
 #include "hardening/inherit.h"
 #include "hardening/look.h"
 #include "hardening/marks.h"
 #include "hardening/sample.h"
-#include "hardening/verify.h"
+#include "hardening/verify_large.h"
 #include "hardening/wipe.h"
 
 enum {
@@ -249,7 +251,7 @@ static size_t sweep_gap(const hak_ledger_region *ledger, uintptr_t granule) {
     uint64_t resident = gaps ? hak_os_resident(granule, (unsigned)(HAK_GRANULE / hak_os_page)) : 0;
     for (; resident != 0 && hak_hardening.verify; resident &= resident - 1, seen += hak_os_page) {
         uintptr_t page = granule + hak_lowest_bit(resident) * hak_os_page;
-        const unsigned char *bad = hak_wipe_find((void *)page, hak_os_page);
+        const unsigned char *bad = hak_dirty_find((void *)page, hak_os_page);
         slab_view slab;
         atomic_thread_fence(memory_order_acquire); /* the bytes, then the run */
         if (bad != NULL && !slab_at(ledger, granule, &slab))
@@ -298,7 +300,7 @@ static bool lock_soon(hak_lock *lock) {
 }
 
 /* A live object that nobody is resizing, with the lock held under which spans change their owner: see large_wait in
- * verify.c. NULL: its end is as it should be. */
+ * verify_large.c. NULL: its end is as it should be. */
 static const unsigned char *large_wrong(uintptr_t obj, const hak_large_record *record) {
     if (hak_record_state(__atomic_load_n(&record->word, __ATOMIC_SEQ_CST)) != HAK_SLOT_LIVE ||
         hak_large_capacity((void *)obj) != hak_ledger_large_pages(record))
@@ -404,4 +406,10 @@ void hak_sweep_all(void) {
             sweep_large(&hak_regions[i], &left);
     }
     hak_sweep_reset();
+}
+
+__attribute__((destructor(101))) static void process_exits(void) {
+    if (!hak_death_at_exit())
+        hak_sweep_all();
+    atomic_store(&hak_exits_over, true);
 }

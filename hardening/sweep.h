@@ -14,7 +14,7 @@ void hak_sweep_step(hak_guarded *mine);
 /* The next sampled object. About 100 ns; also when another one is made, so that many of them are seen as often. */
 void hak_sweep_sample(hak_guarded *mine);
 
-/* Everything, up to a bound. The process's last act: exits.c calls it. */
+/* Everything, up to a bound. The process's last act. */
 void hak_sweep_all(void);
 
 /* True when somebody reads free memory, which then may not be unmapped. Asked when no tag leads to it any more. */

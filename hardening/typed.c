@@ -4,8 +4,8 @@
 #include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "hardening/canary.h"
+#include "hardening/dirty.h"
 #include "hardening/sample.h"
-#include "hardening/verify.h"
 #include "hardening/wipe.h"
 
 void hak_typed_init(void) {
@@ -87,7 +87,7 @@ void *hak_typed_end(void *obj, const hak_granule *granule, hak_record *record, u
         if (HAK_UNLIKELY(
                 !hak_hardening.wipe.finish(obj, hak_record_size(word) + HAK_CANARY_BYTES, granule->size))) {
             if (hak_hardening.canary)
-                hak_verify_slack(obj, hak_record_size(word), granule->size, call);
+                hak_dirty_slack(obj, hak_record_size(word), granule->size, call);
             hak_hardening.wipe.clear(obj, granule->size);
         }
         hak_record_end(record);
@@ -104,40 +104,6 @@ void *hak_typed_first(void *obj) {
         return obj;
     hak_record_store(place.record, hak_record_freed(typed->owner, hak_record_load(place.record)));
     return exchange(typed, obj, granule->cls, place.size);
-}
-
-static bool is_usual(const hak_granule *granule, void *obj, hak_claim claim, hak_place *place,
-                     uint32_t *word) {
-    if (!hak_granule_place(granule, obj, place))
-        return false;
-    *word = hak_record_load(place->record);
-    size_t size = hak_record_size(*word);
-    return hak_claim_fits(claim, *word & ~(uint32_t)HAK_RECORD_TYPED) &&
-           (claim.size == HAK_CLAIM_NO_SIZE || claim.size == size) && !hak_ends_wrong(*place, obj, size);
-}
-
-static HAK_NOINLINE hak_leaving free_of_partition(const hak_granule *granule, void *obj, hak_claim claim,
-                                                  uintptr_t caller) {
-    hak_place place;
-    uint32_t word;
-    void *out = HAK_LIKELY(is_usual(granule, obj, claim, &place, &word))
-                    ? hak_typed_end(obj, granule, place.record, word, claim.call)
-                    : hak_verify_free(obj, granule->cls, claim, caller).obj;
-    return (hak_leaving){out, HAK_TAG_TYPED};
-}
-
-#if defined(__clang__) && __has_attribute(musttail)
-#define JUMP __attribute__((musttail))
-#else
-#define JUMP /* gcc 12 makes a jump of it by itself */
-#endif
-
-/* What ends in a report has little stack, so no frame of this is left below it. */
-hak_leaving hak_typed_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller) {
-    const hak_granule *granule = obj != NULL ? hak_granule_find((uintptr_t)obj) : NULL;
-    if (granule == NULL || granule->partition == 0)
-        JUMP return hak_verify_free(obj, tag, claim, caller);
-    return free_of_partition(granule, obj, claim, caller);
 }
 
 static void seed(void) {

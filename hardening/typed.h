@@ -12,7 +12,6 @@
 #define HAK_TYPED_H
 
 #include "hardening/quarantine.h"
-#include "hardening/verify.h"
 
 /* After hak_modes_init. */
 void hak_typed_init(void);
@@ -50,9 +49,6 @@ HAK_INLINE unsigned hak_typed_partition_of_site(uintptr_t caller) {
 unsigned hak_typed_partition_of(const void *obj);
 /* Of the slot that begins there; *cls: its class. */
 unsigned hak_typed_partition_of_slot(const void *obj, unsigned *cls);
-
-/* The rest of a free that is not the usual one: of an object of a partition, or one that hak_verify_free has to see. */
-hak_leaving hak_typed_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller);
 
 /* As hak_hardening.end, of an object of a partition. */
 void *hak_typed_end(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,

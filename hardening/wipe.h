@@ -61,7 +61,4 @@ void *hak_wipe_end_slow(void *obj, const hak_granule *granule, hak_record *recor
 /* Whether the line that is drawn of each page of a wide slot behind its first `used` bytes is zero. */
 bool hak_wipe_rest_clear(const char *obj, size_t used, size_t room);
 
-/* The first byte of [start, start + size) that is not zero; NULL when all are. Any alignment. Not quick. */
-const unsigned char *hak_wipe_find(const void *start, size_t size);
-
 #endif

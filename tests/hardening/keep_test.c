@@ -9,10 +9,11 @@
 
 #include "allocator/heap/large.h"
 #include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 #include "allocator/policy.h"
 #include "hardening/guard.h"
 #include "hardening/keep.h"
-#include "hardening/verify.h"
+#include "hardening/verify_large.h"
 #include "include/hakmem.h"
 
 enum { MOST = 400 };

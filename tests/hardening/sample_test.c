@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "hardening/sample.h"
-#include "hardening/verify.h"
+#include "hardening/verify_fault.h"
 #include "include/hakmem.h"
 
 #include <signal.h>

@@ -63,7 +63,7 @@ def check_width(root):
 
 class Layers:
     def __init__(self):
-        self.layer, self.across, self.os_headers, self.hardening = {}, set(), set(), 0
+        self.layer, self.across, self.os_headers, self.hardening, self.together = {}, set(), set(), 0, []
         for line in read(HERE, "layers.txt").splitlines():
             word, *rest = line.split("#")[0].split() or [""]
             if word == "layer":
@@ -74,6 +74,8 @@ class Layers:
                 self.os_headers = set(rest)
             elif word == "hardening":
                 self.hardening = int(rest[0])
+            elif word == "together":
+                self.together.append(set(rest))
 
     def knows(self, path):
         return path.startswith("hardening/") or place(path) in self.layer or place(path) in self.across
@@ -128,6 +130,37 @@ def check_includes(root):
             reason = found and layers.complaint(path, found[2], found[1] == '"')
             if reason:
                 yield f"{path}:{number}: must not include {found[2]}: {reason}"
+
+
+def included_by(root, without):
+    """{file without its suffix: those of ours that its .c and .h include}"""
+    seen = {}
+    for path in sources(root, ".c", ".h", folders={"allocator", "hardening"}):
+        found = re.findall(r'^\s*#\s*include\s*"(?:allocator|hardening)/([^"]+)"', read(root, path), re.MULTILINE)
+        seen.setdefault(stem(path), set()).update({stem(name) for name in found} - {stem(path)})
+    return {name: rest - without for name, rest in seen.items() if name not in without}
+
+
+def reach(graph, start):
+    seen, todo = set(), [start]
+    while todo:
+        for name in graph.get(todo.pop(), ()):
+            if name not in seen:
+                seen.add(name)
+                todo.append(name)
+    return seen
+
+
+def check_cycles(root):
+    """No file of allocator/ and hardening/ includes what includes it, by whatever way, but for the nouns in parts of layers.txt."""
+    layers = Layers()
+    graph = included_by(root, layers.across | {"policy_hardened"})
+    reached = {name: reach(graph, name) for name in graph}
+    rings = {frozenset(other for other in reached[name] if name in reached.get(other, ())) for name in graph}
+    for ring in sorted(map(sorted, rings - {frozenset()})):
+        if set(ring) not in layers.together:
+            yield f"include each other: {' '.join(ring)}"
+    yield from (f"layers.txt: do not include each other: {' '.join(sorted(parts))}" for parts in layers.together if frozenset(parts) not in rings)
 
 
 def check_headers(root):
@@ -211,7 +244,7 @@ def check_links(root):
                 yield f"{path}: no such file: {found[1]}"
 
 
-CHECKS = {"variant_if": check_variant_if, "width": check_width, "includes": check_includes, "headers": check_headers, "names": check_names,
+CHECKS = {"variant_if": check_variant_if, "width": check_width, "includes": check_includes, "cycles": check_cycles, "headers": check_headers, "names": check_names,
           "format": check_format, "options": check_options, "links": check_links, "python": check_python}
 
 

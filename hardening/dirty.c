@@ -1,0 +1,47 @@
+/* dirty.c: see dirty.h. */
+#include "hardening/dirty.h"
+
+#include "hardening/canary.h"
+#include "hardening/matter.h"
+
+HAK_PEEKS const unsigned char *hak_dirty_find(const void *start, size_t size) {
+    const unsigned char *at = start, *end = at + size;
+    for (; at < end && (uintptr_t)at % 16 != 0; at++)
+        if (*at != 0)
+            return at;
+    size_t whole = hak_align_down((uintptr_t)(end - at), 16);
+    if (whole != 0 && at < end && hak_hardening.wipe.is_clear((const char *)at, whole))
+        at += whole;
+    for (; at < end; at++)
+        if (*at != 0)
+            return at;
+    return NULL;
+}
+
+void hak_dirty_slot(void *obj, uintptr_t caller) {
+    hak_place place;
+    hak_matter m = {"malloc", (uintptr_t)obj, caller, NULL, false, NULL};
+    if (!hak_ledger_find(obj, &place))
+        hak_die("corrupt metadata", "an object of a cache is no slot");
+    uint32_t word = hak_record_load(place.record);
+    if (hak_record_state(word) == HAK_SLOT_LIVE || hak_record_state(word) == HAK_SLOT_HELD) {
+        hak_matter_report(&m, HAK_ERROR_DOUBLE_FREE, HAK_CHECK_FREE,
+                          "freed twice at once: the slot has an owner already", NULL);
+        return;
+    }
+    const unsigned char *bad =
+        hak_dirty_find(obj, place.size); /* once in a while a part of it was looked at only */
+    if (bad == NULL)
+        return;
+    hak_matter_report(&m, HAK_ERROR_WRITE, HAK_CHECK_WRITE, "bytes of a freed object were overwritten", bad);
+    hak_hardening.wipe.clear(obj, place.size); /* it was a report only: the next owner gets a clean slot */
+}
+
+void hak_dirty_slack(const void *obj, size_t size, size_t room, const char *call) {
+    hak_matter m = {call, (uintptr_t)obj, 0, NULL, true, NULL};
+    const unsigned char *slack = (const unsigned char *)obj + size + HAK_CANARY_BYTES;
+    const unsigned char *bad = hak_dirty_find(slack, room - size - HAK_CANARY_BYTES);
+    if (bad != NULL)
+        hak_matter_report(&m, HAK_ERROR_OVERFLOW, HAK_CHECK_CANARY,
+                          "bytes between the end of the object and the next one were overwritten", bad);
+}

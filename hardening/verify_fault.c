@@ -1,0 +1,35 @@
+/* verify_fault.c: see verify_fault.h. */
+#include "hardening/verify_fault.h"
+
+#include "hardening/crash_report.h"
+#include "hardening/exits.h"
+#include "hardening/locate.h"
+
+hak_fault_verdict hak_verify_fault(const hak_fault *fault) {
+    uintptr_t addr = fault->addr;
+    hak_located found;
+    if (addr == 0 || !hak_locate(addr, &found))
+        return HAK_FAULT_GOES_ON;
+    if (hak_exits_mend(fault))
+        return HAK_FAULT_MENDED;
+    static const char *const calls[] = {"access", "read", "write"};
+    /* In pages that were the object's own: they fault only because it was freed, whatever byte of it a wide access
+     * begins at. */
+    bool freed = hak_record_state(found.word) == HAK_SLOT_FREED &&
+                 addr - (found.obj - found.before) < found.before + found.room;
+    const char *what = freed              ? "of an object that has been freed"
+                       : found.size == 0  ? "of an object of 0 bytes"
+                       : addr < found.obj ? "before the start of the object"
+                                          : "past the end of the object";
+    hak_check check =
+        found.where == HAK_WHERE_SAMPLED && found.size != 0 ? HAK_CHECK_SAMPLE : HAK_CHECK_GUARD;
+    hak_error_report(&(hak_error){.name = freed ? HAK_ERROR_USE : HAK_ERROR_BOUNDS,
+                                  .check = check,
+                                  .call = calls[fault->is_write + 1],
+                                  .addr = addr,
+                                  .what = what,
+                                  .caller = fault->at,
+                                  .frame = fault->frame,
+                                  .is_fault = true});
+    return hak_mode_ends(check) ? HAK_FAULT_ENDS : HAK_FAULT_GOES_ON;
+}

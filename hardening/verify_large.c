@@ -1,0 +1,163 @@
+/* verify_large.c: see verify_large.h. What follows a report is for the mode `report`. */
+#include "hardening/verify_large.h"
+
+#include "allocator/heap/large.h"
+#include "allocator/os/os.h"
+#include "allocator/policy.h"
+#include "hardening/canary.h"
+#include "hardening/dirty.h"
+#include "hardening/guard.h"
+#include "hardening/inherit.h"
+#include "hardening/keep.h"
+#include "hardening/locate.h"
+#include "hardening/marks.h"
+
+/* Bytes behind the object that are ours: to the end of its last page, and where no guard follows there as many as the
+ * canary needs. */
+static size_t large_room(const hak_large_record *record) {
+    size_t room = hak_ledger_large_pages(record) - record->size;
+    return record->slack != 0 ? hak_max(room, HAK_CANARY_BYTES) : room;
+}
+
+const unsigned char *hak_verify_large_overflow(const void *obj, const hak_large_record *record) {
+    const unsigned char *end = (const unsigned char *)obj + record->size;
+    size_t room = large_room(record);
+    uint64_t right = hak_canary_of(end, HAK_GLANCE(record->word));
+    if (hak_inherit_wiped(obj, record->size, room))
+        return NULL;
+    for (size_t i = 0; i < hak_min(room, HAK_CANARY_BYTES); i++)
+        if (end[i] != (unsigned char)(right >> (8 * i)))
+            return end + i;
+    if (room <= HAK_CANARY_BYTES || !hak_hardening.zero)
+        return NULL;
+    return hak_dirty_find(end + HAK_CANARY_BYTES, room - HAK_CANARY_BYTES);
+}
+
+/* The canary, and zeros to the end of the page; a bare object has all of that. `word`: what its record will be. */
+static void large_mark_end(void *obj, const hak_large_record *record, uint32_t word) {
+    unsigned char *end = (unsigned char *)obj + record->size;
+    size_t room = (word & HAK_RECORD_BARE) != 0 ? 0 : large_room(record);
+    uint64_t right = hak_canary_at(end);
+    for (size_t i = 0; i < room && hak_hardening.canary; i++)
+        end[i] = i < HAK_CANARY_BYTES ? (unsigned char)(right >> (8 * i)) : 0;
+}
+
+/* What large_mark_end wrote is gone: nobody finds it in memory that realloc adds. */
+static void large_clear_mark(void *obj, const hak_large_record *record) {
+    if (hak_hardening.canary)
+        memset((char *)obj + record->size, 0, hak_min(large_room(record), HAK_CANARY_BYTES));
+}
+
+/* The tail that an object has left in its span: where no guard took its memory, it goes here. */
+static void large_purge_tail(void *obj, const hak_large_record *record, size_t before) {
+    size_t from = hak_ledger_large_pages(record), to = hak_align_up(before, hak_os_page);
+    if (to > from && hak_policy_tail_stays())
+        (void)hak_os_purge((uintptr_t)obj + from, to - from, HAK_PURGE_NOW);
+}
+
+void hak_verify_stray(const hak_matter *m) {
+    hak_large_record *record = hak_ledger_large(m->addr);
+    hak_located found;
+    if (record == NULL)
+        hak_matter_not_ours(m);
+    else if (HAK_GLANCE(record->word) != 0 && hak_ledger_large_begins(m->addr))
+        hak_matter_not_live(m, HAK_GLANCE(record->word));
+    else if (hak_locate(m->addr, &found) && m->addr - found.obj < found.room)
+        hak_matter_inside(m);
+    else
+        hak_matter_not_ours(m);
+}
+
+hak_large_record *hak_verify_large_live(hak_matter *m, hak_claim claim, bool end_it) {
+    if (!hak_ledger_large_begins(m->addr)) {
+        hak_verify_stray(m);
+        return NULL;
+    }
+    hak_large_record *record = hak_ledger_large(m->addr);
+    uint32_t word = record != NULL ? __atomic_load_n(&record->word, __ATOMIC_RELAXED) : 0;
+    if (hak_record_state(word) != HAK_SLOT_LIVE ||
+        (end_it && !__atomic_compare_exchange_n(&record->word, &word,
+                                                (word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_FREED, false,
+                                                __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))) {
+        hak_matter_not_live(m, word);
+        return NULL;
+    }
+    m->was_live = true;
+    hak_matter_check_claim(m, claim, word, record->size);
+    const void *bad = hak_hardening.canary ? hak_verify_large_overflow((void *)m->addr, record) : NULL;
+    if (bad != NULL)
+        hak_matter_overflow(m, bad);
+    return record;
+}
+
+/* Of objects that began there before: to the last granule, which the object may have only a part of. */
+static void forget_inside(const void *obj, size_t capacity) {
+    const hak_ledger_region *ledger = hak_ledger_of((uintptr_t)obj);
+    size_t first = ((uintptr_t)obj - ledger->base) >> HAK_GRANULE_SHIFT;
+    size_t last = first + ((capacity - 1) >> HAK_GRANULE_SHIFT);
+    for (size_t i = hak_marks_next(ledger, first + 1, last + 1); i <= last;
+         i = hak_marks_next(ledger, i + 1, last + 1))
+        HAK_SHOW(ledger->large[i].word, 0);
+    hak_marks_clear(ledger, first + 1, last); /* none there has a guard either: hak_guard_large_live */
+    hak_marks_set(ledger, first, first + 1);
+}
+
+bool hak_verify_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
+    hak_large_record *record = hak_ledger_large((uintptr_t)obj);
+    if (!hak_guard_large_live(obj, capacity))
+        return false;
+    forget_inside(obj, capacity);
+    record->size = size;
+    origin.partition = 0; /* the region says it */
+    uint32_t word = hak_record_live(origin);
+    large_mark_end(obj, record, word);
+    __atomic_store_n(&record->word, word, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* A sweep that has seen the object live looks at its end with the lock held. Either it sees that the object is live no
+ * more, or it is waited for here, before what it looks at may be shut. */
+_Atomic bool hak_verify_large_sweep;
+static void large_wait(void) {
+    if (HAK_LIKELY(!atomic_load(&hak_verify_large_sweep)))
+        return;
+    hak_lock_take(&hak_large_lock);
+    hak_lock_give(&hak_large_lock);
+}
+
+/* Sweeps look away meanwhile, and another thread that frees the object finds it held. */
+bool hak_verify_large_resize(void *obj, size_t size, size_t capacity) {
+    hak_large_record *record = hak_ledger_large((uintptr_t)obj);
+    uint32_t word = __atomic_load_n(&record->word, __ATOMIC_RELAXED);
+    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2, 0, 0};
+    if (hak_record_state(word) != HAK_SLOT_LIVE ||
+        !__atomic_compare_exchange_n(&record->word, &word, HAK_SLOT_HELD, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_RELAXED)) {
+        hak_matter m = {"realloc", (uintptr_t)obj, 0, HAK_ERROR_REALLOC, false, NULL};
+        hak_matter_not_live(&m, word);
+        return false;
+    }
+    large_wait();
+    size_t before = record->size;
+    large_clear_mark(obj, record);
+    bool done = hak_guard_large_live(obj, capacity);
+    if (done) {
+        forget_inside(obj, capacity);
+        record->size = size;
+        large_purge_tail(obj, record, before);
+        word = hak_record_live(origin);
+    }
+    large_mark_end(obj, record, word);
+    __atomic_store_n(&record->word, word, __ATOMIC_RELEASE);
+    return done;
+}
+
+bool hak_verify_large_free(void *obj) {
+    size_t capacity = hak_large_capacity(obj);
+    if (capacity == 0)
+        return true; /* another thread frees it at this moment: hak_large_give tells the caller */
+    large_wait();
+    bool guarded = hak_guard_large_freed(obj);
+    size_t slack = hak_ledger_large((uintptr_t)obj)->slack * hak_os_page;
+    return !hak_keep_take(obj, capacity + slack, guarded);
+}
