@@ -57,10 +57,10 @@ def print_table(runs, contestants):
 
 def show_errors(library, folder):
     """Runs the two errors under the hardened variant; exits if one goes unnoticed."""
-    source = os.path.join(ROOT, "tools/errors.c")
+    source = os.path.join(ROOT, "bench/errors.c")
     program = os.path.join(folder, "errors")
     subprocess.run(["clang-19", "-O0", "-fno-builtin", "-o", program, source], check=True)
-    print("\nThe hardened variant on tools/errors.c:", flush=True)
+    print("\nThe hardened variant on bench/errors.c:", flush=True)
     for error, line in ERRORS.items():
         print(f"$ tools/run -- ./errors {error}", flush=True)
         done = subprocess.run([program, error], env=dict(os.environ, LD_PRELOAD=library), stderr=subprocess.PIPE, text=True)

@@ -17,7 +17,7 @@
 #
 # build.sh [TARGET...]: builds the fuzz targets as OSS-Fuzz and ClusterFuzzLite ask for it, without Bazel: compilers, flags and
 # engine from CC, CXX, CFLAGS, CXXFLAGS, LIB_FUZZING_ENGINE; the results go to OUT, scratch files to WORK. The whole core is
-# in every target. tools/fuzz, tools/mutants and tools/oss_fuzz_emulate use it as well.
+# in every target. tools/fuzz, tools/mutants and fuzz/oss_fuzz_emulate use it as well.
 set -euo pipefail
 cd "${HAKMEM_SOURCE:-$(dirname "$0")/../..}"
 : "${CC:=clang}" "${CXX:=clang++}" "${CFLAGS:=}" "${CXXFLAGS:=}" "${LIB_FUZZING_ENGINE:=-fsanitize=fuzzer}"

@@ -1,12 +1,12 @@
 #!/usr/bin/env -S python3 -B
-"""fast_path_rules_test.py: the rules of tools/fast_path.py, on assembly whose fast path is known."""
+"""fast_path_rules_test.py: the rules of tests/lint/fast_path.py, on assembly whose fast path is known."""
 import os
 import subprocess
 import sys
 import tempfile
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import fast_path
 
 ASSEMBLY = """

@@ -14,7 +14,7 @@ def main():
     missing = [key for key in wanted if not any(line.startswith(key) for line in written)]
     print("\n".join(f"not in the page: {key}" for key in missing))
     if missing or len(written) != len(wanted):
-        sys.exit(f"{len(written)} rows for {len(wanted)} cases: run tools/misuse_table")
+        sys.exit(f"{len(written)} rows for {len(wanted)} cases: run tools/python tests/misuse/misuse_table.py")
 
 
 if __name__ == "__main__":

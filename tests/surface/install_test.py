@@ -69,7 +69,7 @@ class Install(unittest.TestCase):
         cls.scratch = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.scratch.cleanup)
         cls.prefix = os.path.join(cls.scratch.name, "usr")
-        output(os.path.join(ROOT, "tools/install_files.sh"), ROOT, BUILT, cls.prefix)
+        output(os.path.join(ROOT, "tools/build/install_files.sh"), ROOT, BUILT, cls.prefix)
         cls.lib = os.path.join(cls.prefix, "lib")
         cls.pkg_config = {"PKG_CONFIG_PATH": os.path.join(cls.lib, "pkgconfig")}
         cls.version = output("pkg-config", "--modversion", "hakmem", **cls.pkg_config)

@@ -41,7 +41,7 @@ def read(path):
 
 
 def rules_of_bazel():
-    """(arguments of hak_products, the values of tools/variants.bzl): BUILD files are nearly Python."""
+    """(arguments of hak_products, the values of tools/build/variants.bzl): BUILD files are nearly Python."""
     seen = {}
     here = os.path.join(ROOT, "allocator")
     expand = lambda patterns, exclude=(): [path for pattern in patterns for path in glob.glob(pattern, root_dir=here, recursive=True)
@@ -50,7 +50,7 @@ def rules_of_bazel():
              "hak_products": seen.update}
     exec(compile(read("allocator/BUILD.bazel"), "BUILD.bazel", "exec"), names)  # pylint: disable=exec-used
     values = {}
-    for node in ast.parse(read("tools/variants.bzl")).body:
+    for node in ast.parse(read("tools/build/variants.bzl")).body:
         if isinstance(node, ast.Assign) and node.targets[0].id in ("HAK_COPTS", "_PRODUCT_COPTS"):
             values[node.targets[0].id] = eval(compile(ast.Expression(node.value), "variants.bzl", "eval"), dict(values))  # pylint: disable=eval-used
     return seen, values
@@ -96,7 +96,7 @@ class CMake(unittest.TestCase):
                         self.assertEqual(flags, copts | defines | {"-ftls-model=" + tls}, source)
 
     def test_linker_flags_are_bazels(self):
-        text, own = read("tools/variants.bzl"), read("CMakeLists.txt")
+        text, own = read("tools/build/variants.bzl"), read("CMakeLists.txt")
         linkopts = [word for word in text[text.index("def _shared_object"):text.index("linkshared = True")].split('"') if word.startswith("-Wl,")]
         self.assertGreater(len(linkopts), 4)
         for word in linkopts:

@@ -174,7 +174,7 @@ def document(paths):
     yield "# The compiled fast paths"
     yield ""
     yield "Made by tools/fast_path; a test compares it with the libraries that are built. What is counted, and which"
-    yield "path is the fast one, stands at the head of tools/fast_path.py. x86-64, clang 19, -O2, ThinLTO."
+    yield "path is the fast one, stands at the head of tests/lint/fast_path.py. x86-64, clang 19, -O2, ThinLTO."
     yield ""
     yield "| entry point | variant | " + " | ".join(KINDS) + " |"
     yield "| --- | --- |" + " ---: |" * len(KINDS)

@@ -237,15 +237,15 @@ def hak_preload_test(
         sh_test(
             name = "%s_%s_test" % (name, variant),
             size = size,
-            srcs = ["//tools:run_preload.sh"],
+            srcs = ["//tools/build:run_preload.sh"],
             args = [
                 variant,
                 "preload" if preload else "no-preload",
                 "$(location %s)" % library,
-                "$(location //tools:preload_probe)",
+                "$(location //tools/build:preload_probe)",
                 "$(location %s)" % program,
             ] + args,
-            data = data + [library, program, "//tools:preload_probe"],
+            data = data + [library, program, "//tools/build:preload_probe"],
             target_compatible_with = NOT_INSTRUMENTED,
             **kwargs
         )
