@@ -1,4 +1,4 @@
-"""misuse_cases.py: runs misuse cases and verifies them; shared by the test and by tools/misuse_table.
+"""misuse_cases.py: runs misuse cases and verifies them; shared by the test and by tools/python tests/misuse/misuse_table.py.
 
 A case comes from `misuse list`. Its verdict is one of
   detected  a signal ended the process; for hakmem the crash line must also name an error that the case allows

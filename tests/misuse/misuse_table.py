@@ -1,7 +1,7 @@
 """misuse_table.py: what each allocator detects, as docs/DETECTION.md.
 
 Builds the corpus and both variants with Bazel, runs every error and every twin several times on hakmem and on the peers that
-Debian packages, and writes the page. Start it as tools/misuse_table.
+Debian packages, and writes the page. Start it as tools/python tests/misuse/misuse_table.py.
 """
 import argparse
 import glob
