@@ -1,0 +1,262 @@
+/* cache_life.c: see cache_own.h and cache.h. The list of all caches and those that wait for a thread are guarded by
+ * hak_cache_lock; what a thread has of them is its own. */
+#include "allocator/cache/cache_own.h"
+
+#include "allocator/os/death.h"
+#include "allocator/os/os.h"
+#include "allocator/policy.h"
+
+#include <string.h>
+
+/* How many caches for partitions there are at most: each is a mapping of its own, of which a process may have 65,530.
+ * Who gets none works with the depots. */
+enum { TYPED_MOST = 2048 };
+
+/* What every bin of a static cache points at: empty, because it is NULL, and full, because top == end. */
+void *const hak_cache_nothing[1];
+#define STATIC_CACHE                                                                                         \
+    {                                                                                                        \
+        .top = {[0 ... HAK_BINS - 1] = (void **)hak_cache_nothing}, .end = {                                 \
+            [0 ... HAK_TAGS - 1] = (void **)hak_cache_nothing                                                \
+        }                                                                                                    \
+    }
+hak_cache hak_cache_before_first = STATIC_CACHE, hak_cache_after_last = STATIC_CACHE;
+
+_Thread_local hak_cache *hak_cache_mine = &hak_cache_before_first;
+
+hak_lock hak_cache_lock = HAK_LOCK_INIT(HAK_RANK_CACHES);
+static hak_cache *waiting; /* caches of threads that have ended; hak_cache_lock */
+static hak_cache *newest;  /* of all caches; hak_cache_lock */
+/* In a child: from where on along `older` all are nobody's, but for those of the thread that there is. */
+static hak_cache *lost;
+static unsigned forks;                      /* how often hak_cache_alone was called */
+static unsigned threads_of[HAK_SHARDS_MAX]; /* how many threads use the shard; hak_cache_lock */
+
+static _Atomic unsigned typed_caches;
+
+static size_t cache_bytes(void) {
+    return hak_align_up(sizeof(hak_cache) + hak_class_bin_entries * sizeof(void *), hak_os_page);
+}
+
+/* A shard for the calling thread: the first of those that fewest use, as jemalloc chooses a thread's arena; so threads
+ * that come and go meet the slabs of those before them. */
+static unsigned shard_join(void) {
+    unsigned shard = 0;
+    hak_lock_take(&hak_cache_lock);
+    for (unsigned i = 1; i < hak_shards; i++)
+        if (threads_of[i] < threads_of[shard])
+            shard = i;
+    threads_of[shard]++;
+    hak_lock_give(&hak_cache_lock);
+    return shard;
+}
+
+/* Nothing is written into the others' caches, which would copy their pages: whoever takes one empties it. */
+void hak_cache_alone(void) {
+    waiting = NULL;
+    lost = newest;
+    forks++;
+    memset(threads_of, 0, sizeof threads_of);
+    if (!hak_cache_is_static(hak_cache_mine))
+        threads_of[hak_cache_mine->shard] = 1;
+    size_t room = 0;
+    unsigned caches = 0;
+    for (hak_cache *cache = hak_cache_mine; cache != NULL; cache = cache->parts, caches++) {
+        room += cache->room;
+        cache->survived = forks;
+    }
+    atomic_store_explicit(&hak_cache_room, room, memory_order_relaxed);
+    atomic_store_explicit(&typed_caches, caches - 1, memory_order_relaxed);
+    atomic_store_explicit(&hak_caches_live, !hak_cache_is_static(hak_cache_mine), memory_order_relaxed);
+}
+
+bool hak_cache_begun(void) {
+    return !hak_cache_is_static(hak_cache_mine);
+}
+
+static bool profiled;
+
+void hak_cache_profile(void) {
+    profiled = true;
+}
+
+/* A new cache, empty; NULL when there is no memory. Without memory for rations its thread is not in the profile, and
+ * goes by the bins for sizes whose classes are its own. */
+static hak_cache *cache_map(void) {
+    hak_cache *cache = (hak_cache *)hak_os_map_between(cache_bytes());
+    if (cache == NULL)
+        return NULL;
+    if (profiled)
+        cache->rations = (hak_rations *)hak_os_map_between(hak_align_up(sizeof *cache->rations, hak_os_page));
+    hak_cache_bins_init(cache);
+    hak_lock_take(&hak_cache_lock);
+    cache->older = newest;
+    newest = cache;
+    hak_lock_give(&hak_cache_lock);
+    return cache;
+}
+
+/* Their owners may be at work. */
+void hak_cache_count(size_t objects[HAK_TAGS]) {
+    hak_lock_take(&hak_cache_lock);
+    for (hak_cache *cache = newest; cache != NULL; cache = cache->older)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+            objects[cls] += (size_t)(HAK_GLANCE(cache->top[cls]) - hak_cache_base(cache, cls)) +
+                            hak_cache_ration_count(cache, cls);
+    hak_lock_give(&hak_cache_lock);
+}
+
+/* A cache that nobody has, NULL: there is none. */
+static hak_cache *cache_again(void) {
+    hak_lock_check_held(&hak_cache_lock);
+    hak_cache *cache = waiting;
+    if (cache != NULL) {
+        waiting = cache->next;
+        return cache;
+    }
+    while (lost != NULL && lost->survived == forks)
+        lost = lost->older;
+    cache = lost;
+    if (cache != NULL)
+        lost = cache->older;
+    return cache;
+}
+
+/* One that a thread has left, or a new one; NULL when there is no memory. Its bins are empty. */
+static hak_cache *cache_take(unsigned partition) {
+    hak_lock_take(&hak_cache_lock);
+    hak_cache *cache = cache_again();
+    hak_lock_give(&hak_cache_lock);
+    if (cache == NULL)
+        cache = cache_map();
+    if (cache == NULL)
+        return NULL;
+    cache->partition = partition;
+    cache->parts = NULL;
+    hak_cache_bins_init(cache);
+    return cache;
+}
+
+bool hak_cache_begin(void) {
+    if (hak_cache_begun())
+        return true;
+    if (hak_cache_mine == &hak_cache_after_last)
+        return false;
+    hak_cache *cache = cache_take(0);
+    if (cache == NULL)
+        return false;
+    cache->shard = shard_join();
+    memset(cache->part, 0, sizeof cache->part);
+    cache->trim = atomic_load_explicit(&hak_cache_trims, memory_order_relaxed);
+    atomic_fetch_add_explicit(&hak_caches_live, 1, memory_order_relaxed);
+    hak_cache_mine = cache;
+    hak_policy_cache_born();
+    return true;
+}
+
+void hak_cache_forsake(void) {
+    for (const hak_cache *cache = hak_cache_mine; cache != NULL;
+         cache = cache->parts) /* NULL: see shim_early.c */
+        atomic_fetch_sub_explicit(&hak_cache_room, cache->room, memory_order_relaxed);
+    hak_cache_mine = &hak_cache_after_last;
+    hak_policy_cache_forsaken();
+}
+
+size_t hak_cache_held(void) {
+    size_t held = 0;
+    for (hak_cache *cache = hak_cache_mine; cache != NULL; cache = cache->parts)
+        for (unsigned cls = 1; !hak_cache_is_static(cache) && cls <= HAK_CLASSES; cls++)
+            held +=
+                (size_t)(cache->top[cls] - hak_cache_base(cache, cls)) + hak_cache_ration_count(cache, cls);
+    return held;
+}
+
+void hak_cache_trim(void) {
+    hak_cache_flush_all();
+    atomic_fetch_add_explicit(&hak_cache_trims, 1, memory_order_relaxed);
+    hak_cache_age();
+    hak_lock_take(&hak_cache_lock);
+    for (hak_cache *cache = waiting; cache != NULL; cache = cache->next) {
+        uintptr_t entries =
+            hak_align_up((uintptr_t)cache->entries, hak_os_page); /* a NULL below each bin, or nothing */
+        (void)hak_os_purge(entries, (uintptr_t)cache + cache_bytes() - entries, HAK_PURGE_NOW);
+    }
+    hak_lock_give(&hak_cache_lock);
+}
+
+void hak_cache_end(void) {
+    hak_cache *cache = hak_cache_mine;
+    if (hak_death_near())
+        hak_death_look(); /* the thread ends instead of the process */
+    if (hak_cache_is_static(cache))
+        return;
+    hak_policy_cache_dies();
+    hak_cache_flush_all();
+    hak_cache_mine = &hak_cache_after_last;
+    atomic_fetch_sub_explicit(&hak_caches_live, 1, memory_order_relaxed);
+    hak_lock_take(&hak_cache_lock);
+    threads_of[cache->shard]--;
+    for (hak_cache *next; cache != NULL; cache = next) {
+        next = cache->parts;
+        if (cache->partition != 0)
+            atomic_fetch_sub_explicit(&typed_caches, 1, memory_order_relaxed);
+        cache->next = waiting;
+        waiting = cache;
+    }
+    hak_lock_give(&hak_cache_lock);
+}
+
+/* The shard of the partition. A fork has taken the lock before it takes those of the depots, so they do not become more
+ * meanwhile. */
+unsigned hak_cache_shard_of(unsigned partition) {
+    if (HAK_UNLIKELY(partition > atomic_load_explicit(&hak_depot_partitions, memory_order_acquire))) {
+        hak_lock_take(&hak_cache_lock);
+        hak_depot_open(partition);
+        hak_lock_give(&hak_cache_lock);
+    }
+    return hak_shards + partition - 1;
+}
+
+/* The calling thread's cache for the partition; NULL: it has none, and gets none. */
+hak_cache *hak_cache_typed(unsigned partition) {
+    hak_cache *mine = hak_cache_mine, *cache = mine->part[partition];
+    if (HAK_LIKELY(cache != NULL) || hak_cache_is_static(mine) ||
+        atomic_load_explicit(&typed_caches, memory_order_relaxed) >= TYPED_MOST)
+        return cache;
+    cache = cache_take(partition);
+    if (cache == NULL)
+        return NULL;
+    atomic_fetch_add_explicit(&typed_caches, 1, memory_order_relaxed);
+    cache->shard = hak_cache_shard_of(partition);
+    cache->parts = mine->parts;
+    mine->parts = mine->part[partition] = cache;
+    return cache;
+}
+
+HAK_UNSEEN void hak_cache_reset(void) {
+    if (hak_cache_is_static(hak_cache_mine)) { /* the thread has ended its own: it waits with the others */
+        HAK_ASSERT(waiting != NULL);
+        hak_cache_mine = waiting;
+        waiting = waiting->next;
+    }
+    for (hak_cache *cache = waiting, *next; cache != NULL; cache = next) {
+        next = cache->next;
+        hak_os_unmap_between((uintptr_t)cache, cache_bytes());
+    }
+    for (hak_cache *cache = hak_cache_mine->parts, *next; cache != NULL; cache = next) {
+        next = cache->parts;
+        hak_os_unmap_between((uintptr_t)cache, cache_bytes());
+    }
+    hak_cache_mine->parts = NULL;
+    memset(hak_cache_mine->part, 0, sizeof hak_cache_mine->part);
+    waiting = NULL;
+    newest = hak_cache_mine;
+    newest->older = NULL;
+    hak_cache_bins_init(newest);
+    atomic_store(&hak_cache_room, 0);
+    atomic_store(&hak_cache_ages, 0);
+    atomic_store(&hak_cache_trims, 0);
+    newest->age = newest->trim = 0;
+    hak_cache_mine->shard = 0;
+    hak_cache_alone();
+}

@@ -1,0 +1,32 @@
+/* cache_own.h: what cache.c, bins, and cache_life.c, which caches there are and whose, know of each other. Layer 4. */
+#ifndef HAK_CACHE_OWN_H
+#define HAK_CACHE_OWN_H
+
+#include "allocator/cache/cache.h"
+
+/* What every bin of a static cache points at: empty, because it is NULL, and full, because top == end. */
+extern HAK_HIDDEN void *const hak_cache_nothing[1];
+
+/* Those that a thread has before its first call and after its last. */
+extern HAK_HIDDEN hak_cache hak_cache_before_first, hak_cache_after_last;
+
+HAK_INLINE bool hak_cache_is_static(const hak_cache *cache) {
+    return cache == &hak_cache_before_first || cache == &hak_cache_after_last;
+}
+
+/* How often hak_cache_age and hak_cache_trim were called. */
+extern HAK_HIDDEN _Atomic unsigned hak_cache_ages, hak_cache_trims;
+
+/* All bins are empty and have no room. */
+void hak_cache_bins_init(hak_cache *cache);
+
+/* Objects in the ration of the class. */
+unsigned hak_cache_ration_count(const hak_cache *cache, unsigned cls);
+
+/* The shard of the partition. */
+unsigned hak_cache_shard_of(unsigned partition);
+
+/* The calling thread's cache for the partition; NULL: it has none, and gets none. */
+hak_cache *hak_cache_typed(unsigned partition);
+
+#endif

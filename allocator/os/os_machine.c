@@ -1,0 +1,103 @@
+/* os_machine.c: os.h but for memory, which is os_linux.c's: random numbers, clocks, the processors, and what the kernel
+ * gave the process. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "allocator/os/os.h"
+
+#include "allocator/os/os_keep.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/auxv.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static _Atomic uint64_t fixed_random, fixed_places; /* the states of hak_os_random_fix; 0: off */
+
+/* splitmix64 (Steele et al. 2014). Relaxed: who comes first is left to chance, but each step is taken once. */
+static void mix(_Atomic uint64_t *state, void *out, size_t size) {
+    const uint64_t step = 0x9e3779b97f4a7c15u;
+    for (size_t i = 0; i < size; i++) {
+        uint64_t now = atomic_fetch_add_explicit(state, step, memory_order_relaxed) + step;
+        uint64_t mixed = (now ^ (now >> 30)) * 0xbf58476d1ce4e5b9u;
+        mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+        ((unsigned char *)out)[i] = (unsigned char)(mixed >> 33);
+    }
+}
+
+void hak_os_random_fix(uint64_t seed) {
+    fixed_random = fixed_places = seed;
+}
+
+void hak_os_random(void *out, size_t size) {
+    if (HAK_DEBUG_BUILD && fixed_random != 0) {
+        mix(&fixed_random, out, size);
+        return;
+    }
+    int saved = errno;
+    long got = syscall(SYS_getrandom, out, size, GRND_NONBLOCK); /* libc's is a cancellation point */
+    errno = saved;
+    if (got == (long)size)
+        return;
+    /* Before the kernel's pool is ready, or where a sandbox forbids the call: the 16 bytes that the kernel
+     * gave this process at exec, stirred with the clock. */
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const uint64_t *given = (const uint64_t *)getauxval(AT_RANDOM);
+    _Atomic uint64_t state = (uint64_t)now.tv_nsec ^ ((uint64_t)now.tv_sec << 32) ^ (uintptr_t)&now;
+    if (given != NULL)
+        state ^= given[0] + given[1];
+    mix(&state, out, size);
+}
+
+uint64_t hak_os_random_place(void) {
+    uint64_t number = 0; /* MemorySanitizer does not see what the kernel writes */
+    if (HAK_DEBUG_BUILD && fixed_places != 0)
+        mix(&fixed_places, &number, sizeof number);
+    else
+        hak_os_random(&number, sizeof number);
+    return number;
+}
+
+_Atomic uint8_t hak_os_filter = HAK_FILTER_NONE;
+
+void hak_os_filter_raise(hak_filter level) {
+    if (hak_os_filter < level)
+        hak_os_filter = (uint8_t)level;
+}
+
+void hak_os_landmarks(uintptr_t out[HAK_OS_LANDMARKS]) {
+    int on_stack = 0;
+    out[HAK_LANDMARK_PROGRAM] = getauxval(AT_PHDR);
+    out[HAK_LANDMARK_LIBRARY] = (uintptr_t)&hak_os_counts;
+    out[HAK_LANDMARK_LIBC] = (uintptr_t)&clock_gettime;
+    out[HAK_LANDMARK_STACK] = (uintptr_t)&on_stack;
+}
+
+unsigned hak_os_cpus(void) {
+    cpu_set_t set;
+    int saved = errno;
+    int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    errno = saved;
+    return cpus > 0 ? (unsigned)cpus : 1;
+}
+
+uint64_t hak_os_milliseconds(void) {
+    uint64_t kept;
+    if (HAK_DEBUG_BUILD && hak_os_keep_clock(&kept))
+        return kept;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+bool hak_os_secure(void) {
+    return getauxval(AT_SECURE) != 0;
+}
+
+char **hak_os_environment(void) {
+    return environ;
+}
