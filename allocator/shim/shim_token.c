@@ -15,9 +15,6 @@
 void *pvalloc(size_t size);
 #endif
 
-/* Weak: a program with the archive in it may have its own. */
-#define EXPORT __attribute__((visibility("default"), weak))
-
 static void *page_aligned(size_t size, size_t token) {
     return hak_memalign_token(hak_os_page, size, token);
 }
@@ -60,17 +57,12 @@ static void *reallocf(void *obj, size_t size) {
     DO(t, void *, pvalloc, whole_pages, (size_t size), (size))
 
 #define WITH_TOKEN(t, type, name, ours, parameters, arguments)                                               \
-    EXPORT HAK_NOINLINE type __alloc_token_##name(HAK_BARE parameters, size_t token) {                       \
+    HAK_TOKEN_EXPORT HAK_NOINLINE type __alloc_token_##name(HAK_BARE parameters, size_t token) {             \
         if (HAK_UNLIKELY(hak_valgrind_runs()))                                                               \
             return name arguments;                                                                           \
         return ours(HAK_BARE arguments, token);                                                              \
     }
 FORMS(WITH_TOKEN, )
 
-/* The token is the number in the name. */
-#define IN_NAME(t, type, name, ours, parameters, arguments)                                                  \
-    EXPORT type __alloc_token_##t##_##name parameters {                                                      \
-        return __alloc_token_##name(HAK_BARE arguments, HAK_TOKEN_OF_NAME(t));                               \
-    }
-#define FAST(t) FORMS(IN_NAME, t)
+#define FAST(t) FORMS(HAK_TOKEN_IN_NAME, t)
 HAK_TOKENS_IN_NAMES(FAST)

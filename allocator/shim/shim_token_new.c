@@ -7,8 +7,6 @@
 #include "allocator/shim/shim_new.h"
 #include "allocator/shim/shim_token.h"
 
-#define EXPORT __attribute__((visibility("default"), weak))
-
 /* How often the object is going to be used. */
 #define HINT __attribute__((unused)) uint8_t
 
@@ -100,14 +98,10 @@ HAK_INLINE sized make_sized(size_t size, size_t align, size_t token) {
        (size_t size, size_t align, HINT hot), (size, align, hot))
 
 #define WITH_TOKEN(t, type, name, call, parameters, arguments)                                               \
-    EXPORT HAK_NOINLINE type __alloc_token_##name(HAK_BARE parameters, size_t token) {                       \
+    HAK_TOKEN_EXPORT HAK_NOINLINE type __alloc_token_##name(HAK_BARE parameters, size_t token) {             \
         return call;                                                                                         \
     }
 FORMS(WITH_TOKEN, )
 
-#define IN_NAME(t, type, name, call, parameters, arguments)                                                  \
-    EXPORT type __alloc_token_##t##_##name parameters {                                                      \
-        return __alloc_token_##name(HAK_BARE arguments, HAK_TOKEN_OF_NAME(t));                               \
-    }
-#define FAST(t) FORMS(IN_NAME, t)
+#define FAST(t) FORMS(HAK_TOKEN_IN_NAME, t)
 HAK_TOKENS_IN_NAMES(FAST)

@@ -4,6 +4,8 @@ hak_core        core_speed, core_hardened: the core with asserts on and without 
 hak_products    hakmem[-hardened] (for `malloc =`), the .a, the .so, the .so for programs that dlopen it, and
                 hakmem[-hardened]-fast (for `malloc =` of the benchmark's FAST build)
 hak_variant_test, hak_preload_test    one test per variant
+hak_test_program    what such a test runs
+hak_tree_test       a test of the source tree itself
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
@@ -215,6 +217,34 @@ def hak_variant_test(name, srcs, deps = [], size = "small", linkopts = [], only 
             deps = deps + ["//allocator:core_" + variant],
             **kwargs
         )
+
+def hak_test_program(name, copts = [], **kwargs):
+    """A program whose calls of malloc stay calls, whatever the compiler knows about malloc."""
+    cc_binary(
+        name = name,
+        testonly = True,
+        copts = [
+            "-D_GNU_SOURCE",
+            "-fno-builtin",
+            "-Wno-deprecated-declarations",  # mallinfo
+        ] + copts,
+        **kwargs
+    )
+
+def hak_tree_test(name, size = "small", tags = [], **kwargs):
+    """<name>: runs <name>.py on the source tree itself, which Bazel shows a test only through the file WORKSPACE. Always run."""
+    sh_test(
+        name = name,
+        size = size,
+        srcs = [name + ".py"],
+        args = ["$(location //:WORKSPACE)"],
+        data = ["//:WORKSPACE"],
+        tags = [
+            "external",
+            "local",
+        ] + tags,
+        **kwargs
+    )
 
 def hak_preload_test(
         name,
