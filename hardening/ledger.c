@@ -53,6 +53,8 @@ bool hak_ledger_region_born(hak_region *region, size_t size) {
         hak_extent_end(&ledger->table);
         return false;
     }
+    /* Nobody is sent there before its reach is known, whose release comes later: an old base, or an old reach, sends
+     * the long way. */
     if (region->kind == HAK_REGION_SLABS && hak_ledger_first.size == 0)
         hak_ledger_first = *ledger;
     return true;
@@ -71,8 +73,9 @@ bool hak_ledger_region_commit(hak_region *region, size_t end) {
     if (region->extra.mapped != 0)
         hak_seal_metadata(region->extra.start, region->extra.mapped);
     atomic_store_explicit(&ledger->reach, end, memory_order_relaxed);
+    /* release: pairs with the acquire in hak_granule_near */
     if (ledger->base == hak_ledger_first.base)
-        atomic_store_explicit(&hak_ledger_first.reach, end, memory_order_relaxed);
+        atomic_store_explicit(&hak_ledger_first.reach, end, memory_order_release);
     return true;
 }
 

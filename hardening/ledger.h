@@ -135,7 +135,8 @@ const hak_ledger_region *hak_ledger_of(uintptr_t addr);
 HAK_INLINE const hak_granule *hak_granule_near(uintptr_t addr) {
     const hak_ledger_region *first = &hak_ledger_first;
     uintptr_t offset = addr - first->base;
-    if (HAK_UNLIKELY(offset >= atomic_load_explicit(&first->reach, memory_order_relaxed)))
+    /* acquire: pairs with the release in hak_ledger_region_commit; the table was there before */
+    if (HAK_UNLIKELY(offset >= atomic_load_explicit(&first->reach, memory_order_acquire)))
         return NULL;
     const hak_granule *granule = &first->granules[offset >> HAK_GRANULE_SHIFT];
     if (granule == NULL)

@@ -30,14 +30,18 @@ static size_t users_bytes(size_t bytes) {
     return hak_align_up((bytes / hak_os_page + 1) * sizeof(uint16_t), hak_os_page);
 }
 
+/* Both or none: what there is goes on being known when the OS refuses. */
 bool hak_runs_begin(hak_ledger_region *ledger) {
     size_t room = hak_align_up((ledger->size >> HAK_GRANULE_SHIFT) * RUN_MAX, hak_os_page);
-    if (!hak_extent_begin(&ledger->runs, room, HAK_GRANULE, hak_os_page))
+    hak_extent runs, pages;
+    if (!hak_extent_begin(&runs, room, HAK_GRANULE, hak_os_page))
         return false;
-    if (!hak_extent_begin(&ledger->run_pages, users_bytes(room), users_bytes(HAK_GRANULE), hak_os_page)) {
-        hak_extent_end(&ledger->runs);
+    if (!hak_extent_begin(&pages, users_bytes(room), users_bytes(HAK_GRANULE), hak_os_page)) {
+        hak_extent_end(&runs);
         return false;
     }
+    ledger->runs = runs;
+    ledger->run_pages = pages;
     ledger->runs_used = 0;
     hak_ledger_count(ledger->runs.mapped + ledger->run_pages.mapped);
     return true;

@@ -16,7 +16,9 @@ enum {
     PAUSE_MOST_MS = 8000,
 };
 
-static _Atomic bool allowed, begun;
+static _Atomic bool begun;
+/* The process that may have the thread; 0: none yet. */
+static _Atomic unsigned process;
 
 /* The pause doubles while nothing happens: a process that rests is woken every eight seconds. */
 static void *live(void *pass) {
@@ -40,6 +42,7 @@ static bool begin(bool (*pass)(void)) {
                 pthread_attr_setstacksize(&how, STACK) == 0;
     uint64_t signals;
     hak_os_signals_shut(&signals);
+    hak_os_signals_libc(); /* else setuid waits for ever for this thread to hear of it */
     done = done && pthread_create(&thread, &how, live, (void *)pass) == 0;
     hak_os_signals_open(&signals);
     (void)pthread_attr_destroy(&how);
@@ -47,11 +50,20 @@ static bool begin(bool (*pass)(void)) {
 }
 
 void hak_background_allow(void) {
-    atomic_store_explicit(&allowed, true, memory_order_relaxed);
+    atomic_store_explicit(&process, hak_os_pid(), memory_order_relaxed);
+}
+
+/* The child of a vfork, or of a clone that shares its memory, is another process: the thread would be that one's, keep
+ * it from ending, and its parent would take it for its own. A process that filters its own system calls may be killed
+ * for making a thread. */
+static bool may_begin(void) {
+    unsigned own = atomic_load_explicit(&process, memory_order_relaxed);
+    return own != 0 && hak_os_filter != HAK_FILTER_OWN && !(HAK_ALONE() && hak_os_secure()) &&
+           own == hak_os_pid();
 }
 
 void hak_background_begin(bool (*pass)(void)) {
-    if (!atomic_load_explicit(&allowed, memory_order_relaxed) || (HAK_ALONE() && hak_os_secure()) ||
+    if (atomic_load_explicit(&begun, memory_order_relaxed) || !may_begin() ||
         atomic_exchange_explicit(&begun, true, memory_order_relaxed))
         return;
     int saved = errno;
@@ -62,4 +74,6 @@ void hak_background_begin(bool (*pass)(void)) {
 
 void hak_background_forget(void) {
     atomic_store_explicit(&begun, false, memory_order_relaxed);
+    if (atomic_load_explicit(&process, memory_order_relaxed) != 0)
+        hak_background_allow();
 }

@@ -170,6 +170,18 @@ void hak_os_signals_open(const uint64_t *before) {
     errno = saved;
 }
 
+/* Those between the kernel's last named one and SIGRTMIN: libc sends them to every thread of the process, and waits
+ * until each has taken its one (setuid and its kin). */
+void hak_os_signals_libc(void) {
+    enum { NAMED = 31 };
+    int saved = errno;
+    uint64_t own = 0;
+    for (int number = NAMED + 1; number < SIGRTMIN; number++)
+        own |= bit_of(number);
+    (void)syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &own, NULL, sizeof own);
+    errno = saved;
+}
+
 void hak_os_signals_drop(void) {
     if (hak_os_filter == HAK_FILTER_OWN)
         return;

@@ -34,6 +34,8 @@ bool hak_os_executable(char out[HAK_OS_PATH_MOST]);
  * cancellation. `before` is what was shut before, a bit per signal. */
 void hak_os_signals_shut(uint64_t *before);
 void hak_os_signals_open(const uint64_t *before);
+/* While they are shut: opens those that libc keeps for itself. */
+void hak_os_signals_libc(void);
 /* While they are shut: forgets what a write has raised, SIGPIPE or SIGXFSZ. */
 void hak_os_signals_drop(void);
 

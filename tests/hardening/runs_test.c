@@ -12,6 +12,7 @@
 #include "allocator/life/reclaim.h"
 #include "allocator/life/reset.h"
 #include "allocator/os/extent.h"
+#include "allocator/os/os.h"
 #include "include/hakmem.h"
 
 enum { MANY = 400 * 1000, SOME = 2000 };
@@ -94,11 +95,41 @@ static void nothing_is_shared(void **state) {
     }
 }
 
+/* Runs that can grow no more, because somebody else has mapped behind them, begin elsewhere; while the OS refuses that,
+ * at whichever call, those that there are stay known, so that they go with their slab. */
+static void known_while_refused(void **state) {
+    (void)state;
+    void *obj; /* the first few of a place are sampled, and no slots */
+    do
+        assert_non_null(obj = hak_malloc(5000));
+    while (hak_granule_find((uintptr_t)obj) == NULL);
+    hak_ledger_region *ledger = &hak_ledger[hak_region_find((uintptr_t)obj)->index];
+    hak_extent runs = ledger->runs, pages = ledger->run_pages;
+    ledger->runs.room = ledger->runs.mapped;
+    size_t records = (ledger->runs.mapped - ledger->runs_used) / sizeof(hak_record) + 1;
+    hak_record *run = NULL;
+    int refused = 0;
+    for (uint64_t call = 1; run == NULL; call++) {
+        (void)hak_os_fail_at(call | HAK_OS_FAIL_ON);
+        run = hak_run_take(ledger, records);
+        (void)hak_os_fail_at(0);
+        refused += run == NULL;
+        if (run == NULL) {
+            assert_int_equal(ledger->runs.start, runs.start);
+            assert_int_equal(ledger->run_pages.start, pages.start);
+        }
+    }
+    assert_true(refused > 1);
+    assert_int_not_equal(ledger->runs.start, runs.start);
+    hak_free(obj);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         {"records go with the memory of their slabs, and come back", go_and_come, fresh, NULL, NULL},
         {"two runs share no record", nothing_is_shared, fresh, NULL, NULL},
         {"records of other slabs in the same page stay", others_stay, fresh, NULL, NULL},
+        {"runs stay known while the OS refuses a place for more", known_while_refused, fresh, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

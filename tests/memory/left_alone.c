@@ -2,9 +2,12 @@
  * child; without it there is no thread but the program's own. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,8 +45,11 @@ static long threads(void) {
  * BUS, FPE, SEGV, SYS). */
 static const char FREE[] = {9, 19, 32, 33, 4, 5, 7, 8, 11, 31, 0};
 
-/* The library's thread has its name, and all other signals blocked. */
-static void look_at_thread(void) {
+/* And libc's own two must: setuid waits until every thread has had its signal. */
+static const char OPEN[] = {32, 33, 0};
+
+/* The library's thread has all other signals blocked. How many have its name: it takes it when it begins to run. */
+static int look_at_threads(void) {
     DIR *tasks = opendir("/proc/self/task");
     NEED(tasks != NULL);
     int found = 0;
@@ -56,10 +62,18 @@ static void look_at_thread(void) {
             continue;
         found++;
         unsigned long blocked = strtoul(status_of(path, "SigBlk:\t"), NULL, 16);
-        for (int number = 1; number <= 64; number++)
+        for (int number = 1; number <= 64; number++) {
             NEED(strchr(FREE, number) != NULL || (blocked >> (number - 1) & 1));
+            NEED(strchr(OPEN, number) == NULL || (blocked >> (number - 1) & 1) == 0);
+        }
     }
     closedir(tasks);
+    return found;
+}
+static void look_at_thread(void) {
+    int found = 0;
+    for (int tries = 0; (found = look_at_threads()) == 0 && tries < TRIES; tries++)
+        usleep(100000);
     NEED(found == 1);
 }
 
@@ -91,23 +105,68 @@ static void quiet(size_t before) {
     NEED(tries < TRIES);
 }
 
-static void with_it(void) {
-    size_t before = resident();
+enum { STACK = 256 * KIB, SECONDS = 60 };
+
+static int bursts(void *unused) {
+    (void)unused;
     burst();
-    NEED(threads() == 2);
-    look_at_thread();
-    quiet(before);
+    return 0;
+}
+
+/* A child that shares its parent's memory, while the parent waits, as vfork's does. It ends, for it has no thread; and
+ * its parent has one after it. */
+static void in_shared_memory(void) {
+    static char stack[STACK];
+    NEED(threads() == 1);
+    pid_t child = clone(bursts, stack + STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+    int status;
+    NEED(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    NEED(threads() == 1);
+}
+
+/* Says that a filter of system calls comes, which may forbid what makes threads. */
+static void filtered(void) {
+    NEED(prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL) == 0);
+    burst();
+    NEED(threads() == 1);
+}
+
+static void child_of(void (*what)(void)) {
     pid_t child = fork();
     NEED(child >= 0);
     if (child == 0) {
-        NEED(threads() == 1);
-        burst();
-        NEED(threads() == 2);
-        quiet(before);
+        alarm(SECONDS);
+        what();
         _exit(0);
     }
     int status;
     NEED(waitpid(child, &status, 0) == child && status == 0);
+}
+
+static size_t before;
+
+static void child_with_it(void) {
+    NEED(threads() == 1);
+    in_shared_memory();
+    int tries = 0;
+    for (burst(); threads() == 1 && tries < TRIES; burst(), tries++)
+        usleep(100000); /* the other process's calls count as looks at what idles */
+    NEED(threads() == 2);
+    look_at_thread();
+    NEED(setgid(getgid()) == 0 && setuid(getuid()) == 0);
+    alarm(0);
+    quiet(before);
+}
+
+static void with_it(void) {
+    before = resident();
+    burst();
+    NEED(threads() == 2);
+    look_at_thread();
+    NEED(setgid(getgid()) == 0 && setuid(getuid()) == 0);
+    quiet(before);
+    child_of(child_with_it);
+    child_of(filtered);
 }
 
 static void without(void) {
