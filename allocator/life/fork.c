@@ -13,6 +13,7 @@
 #include "allocator/life/idle.h"
 #include "allocator/life/init.h"
 #include "allocator/os/death.h"
+#include "allocator/os/stack_walk.h"
 #include "allocator/policy.h"
 
 #include <pthread.h>
@@ -128,6 +129,7 @@ static void child(void) {
     if (is_over())
         hak_fork_unlock_child();
     hak_death_forget();
+    hak_stack_unwind_fork_child();
     hak_policy_fork_child();
     hak_idle_fork_child();
 }

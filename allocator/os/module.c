@@ -59,11 +59,15 @@ static bool defines(const tables *in, const char *name) {
     return false;
 }
 
+static bool is_called(const tables *module, const char *start_of_soname) {
+    return module->soname != 0 && module->strings != NULL &&
+           strncmp(module->strings + module->soname, start_of_soname, strlen(start_of_soname)) == 0;
+}
+
 static bool is_cxx_library(const tables *module) {
     static const char *const names[] = {"libstdc++.so", "libc++.so", "libc++abi.so"};
-    for (unsigned i = 0; module->soname != 0 && module->strings != NULL && i < sizeof names / sizeof names[0];
-         i++)
-        if (strncmp(module->strings + module->soname, names[i], strlen(names[i])) == 0)
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (is_called(module, names[i]))
             return true;
     return false;
 }
@@ -78,17 +82,50 @@ static bool is_ours(const struct dl_phdr_info *module) {
     return ours;
 }
 
+/* What the module says of itself: nothing, where it has no dynamic section. */
+static tables tables_in(const struct dl_phdr_info *module) {
+    for (unsigned i = 0; i < module->dlpi_phnum; i++)
+        if (module->dlpi_phdr[i].p_type == PT_DYNAMIC)
+            return tables_of(module, (const ElfW(Dyn) *)(module->dlpi_addr + module->dlpi_phdr[i].p_vaddr));
+    return (tables){0};
+}
+
 static int look(struct dl_phdr_info *module, size_t size, void *name) {
     (void)size;
-    for (unsigned i = 0; i < module->dlpi_phnum; i++)
-        if (module->dlpi_phdr[i].p_type == PT_DYNAMIC) {
-            tables found =
-                tables_of(module, (const ElfW(Dyn) *)(module->dlpi_addr + module->dlpi_phdr[i].p_vaddr));
-            return !is_ours(module) && !is_cxx_library(&found) && defines(&found, name);
-        }
-    return 0;
+    tables found = tables_in(module);
+    return !is_ours(module) && !is_cxx_library(&found) && defines(&found, name);
 }
 
 bool hak_module_defines(const char *name) {
     return dl_iterate_phdr(look, (void *)name) != 0;
+}
+
+/* A module that is looked for, and its code. */
+typedef struct search {
+    const char *soname;
+    uintptr_t start, end;
+} search;
+
+static int look_for_code(struct dl_phdr_info *module, size_t size, void *out) {
+    (void)size;
+    search *its = out;
+    tables found = tables_in(module);
+    if (!is_called(&found, its->soname))
+        return 0;
+    for (unsigned i = 0; i < module->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &module->dlpi_phdr[i];
+        if (part->p_type != PT_LOAD || (part->p_flags & PF_X) == 0)
+            continue;
+        its->start = module->dlpi_addr + part->p_vaddr;
+        its->end = its->start + part->p_memsz;
+    }
+    return 1;
+}
+
+bool hak_module_code(const char *soname, uintptr_t *start, uintptr_t *end) {
+    search its = {soname, 0, 0};
+    (void)dl_iterate_phdr(look_for_code, &its);
+    *start = its.start;
+    *end = its.end;
+    return its.start != 0;
 }

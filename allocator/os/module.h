@@ -9,4 +9,7 @@
  * signal handler. */
 bool hak_module_defines(const char *name);
 
+/* Where the code lies of the first module whose SONAME begins so; false when there is none. As above. */
+bool hak_module_code(const char *soname, uintptr_t *start, uintptr_t *end);
+
 #endif

@@ -1,6 +1,7 @@
 /* stack_walk.c: see stack_walk.h. */
 #include "allocator/os/stack_walk.h"
 
+#include "allocator/os/module.h"
 #include "allocator/os/os_process.h"
 
 #include <string.h>
@@ -44,10 +45,19 @@ unsigned hak_stack_walk(uintptr_t frame, uintptr_t *out, unsigned most) {
 extern int backtrace(void **out, int most);
 
 static _Atomic bool unwinds;
+static _Atomic unsigned unwinding;           /* threads that are in it */
+static uintptr_t unwinder_from, unwinder_to; /* its code */
+
+/* Code that was made at run time is registered with the unwinder, which then has a lock, allocates while it holds it
+ * (libgcc: search_object, btree_insert), and would be asked for the stack of that allocation. */
+static bool is_unwinder(uintptr_t caller) {
+    return caller - unwinder_from < unwinder_to - unwinder_from;
+}
 
 void hak_stack_unwind_begin(void) {
     void *some[4];
-    if (backtrace == NULL || backtrace(some, 4) <= 0)
+    if (backtrace == NULL || backtrace(some, 4) <= 0 ||
+        !hak_module_code("libgcc_s.so", &unwinder_from, &unwinder_to))
         return;
     /* release: pairs with the acquire in hak_stack_unwind */
     atomic_store_explicit(&unwinds, true, memory_order_release);
@@ -67,8 +77,10 @@ static unsigned from_caller(uintptr_t caller, uintptr_t *out, unsigned count) {
 unsigned hak_stack_unwind(uintptr_t caller, uintptr_t *out, unsigned most) {
     unsigned count = 0;
     /* acquire: pairs with the release in hak_stack_unwind_begin */
-    if (atomic_load_explicit(&unwinds, memory_order_acquire)) {
+    if (atomic_load_explicit(&unwinds, memory_order_acquire) && !is_unwinder(caller)) {
+        atomic_fetch_add_explicit(&unwinding, 1, memory_order_relaxed);
         int got = backtrace((void **)out, (int)most);
+        atomic_fetch_sub_explicit(&unwinding, 1, memory_order_relaxed);
         count = from_caller(caller, out, got > 0 ? (unsigned)got : 0);
     }
     if (count > 1 || most == 0)
@@ -76,4 +88,10 @@ unsigned hak_stack_unwind(uintptr_t caller, uintptr_t *out, unsigned most) {
     out[0] = caller;
     count = caller != 0;
     return count + hak_stack_walk((uintptr_t)__builtin_frame_address(0), out + count, most - count);
+}
+
+/* What was made unfit stays so: a lock of the unwinder's may be one of a thread that is not there. */
+void hak_stack_unwind_fork_child(void) {
+    if (atomic_exchange_explicit(&unwinding, 0, memory_order_relaxed) != 0)
+        atomic_store_explicit(&unwinds, false, memory_order_relaxed);
 }

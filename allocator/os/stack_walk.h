@@ -14,7 +14,11 @@ unsigned hak_stack_walk(uintptr_t frame, uintptr_t *out, unsigned most);
 void hak_stack_unwind_begin(void);
 
 /* The calling thread's stack, from the function that called the allocator at `caller` on (0: not known); returns how
- * many. Allocates nothing itself; an unwinder that meets code made at run time may. No lock is held. */
+ * many. Allocates nothing itself; an unwinder that meets code made at run time may. Where it is the unwinder that
+ * allocates, by frame pointers. No lock is held. */
 unsigned hak_stack_unwind(uintptr_t caller, uintptr_t *out, unsigned most);
+
+/* In the child of a fork: by frame pointers, if threads that it does not have were in the unwinder. */
+void hak_stack_unwind_fork_child(void);
 
 #endif
