@@ -1,11 +1,12 @@
 """mutants_products.py: tools/mutants runs the tests of what is preloaded: the very tests of `bazel test`, on a library made of a mutant's sources.
 
-Bazel is asked once what the tests are, and makes what they run. Then each test's folder of files is made again of links, with the
+Bazel is asked once what the tests are, and makes what a test runs when it is wanted first. Then each test's folder of files is made again of links, with the
 libraries of the mutant in the place of those that Bazel has built."""
 import glob
 import os
 import shutil
 import subprocess
+import threading
 import xml.etree.ElementTree as ElementTree
 
 FOLDERS = ("surface", "hardening", "misuse", "reports", "life", "memory", "fork", "observers", "typed", "programs")
@@ -54,22 +55,28 @@ class Products:
     """The tests, as Bazel has built them in `root`."""
 
     def __init__(self, root):
-        self.root, self.tests = root, []
+        self.root, self.tests, self.built, self.lock = root, [], set(), threading.Lock()
 
     def find(self):
-        """Asks Bazel; builds what they run. Once."""
+        """Asks Bazel, once."""
         if self.tests:
             return self.tests
         wanted = " + ".join(f"kind(sh_test, //tests/{folder}:all)" for folder in FOLDERS)
         said = subprocess.run(["bazel", "query", "--output=xml", wanted], cwd=self.root, check=True, capture_output=True, text=True).stdout
         rules = ElementTree.fromstring(said.replace('version="1.1"', 'version="1.0"', 1)).findall("rule")
         self.tests = sorted((test for test in map(Test, rules) if test.libraries), key=Test.rank)
-        labels = [f"//{test.package}:{test.name}" for test in self.tests]
-        subprocess.run(["bazel", "build", "--jobs=2", *labels], cwd=self.root, check=True, capture_output=True)
         return self.tests
+
+    def build(self, test):
+        label = f"//{test.package}:{test.name}"
+        with self.lock:
+            if label not in self.built:
+                subprocess.run(["bazel", "build", "--jobs=2", label], cwd=self.root, check=True, capture_output=True)
+                self.built.add(label)
 
     def place(self, test, home, made):
         """A folder with the files of the test and the libraries that `made` has; the command, and the folder it runs in."""
+        self.build(test)
         folder = os.path.join(home, "run", test.name)
         shutil.rmtree(folder, ignore_errors=True)
         [source] = glob.glob(os.path.join(self.root, "bazel-bin", test.package, test.name + ".runfiles", "*/"))  # the workspace's name

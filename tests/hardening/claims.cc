@@ -11,6 +11,7 @@
 extern "C" void free_sized(void *obj, size_t size) __attribute__((weak));
 extern "C" void free_aligned_sized(void *obj, size_t alignment, size_t size) __attribute__((weak));
 extern "C" void *rallocx(void *obj, size_t size, int flags) __attribute__((weak));
+extern "C" void sdallocx(void *obj, size_t size, int flags) __attribute__((weak));
 extern "C" size_t xallocx(void *obj, size_t size, size_t extra, int flags) __attribute__((weak));
 
 namespace {
@@ -23,6 +24,9 @@ void *hide(void *obj) {
 // Each is one place of the program.
 __attribute__((noinline)) void wrong_size(size_t size, size_t claimed) {
     free_sized(hide(malloc(size)), claimed);
+}
+__attribute__((noinline)) void wrong_sdallocx(size_t size, size_t claimed) {
+    sdallocx(hide(malloc(size)), claimed, 0);
 }
 __attribute__((noinline)) void wrong_family(size_t size) {
     ::operator delete(hide(malloc(size)));
@@ -72,6 +76,8 @@ void sites() {
         other_family(48);
         wrong_array(56);
         wrong_alignment(128, 32);
+        wrong_sdallocx(100, 5000);
+        sdallocx(malloc(100), 100, 0);
     }
 }
 

@@ -136,6 +136,22 @@ static void grows_somewhere(void) {
     WANT(grown);
 }
 
+/* What has not the alignment that is asked for stays as it is; a sum that cannot be is none. */
+static void in_place_or_not(void) {
+    unsigned grown = 0; /* not those that end where a guard begins */
+    for (int i = 0; i < 100; i++) {
+        void *obj = mallocx(30, 0);
+        size_t had = sallocx(obj, 0);
+        if ((uintptr_t)obj % 65536 != 0)
+            WANT(xallocx(obj, 31, 0, MALLOCX_ALIGN(65536)) == had && sallocx(obj, 0) == had);
+        size_t now = xallocx(obj, 31, SIZE_MAX, 0);
+        WANT(now == sallocx(obj, 0) && now >= had);
+        grown += now >= 31;
+        dallocx(obj, 0);
+    }
+    WANT(grown > 50);
+}
+
 static void refused(void) {
     volatile size_t huge = SIZE_MAX / 2 + 10;
     errno = 0;
@@ -159,6 +175,13 @@ static size_t size_of(const char *name) {
 }
 static unsigned unsigned_of(const char *name) {
     unsigned value = 0;
+    size_t length = sizeof value;
+    WANT(mallctl(name, &value, &length, NULL, 0) == 0 && length == sizeof value);
+    return value;
+}
+
+static bool bool_of(const char *name) {
+    bool value = false;
     size_t length = sizeof value;
     WANT(mallctl(name, &value, &length, NULL, 0) == 0 && length == sizeof value);
     return value;
@@ -206,6 +229,12 @@ static void wrong_names(void) {
                                         "epoch ",
                                         "stats.arenas",
                                         "arenas.bin.-1.size",
+                                        "arena.18446744073709551616.purge",
+                                        "arenas.bin.18446744073709551616.size",
+                                        "v",
+                                        "stat.allocated",
+                                        "stats.alloc",
+                                        "stats.allocated.x",
                                         "thread.allocatedp"};
     for (unsigned i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         WANT(mallctl(wrong[i], &value, &length, NULL, 0) == ENOENT);
@@ -217,6 +246,14 @@ static void wrong_names(void) {
     length = sizeof small;
     WANT(mallctl("stats.allocated", &small, &length, NULL, 0) == EINVAL && length == sizeof small);
     WANT(mallctl("epoch", NULL, NULL, &small, sizeof small) == EINVAL);
+    bool on = false;
+    length = sizeof value;
+    WANT(mallctl("opt.tcache", &value, &length, NULL, 0) == EINVAL && length == sizeof on);
+    WANT(mallctl("version", NULL, NULL, &value, sizeof value) == EPERM);
+    count = 6;
+    WANT(mallctlnametomib("epoch", mib, &count) == 0 && count == 1);
+    mib[1] = 0;
+    WANT(mallctlbymib(mib, 2, NULL, NULL, NULL, 0) == ENOENT);
     mib[0] = 999, length = sizeof value;
     WANT(mallctlbymib(mib, 1, &value, &length, NULL, 0) == ENOENT &&
          mallctlbymib(mib, 0, NULL, NULL, NULL, 0) == ENOENT);
@@ -228,6 +265,19 @@ static void by_numbers(void) {
     for (size_t bin = 0, before = 0; bin < unsigned_of("arenas.nbins"); bin++, before = value) {
         mib[2] = bin;
         WANT(mallctlbymib(mib, count, &value, &length, NULL, 0) == 0 && value > before);
+    }
+    size_t guard =
+        strcmp(getenv("HAKMEM_TEST_VARIANT"), "speed") == 0 ? 0 : size_of("arenas.page"); /* of a slab */
+    for (size_t bin = 0; bin < unsigned_of("arenas.nbins"); bin++) {
+        char name[64];
+        static const char *const of[] = {"size", "nregs", "slab_size"};
+        size_t of_bin[3];
+        for (int i = 0; i < 3; i++) {
+            (void)snprintf(name, sizeof name, "arenas.bin.%zu.%s", bin, of[i]);
+            of_bin[i] = i == 1 ? unsigned_of(name) : size_of(name);
+        }
+        WANT(of_bin[1] * of_bin[0] <= of_bin[2] && (of_bin[1] + 1) * of_bin[0] + guard > of_bin[2]);
+        WANT(nallocx(of_bin[0], 0) == of_bin[0]);
     }
     mib[2] = unsigned_of("arenas.nbins");
     WANT(mallctlbymib(mib, count, &value, &length, NULL, 0) == ENOENT);
@@ -260,6 +310,117 @@ static void arenas(void) {
     WANT(mallctl("arena.0.destroy", NULL, NULL, NULL, 0) == EFAULT);
     WANT(mallctl("thread.arena", &arena, &length, &again, sizeof again) == 0 && arena == 0);
     WANT(unsigned_of("thread.arena") == again);
+    unsigned same = 0; /* one variable for both: what is written counts, what is read comes after it */
+    WANT(mallctl("thread.arena", &same, &length, &same, sizeof same) == 0 && same == again);
+    WANT(unsigned_of("thread.arena") == 0);
+    unsigned nobodys = 4000;
+    WANT(mallctl("thread.arena", NULL, NULL, &nobodys, sizeof nobodys) == EFAULT &&
+         unsigned_of("thread.arena") == 0);
+    unsigned had = unsigned_of("arenas.narenas");
+    size_t wide = 0, wide_length = sizeof wide;
+    WANT(mallctl("arenas.create", &wide, &wide_length, NULL, 0) == EINVAL);
+    WANT(mallctl("arenas.create", NULL, NULL, NULL, 0) == EINVAL && unsigned_of("arenas.narenas") == had);
+    WANT(mallctl("arenas.create", &arena, &length, NULL, 0) == 0 && arena == had);
+    (void)snprintf(name, sizeof name, "arena.%u.initialized", arena);
+    WANT(bool_of(name));
+    (void)snprintf(name, sizeof name, "arena.%u.reset", arena);
+    WANT(mallctl(name, NULL, NULL, NULL, 0) == 0);
+    (void)snprintf(name, sizeof name, "arena.%u.destroy", arena);
+    WANT(mallctl(name, NULL, NULL, NULL, 0) == 0);
+    (void)snprintf(name, sizeof name, "arena.%u.initialized", arena);
+    WANT(!bool_of(name));
+    (void)snprintf(name, sizeof name, "arena.%u.reset", arena);
+    WANT(mallctl(name, NULL, NULL, NULL, 0) == EFAULT &&
+         mallctl("arena.0.reset", NULL, NULL, NULL, 0) == EFAULT);
+    bool off = false, on = true;
+    WANT(bool_of("thread.tcache.enabled"));
+    WANT(mallctl("thread.tcache.enabled", NULL, NULL, &off, sizeof off) == 0 &&
+         !bool_of("thread.tcache.enabled"));
+    WANT(mallctl("thread.tcache.enabled", NULL, NULL, &on, sizeof on) == 0 &&
+         bool_of("thread.tcache.enabled"));
+}
+
+/* There is an end to them, which is told, and after which nothing is worse than before. */
+static void all_arenas(void) {
+    unsigned arena, last = 0, made = 0;
+    size_t length = sizeof arena;
+    char name[64];
+    while (mallctl("arenas.create", &arena, &length, NULL, 0) == 0 && made < 100000)
+        last = arena, made++;
+    length = sizeof arena;
+    WANT(made > 1000 && made < 100000 && mallctl("arenas.create", &arena, &length, NULL, 0) == EAGAIN);
+    (void)snprintf(name, sizeof name, "arena.%u.destroy", last);
+    WANT(mallctl(name, NULL, NULL, NULL, 0) == 0);
+    length = sizeof arena;
+    WANT(mallctl("arenas.create", &arena, &length, NULL, 0) == 0 && arena == last);
+}
+
+static char printed[65536];
+static void collect(void *opaque, const char *text) {
+    size_t used = *(size_t *)opaque, more = strlen(text);
+    WANT(used + more < sizeof printed);
+    memcpy(printed + used, text, more + 1);
+    *(size_t *)opaque += more;
+}
+
+/* The columns are: bin, size, live, free. */
+static void printed_has_live(size_t count) {
+    size_t used = 0, most = 0, bin, size, live, free_ones;
+    malloc_stats_print(collect, &used, "");
+    for (const char *line = printed; line != NULL && *line != '\0'; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (sscanf(line, "%zu %zu %zu %zu", &bin, &size, &live, &free_ones) == 4)
+            most = live > most ? live : most;
+    }
+    WANT(most >= count * 9 / 10 && most <= count + 1000);
+}
+
+static pthread_barrier_t all_there, all_seen;
+static void *is_there(void *unused) {
+    dallocx(mallocx(100, 0), 0);
+    pthread_barrier_wait(&all_there);
+    pthread_barrier_wait(&all_seen);
+    return unused;
+}
+
+static void more_figures(void) {
+    enum { LARGE = 3, DIRTY = 20000 };
+    void *large[LARGE];
+    static void *dirty[DIRTY];
+    size_t count = size_of("stats.arenas.0.large.curobjs"), bytes = size_of("stats.arenas.0.large.allocated");
+    for (int i = 0; i < LARGE; i++)
+        large[i] = mallocx(3000000, 0);
+    WANT(size_of("stats.arenas.0.large.curobjs") == count + LARGE);
+    bytes = size_of("stats.arenas.0.large.allocated") - bytes;
+    WANT(bytes >= (size_t)LARGE * 3000000 && bytes < (size_t)LARGE * 3100000);
+    for (int i = 0; i < LARGE; i++)
+        dallocx(large[i], 0);
+    for (int i = 0; i < DIRTY; i++)
+        memset(dirty[i] = mallocx(1500, 0), 1, 1500);
+    for (int i = 0; i < DIRTY; i++)
+        dallocx(dirty[i], 0);
+    WANT(mallctl("thread.tcache.flush", NULL, NULL, NULL, 0) == 0);
+    size_t before = size_of("stats.arenas.0.pdirty") * size_of("arenas.page");
+    WANT(before >= (size_t)DIRTY * 1500 / 2 && before < (size_t)200 << 20);
+    WANT(mallctl("arena.0.purge", NULL, NULL, NULL, 0) == 0);
+    WANT(size_of("stats.arenas.0.pdirty") * size_of("arenas.page") < before / 8);
+    pthread_t threads[2];
+    unsigned had = unsigned_of("stats.arenas.0.nthreads");
+    WANT(had == 1 && pthread_barrier_init(&all_there, NULL, 3) == 0 &&
+         pthread_barrier_init(&all_seen, NULL, 3) == 0);
+    for (int i = 0; i < 2; i++)
+        WANT(pthread_create(&threads[i], NULL, is_there, NULL) == 0);
+    pthread_barrier_wait(&all_there);
+    WANT(unsigned_of("stats.arenas.0.nthreads") == had + 2);
+    pthread_barrier_wait(&all_seen);
+    for (int i = 0; i < 2; i++)
+        WANT(pthread_join(threads[i], NULL) == 0);
+    if (strcmp(getenv("HAKMEM_TEST_VARIANT"), "speed") == 0) { /* the other's quarantine stays */
+        dallocx(mallocx(100, 0), 0);
+        WANT(size_of("stats.arenas.0.tcache_bytes") > 0);
+        WANT(mallctl("thread.tcache.flush", NULL, NULL, NULL, 0) == 0 &&
+             size_of("stats.arenas.0.tcache_bytes") == 0);
+    }
 }
 
 static void figures(void) {
@@ -281,18 +442,24 @@ static void figures(void) {
         most = regs > most ? regs : most;
     }
     WANT(most >= COUNT * 9 / 10);
+    for (unsigned bin = 0; bin < unsigned_of("arenas.nbins"); bin++) {
+        size_t of_bin[3];
+        static const char *const forms[] = {"stats.arenas.0.bins.%u.curregs",
+                                            "stats.arenas.0.bins.%u.curslabs", "arenas.bin.%u.nregs"};
+        for (int i = 0; i < 3; i++) {
+            (void)snprintf(name, sizeof name, forms[i], bin);
+            of_bin[i] = i == 2 ? unsigned_of(name) : size_of(name);
+        }
+        WANT(of_bin[1] >= (of_bin[0] + of_bin[2] - 1) / of_bin[2] && of_bin[1] <= of_bin[0] + 64);
+        WANT(of_bin[0] < COUNT * 9 / 10 || of_bin[1] < 2 * COUNT / of_bin[2] + 8);
+    }
+    WANT(size_of("stats.arenas.0.pactive") == size_of("stats.active") / size_of("arenas.page"));
+    printed_has_live(COUNT);
     for (int i = 0; i < COUNT; i++)
         free(objs[i]);
     WANT(size_of("stats.allocated") <= before + 65536);
 }
 
-static char printed[65536];
-static void collect(void *opaque, const char *text) {
-    size_t used = *(size_t *)opaque, more = strlen(text);
-    WANT(used + more < sizeof printed);
-    memcpy(printed + used, text, more + 1);
-    *(size_t *)opaque += more;
-}
 static void collect_message(void *opaque, const char *text) {
     static size_t used;
     (void)opaque;
@@ -301,7 +468,17 @@ static void collect_message(void *opaque, const char *text) {
 
 static void statistics(void) {
     size_t used = 0;
+    errno = 77;
     malloc_stats_print(collect, &used, "J");
+    WANT(errno == 77);
+    static const char *const all[] = {"allocated", "active", "metadata", "resident", "mapped", "retained"};
+    for (int i = 0; i < 6; i++) {
+        char name[32], path[32];
+        (void)snprintf(name, sizeof name, "\"%s\":", all[i]);
+        (void)snprintf(path, sizeof path, "stats.%s", all[i]);
+        const char *found = strstr(printed, name);
+        WANT(found != NULL && strtoull(found + strlen(name), NULL, 10) == size_of(path));
+    }
     WANT(strncmp(printed, "{\"jemalloc\":{", 13) == 0 && strstr(printed, "\"allocated\":") != NULL);
     used = 0;
     malloc_stats_print(collect, &used, NULL);
@@ -342,11 +519,13 @@ int main(void) {
     }
     grows_somewhere();
     never_less_than_it_had();
+    in_place_or_not();
     refused();
     names();
     wrong_names();
     by_numbers();
     arenas();
+    more_figures();
     figures();
     statistics();
     pthread_t threads[3];
@@ -354,6 +533,7 @@ int main(void) {
         WANT(pthread_create(&threads[i], NULL, work, NULL) == 0);
     for (int i = 0; i < 3; i++)
         WANT(pthread_join(threads[i], NULL) == 0);
+    all_arenas();
     puts("jemalloc's calls do what they should");
     return 0;
 }

@@ -147,6 +147,27 @@ class Profiles(unittest.TestCase):
         self.assertRegex(said[1], r"^hakmem:   50000000 bytes in 50 objects, allocated at( 0x[0-9a-f]+)+$")
         self.assertEqual(os.listdir(self.folder), [])
 
+    def test_every_place_that_is_live_at_exit(self):
+        """Each object is a sample at this rate, so all of it is exact: places by what they have, and none that has nothing."""
+        said = self.run_program("keeps_small", "keeps_large", "clears", rate=1, HAKMEM_HEAP_PROFILE="", HAKMEM_HEAP_LEAKS="1").stderr.splitlines()
+        size, objects, places, samples = map(int, re.fullmatch(r"hakmem: live at exit: (\d+) bytes in (\d+) objects of (\d+) places, by (\d+) samples", said[0]).groups())
+        found = [tuple(map(int, re.match(r"hakmem:   (\d+) bytes in (\d+) objects, allocated at 0x", line).groups())) for line in said[1:]]
+        self.assertEqual(found[:2], [(50000000, 50), (MANY * 100, MANY)])
+        self.assertEqual(found, sorted(found, key=lambda one: -one[0]))
+        self.assertEqual((len(found), objects), (min(places, 8), samples))
+        if places <= 8:
+            self.assertEqual((sum(one[0] for one in found), sum(one[1] for one in found)), (size, objects))
+
+    def test_the_head_of_the_file(self):
+        self.run_program("keeps_large", rate=5000)
+        path = self.files()[0]
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        variant, process = os.environ["HAKMEM_TEST_VARIANT"], path.rsplit(".", 1)[1]
+        self.assertRegex(text, rf"\Ahakmem heap profile 1\nversion: \S+\nvariant: {variant}\nprocess: {process}\nrate: 5000\nlost: 0\nstack: ")
+        self.assertRegex(text, r"\nmaps:\n(?:[0-9a-f]+-[0-9a-f]+ .*\n)+end\n\Z")
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+
     def test_wrong_values(self):
         for value in ("0", "x", "1073741825"):
             said = self.run_program("keeps_large", rate=value).stderr

@@ -4,6 +4,7 @@
 
 #include "allocator/os/config.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void patterns(void **state) {
@@ -94,6 +95,16 @@ static void too_many(void **state) {
         memcpy(text + at, "off", 3);
     hak_config_parse(text, "/usr/bin/it");
     assert_int_equal(strlen(hak_config_text("HAKMEM_HARDENING")), (HAK_CONFIG_MOST - 2) / 4 * 8 - 1);
+    hak_config_parse(text + strlen(text), "/usr/bin/it");
+    assert_null(hak_config_text("HAKMEM_SAMPLE_RATE"));
+    text[0] = '\0'; /* more names than there are */
+    for (int i = 0; i < 1000; i++)
+        (void)sprintf(text + strlen(text), "* HAKMEM_N%d=%d\n", i, i);
+    hak_config_parse(text, "/usr/bin/it");
+    assert_string_equal(hak_config_text("HAKMEM_N0"), "0");
+    assert_string_equal(hak_config_text("HAKMEM_N63"), "63");
+    assert_null(hak_config_text("HAKMEM_N64"));
+    assert_null(hak_config_text("HAKMEM_N999"));
     hak_config_parse(text + strlen(text), "/usr/bin/it");
     assert_null(hak_config_text("HAKMEM_SAMPLE_RATE"));
 }

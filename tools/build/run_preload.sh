@@ -17,5 +17,7 @@ if ! complaint=$(LD_PRELOAD=$HAKMEM_TEST_LIBRARY "$probe" "$HAKMEM_TEST_LIBRARY"
 fi
 if [ "$mode" = preload ]; then
     export LD_PRELOAD=$HAKMEM_TEST_LIBRARY
+    # These programs are right: what is by default reported once ends them.
+    export HAKMEM_HARDENING=${HAKMEM_HARDENING-all:abort}
 fi
 exec "$program" "$@"
