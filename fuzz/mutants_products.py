@@ -13,6 +13,7 @@ FOLDERS = ("surface", "hardening", "misuse", "reports", "life", "memory", "fork"
 LIBRARIES = {"libhakmem.so": "speed", "libhakmem-hardened.so": "hardened"}
 # What is no part of what is preloaded, or only of the core that tests are linked with.
 NOT_IN = {"os_keep", "reset", "shim_catch", "shim_static"}
+NOT_IN_ARCHIVE = {"os_keep", "reset", "shim_early", "shim_libc", "shim_sanitizer"}
 FLAGS = ["-fPIC", "-fno-builtin", "-fvisibility=hidden", "-fno-semantic-interposition", "-ftls-model=initial-exec", "-O2"]
 LINK = ["-shared", "-pthread", "-Wl,--as-needed", "-Wl,-Bsymbolic-functions", "-Wl,-z,now,-z,relro,-z,nodelete"]
 # The tests in the order of their names, but for those that take minutes, which come last.
@@ -89,14 +90,22 @@ class Products:
         return ["env", "-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "TEST_TMPDIR=" + home, os.path.join(folder, test.script), *test.args], folder
 
 
+def objects_of(tree, variant, left_out):
+    sources = glob.glob(os.path.join(tree.home, "allocator/**/*.c"), recursive=True)
+    sources += glob.glob(os.path.join(tree.home, "hardening/*.c")) if variant == "hardened" else []
+    wanted = sorted(os.path.relpath(source, tree.home) for source in sources if os.path.basename(source)[:-2] not in left_out)
+    return [tree.product_object(source, variant, FLAGS) for source in wanted]
+
+
 def link(tree, name):
-    """The library of the name, of the tree's sources."""
+    """The library of the name, of the tree's sources; and beside it the archive."""
     variant, path = LIBRARIES[name], os.path.join(tree.home, name)
     if not os.path.exists(path):
-        sources = glob.glob(os.path.join(tree.home, "allocator/**/*.c"), recursive=True)
-        sources += glob.glob(os.path.join(tree.home, "hardening/*.c")) if variant == "hardened" else []
-        wanted = sorted(os.path.relpath(source, tree.home) for source in sources if os.path.basename(source)[:-2] not in NOT_IN)
-        objects = [tree.product_object(source, variant, FLAGS) for source in wanted]
+        whole, archive = path + ".o", path[:-len(".so")] + ".a"
+        subprocess.run(["ld", "-r", *objects_of(tree, variant, NOT_IN_ARCHIVE), "-o", whole], check=True, capture_output=True)
+        subprocess.run(["objcopy", "--localize-hidden", whole], check=True, capture_output=True)
+        subprocess.run(["ar", "rcsD", archive, whole], check=True, capture_output=True)
+        objects = objects_of(tree, variant, NOT_IN)
         script = "-Wl,--version-script=" + os.path.join(tree.home, "allocator/exports.lds")
         subprocess.run(["clang-19", "-fuse-ld=lld-19", *LINK, script, "-Wl,-soname," + name, *objects, "-o", path], check=True, capture_output=True)
     return path

@@ -72,6 +72,41 @@ static void too_large(void **state) {
     assert_true(hak_keep_take(obj, capacity, true));
 }
 
+/* What is kept has its pages until a second pass sees it, or somebody trims. */
+static void pages_go(void **state) {
+    (void)state;
+    for (int how = 0; how < 2; how++) {
+        keep(0, 4 * HAK_MIB, false);
+        keep(1, 4 * HAK_MIB, true);
+        assert_int_equal(atomic_load(&hak_keep_resident), 4 * HAK_MIB);
+        memset(objs[0], 1, 4 * HAK_MIB);
+        if (how == 0)
+            hak_keep_trim();
+        else {
+            hak_policy_idle(hak_os_milliseconds());
+            assert_int_equal(atomic_load(&hak_keep_resident), 4 * HAK_MIB);
+            assert_int_equal(objs[0][HAK_MIB], 1);
+            hak_policy_idle(hak_os_milliseconds());
+        }
+        assert_int_equal(atomic_load(&hak_keep_resident), 0);
+        assert_int_equal(objs[0][HAK_MIB], 0);
+        hak_keep_flush();
+        assert_int_equal(atomic_load(&hak_keep_resident), 0);
+        assert_int_equal(atomic_load(&hak_keep_bytes), 0);
+        assert_int_equal(atomic_load(&hak_keep_objects), 0);
+    }
+}
+
+static void all_go_back(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < 10; i++)
+        keep(i, HAK_MIB, i % 2 == 0);
+    assert_int_equal(atomic_load(&hak_large_count), 10);
+    hak_keep_flush();
+    assert_int_equal(atomic_load(&hak_large_count), 0);
+    assert_int_equal(atomic_load(&hak_keep_objects), 0);
+}
+
 /* Uses up the time for guards: the next millisecond has some again. */
 static void hurry(void) {
     while (hak_guard_at_leisure())
@@ -218,6 +253,8 @@ int main(void) {
         CASE("two guarded objects are kept, however large they are", two_of_any_size),
         CASE("64 MiB are kept of objects that no guard could take", by_resident_bytes),
         CASE("an object of more than 32 MiB is kept only if it is guarded", too_large),
+        CASE("its pages stay until the second pass, or a trim", pages_go),
+        CASE("when memory has run out all of it goes back", all_go_back),
         CASE("without time for guards an object goes on with the guard behind it, and its canary has room",
              in_a_hurry),
         CASE("and calloc of one is zero", zeroed_in_a_hurry),

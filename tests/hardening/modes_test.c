@@ -142,6 +142,36 @@ static void presets(void **state) {
     unsetenv("HAKMEM_SAMPLE_RATE");
 }
 
+static void all_of_them(void **state) {
+    (void)state;
+    for (hak_mode mode = HAK_MODE_ABORT; mode <= HAK_MODE_OFF; mode++) {
+        char text[64] = "all";
+        restart(strcat(text, mode_names[mode]));
+        for (int check = 0; check < HAK_CHECKS; check++)
+            assert_int_equal(hak_mode_of((hak_check)check), mode);
+    }
+}
+
+static void partitions(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint8_t all, of_data;
+        bool by_site;
+    } rows[] = {{NULL, 8, 2, false}, {"0", 0, 1, false},   {"1", 0, 1, false},   {"2", 2, 1, true},
+                {"8", 8, 2, true},   {"63", 63, 15, true}, {"64", 64, 16, true}, {"65", 8, 2, false},
+                {"", 8, 2, false},   {"x", 8, 2, false},   {"-1", 8, 2, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].text != NULL)
+            setenv("HAKMEM_PARTITIONS", rows[i].text, 1);
+        restart("free:abort");
+        assert_int_equal(hak_hardening.partitions, rows[i].all);
+        assert_int_equal(hak_hardening.partitions_of_data, rows[i].of_data);
+        assert_int_equal(hak_hardening.partitions_by_site, rows[i].by_site);
+    }
+    unsetenv("HAKMEM_PARTITIONS");
+}
+
 static void quarantine_kib(void **state) {
     (void)state;
     static const struct {
@@ -214,6 +244,8 @@ int main(int argc, char **argv) {
     if (getenv("HAKMEM_HARDENING") == NULL && setenv("HAKMEM_HARDENING", "seal:off", 1) == 0)
         execv("/proc/self/exe", argv);
     const struct CMUnitTest tests[] = {
+        {"all sets every check", all_of_them, NULL, NULL, NULL},
+        {"HAKMEM_PARTITIONS is a number of partitions, and 1 is none", partitions, NULL, NULL, NULL},
         {"each NAME:MODE sets one check, the last one wins, all sets every check", modes, NULL, NULL, NULL},
         {"a list with anything wrong in it reduces nothing", wrong_values, NULL, NULL, NULL},
         {"every check can be switched off by its name alone", every_name, NULL, NULL, NULL},

@@ -9,6 +9,7 @@
 #include "hardening/once.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 enum { SITES = 40, THREADS = 4 };
 
@@ -43,6 +44,38 @@ static void among_threads(void **state) {
     assert_int_equal(firsts, SITES);
 }
 
+/* The same by steps: behind each instruction of the question, in turn, another thread asks the same. */
+#if defined __x86_64__ && !HAK_TSAN
+enum { TRAP_FLAG = 0x100, STEPS = 60 };
+static unsigned step, at_step;
+static bool other_was_first;
+static void ask_in_between(int signal) {
+    (void)signal;
+    if (++step == at_step)
+        other_was_first = hak_once_first(HAK_CHECK_FREE, 0x200000 + at_step);
+}
+
+static void one_of_two(void **state) {
+    (void)state;
+    struct sigaction action = {.sa_handler = ask_in_between}, before;
+    assert_int_equal(sigaction(SIGTRAP, &action, &before), 0);
+    for (at_step = 1; at_step <= STEPS; at_step++) {
+        step = 0;
+        other_was_first = false;
+        __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | TRAP_FLAG);
+        bool first = hak_once_first(HAK_CHECK_FREE, 0x200000 + at_step);
+        __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~(unsigned long long)TRAP_FLAG);
+        assert_int_equal(first + other_was_first, 1);
+    }
+    assert_int_equal(sigaction(SIGTRAP, &before, NULL), 0);
+}
+#else
+static void one_of_two(void **state) {
+    (void)state;
+    skip();
+}
+#endif
+
 /* The last test: the table is full then. */
 static void an_end(void **state) {
     (void)state;
@@ -57,6 +90,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         {"the first finding at a place is the first, for each check", first_of_each, NULL, NULL, NULL},
         {"of threads that find the same at once one is the first", among_threads, NULL, NULL, NULL},
+        {"also when the other asks between any two instructions", one_of_two, NULL, NULL, NULL},
         {"reports have an end", an_end, NULL, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,11 +10,15 @@
 #include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "include/hakmem.h"
+#include "tests/hardening/again.h"
 
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* The bound: at most 1 % of freed 64-byte slots come back within 4,096 rounds, at most 10 % within 65,536. */
 static void small_slots_rest(void **state) {
@@ -153,6 +157,13 @@ static void *holds(void *unused) {
     pthread_barrier_wait(&all_read);
     return unused;
 }
+static void *holds_more(void *unused) {
+    for (int i = 0; i < 4 * ROUNDS_EACH; i++)
+        hak_free(hak_malloc(64));
+    pthread_barrier_wait(&all_full);
+    pthread_barrier_wait(&all_read);
+    return unused;
+}
 static void total_is_bounded(void **state) {
     (void)state;
     pthread_t threads[MANY];
@@ -166,6 +177,148 @@ static void total_is_bounded(void **state) {
     for (int i = 0; i < MANY; i++)
         pthread_join(threads[i], NULL);
     assert_in_range(held, 16 * HAK_MIB, 24 * HAK_MIB + MANY * LEAST);
+}
+
+static HAK_NOINLINE void round_of_2000(void) { /* one call site: the first of one are sampled */
+    hak_free(hak_malloc(2000));
+}
+
+/* A class of which nothing is freed any more goes home after ten seconds, one that is in use stays. */
+static void classes_go_home(void **state) {
+    (void)state;
+    enum { LITTLE = 16 * HAK_KIB };
+    hak_place place;
+    void *obj;
+    do
+        obj = hak_malloc(2000);
+    while (!hak_ledger_find(obj, &place));
+    unsigned cls = hak_granule_find((uintptr_t)obj)->cls;
+    hak_free(obj);
+    hak_ring *ring = &hak_guarded_mine->rings[cls];
+    for (int i = 0; i < 1000; i++)
+        round_of_2000();
+    assert_true(ring->limit * (size_t)2000 > LITTLE);
+    hak_quarantine_age(false);
+    hak_guarded_mine->used_at[cls] -= 9000; /* so much time goes by */
+    hak_quarantine_age(false);
+    assert_int_not_equal(ring->limit, 0);
+    round_of_2000();
+    hak_guarded_mine->used_at[cls] -= 2000;
+    hak_quarantine_age(false); /* it was used */
+    assert_int_not_equal(ring->limit, 0);
+    hak_guarded_mine->used_at[cls] -= 11000;
+    hak_quarantine_age(false);
+    assert_int_equal(ring->limit, 0);
+}
+
+/* Of a thread's first call, too. */
+static void *frees_and_looks(void *obj) {
+    hak_place place;
+    assert_true(hak_ledger_find(obj, &place));
+    hak_free(obj);
+    uint32_t word = hak_record_load(place.record);
+    assert_int_equal(hak_record_state(word), HAK_SLOT_FREED);
+    assert_int_equal(word >> HAK_RECORD_OWNER_SHIFT & (HAK_RECORD_OWNERS - 1), hak_guarded_mine->owner);
+    return NULL;
+}
+static void freed_has_its_thread(void **state) {
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        hak_place place;
+        void *obj;
+        do
+            obj = hak_malloc(700);
+        while (!hak_ledger_find(obj, &place));
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, frees_and_looks, obj), 0);
+        pthread_join(thread, NULL);
+    }
+}
+
+/* A child holds what its own thread does, and those that had ended: not what lost threads do. */
+static void child_holds_its_own(void **state) {
+    (void)state;
+    pthread_t thread;
+    hak_quarantine_flush();
+    pthread_barrier_init(&all_full, NULL, 2);
+    pthread_barrier_init(&all_read, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, holds, NULL), 0);
+    pthread_barrier_wait(&all_full);
+    size_t held = atomic_load(&hak_quarantine_held),
+           mine = hak_guarded_mine->held + hak_guarded_mine->swapped;
+    assert_true(held > mine + 64 * HAK_KIB);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(atomic_load(&hak_quarantine_held) == mine ? 0 : 1);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    pthread_barrier_wait(&all_read);
+    pthread_join(thread, NULL);
+    assert_int_equal(status, 0);
+}
+
+/* What the program prints when it runs again: different distances from a free to the next use of the place. */
+static long distances(void) {
+    enum { COUNT = 20000, PLACES = 1 << 16 };
+    static int freed_at[PLACES];
+    static bool seen[COUNT];
+    long different = 0;
+    for (int i = 1; i < COUNT; i++) {
+        void *obj = hak_malloc(1000);
+        int *at = &freed_at[(uintptr_t)obj / 16 % PLACES], distance = i - *at;
+        if (*at != 0 && i > COUNT / 2 && !seen[distance]) {
+            seen[distance] = true;
+            different++;
+        }
+        *at = i;
+        hak_free(obj);
+    }
+    return different;
+}
+static long total_kib(void) {
+    enum { FULL = 4 };
+    pthread_t threads[FULL];
+    pthread_barrier_init(&all_full, NULL, FULL + 1);
+    pthread_barrier_init(&all_read, NULL, FULL + 1);
+    for (int i = 0; i < FULL; i++)
+        if (pthread_create(&threads[i], NULL, holds_more, NULL) != 0)
+            return 0;
+    pthread_barrier_wait(&all_full);
+    return (long)(atomic_load(&hak_quarantine_held) / HAK_KIB);
+}
+
+/* What this thread holds, after others have ended that held all that there is. */
+static long mine_kib(void) {
+    pthread_t threads[MANY];
+    pthread_barrier_init(&all_full, NULL, MANY);
+    pthread_barrier_init(&all_read, NULL, MANY);
+    for (int i = 0; i < MANY; i++)
+        if (pthread_create(&threads[i], NULL, holds, NULL) != 0)
+            return 0;
+    for (int i = 0; i < MANY; i++)
+        pthread_join(threads[i], NULL);
+    if (atomic_load(&hak_quarantine_held) < 16 * HAK_MIB)
+        return 0;
+    for (int i = 0; i < ROUNDS_EACH; i++)
+        hak_free(hak_malloc(80));
+    return (long)(hak_guarded_mine->held / HAK_KIB);
+}
+
+static void ended_threads_are_no_burden(void **state) {
+    (void)state;
+    assert_in_range(again_number("mine", NULL, "0"), 1024, 5504);
+}
+
+static void drawn_or_not(void **state) {
+    (void)state;
+    assert_in_range(again_number("distances", NULL, "0"), 4, 20000);
+    assert_int_equal(again_number("distances", "random:off", "0"), 1);
+}
+
+static void more_for_each(void **state) {
+    (void)state;
+    assert_in_range(again_number("total", NULL, "0"), 16 * 1024, 24 * 1024 + 4 * 64);
+    assert_in_range(again_number("total", "preset:max", "0"), 36 * 1024, 2 * 22016 + 4 * 64);
 }
 
 /* The thread has the quarantine to itself when it ends: what it held stays for a second, and then goes home. */
@@ -193,7 +346,11 @@ static void ended_threads_hold(void **state) {
     }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1)
+        return printf("%ld\n", strcmp(argv[1], "total") == 0  ? total_kib()
+                               : strcmp(argv[1], "mine") == 0 ? mine_kib()
+                                                              : distances()) < 0;
     const struct CMUnitTest tests[] = {
         {"a freed 64-byte slot does not come back soon", small_slots_rest, NULL, NULL, NULL},
         {"what a thread frees by its first call does not come back to it at once", first_call_is_free, NULL,
@@ -201,6 +358,14 @@ int main(void) {
         {"a freed large object's address does not come back at once", large_objects_rest, NULL, NULL, NULL},
         {"slots of 64 B to 4 KiB are handed out in an order of 6.8 bits", order_is_random, NULL, NULL, NULL},
         {"what leaves the quarantine is drawn: 3 bits at least", leaves_by_chance, NULL, NULL, NULL},
+        {"what ended threads hold is no burden for those that live", ended_threads_are_no_burden, NULL, NULL,
+         NULL},
+        {"a class that is not in use any more goes home after ten seconds", classes_go_home, NULL, NULL,
+         NULL},
+        {"what is freed has its thread, also by the first call", freed_has_its_thread, NULL, NULL, NULL},
+        {"a child holds what it can use", child_holds_its_own, NULL, NULL, NULL},
+        {"without random places what was freed first comes back first", drawn_or_not, NULL, NULL, NULL},
+        {"where a thread may hold more, all of them may", more_for_each, NULL, NULL, NULL},
         {"what an ended thread held goes home after a second, in passes, too", ended_threads_hold, NULL, NULL,
          NULL},
         {"all threads together hold no more than 24 MiB", total_is_bounded, NULL, NULL, NULL},

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { SIZE = 100, PLACES = 4096, REST = 3 };
@@ -85,12 +86,128 @@ static unsigned sampled_after_refusals(void) {
     return sampled;
 }
 
+/* Different distances from one sampled object to the next, of 200. */
+static unsigned distances(void) {
+    enum { MOST = 200 };
+    static bool seen[MOST];
+    unsigned different = 0;
+    for (unsigned sampled = 0, since = 0; sampled < 200;) {
+        void *obj = one_site(SIZE);
+        since++;
+        if (is_sampled(obj)) {
+            different += since < MOST && !seen[since];
+            seen[since < MOST ? since : 0] = true;
+            since = 0;
+            sampled++;
+        }
+        hak_free(obj);
+    }
+    return different;
+}
+
+static uint64_t milliseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* At the default rate, of eight million allocations as fast as they go: those that are sampled beyond what so many
+ * seconds allow. */
+static unsigned beyond_the_budget(void) {
+    enum { A_SECOND = 128, EARLY = 64 };
+    uint64_t begun = milliseconds();
+    unsigned sampled = 0;
+    for (int i = 0; i < 8000000; i++) {
+        void *obj = one_site(SIZE);
+        sampled += is_sampled(obj);
+        hak_free(obj);
+    }
+    unsigned allowed = (unsigned)((milliseconds() - begun) / 1000 + 2) * A_SECOND + EARLY;
+    return sampled > allowed ? sampled - allowed : 0;
+}
+
+/* Of three million that come a second after others have used up what one second has, 50 at most. */
+static unsigned in_later_seconds(void) {
+    unsigned sampled = 0;
+    for (int i = 0; i < 3000000; i++)
+        hak_free(one_site(SIZE));
+    usleep(1200 * 1000);
+    for (int i = 0; i < 3000000 && sampled < 50; i++) {
+        void *obj = one_site(SIZE);
+        sampled += is_sampled(obj);
+        hak_free(obj);
+    }
+    return sampled;
+}
+
+/* Different bytes around 200 sampled objects. */
+static unsigned fillers(void) {
+    bool seen[256] = {false};
+    unsigned different = 0;
+    for (int i = 0; i < 200; i++) {
+        const hak_sample *sample = hak_sample_find(one_site(SIZE));
+        unsigned char filler = sample != NULL ? hak_sample_filler(sample) : 0;
+        different += !seen[filler];
+        seen[filler] = true;
+    }
+    return different;
+}
+
+/* The largest object that is sampled, in bytes. */
+static unsigned largest(void) {
+    unsigned most = 0;
+    for (unsigned size = 1; size <= 2 * HAK_SAMPLE_MAX; size += size < HAK_SAMPLE_MAX - 1000 ? 1000 : 1) {
+        void *obj = one_site(size);
+        most = is_sampled(obj) ? size : most;
+        hak_free(obj);
+        if (size > HAK_SAMPLE_MAX + 10)
+            size += 1000;
+    }
+    return most;
+}
+
+/* Aligned objects that are sampled: those that have not their alignment, and 1,000 when none was sampled. */
+static unsigned misaligned(void) {
+    unsigned wrong = 0, sampled = 0;
+    for (size_t align = 16; align <= 4096; align *= 2)
+        for (size_t size = 1; size < 5000; size += 331) {
+            void *obj = hak_memalign(align, size);
+            wrong += (uintptr_t)obj % align != 0;
+            sampled += is_sampled(obj);
+            hak_free(obj);
+        }
+    return sampled != 0 ? wrong : 1000;
+}
+
+/* Mappings that are taken still, after many sampled objects have come and gone: 1 for none. */
+static unsigned maps_used(void) {
+    for (int i = 0; i < 100; i++)
+        hak_free(one_site(SIZE));
+    unsigned before = 0, after = 0;
+    while (hak_guard_maps_take(1))
+        before++;
+    hak_guard_maps_give(before);
+    for (int i = 0; i < 2000; i++)
+        hak_free(one_site(SIZE));
+    while (hak_guard_maps_take(1))
+        after++;
+    hak_guard_maps_give(after);
+    return 1 + before - after;
+}
+
 static int print(const char *what) {
-    unsigned number = strcmp(what, "sides") == 0    ? begin_at_page()
-                      : strcmp(what, "share") == 0  ? sampled_of_100000()
-                      : strcmp(what, "rest") == 0   ? sampled_before_rest()
-                      : strcmp(what, "refuse") == 0 ? sampled_after_refusals()
-                                                    : 0;
+    unsigned number = strcmp(what, "sides") == 0        ? begin_at_page()
+                      : strcmp(what, "share") == 0      ? sampled_of_100000()
+                      : strcmp(what, "rest") == 0       ? sampled_before_rest()
+                      : strcmp(what, "refuse") == 0     ? sampled_after_refusals()
+                      : strcmp(what, "distances") == 0  ? distances()
+                      : strcmp(what, "budget") == 0     ? beyond_the_budget()
+                      : strcmp(what, "later") == 0      ? in_later_seconds()
+                      : strcmp(what, "fillers") == 0    ? fillers()
+                      : strcmp(what, "largest") == 0    ? largest()
+                      : strcmp(what, "misaligned") == 0 ? misaligned()
+                      : strcmp(what, "maps") == 0       ? maps_used()
+                                                        : 0;
     printf("%u\n", number);
     return 0;
 }
@@ -121,6 +238,26 @@ static void rest(void **state) {
 static void refused(void **state) {
     (void)state;
     assert_int_equal(again_number("refuse", NULL, "1"), 1000);
+}
+
+/* Of 99 that are drawn 200 times: 86 on average, with a standard deviation below 4. */
+static void by_chance(void **state) {
+    (void)state;
+    assert_in_range(again_number("distances", NULL, "50"), 50, 99);
+    assert_in_range(again_number("fillers", NULL, "1"), 20, 64); /* of 64: 61 on average */
+}
+
+static void per_second(void **state) {
+    (void)state;
+    assert_int_equal(again_number("budget", NULL, NULL), 0);
+    assert_int_equal(again_number("later", NULL, NULL), 50);
+}
+
+static void which(void **state) {
+    (void)state;
+    assert_int_equal(again_number("largest", NULL, "1"), HAK_SAMPLE_MAX);
+    assert_int_equal(again_number("misaligned", NULL, "1"), 0);
+    assert_int_equal(again_number("maps", NULL, "1"), 1);
 }
 
 static bool faults(const volatile char *obj, ptrdiff_t at) {
@@ -158,6 +295,9 @@ int main(int argc, char **argv) {
          NULL, NULL},
         {"one allocation in so many is sampled as HAKMEM_SAMPLE_RATE says, and one in 5,000 without it",
          share, NULL, NULL, NULL},
+        {"which one is sampled is drawn, and so is what lies around it", by_chance, NULL, NULL, NULL},
+        {"128 a second at most, in every second", per_second, NULL, NULL, NULL},
+        {"up to the largest, at their alignment, and their mappings come back", which, NULL, NULL, NULL},
         {"a freed place rests until the pool was wanted three times over", rest, NULL, NULL, NULL},
         {"a place that could not be opened is not lost", refused, NULL, NULL, NULL},
         {"no object of no bytes has an accessible one", no_bytes, NULL, NULL, NULL},

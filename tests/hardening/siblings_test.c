@@ -179,12 +179,50 @@ static void of_lost_threads(void **state) {
 }
 
 /* These come first: what the parent's own quarantine holds once it has gone round uses up what a child looks at. */
+/* A thread that has ended its own state draws from one for all. */
+static uint64_t drawn_in_child(void) {
+    uint64_t number = 0;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        number = hak_random_next();
+        _exit(write(ends[1], &number, sizeof number) != sizeof number);
+    }
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &number, sizeof number), sizeof number);
+    close(ends[0]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    return number;
+}
+
+static void *without_a_state(void *unused) {
+    uint64_t numbers[CHILDREN + 1];
+    hak_free(hak_malloc(SMALL));
+    hak_quarantine_end();
+    (void)hak_random_next();
+    for (int i = 0; i <= CHILDREN; i++) {
+        numbers[i] = i < CHILDREN ? drawn_in_child() : hak_random_next();
+        for (int k = 0; k < i; k++)
+            assert_true(numbers[i] != numbers[k]);
+    }
+    return unused;
+}
+
+static void threads_without_a_state(void **state) {
+    (void)state;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, without_a_state, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 int main(void) {
     const struct CMUnitTest lost[] = {
         {"a child finds nothing wrong with what threads had that it does not have", of_lost_threads, NULL,
          NULL, NULL},
     };
     const struct CMUnitTest tests[] = {
+        {"nor what threads without a state draw", threads_without_a_state, NULL, NULL, NULL},
         {"no two children are handed out the same small objects", small_ones, NULL, NULL, NULL},
         {"nor the same large ones", large_ones, NULL, NULL, NULL},
         {"nor the same places for sampled ones", sampled_ones, NULL, NULL, NULL},

@@ -42,6 +42,31 @@ static void by(const char *make, const char *end) {
     ends(object);
 }
 
+/* With HAKMEM_SAMPLE_RATE=1: who made the object, who has freed it, and how it is used then. */
+static char *volatile sampled;
+__attribute__((noinline)) static void makes_it(void) {
+    sampled = malloc(40);
+    tell("made", (uintptr_t)makes_it);
+}
+__attribute__((noinline)) static void frees_it(void) {
+    free(sampled);
+    tell("freed", (uintptr_t)frees_it);
+}
+__attribute__((noinline)) static void uses_it(const char *how) {
+    tell("used", (uintptr_t)uses_it);
+    if (strcmp(how, "read") == 0)
+        (void)*(volatile char *)sampled;
+    else
+        *(volatile char *)sampled = 1;
+}
+static void guarded_object(const char *how) {
+    makes_it();
+    if (strcmp(how, "before") == 0)
+        ((volatile char *)sampled)[-1] ^= 1;
+    frees_it();
+    uses_it(how);
+}
+
 static int by_address(const void *a, const void *b) {
     uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
     return (x > y) - (x < y);
@@ -159,6 +184,8 @@ int main(int count, char **arguments) {
     guarded = malloc(1 << 20);
     if (strcmp(what, "by") == 0)
         by(arguments[2], arguments[3]);
+    else if (strcmp(what, "sampled") == 0)
+        guarded_object(arguments[2]);
     else if (strcmp(what, "neighbour") == 0)
         neighbour();
     else if (strcmp(what, "behind") == 0)

@@ -87,6 +87,23 @@ class Objects(unittest.TestCase):
                     self.assertEqual(said.lines["byte"], f"{said.told['bad']}, at +{size + at} of the object")
                     self.check_json(said)
 
+    def test_how_a_freed_object_is_used_and_who_made_and_freed_it(self):
+        for how in ("read", "write"):
+            said = Said("sampled", how, **SAMPLED)
+            self.assertEqual((said.status, said.first[1], said.first[2]), (-signal.SIGSEGV, "use after free", how), said.report)
+            for line, function in (("allocated", "made"), ("freed", "freed"), ("stack", "used")):
+                where = int(said.lines[line].split()[0], 16) - int(said.told[function], 16)
+                self.assertTrue(0 < where < 256, (line, where, said.report))
+
+    def test_what_was_written_before_an_object(self):
+        found = 0
+        for _ in range(20):  # one of four begins right behind its guard
+            said = Said("sampled", "before", **SAMPLED)
+            if said.first[2] == "free":
+                self.assertEqual((said.first[1], said.lines["byte"].partition(", ")[2]), ("heap underflow", "at -1 of the object"), said.report)
+                found += 1
+        self.assertGreater(found, 0)
+
     def test_the_neighbour_is_the_object(self):
         said = Said("neighbour", **UNSAMPLED)
         self.assertEqual(said.status, -signal.SIGABRT, said.report)

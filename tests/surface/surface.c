@@ -159,7 +159,33 @@ static void information(void) {
     WANT(malloc_trim(0) == 0 || malloc_trim(0) == 0); /* nothing is left to be given back */
 }
 
+/* What clang 22 calls when types are told apart: pvalloc has whole pages, valloc begins at one, and reallocf ends what
+ * cannot be resized. */
+extern void *__alloc_token_pvalloc(size_t size, size_t token) __attribute__((weak));
+extern void *__alloc_token_valloc(size_t size, size_t token) __attribute__((weak));
+extern void *__alloc_token_reallocf(void *obj, size_t size, size_t token) __attribute__((weak));
+static void with_tokens(void) {
+    enum { LARGE = 100 };
+    if (__alloc_token_pvalloc == NULL) /* another allocator, for comparison */
+        return;
+    for (size_t token = 0; token < 3; token++) {
+        void *pages = __alloc_token_pvalloc(1, token), *page = __alloc_token_valloc(40, token);
+        WANT((uintptr_t)pages % 4096 == 0 && malloc_usable_size(pages) >= 4096);
+        WANT((uintptr_t)page % 4096 == 0 && malloc_usable_size(page) >= 40);
+        free(pages);
+        free(page);
+    }
+    void *objs[LARGE];
+    for (int i = 0; i < LARGE; i++)
+        objs[i] = malloc(1 << 20);
+    size_t live = mallinfo2().hblks;
+    for (int i = 0; i < LARGE; i++)
+        WANT(__alloc_token_reallocf(objs[i], hide_size(SIZE_MAX / 2), 5) == NULL);
+    WANT(mallinfo2().hblks <= live - LARGE);
+}
+
 int main(void) {
+    with_tokens();
     c_functions();
     libc_aliases();
     through_libc();

@@ -2,6 +2,8 @@
  * knows that it has live and freed. Run under each variant's .so. Prints the first line that is wrong; exit 1. */
 #include "tests/surface/want.h"
 
+#include "include/hakmem.h"
+
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -10,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#pragma weak hak_stats_read
 
 enum {
     MIB = 1024 * 1024,
@@ -85,6 +89,50 @@ static void large_objects(void) {
     struct mallinfo2 none = look();
     WANT(none.hblks == before.hblks && none.hblkhd == before.hblkhd);
     WANT(distance(none.uordblks, before.uordblks) <= SLACK);
+}
+
+/* What threads and the quarantine hold is not in use, whatever holds it: of classes that nobody has used before. */
+static void set_aside(void) {
+    enum { EACH = 48 };
+    static const size_t sizes[] = {17000, 21000, 27000, 33000, 42000, 55000, 80000, 120000};
+    struct mallinfo2 before = look();
+    for (unsigned s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        for (int i = 0; i < EACH; i++)
+            WANT((objs[i] = malloc(sizes[s])) != NULL);
+        for (int i = 0; i < EACH; i++)
+            free(objs[i]);
+    }
+    WANT(distance(look().uordblks, before.uordblks) <= SLACK);
+}
+
+/* With HAKMEM_SAMPLE_RATE=1: objects that lie between guards are in use as well, in whole pages. */
+static void sampled(void) {
+    enum { EACH = 100, PAGE = 4096 };
+    free(malloc(1));
+    struct mallinfo2 before = look();
+    for (int i = 0; i < EACH; i++)
+        WANT((objs[i] = malloc(SIZE)) != NULL);
+    size_t more = look().uordblks - before.uordblks;
+    WANT(more >= (size_t)EACH * SIZE && more <= (size_t)EACH * 16 * PAGE);
+    for (int i = 0; i < EACH; i++)
+        free(objs[i]);
+    WANT(distance(look().uordblks, before.uordblks) <= PAGE);
+}
+
+/* malloc_trim empties what threads and the quarantine hold, but for a quarter of a MiB. */
+static void trims_what_is_held(void) {
+    enum { MANY = 60000 };
+    static void *many[MANY];
+    for (int i = 0; i < MANY; i++)
+        WANT((many[i] = malloc(24)) != NULL);
+    for (int i = 0; i < MANY; i++)
+        free(many[i]);
+    struct mallinfo2 before = look();
+    WANT(before.smblks != 0);
+    (void)malloc_trim(0);
+    struct mallinfo2 after = look();
+    int holds = strcmp(getenv("HAKMEM_TEST_VARIANT"), "speed") != 0;
+    WANT(holds ? before.fsmblks > MIB && after.fsmblks <= MIB / 4 : after.smblks == 0);
 }
 
 /* What malloc_trim says that it would give back, it gives back; what it is told to keep, it keeps. */
@@ -172,13 +220,23 @@ static void print_all(void) {
     errno = 0;
     WANT(malloc_info(1, xml) == -1 && errno == EINVAL);
     struct mallinfo2 now = look();
-    WANT(malloc_info(0, xml) == 0);
+    hak_stats own;
+    hak_stats_read(&own);
+    errno = 77;
+    WANT(malloc_info(0, xml) == 0 && errno == 77);
     malloc_stats();
+    WANT(errno == 77);
+    printf("%zu %zu %zu %u %zu %u\n", (size_t)own.mapped_bytes, (size_t)own.committed_bytes,
+           (size_t)own.live_slab_bytes, own.superslabs, (size_t)own.metadata_bytes, own.caches);
     printf("%zu %zu %zu %zu %zu %zu %zu %zu %zu\n", now.arena, now.ordblks, now.smblks, now.hblks, now.hblkhd,
            now.fsmblks, now.uordblks, now.fordblks, now.keepcost);
 }
 
 int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "sampled") == 0) {
+        sampled();
+        return 0;
+    }
     if (argc > 1 && strcmp(argv[1], "print") == 0) {
         print_all();
         return 0;
@@ -190,5 +248,7 @@ int main(int argc, char **argv) {
     trims();
     other_threads();
     old_form();
+    set_aside();
+    trims_what_is_held();
     return 0;
 }

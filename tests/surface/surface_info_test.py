@@ -8,8 +8,10 @@ import unittest
 import xml.etree.ElementTree
 
 PROGRAM = sys.argv.pop(1)
-ENV = {"PATH": os.environ["PATH"], "LD_PRELOAD": os.environ["HAKMEM_TEST_LIBRARY"], "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
+ENV = {"PATH": os.environ["PATH"], "HAKMEM_TEST_VARIANT": os.environ["HAKMEM_TEST_VARIANT"],
+       "LD_PRELOAD": os.environ["HAKMEM_TEST_LIBRARY"], "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
 FIELDS = "arena ordblks smblks hblks hblkhd fsmblks uordblks fordblks keepcost".split()
+OWN = "mapped committed slabs superslabs metadata caches".split()  # of hak_stats
 LARGE, HALF = 5 << 20, 5 * 1024 // 2 * 1008  # what `surface_info print` has live
 
 
@@ -21,12 +23,16 @@ def printed():
     os.close(write_end)
     with os.fdopen(read_end) as pipe:
         root = xml.etree.ElementTree.fromstring(pipe.read())
-    return dict(zip(FIELDS, map(int, done.stdout.split()))), root, done.stderr
+    return dict(zip(OWN + FIELDS, map(int, done.stdout.split()))), root, done.stderr
 
 
 class Info(unittest.TestCase):
     def test_figures_of_what_is_known_to_be_live_and_freed(self):
         done = subprocess.run([PROGRAM], env=ENV, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_sampled_objects_are_in_use(self):
+        done = subprocess.run([PROGRAM, "sampled"], env=dict(ENV, HAKMEM_SAMPLE_RATE="1"), capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_xml_says_what_mallinfo_says(self):
@@ -41,7 +47,7 @@ class Info(unittest.TestCase):
             self.assertEqual(system["current"], fields["arena"])
             self.assertGreaterEqual(system["max"], system["current"])
             space = {s.get("type"): int(s.get("size")) for s in part.findall("aspace")}
-            self.assertGreaterEqual(space["total"], space["mprotect"])
+            self.assertEqual(space, {"total": fields["mapped"], "mprotect": fields["committed"]})
             self.assertGreaterEqual(space["mprotect"], fields["uordblks"] + fields["hblkhd"])
         mapped = root.find("total[@type='mmap']")
         self.assertEqual((int(mapped.get("count")), int(mapped.get("size"))), (fields["hblks"], fields["hblkhd"]))
@@ -49,8 +55,11 @@ class Info(unittest.TestCase):
         objects = root.find("objects")
         self.assertEqual(int(objects.get("size")), fields["uordblks"] + fields["hblkhd"])
         self.assertTrue(HALF // 1008 + 1 <= int(objects.get("count")) <= HALF // 1008 + 100)
-        self.assertGreater(int(root.find("metadata").get("size")), 0)
-        self.assertEqual(root.find("caches").get("count"), "1")
+        slabs = root.find("slabs")
+        self.assertEqual((int(slabs.get("size")), int(slabs.get("superslabs"))), (fields["slabs"], fields["superslabs"]))
+        self.assertEqual(int(root.find("metadata").get("size")), fields["metadata"])
+        self.assertGreater(fields["metadata"], 0)
+        self.assertEqual((root.find("caches").get("count"), fields["caches"]), ("1", 1))
 
     def test_free_slots_by_size_add_up(self):
         fields, root, _ = printed()

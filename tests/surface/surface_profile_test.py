@@ -158,6 +158,22 @@ class Profiles(unittest.TestCase):
         if places <= 8:
             self.assertEqual((sum(one[0] for one in found), sum(one[1] for one in found)), (size, objects))
 
+    def test_large_objects_that_are_sampled_stand_for_the_others(self):
+        """One of 5.5: 362 of 2,000, with a standard deviation of 17, which is 4.8 %."""
+        self.run_program(*["keeps_large"] * 40, rate=5000000)
+        self.near(self.read()["keeps_large"][2], 2000, share=0.35)
+
+    def test_which_are_sampled_is_drawn(self):
+        """Some 4,800, with a standard deviation of 69: that six runs take equally many is less likely than 1e-10."""
+        counts = set()
+        for _ in range(6):
+            self.run_program("keeps_small")
+            [path] = self.files()
+            with open(path, encoding="utf-8") as file:
+                counts.add(sum(int(line.split()[6]) for line in file if line.startswith("stack: ")))
+            os.remove(path)
+        self.assertGreater(len(counts), 1)
+
     def test_the_head_of_the_file(self):
         self.run_program("keeps_large", rate=5000)
         path = self.files()[0]

@@ -66,6 +66,21 @@ static const page *find_page(void) {
     return found;
 }
 
+/* Bytes of a slot of the class of which most are out. */
+static uint64_t busiest(const page *table) {
+    const counter *size = NULL, *out = NULL;
+    for (uint32_t i = 0; i < table->count; i++) {
+        size = strcmp(table->counters[i].name, "class_size") == 0 ? &table->counters[i] : size;
+        out = strcmp(table->counters[i].name, "class_out") == 0 ? &table->counters[i] : out;
+    }
+    WANT(size != NULL && out != NULL && size->width == 4 && out->width == 8 && size->count == out->count);
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < out->count; i++)
+        if (((const uint64_t *)out->address)[i] > ((const uint64_t *)out->address)[most])
+            most = i;
+    return *(const uint32_t *)((const char *)size->address + (size_t)most * size->stride);
+}
+
 static uint64_t sum_of(const counter *one) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < one->count; i++) {
@@ -87,7 +102,7 @@ static void print_figures(void) {
     large[0] = NULL;
     const page *table = find_page();
     uint64_t sums[64];
-    WANT(table->count <= 64);
+    WANT(table->count <= 64 && table->schema == 1);
     hak_stats s;
     for (uint32_t i = 0; i < table->count; i++)
         sums[i] = sum_of(&table->counters[i]);
@@ -126,6 +141,7 @@ static void print_figures(void) {
                {"metadata_bytes", control("stats.metadata")},
                {"metadata_bytes", control("stats.arenas.0.base")}};
     puts(text);
+    printf("map.busiest %llu\n", (unsigned long long)busiest(table));
     printf("live_objects %llu\nlive_large_bytes %llu\n", (unsigned long long)s.live_objects,
            (unsigned long long)s.live_large_bytes);
     for (uint32_t i = 0; i < table->count; i++)

@@ -85,6 +85,7 @@ class Stats(unittest.TestCase):
         self.assertEqual(known["map.slab_free_dirty_bytes"] + known["map.large_free_dirty_bytes"], said["free_dirty_bytes"])
         self.assertEqual(known["map.cache_operations"] + known["map.large_operations"], said["operations"])
         self.assertEqual(known["map.class_out"] + known["map.large_objects"], known["live_objects"])
+        self.assertEqual(known["map.busiest"], max(said["classes"], key=lambda one: one["live"])["size"])
         self.assertEqual(known["map.large_bytes"], known["live_large_bytes"])
         # What is not zero here, so that none of them can stand for another.
         small, large = said["small"], said["large"]

@@ -5,6 +5,7 @@
 #include "allocator/alloc.h"
 #include "allocator/heap/large.h"
 #include "allocator/life/reclaim.h"
+#include "hardening/guard.h"
 #include "include/hakmem.h"
 
 #include <malloc.h>
@@ -218,6 +219,26 @@ static void first_free_of_a_thread(void **state) {
     }
 }
 
+/* A freed large object of a partition that keeps its memory, because there is no time for guards, is nobody else's. */
+static void large_in_a_hurry(void **state) {
+    (void)state;
+    forget_pages();
+    for (int tries = 0; tries < 200; tries++) {
+        void *typed = hak_malloc_token(HAK_MIB, token_of(3)), *others[8];
+        note(typed, HAK_MIB);
+        for (int i = 0; i < 8; i++)
+            others[i] = hak_malloc(300 * HAK_KIB);
+        while (hak_guard_at_leisure())
+            hak_free(hak_malloc(300 * HAK_KIB));
+        hak_free(typed);
+        for (int i = 0; i < 8; i++)
+            hak_free(others[i]);
+        void *plain = hak_malloc(HAK_MIB - 5000);
+        assert_int_equal(hak_typed_partition_of(plain), 0);
+        hak_free(plain);
+    }
+}
+
 /* Threads of which none says a token, after one that has said many: what that one held is not for them. */
 static pthread_barrier_t all_begun;
 static void *says_tokens(void *unused) {
@@ -318,6 +339,7 @@ int main(void) {
         CASE("an empty slab waits for its partition", empty_slabs_stay),
         CASE("nor is a place of objects of no bytes", places_of_nothing),
         CASE("a thread whose first call frees an object of a partition", first_free_of_a_thread),
+        CASE("nor a large object's that is freed in a hurry", large_in_a_hurry),
         CASE("threads that say no token, after one that has", plain_threads_after_it),
         CASE("a forked child goes on", a_forked_child),
         CASE("errors with objects of partitions are found", errors_are_found),

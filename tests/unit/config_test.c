@@ -28,6 +28,8 @@ static void patterns(void **state) {
         {"", "/a", false},
         {"/a?c", "/abc", true},
         {"/a?c", "/ac", false},
+        {"/ab?", "/ab", false},
+        {"/ab*?", "/ab", false},
         {"/*a*a*a*b", "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaac", false},
         {"**?", "/", true},
         {"/a*", "/a*", true},

@@ -2,6 +2,7 @@
  * through the public functions, on a clock that the test moves. */
 #include "tests/unit/unit.h"
 
+#include "allocator/cache/cache.h"
 #include "allocator/heap/huge.h"
 #include "allocator/heap/large.h"
 #include "allocator/life/idle.h"
@@ -27,7 +28,7 @@
 enum { PERIOD = HAK_IDLE_PERIOD_MS };
 
 /* Instead of libc's: what was asked for as huge pages, and what was to become some at once, which it does not. */
-static uintptr_t huge_from, huge_to;
+static uintptr_t huge_from, huge_to, collapse_from, collapse_to;
 static unsigned huge_calls, collapses;
 int madvise(void *addr, size_t size, int advice) {
     if (advice == MADV_HUGEPAGE) {
@@ -37,6 +38,8 @@ int madvise(void *addr, size_t size, int advice) {
     }
     if (advice == MADV_COLLAPSE) {
         collapses++;
+        collapse_from = (uintptr_t)addr < collapse_from ? (uintptr_t)addr : collapse_from;
+        collapse_to = (uintptr_t)addr + size > collapse_to ? (uintptr_t)addr + size : collapse_to;
         return 0;
     }
     return (int)syscall(SYS_madvise, addr, size, advice);
@@ -94,6 +97,39 @@ static void idle_memory_goes(void **state) {
     }
 }
 
+/* So do the objects that bins hold and nobody uses, and the memory of empty slabs. */
+static void idle_slabs_go(void **state) {
+    (void)state;
+    enum { SMALL = 2000, WIDE = 500 };
+    static void *objs[SMALL];
+    if (HAK_POLICY_CLASS_BOUND) { /* a quarantine has them */
+        skip();
+    }
+    for (int i = 0; i < WIDE; i++)
+        objs[i] = memset(hak_malloc(60000), 1, 60000);
+    for (int i = 0; i < WIDE; i++)
+        hak_free(objs[i]);
+    for (int i = 0; i < SMALL; i++)
+        objs[i] = hak_malloc(100);
+    for (int i = 0; i < SMALL; i++)
+        hak_free(objs[i]);
+    size_t held[HAK_TAGS] = {0};
+    hak_cache_count(held);
+    assert_int_not_equal(held[hak_class_of(100)], 0);
+    assert_true(atomic_load(&hak_superslab_free_dirty) > 8 * HAK_MIB);
+    for (int i = 0; i < 8; i++) { /* with calls for another class: bins are looked at by their thread */
+        pass(10000);
+        for (int k = 0; k < WIDE; k++)
+            objs[k] = hak_malloc(3000);
+        for (int k = 0; k < WIDE; k++)
+            hak_free(objs[k]);
+    }
+    memset(held, 0, sizeof held);
+    hak_cache_count(held);
+    assert_int_equal(held[hak_class_of(100)], 0);
+    assert_in_range(atomic_load(&hak_superslab_free_dirty), 0, 4 * HAK_MIB);
+}
+
 /* Of two spans the one that was freed first goes first. */
 static void oldest_goes_first(void **state) {
     (void)state;
@@ -144,7 +180,10 @@ static unsigned asked_by_a_look(void) {
     return collapses;
 }
 
-enum { OBJECTS = 4, OBJECT = 8 * HAK_MIB };
+enum {
+    OBJECTS = 4,
+    OBJECT = 8 * HAK_MIB + 20 * HAK_GRANULE
+}; /* the last does not end where a huge page does */
 static void touch(char *const *objs, unsigned pages_of_16) {
     for (int i = 0; i < OBJECTS; i++)
         for (size_t page = 0; page < OBJECT / hak_os_page; page++)
@@ -164,10 +203,11 @@ static void collapse(void **state) {
         unsigned pages[3];
         bool asked[3];
     } rows[] = {
-        {HAK_MIB, {1, 1, 1}, {false, false, false}},  {HAK_MIB, {3, 3, 3}, {false, false, false}},
-        {HAK_MIB, {5, 5, 5}, {true, true, true}},     {HAK_MIB, {1, 3, 3}, {false, false, true}},
-        {HAK_MIB, {1, 1, 3}, {false, false, false}},  {HAK_MIB, {2, 3, 3}, {false, false, true}},
-        {SIZE_MAX, {5, 5, 5}, {false, false, false}}, {HAK_MIB << 10, {5, 5, 5}, {false, false, false}},
+        {HAK_MIB, {1, 1, 1}, {false, false, false}},       {HAK_MIB, {3, 3, 3}, {false, false, false}},
+        {HAK_MIB, {5, 5, 5}, {true, true, true}},          {HAK_MIB, {1, 3, 3}, {false, false, true}},
+        {HAK_MIB, {1, 1, 3}, {false, false, false}},       {HAK_MIB, {15, 15, 15}, {true, true, true}},
+        {HAK_MIB, {2, 3, 3}, {false, false, true}},        {SIZE_MAX, {5, 5, 5}, {false, false, false}},
+        {HAK_MIB << 10, {5, 5, 5}, {false, false, false}},
     };
     assert_int_equal(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0); /* pages come one by one */
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -180,7 +220,14 @@ static void collapse(void **state) {
         }
         for (int look = 0; look < 3; look++) {
             touch(objs, rows[i].pages[look]);
+            collapse_from = UINTPTR_MAX, collapse_to = 0;
             unsigned asked = asked_by_a_look();
+            uintptr_t first = UINTPTR_MAX, end = 0;
+            for (int k = 0; k < OBJECTS; k++) {
+                first = hak_min(first, (uintptr_t)objs[k]);
+                end = hak_max(end, (uintptr_t)objs[k] + OBJECT);
+            }
+            assert_true(collapse_to == 0 || (collapse_from >= first && collapse_to <= end));
             if ((asked != 0) != rows[i].asked[look])
                 fail_msg("row %zu, look %d: asked %u times", i, look, asked);
         }
@@ -195,6 +242,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         {"idle memory goes back after ten seconds, in the speed profile after a hundred", idle_memory_goes,
          fresh, NULL, NULL},
+        {"so do what bins hold, and empty slabs", idle_slabs_go, fresh, NULL, NULL},
         {"of two free spans the older goes first", oldest_goes_first, fresh, NULL, NULL},
         {"huge pages are asked for from 12 MiB on, from the start, or never", huge_pages, fresh, NULL, NULL},
         {"what is dense becomes huge pages, and what grows to be", collapse, fresh, NULL, NULL},
