@@ -163,8 +163,10 @@ static void data_shut(const hak_sample *sample, size_t bytes) {
 static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller) {
     hak_lock_take(&hak_hardening_lock);
     hak_sample *sample = place_take(turn_of(size), origin.partition);
+    uint32_t before = HAK_SLOT_UNUSED;
     if (sample != NULL) {
         size_t i = (size_t)(sample - samples);
+        before = sample->word;
         sample->partition = (uint16_t)origin.partition;
         sample->word = HAK_SLOT_HELD; /* nobody else takes it */
         atomic_fetch_or_explicit(&used_places[i / 64], (uint64_t)1 << i % 64, memory_order_relaxed);
@@ -174,7 +176,7 @@ static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller)
         return NULL;
     uintptr_t data = data_of(sample);
     if (size != 0 && !data_open(sample, pages_of(size))) {
-        sample->word = HAK_SLOT_UNUSED;
+        sample->word = before; /* whoever frees what was there once more still hears of it */
         return NULL;
     }
     sample->obj = align(data, size, origin.align_log2);

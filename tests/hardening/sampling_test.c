@@ -67,17 +67,23 @@ static unsigned sampled_before_rest(void) {
     return sampled;
 }
 
-/* Sampled ones of 1,000, after thrice as many as there are places could not be had. */
-static unsigned sampled_after_refusals(void) {
-    unsigned taken = 0, sampled = 0;
+/* Wishes for samples, more than make all places rested, none of which can be opened. */
+static void refuse(int wishes) {
+    unsigned taken = 0;
     for (unsigned count = 64; count != 0;)
         if (hak_guard_maps_take(count))
             taken += count;
         else
             count /= 2;
-    for (int i = 0; i < 3 * PLACES; i++)
+    for (int i = 0; i < wishes; i++)
         hak_free(one_site(SIZE));
     hak_guard_maps_give(taken);
+}
+
+/* Sampled ones of 1,000, after thrice as many as there are places could not be had. */
+static unsigned sampled_after_refusals(void) {
+    unsigned sampled = 0;
+    refuse(3 * PLACES);
     for (int i = 0; i < 1000; i++) {
         void *obj = one_site(SIZE);
         sampled += is_sampled(obj);
@@ -195,11 +201,24 @@ static unsigned maps_used(void) {
     return 1 + before - after;
 }
 
+/* Of as many freed objects as there are places, those that are known after all places were wanted in vain. */
+static unsigned known_after_refusals(void) {
+    static void *freed[PLACES];
+    unsigned known = 0;
+    for (int i = 0; i < PLACES; i++)
+        hak_free(freed[i] = one_site(SIZE));
+    refuse((REST + 2) * PLACES);
+    for (int i = 0; i < PLACES; i++)
+        known += is_sampled(freed[i]);
+    return known;
+}
+
 static int print(const char *what) {
     unsigned number = strcmp(what, "sides") == 0        ? begin_at_page()
                       : strcmp(what, "share") == 0      ? sampled_of_100000()
                       : strcmp(what, "rest") == 0       ? sampled_before_rest()
                       : strcmp(what, "refuse") == 0     ? sampled_after_refusals()
+                      : strcmp(what, "known") == 0      ? known_after_refusals()
                       : strcmp(what, "distances") == 0  ? distances()
                       : strcmp(what, "budget") == 0     ? beyond_the_budget()
                       : strcmp(what, "later") == 0      ? in_later_seconds()
@@ -260,6 +279,11 @@ static void which(void **state) {
     assert_int_equal(again_number("maps", NULL, "1"), 1);
 }
 
+static void known(void **state) {
+    (void)state;
+    assert_int_equal(again_number("known", NULL, "1"), PLACES);
+}
+
 static bool faults(const volatile char *obj, ptrdiff_t at) {
     pid_t child = fork();
     if (child == 0) {
@@ -300,6 +324,7 @@ int main(int argc, char **argv) {
         {"up to the largest, at their alignment, and their mappings come back", which, NULL, NULL, NULL},
         {"a freed place rests until the pool was wanted three times over", rest, NULL, NULL, NULL},
         {"a place that could not be opened is not lost", refused, NULL, NULL, NULL},
+        {"a freed object is known when its place could not be opened again", known, NULL, NULL, NULL},
         {"no object of no bytes has an accessible one", no_bytes, NULL, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
