@@ -3,6 +3,7 @@
 
 #include "allocator/base/bits.h"
 #include "allocator/base/lock.h"
+#include "allocator/os/module.h"
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
 
@@ -11,7 +12,7 @@
 #include <sys/prctl.h>
 
 enum {
-    STACK = 256 * HAK_KIB, /* a program's own thread-local variables lie there, too */
+    STACK = 256 * HAK_KIB, /* besides the modules' thread-local variables, which lie there, too */
     PAUSE_MS = 250,
     PAUSE_MOST_MS = 8000,
 };
@@ -39,7 +40,7 @@ static bool begin(bool (*pass)(void)) {
     if (pthread_attr_init(&how) != 0)
         return false;
     bool done = pthread_attr_setdetachstate(&how, PTHREAD_CREATE_DETACHED) == 0 &&
-                pthread_attr_setstacksize(&how, STACK) == 0;
+                pthread_attr_setstacksize(&how, hak_align_up(STACK + hak_module_tls(), hak_os_page)) == 0;
     uint64_t signals;
     hak_os_signals_shut(&signals);
     hak_os_signals_libc(); /* else setuid waits for ever for this thread to hear of it */

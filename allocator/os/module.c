@@ -129,3 +129,17 @@ bool hak_module_code(const char *soname, uintptr_t *start, uintptr_t *end) {
     *end = its.end;
     return its.start != 0;
 }
+
+static int add_tls(struct dl_phdr_info *module, size_t size, void *sum) {
+    (void)size;
+    for (unsigned i = 0; i < module->dlpi_phnum; i++)
+        if (module->dlpi_phdr[i].p_type == PT_TLS)
+            *(size_t *)sum += module->dlpi_phdr[i].p_memsz + module->dlpi_phdr[i].p_align;
+    return 0;
+}
+
+size_t hak_module_tls(void) {
+    size_t sum = 0;
+    (void)dl_iterate_phdr(add_tls, &sum);
+    return sum;
+}

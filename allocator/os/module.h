@@ -12,4 +12,7 @@ bool hak_module_defines(const char *name);
 /* Where the code lies of the first module whose SONAME begins so; false when there is none. As above. */
 bool hak_module_code(const char *soname, uintptr_t *start, uintptr_t *end);
 
+/* Bytes that the thread-local variables of all modules have in each thread, at most. As above. */
+size_t hak_module_tls(void);
+
 #endif
