@@ -12,6 +12,7 @@
 #include "allocator/policy.h"
 #include "hardening/canary.h"
 #include "hardening/dirty.h"
+#include "hardening/due.h"
 #include "hardening/guard.h"
 #include "hardening/keep.h"
 #include "hardening/ledger.h"

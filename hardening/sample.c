@@ -5,6 +5,7 @@
 #include "allocator/os/os_process.h"
 #include "allocator/os/stack_walk.h"
 #include "hardening/canary.h"
+#include "hardening/due.h"
 #include "hardening/exits.h"
 #include "hardening/guard.h"
 
@@ -16,14 +17,6 @@ enum {
      * being sampled. What is beyond so many gets a slot, as any other object does. */
     NOTHINGS = 16384,
     ALL_PLACES = PLACES + NOTHINGS,
-    /* Call sites whose first allocation is sampled; above that, only one in so many. A program with thousands of call
-     * sites would pay 50 us for each of them. */
-    SITES_SAMPLED = 256,
-    /* And so many of the allocations that come next at a site that is not new: small programs, which have their bugs in
-     * the second or third of a few objects, have nearly all of them sampled. */
-    EARLY_SAMPLED = 64,
-    EARLY_PER_SITE = 4,
-    SAMPLES_PER_SECOND = 128,
     /* A freed place rests until so many times the pool was wanted: else a spray would get it back. */
     REST = 3,
     /* Places looked at for one that is not live. */
@@ -42,7 +35,6 @@ typedef struct turn {
     _Atomic uint32_t wishes; /* how often one was wanted; raised under the lock */
 } turn;
 static turn sampled_turn = {.first = 0}, nothing_turn = {.first = PLACES};
-static _Atomic unsigned sites_sampled, early_sampled;
 static uint64_t
     mapped_records[ALL_PLACES / 64]; /* bit i: the i-th page of records is mapped; hak_hardening_lock */
 /* Places that ever were used: at exit nobody looks at the others, whose records were never touched and take 1 MiB. */
@@ -193,59 +185,10 @@ static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller)
     return sample;
 }
 
-/* Uniform between 1 and twice the period, so that nobody can count to the next one. */
-static uint32_t draw_countdown(void) {
-    uint32_t period = hak_hardening.sample_period;
-    if (period <= 1)
-        return period == 1 ? 1 : UINT32_MAX;
-    return 1 + (uint32_t)((hak_random_next() >> 32) * (2ull * period - 1) >> 32);
-}
-
-/* At the default rate no more than so many a second, so that fast programs do not pay more than a hundredth of their
- * time where a system call is slow; whoever sets the rate gets it. */
-static _Atomic uint64_t second_and_count;
-static bool in_budget(void) {
-    if (hak_hardening.sample_period_set)
-        return true;
-    uint64_t second = hak_os_milliseconds() / 1000 << 16;
-    uint64_t was = atomic_load_explicit(&second_and_count, memory_order_relaxed);
-    uint64_t now = (was & ~(uint64_t)0xffff) == second ? was + 1 : second;
-    atomic_store_explicit(&second_and_count, now, memory_order_relaxed); /* a race costs one sample more */
-    return (now & 0xffff) < SAMPLES_PER_SECOND;
-}
-
-/* One of the `most` that may be sampled out of turn. */
-static bool take_one_of(_Atomic unsigned *taken, unsigned most) {
-    return atomic_load_explicit(taken, memory_order_relaxed) < most &&
-           atomic_fetch_add_explicit(taken, 1, memory_order_relaxed) < most;
-}
-
-static bool more_early(unsigned seen) {
-    return seen < EARLY_PER_SITE &&
-           atomic_load_explicit(&early_sampled, memory_order_relaxed) < EARLY_SAMPLED;
-}
-
-/* The countdown of a site begins with 1, in each thread, and stays at that for the first few allocations while there
- * are not too many of those; then it is drawn. 0 marks that it has run out. */
-static bool site_is_due(hak_guarded *mine, uintptr_t caller) {
-    _Atomic uint32_t *site = hak_site_of(mine, caller);
-    if (*site != 0)
-        return false; /* here because of the size */
-    _Atomic uint8_t *seen = &mine->sites_seen[site - mine->sites];
-    unsigned before = *seen;
-    *seen = (uint8_t)(before + (before != UINT8_MAX));
-    *site = more_early(before + 1) ? 1 : draw_countdown();
-    if (hak_hardening.sample_period <= 1)
-        return hak_hardening.sample_period == 1;
-    if (before == 0)
-        return take_one_of(&sites_sampled, SITES_SAMPLED);
-    return (before < EARLY_PER_SITE && take_one_of(&early_sampled, EARLY_SAMPLED)) || in_budget();
-}
-
 void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
     hak_guarded *mine = hak_guarded_mine;
     bool wanted =
-        (site_is_due(mine, caller) && !hak_exits_stream(caller, size)) || (size == 0 && hak_hardening.guard);
+        (hak_due(mine, caller) && !hak_exits_stream(caller, size)) || (size == 0 && hak_hardening.guard);
     if (!wanted || places == 0 || mine->owner == 0 || size > HAK_SAMPLE_MAX ||
         (size_t)1 << origin.align_log2 > hak_os_page)
         return NULL;
@@ -408,7 +351,5 @@ HAK_UNSEEN void hak_sample_reset(bool stay) {
     memset(mapped_records, 0, sizeof mapped_records);
     sampled_turn.next = nothing_turn.next = 0;
     sampled_turn.wishes = nothing_turn.wishes = 0;
-    atomic_store(&sites_sampled, 0);
-    atomic_store(&early_sampled, 0);
-    atomic_store(&second_and_count, 0);
+    hak_due_reset();
 }

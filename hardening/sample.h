@@ -80,18 +80,4 @@ hak_sample *hak_sample_next(unsigned *at);
 /* Calls `each` for every live sampled object that is not torn. */
 void hak_sample_each(void (*each)(const hak_sample *sample));
 
-/* The countdown of a call site. Atomic because threads without a state of their own share one; a step may get lost
- * there. */
-HAK_INLINE _Atomic uint32_t *hak_site_of(hak_guarded *mine, uintptr_t caller) {
-    return &mine->sites[caller % HAK_SITES]; /* return addresses are at any byte */
-}
-
-/* One allocation of the site: how many are left until one is sampled. */
-HAK_INLINE uint32_t hak_site_passed(hak_guarded *mine, uintptr_t caller) {
-    _Atomic uint32_t *site = hak_site_of(mine, caller);
-    uint32_t left = atomic_load_explicit(site, memory_order_relaxed) - 1;
-    atomic_store_explicit(site, left, memory_order_relaxed);
-    return left;
-}
-
 #endif
