@@ -47,11 +47,11 @@ void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin ori
 
 /* The whole of an allocation: also of a slot that was never used, or that has an owner. */
 void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller) {
-    hak_place place = {0}; /* gcc does not see that hak_dirty_slot ends the process when it is not found */
+    hak_place place = {0}; /* gcc does not see that hak_stain_slot ends the process when it is not found */
     bool found = hak_ledger_find(obj, &place);
     uint32_t word = found ? hak_record_load(place.record) : HAK_SLOT_HELD;
     if (HAK_UNLIKELY((word & 1) != 0)) /* live or held */
-        hak_dirty_slot(obj, caller);
+        hak_stain_slot(obj, caller);
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
     if (word != HAK_SLOT_UNUSED)
         return hak_hardening.reuse(obj, size, place.record, live, place.size);

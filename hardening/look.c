@@ -2,9 +2,9 @@
 #include "hardening/look.h"
 
 #include "hardening/canary.h"
-#include "hardening/dirty.h"
 #include "hardening/inherit.h"
 #include "hardening/quarantine.h"
+#include "hardening/stain.h"
 
 /* How often it is tried to see the same twice while no slot goes round: a try takes some 100 ns, a turn of the shortest
  * ring 1 us. */
@@ -22,7 +22,7 @@ HAK_PEEKS static const unsigned char *live_wrong(const hak_view *slot, uint32_t 
                    : hak_canary_find((void *)slot->start, word);
     if (!hak_hardening.verify)
         return NULL;
-    return hak_dirty_find(end + HAK_CANARY_BYTES, slot->size - size - HAK_CANARY_BYTES);
+    return hak_stain_find(end + HAK_CANARY_BYTES, slot->size - size - HAK_CANARY_BYTES);
 }
 
 /* The end of the intact canary that the byte is part of; NULL: it is part of none. */
@@ -41,7 +41,7 @@ HAK_PEEKS static const unsigned char *canary_end(const hak_view *slot, const uns
 HAK_PEEKS static const unsigned char *free_wrong(const hak_view *slot) {
     uintptr_t at = slot->from;
     while (at < slot->to) {
-        const unsigned char *bad = hak_dirty_find((void *)at, slot->to - at);
+        const unsigned char *bad = hak_stain_find((void *)at, slot->to - at);
         const unsigned char *end = bad != NULL ? canary_end(slot, bad) : NULL;
         if (end == NULL)
             return bad;

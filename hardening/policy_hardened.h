@@ -11,13 +11,13 @@
 
 #include "allocator/policy.h"
 #include "hardening/canary.h"
-#include "hardening/dirty.h"
 #include "hardening/due.h"
 #include "hardening/guard.h"
 #include "hardening/keep.h"
 #include "hardening/ledger.h"
 #include "hardening/quarantine.h"
 #include "hardening/sample.h"
+#include "hardening/stain.h"
 #include "hardening/sweep.h"
 #include "hardening/typed.h"
 #include "hardening/typed_free.h"
@@ -176,7 +176,7 @@ HAK_INLINE void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_o
 /* It is zero already, unless that is switched off, or somebody has written to it; to look leaves pages alone that
  * nobody touched. */
 static inline void *hak_policy_clear(void *obj, size_t size) {
-    return hak_dirty_find(obj, size) == NULL ? obj : memset(obj, 0, size);
+    return hak_stain_find(obj, size) == NULL ? obj : memset(obj, 0, size);
 }
 
 /* Slots come from random places and out of a long quarantine: no cache has them, and no prefetcher of the processor

@@ -6,12 +6,12 @@
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
 #include "hardening/crash_report.h"
-#include "hardening/dirty.h"
 #include "hardening/exits.h"
 #include "hardening/inherit.h"
 #include "hardening/look.h"
 #include "hardening/marks.h"
 #include "hardening/sample.h"
+#include "hardening/stain.h"
 #include "hardening/verify_large.h"
 #include "hardening/wipe.h"
 
@@ -251,7 +251,7 @@ static size_t sweep_gap(const hak_ledger_region *ledger, uintptr_t granule) {
     uint64_t resident = gaps ? hak_os_resident(granule, (unsigned)(HAK_GRANULE / hak_os_page)) : 0;
     for (; resident != 0 && hak_hardening.verify; resident &= resident - 1, seen += hak_os_page) {
         uintptr_t page = granule + hak_lowest_bit(resident) * hak_os_page;
-        const unsigned char *bad = hak_dirty_find((void *)page, hak_os_page);
+        const unsigned char *bad = hak_stain_find((void *)page, hak_os_page);
         slab_view slab;
         atomic_thread_fence(memory_order_acquire); /* the bytes, then the run */
         if (bad != NULL && !slab_at(ledger, granule, &slab))

@@ -4,8 +4,8 @@
 #include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "hardening/canary.h"
-#include "hardening/dirty.h"
 #include "hardening/sample.h"
+#include "hardening/stain.h"
 #include "hardening/wipe.h"
 
 void hak_typed_init(void) {
@@ -87,7 +87,7 @@ void *hak_typed_end(void *obj, const hak_granule *granule, hak_record *record, u
         if (HAK_UNLIKELY(
                 !hak_hardening.wipe.finish(obj, hak_record_size(word) + HAK_CANARY_BYTES, granule->size))) {
             if (hak_hardening.canary)
-                hak_dirty_slack(obj, hak_record_size(word), granule->size, call);
+                hak_stain_slack(obj, hak_record_size(word), granule->size, call);
             hak_hardening.wipe.clear(obj, granule->size);
         }
         hak_record_end(record);

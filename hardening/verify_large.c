@@ -5,12 +5,12 @@
 #include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "hardening/canary.h"
-#include "hardening/dirty.h"
 #include "hardening/guard.h"
 #include "hardening/inherit.h"
 #include "hardening/keep.h"
 #include "hardening/locate.h"
 #include "hardening/marks.h"
+#include "hardening/stain.h"
 
 /* Bytes behind the object that are ours: to the end of its last page, and where no guard follows there as many as the
  * canary needs. */
@@ -30,7 +30,7 @@ const unsigned char *hak_verify_large_overflow(const void *obj, const hak_large_
             return end + i;
     if (room <= HAK_CANARY_BYTES || !hak_hardening.zero)
         return NULL;
-    return hak_dirty_find(end + HAK_CANARY_BYTES, room - HAK_CANARY_BYTES);
+    return hak_stain_find(end + HAK_CANARY_BYTES, room - HAK_CANARY_BYTES);
 }
 
 /* The canary, and zeros to the end of the page; a bare object has all of that. `word`: what its record will be. */

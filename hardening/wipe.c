@@ -2,8 +2,8 @@
 #include "hardening/wipe.h"
 
 #include "hardening/canary.h"
-#include "hardening/dirty.h"
 #include "hardening/quarantine.h"
+#include "hardening/stain.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -54,7 +54,7 @@ void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint
 }
 
 HAK_COLD void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, uint32_t live, size_t room) {
-    hak_dirty_slot(obj, 0);
+    hak_stain_slot(obj, 0);
     return hak_wipe_reuse_unverified(obj, size, record, live, room);
 }
 
@@ -70,7 +70,7 @@ static void *end_as_it_is(void *obj, const hak_granule *granule, hak_record *rec
 HAK_COLD void *hak_wipe_end_slow(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,
                                  const char *call) {
     if (hak_hardening.canary)
-        hak_dirty_slack(obj, hak_record_size(word), granule->size, call);
+        hak_stain_slack(obj, hak_record_size(word), granule->size, call);
     hak_wipe.clear(obj, granule->size);
     hak_record_end(record);
     return hak_ring_exchange(hak_guarded_mine, obj, granule->cls, granule->size);

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "hardening/dirty.h"
+#include "hardening/stain.h"
 #include "hardening/wipe.h"
 #include "include/hakmem.h"
 
@@ -53,7 +53,7 @@ static void clears_the_only_byte(void **state) {
             start[-1] = start[at] = start[sizes[s]] = 1;
             hak_wipe.clear(start, sizes[s]);
             assert_true(start[-1] == 1 && start[sizes[s]] == 1);
-            assert_null(hak_dirty_find(start, sizes[s]));
+            assert_null(hak_stain_find(start, sizes[s]));
         }
 }
 
@@ -112,7 +112,7 @@ static void finish_checks_the_slack(void **state) {
             memset(bytes, 0x55, sizeof bytes);
             memset(slot + used, 0, room - used);
             assert_true(hak_wipe.finish(slot, used, room));
-            assert_null(hak_dirty_find(slot, room));
+            assert_null(hak_stain_find(slot, room));
             assert_int_equal(slot[-1], 0x55);
             assert_int_equal(slot[room], 0x55);
             for (size_t bad = used; bad < room; bad++) {
@@ -131,7 +131,7 @@ static void finds_the_first(void **state) {
         for (size_t bad = start; bad < 200; bad++) {
             memset(bytes, 0, sizeof bytes);
             bytes[bad] = bytes[bad + 1] = 9;
-            assert_ptr_equal(hak_dirty_find(bytes + start, 220 - start), bytes + bad);
+            assert_ptr_equal(hak_stain_find(bytes + start, 220 - start), bytes + bad);
         }
 }
 

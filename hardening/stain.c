@@ -1,10 +1,10 @@
-/* dirty.c: see dirty.h. */
-#include "hardening/dirty.h"
+/* stain.c: see stain.h. */
+#include "hardening/stain.h"
 
 #include "hardening/canary.h"
 #include "hardening/matter.h"
 
-HAK_PEEKS const unsigned char *hak_dirty_find(const void *start, size_t size) {
+HAK_PEEKS const unsigned char *hak_stain_find(const void *start, size_t size) {
     const unsigned char *at = start, *end = at + size;
     for (; at < end && (uintptr_t)at % 16 != 0; at++)
         if (*at != 0)
@@ -18,7 +18,7 @@ HAK_PEEKS const unsigned char *hak_dirty_find(const void *start, size_t size) {
     return NULL;
 }
 
-void hak_dirty_slot(void *obj, uintptr_t caller) {
+void hak_stain_slot(void *obj, uintptr_t caller) {
     hak_place place;
     hak_matter m = {"malloc", (uintptr_t)obj, caller, NULL, false, NULL};
     if (!hak_ledger_find(obj, &place))
@@ -30,17 +30,17 @@ void hak_dirty_slot(void *obj, uintptr_t caller) {
         return;
     }
     const unsigned char *bad =
-        hak_dirty_find(obj, place.size); /* once in a while a part of it was looked at only */
+        hak_stain_find(obj, place.size); /* once in a while a part of it was looked at only */
     if (bad == NULL)
         return;
     hak_matter_report(&m, HAK_ERROR_WRITE, HAK_CHECK_WRITE, "bytes of a freed object were overwritten", bad);
     hak_hardening.wipe.clear(obj, place.size); /* it was a report only: the next owner gets a clean slot */
 }
 
-void hak_dirty_slack(const void *obj, size_t size, size_t room, const char *call) {
+void hak_stain_slack(const void *obj, size_t size, size_t room, const char *call) {
     hak_matter m = {call, (uintptr_t)obj, 0, NULL, true, NULL};
     const unsigned char *slack = (const unsigned char *)obj + size + HAK_CANARY_BYTES;
-    const unsigned char *bad = hak_dirty_find(slack, room - size - HAK_CANARY_BYTES);
+    const unsigned char *bad = hak_stain_find(slack, room - size - HAK_CANARY_BYTES);
     if (bad != NULL)
         hak_matter_report(&m, HAK_ERROR_OVERFLOW, HAK_CHECK_CANARY,
                           "bytes between the end of the object and the next one were overwritten", bad);
