@@ -1,6 +1,7 @@
 /* crash_report.c: see crash_report.h. */
 #include "hardening/crash_report.h"
 
+#include "allocator/base/probe.h"
 #include "allocator/os/death.h"
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
@@ -294,6 +295,7 @@ static void send_both(const void *about) {
 
 void hak_error_report(const hak_error *error) {
     int saved = errno;
+    HAK_PROBE(report, error->name, error->addr);
     if (!error->is_fault)
         hak_lock_check_none();
     bool turn = hak_death_turn();

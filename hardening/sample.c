@@ -1,6 +1,7 @@
 /* sample.c: see sample.h. */
 #include "hardening/sample.h"
 
+#include "allocator/base/probe.h"
 #include "allocator/os/extent.h"
 #include "allocator/os/os_process.h"
 #include "allocator/os/stack_walk.h"
@@ -182,6 +183,7 @@ static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller)
     memset((char *)sample->obj + size, filler(sample), data + pages_of(size) - (sample->obj + size));
     origin.partition = 0; /* its frees find it in the slow path anyway */
     sample->word = hak_record_live(origin);
+    HAK_PROBE(sample, sample->obj, size);
     return sample;
 }
 

@@ -1,6 +1,7 @@
 /* cache.c: bins: their room, refill and flush. See cache.h. */
 #include "allocator/cache/cache_own.h"
 
+#include "allocator/base/probe.h"
 #include "allocator/os/death.h"
 #include "allocator/os/os.h"
 #include "allocator/pages/tag.h"
@@ -114,6 +115,7 @@ static bool bin_grow(hak_cache *cache, unsigned cls) {
 static void bin_flush(hak_cache *cache, unsigned cls, unsigned home) {
     void **base = hak_cache_base(cache, cls);
     unsigned count = (unsigned)(cache->top[cls] - base);
+    HAK_PROBE(flush, cls, home);
     give(base + 1, cls, home, shard_for(cache, cls));
     memmove(base + 1, base + 1 + home, (count - home) * sizeof(void *));
     HAK_SHOW(cache->top[cls], base + (count - home));
@@ -236,6 +238,7 @@ static void *refill(hak_cache *cache, unsigned cls) {
     if (got == 0)
         return NULL;
     count_moved(cls, 0, got);
+    HAK_PROBE(refill, cls, got);
     hak_policy_on_refill(base + 1, got);
     HAK_SHOW(cache->top[cls], base + got);
     (void)bin_grow(cache, cls);

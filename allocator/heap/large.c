@@ -1,6 +1,7 @@
 /* large.c: see large.h. */
 #include "allocator/heap/large.h"
 
+#include "allocator/base/probe.h"
 #include "allocator/heap/huge.h"
 #include "allocator/heap/span_index.h"
 #include "allocator/os/os.h"
@@ -74,6 +75,7 @@ void *hak_large_take_typed(size_t size, size_t align, unsigned partition, bool *
         obj = (void *)hak_span_start(region, span);
     }
     hak_lock_give(&hak_large_lock);
+    HAK_PROBE(large, obj, size);
     return obj;
 }
 
@@ -183,6 +185,7 @@ bool hak_large_give(void *obj) {
         free_locked(region, span);
     }
     hak_lock_give(&hak_large_lock);
+    HAK_PROBE(large_end, obj, span != NULL);
     return span != NULL;
 }
 

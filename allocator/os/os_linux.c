@@ -6,6 +6,7 @@
 
 #include "allocator/base/bits.h"
 #include "allocator/base/check.h"
+#include "allocator/base/probe.h"
 #include "allocator/os/os_keep.h"
 
 #include <errno.h>
@@ -349,6 +350,7 @@ HAK_UNSEEN bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) 
     count(&hak_os_counts.madvise);
     if (HAK_DEBUG_BUILD && hak_os_keep_purge(addr, size, how))
         return true;
+    HAK_PROBE(release, addr, size);
     bool done = kernel_advise(addr, size, how == HAK_PURGE_LAZY ? MADV_FREE : MADV_DONTNEED);
     errno = saved;
     return done;

@@ -3,6 +3,7 @@
 
 #include "allocator/base/check.h"
 #include "allocator/base/lock.h"
+#include "allocator/base/probe.h"
 #include "allocator/os/death.h"
 #include "allocator/os/outlet.h"
 
@@ -103,5 +104,6 @@ void hak_die(const char *error, const char *what) {
 
 void hak_die_at(const char *error, const char *call, uintptr_t addr, const char *what) {
     hak_lock_check_none();
+    HAK_PROBE(report, error, addr);
     die(&(death){error, call, what, addr}, false);
 }

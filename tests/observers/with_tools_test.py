@@ -76,6 +76,35 @@ class Debuggers(unittest.TestCase):
             self.assertIn(part, done.stdout, done.stderr)
 
 
+    def test_readelf_lists_the_probes(self):
+        notes = run("readelf", "-n", LIBRARY, env=PLAIN).stdout
+        found = re.findall(r"Provider: (\S+)\s+Name: (\S+)\s.*?Arguments: 8@(\S+) 8@(\S+)\n", notes, re.DOTALL)
+        self.assertEqual({provider for provider, *_ in found}, {"hakmem"})
+        self.assertEqual({name for _, name, *_ in found}, {"refill", "flush", "large", "large_end", "release", "report"} | ({"sample"} if GUARDED else set()))
+
+    def probe(self, name, *arguments):
+        """What the probe's arguments are when it is first hit; the second only, of an address."""
+        done = run("gdb", "-q", "-batch", "-ex", f"set environment LD_PRELOAD {LIBRARY}", "-ex", "set environment HAKMEM_SAMPLE_RATE 1000", "-ex", "break main",
+                   "-ex", "run " + " ".join(arguments), "-ex", f"tbreak -probe-stap hakmem:{name}", "-ex", "continue", "-ex", "print $_probe_argc",
+                   "-ex", "print (long)$_probe_arg0", "-ex", "print (long)$_probe_arg1", "-ex", "x/s $_probe_arg0", PROGRAM, env=PLAIN)
+        numbers = [int(n) for n in re.findall(r"(?m)^\$\d+ = (-?\d+)$", done.stdout)]
+        self.assertEqual(len(numbers), 3, done.stdout + done.stderr)
+        self.assertEqual(numbers[0], 2)
+        return numbers[1], numbers[2], done.stdout
+
+    def test_gdb_stops_at_probes_and_reads_their_arguments(self):
+        cls, count, _ = self.probe("refill", "keep")
+        self.assertIn(cls, range(1, 97))
+        self.assertIn(count, range(1, 4096))
+        _, size, _ = self.probe("large", "names")
+        self.assertIn(size, range(1 << 17, 3000000))
+        if GUARDED:  # whose large objects rest first
+            self.assertIn('"heap overflow"', self.probe("report", "errors")[2])
+            self.assertIn(self.probe("sample", "keep")[1], range(1, 1 << 18))
+        else:
+            self.assertEqual(self.probe("large_end", "names")[1], 1)
+
+
 class Cores(unittest.TestCase):
     def core(self, env, how):
         """Bytes of the process's core, and what gdb sees in it at three objects."""
