@@ -136,6 +136,8 @@ def _shared_object(name, srcs, defines, tls_model, version_script):
             "//conditions:default": [
                 "-flto=thin",
                 "-fuse-ld=lld-19",
+                # Addresses are places in the file, too: perf 6 takes one for the other where it sets probes.
+                "-Wl,-z,separate-loadable-segments",
             ],
         }),
         linkshared = True,
