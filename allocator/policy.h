@@ -40,6 +40,9 @@ static inline void hak_policy_region_dies(hak_region *region);
 /* A slab gets its class (false: no memory for it), loses it. No lock is held. */
 static inline bool hak_policy_slab_born(hak_slab *slab);
 static inline void hak_policy_slab_dies(hak_slab *slab);
+/* The slab, which may have ended meanwhile, is to have slots where its guard is: that may be touched from now on, until
+ * slab_dies. No lock is held. False: it may not. */
+static inline bool hak_policy_slab_open(hak_slab *slab);
 /* The granules of `mask` of the superslab have lost their memory, guards included. The superslab lock is held. */
 static inline void hak_policy_hollowed(uintptr_t superslab, uint32_t mask);
 /* False: not now, because somebody reads free slabs. Asked when no tag leads to them any more. */
@@ -100,6 +103,11 @@ static inline void hak_policy_on_refill(void **objs, unsigned count);
 static inline size_t hak_policy_large_gap(size_t size);
 /* Free memory for large objects was taken away, or came back: guards in it are gone. The large lock is held. */
 static inline void hak_policy_large_hollowed(hak_region *region, uintptr_t start, size_t size);
+/* Bytes from the start of a live large object on that its owner or the policy touch; 0: they are at work on it, so
+ * that cannot be told. The large lock is held, and settle(true) was called: from then to settle(false) who is not at
+ * work on an object waits for the lock before he begins. */
+static inline size_t hak_policy_large_end(const void *obj, size_t capacity);
+static inline void hak_policy_large_settle(bool begins);
 /* An object of the policy's own keeping that will do for `size` bytes at a multiple of `align`, with *capacity as
  * hak_large_take has it; NULL: none. */
 static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity);
@@ -108,6 +116,10 @@ static inline void *hak_policy_large_again(size_t size, size_t align, size_t *ca
 static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity);
 static inline bool hak_policy_on_large_free(void *obj);
+/* A live large object is about to be resized: what the policy keeps at its end goes, for that may soon be somebody
+ * else's. False: it is not live. Then comes on_large_resize; or the second, when the core could not. */
+static inline bool hak_policy_large_hold(void *obj);
+static inline void hak_policy_large_unhold(void *obj);
 /* True: what a large object that is made shorter leaves behind stays a part of its span, for the policy to shut, as
  * long as it lives. The large lock is held. */
 static inline bool hak_policy_tail_stays(void);

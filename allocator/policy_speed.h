@@ -71,6 +71,10 @@ static inline void hak_policy_region_dies(hak_region *region) {
 static inline bool hak_policy_slab_born(hak_slab *slab) {
     return (void)slab, true;
 }
+static inline bool hak_policy_slab_open(hak_slab *slab) {
+    (void)slab;
+    return false;
+}
 static inline void hak_policy_slab_dies(hak_slab *slab) {
     (void)slab;
 }
@@ -143,11 +147,25 @@ static inline size_t hak_policy_large_gap(size_t size) {
 static inline void hak_policy_large_hollowed(hak_region *region, uintptr_t start, size_t size) {
     (void)region, (void)start, (void)size;
 }
+static inline size_t hak_policy_large_end(const void *obj, size_t capacity) {
+    (void)obj;
+    return capacity;
+}
+static inline void hak_policy_large_settle(bool begins) {
+    (void)begins;
+}
 static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity) {
     return (void)size, (void)align, (void)capacity, NULL;
 }
 static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
     return (void)obj, (void)size, (void)capacity, (void)origin, true;
+}
+static inline bool hak_policy_large_hold(void *obj) {
+    (void)obj;
+    return true;
+}
+static inline void hak_policy_large_unhold(void *obj) {
+    (void)obj;
 }
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
     return (void)obj, (void)size, (void)capacity, true;

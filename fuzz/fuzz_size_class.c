@@ -18,7 +18,8 @@ static void verify_size(size_t size) {
     unsigned cls = hak_class_of(size);
     BYTES_RULE(cls >= 1 && cls <= HAK_CLASSES, "a size has a class");
     BYTES_RULE(hak_classes[cls].size >= size, "the class holds the size");
-    BYTES_RULE(cls == 1 || hak_classes[cls - 1].size < size, "no smaller class holds it");
+    unsigned below = cls - 1 - (cls > 2 && hak_class_whole(cls - 1) != cls - 1); /* no class is split */
+    BYTES_RULE(cls == 1 || hak_classes[below].size < size, "no smaller class holds it");
     BYTES_RULE(size == 0 || hak_classes[cls].size - size <= most_wasted(size),
                "no more is wasted than the head says");
 }

@@ -8,9 +8,8 @@
 #include "hardening/marks.h"
 
 enum {
-    MAPS_PART = 5,      /* the part of the process's mappings that guards may use up */
-    MAPS_OF_GUARD = 2,  /* so many more are there where a guard splits one */
-    MAPS_USUAL = 65530, /* vm.max_map_count where the kernel does not say */
+    MAPS_PART = 5,     /* the part of the process's mappings that guards may use up */
+    MAPS_OF_GUARD = 2, /* so many more are there where a guard splits one */
     /* Guarding freed objects: this many at once, and one more per millisecond. A burst that long costs 13 ms at
      * worst. */
     TOKENS_MAX = 256,
@@ -20,7 +19,7 @@ static bool have_markers = true; /* MADV_GUARD_INSTALL has not failed yet */
 static _Atomic bool scarce;
 static _Atomic unsigned fallbacks;
 static _Atomic unsigned maps; /* in use */
-static unsigned maps_most = MAPS_USUAL / MAPS_PART;
+static unsigned maps_most = HAK_OS_MAPS_USUAL / MAPS_PART;
 static _Atomic uint64_t spent; /* milliseconds: the bucket is empty when this is now */
 
 bool hak_guard_maps_take(unsigned count) {
@@ -74,23 +73,9 @@ bool hak_guard_is_scarce(void) {
     return atomic_load_explicit(&scarce, memory_order_relaxed);
 }
 
-/* vm.max_map_count, which may be small. */
-static unsigned maps_allowed(void) {
-    char text[16];
-    int file = hak_os_open("/proc/sys/vm/max_map_count");
-    if (file < 0)
-        return MAPS_USUAL;
-    size_t got = hak_os_load(file, text, sizeof text);
-    hak_os_close(file);
-    unsigned number = 0;
-    for (size_t i = 0; i < got && text[i] >= '0' && text[i] <= '9' && number < MAPS_USUAL * 100; i++)
-        number = number * 10 + (unsigned)(text[i] - '0');
-    return number != 0 ? number : MAPS_USUAL;
-}
-
 /* A page is tried, because a kernel says what it can only when it is asked. */
 void hak_guard_init(void) {
-    maps_most = maps_allowed() / MAPS_PART;
+    maps_most = hak_os_maps_allowed() / MAPS_PART;
     if (hak_os_limited())
         hak_guard_scarce();
     uintptr_t page = hak_os_reserve(hak_os_page, hak_os_page, 0);
@@ -135,6 +120,16 @@ void hak_guard_slab(const hak_slab *slab) {
     if (granule != 0 &&
         atomic_load_explicit(&region->granules[granule - 1].run, memory_order_relaxed) == NULL)
         guard_mapped(slab->start - size, size);
+}
+
+bool hak_guard_slab_open(const hak_slab *slab) {
+    size_t size = hak_guard_slab_bytes();
+    uintptr_t end = slab->start + (size_t)slab->granules * HAK_GRANULE;
+    hak_lock_take(&hak_superslab_lock);
+    bool opened = size != 0 && slab->state != HAK_SLAB_UNUSED && !hak_superslab_hollow_at(end - size) &&
+                  hak_guard_open(end - size, size);
+    hak_lock_give(&hak_superslab_lock);
+    return opened;
 }
 
 /* Leaky bucket: `spent` runs ahead of the clock by the tokens that were taken. */

@@ -37,6 +37,9 @@ size_t hak_guard_slab_bytes(void);
 /* The guards of a slab that never had any. */
 void hak_guard_slab(const hak_slab *slab);
 
+/* The slab's own guard goes, until hak_guard_slab; false: there is none, or the OS refuses. */
+bool hak_guard_slab_open(const hak_slab *slab);
+
 /* The free granules were unmapped or mapped anew: they have no guards. */
 void hak_guard_hollowed(const hak_region *region, uintptr_t start, size_t size);
 

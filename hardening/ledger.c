@@ -95,7 +95,7 @@ void hak_ledger_region_dies(hak_region *region) {
 
 /* Slots that have an owner, or are held back, read as zero again, as all others do. */
 static HAK_WALKER void clear_slots(const hak_record *run, uintptr_t slab, const hak_class_info *info) {
-    for (uint32_t slot = 0; slot < info->slots; slot++)
+    for (uint32_t slot = 0; slot < info->slab_bytes / info->size; slot++)
         if ((hak_record_load(&run[slot]) & 1) != 0) /* live or held */
             memset((void *)(slab + (uintptr_t)slot * info->size), 0, info->size);
 }

@@ -43,8 +43,12 @@ static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_loc
     const hak_record *run = region->granules[(addr - region->base) >> HAK_GRANULE_SHIFT].run;
     uintptr_t slab = hak_slab_start(cls, addr);
     uint32_t slot = (uint32_t)((addr - slab) / info->size);
-    if (slot >= info->slots)
-        slot = info->slots - 1;
+    if (slot >= info->slots) { /* in the guard, or in a slot that has taken its place */
+        const hak_record *last =
+            run != NULL && (slot + 1) * info->size <= info->slab_bytes ? &run[slot] : NULL;
+        if (last == NULL || hak_record_load(last) == HAK_SLOT_UNUSED)
+            slot = info->slots - 1;
+    }
     uint32_t word = run != NULL ? hak_record_load(&run[slot]) : HAK_SLOT_FREED; /* the latter: hollow */
     *out = (hak_located){.where = HAK_WHERE_SLOT,
                          .obj = slab + (uintptr_t)slot * info->size,

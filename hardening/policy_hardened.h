@@ -112,8 +112,12 @@ static inline bool hak_policy_slab_born(hak_slab *slab) {
         hak_guard_slab(slab);
     return true;
 }
+static inline bool hak_policy_slab_open(hak_slab *slab) {
+    return hak_guard_slab_open(slab);
+}
 static inline void hak_policy_slab_dies(hak_slab *slab) {
-    (void)slab;
+    if (HAK_UNLIKELY(slab->slots > hak_classes[slab->cls].slots))
+        hak_guard_slab(slab);
 }
 static inline void hak_policy_hollowed(uintptr_t superslab, uint32_t mask) {
     hak_ledger_hollowed(superslab, mask);
@@ -307,11 +311,23 @@ static inline size_t hak_policy_large_gap(size_t size) {
 static inline void hak_policy_large_hollowed(hak_region *region, uintptr_t start, size_t size) {
     hak_guard_hollowed(region, start, size);
 }
+static inline size_t hak_policy_large_end(const void *obj, size_t capacity) {
+    return hak_verify_large_end(obj, capacity);
+}
+static inline void hak_policy_large_settle(bool begins) {
+    atomic_store(&hak_verify_large_settles, begins);
+}
 static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity) {
     return hak_keep_again(size, align, capacity);
 }
 static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
     return hak_verify_large_alloc(obj, size, capacity, origin);
+}
+static inline bool hak_policy_large_hold(void *obj) {
+    return hak_verify_large_hold(obj);
+}
+static inline void hak_policy_large_unhold(void *obj) {
+    hak_verify_large_unhold(obj);
 }
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
     return hak_verify_large_resize(obj, size, capacity);

@@ -115,41 +115,66 @@ bool hak_verify_large_alloc(void *obj, size_t size, size_t capacity, hak_origin 
     return true;
 }
 
-/* A sweep that has seen the object live looks at its end with the lock held. Either it sees that the object is live no
- * more, or it is waited for here, before what it looks at may be shut. */
-_Atomic bool hak_verify_large_sweep;
+/* A sweep that has seen the object live looks at its end with the lock held, and who takes tails away does so there.
+ * Either they see that the object is live no more, or they are waited for here, before what they look at may be shut,
+ * or what they take away is written to. */
+_Atomic bool hak_verify_large_sweep, hak_verify_large_settles;
 static void large_wait(void) {
-    if (HAK_LIKELY(!atomic_load(&hak_verify_large_sweep)))
+    if (HAK_LIKELY(!atomic_load(&hak_verify_large_sweep) && !atomic_load(&hak_verify_large_settles)))
         return;
     hak_lock_take(&hak_large_lock);
     hak_lock_give(&hak_large_lock);
 }
 
-/* Sweeps look away meanwhile, and another thread that frees the object finds it held. */
-bool hak_verify_large_resize(void *obj, size_t size, size_t capacity) {
+/* As it was settled last: whoever changes that holds the record, or has it freed, before he waits. */
+size_t hak_verify_large_end(const void *obj, size_t capacity) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
-    uint32_t word = __atomic_load_n(&record->word, __ATOMIC_RELAXED);
-    hak_origin origin = {(hak_family)(word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2, 0, 0};
+    if (record == NULL || hak_record_state(__atomic_load_n(&record->word, __ATOMIC_SEQ_CST)) != HAK_SLOT_LIVE)
+        return 0;
+    return capacity + HAK_GLANCE(record->slack) * hak_os_page;
+}
+
+/* Sweeps look away meanwhile, and another thread that frees the object finds it held. */
+bool hak_verify_large_hold(void *obj) {
+    hak_large_record *record = hak_ledger_large((uintptr_t)obj);
+    uint32_t word = record != NULL ? __atomic_load_n(&record->word, __ATOMIC_RELAXED) : 0;
     if (hak_record_state(word) != HAK_SLOT_LIVE ||
-        !__atomic_compare_exchange_n(&record->word, &word, HAK_SLOT_HELD, false, __ATOMIC_SEQ_CST,
+        !__atomic_compare_exchange_n(&record->word, &word, word | HAK_SLOT_HELD, false, __ATOMIC_SEQ_CST,
                                      __ATOMIC_RELAXED)) {
         hak_matter m = {"realloc", (uintptr_t)obj, 0, HAK_ERROR_REALLOC, false, NULL};
         hak_matter_not_live(&m, word);
         return false;
     }
     large_wait();
-    size_t before = record->size;
     large_clear_mark(obj, record);
-    bool done = hak_guard_large_live(obj, capacity);
-    if (done) {
-        forget_inside(obj, capacity);
-        record->size = size;
-        large_purge_tail(obj, record, before);
-        word = hak_record_live(origin);
-    }
+    return true;
+}
+
+/* Live from now on, as the word says else. */
+static void large_release(void *obj, hak_large_record *record, uint32_t word) {
+    word = (word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_LIVE;
     large_mark_end(obj, record, word);
     __atomic_store_n(&record->word, word, __ATOMIC_RELEASE);
-    return done;
+}
+
+void hak_verify_large_unhold(void *obj) {
+    hak_large_record *record = hak_ledger_large((uintptr_t)obj);
+    large_release(obj, record, record->word);
+}
+
+bool hak_verify_large_resize(void *obj, size_t size, size_t capacity) {
+    hak_large_record *record = hak_ledger_large((uintptr_t)obj);
+    hak_origin origin = {(hak_family)(record->word >> HAK_RECORD_FAMILY_SHIFT & 3), HAK_ALIGN_LOG2, 0, 0};
+    size_t before = record->size;
+    if (!hak_guard_large_live(obj, capacity)) {
+        hak_verify_large_unhold(obj);
+        return false;
+    }
+    forget_inside(obj, capacity);
+    record->size = size;
+    large_purge_tail(obj, record, before);
+    large_release(obj, record, hak_record_live(origin));
+    return true;
 }
 
 bool hak_verify_large_free(void *obj) {

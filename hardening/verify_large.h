@@ -4,11 +4,18 @@
 
 #include "hardening/matter.h"
 
-/* Large objects: becomes live, was resized: false when the OS refuses its memory, nothing has changed then; is freed:
- * true when it is to be given to hak_large_give now. */
+/* Large objects: becomes live; is to be resized (false: it is not live), or could not be; was resized: false when the
+ * OS refuses its memory, nothing has changed then; is freed: true when it is to be given to hak_large_give now. */
 bool hak_verify_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
+bool hak_verify_large_hold(void *obj);
+void hak_verify_large_unhold(void *obj);
 bool hak_verify_large_resize(void *obj, size_t size, size_t capacity);
 bool hak_verify_large_free(void *obj);
+
+/* Bytes from its start that are the live object's, or looked at; 0: somebody is at work on it. With hak_large_lock, and
+ * while hak_verify_large_settles is set. */
+size_t hak_verify_large_end(const void *obj, size_t capacity);
+extern HAK_HIDDEN _Atomic bool hak_verify_large_settles;
 
 /* The first byte past the end of a large object that is not as it was; NULL: all are. */
 const unsigned char *hak_verify_large_overflow(const void *obj, const hak_large_record *record);

@@ -30,11 +30,11 @@ void prove_class_aligned(void) {
 }
 
 /* Proves: the slot's index by the reciprocal is the quotient
- * For: every byte of the slabs of classes 3, 17, 40 and 96; size_class_test has all
+ * For: every byte of the slabs of classes 3, 17, 50 and 125; size_class_test has all
  * Mutant: reciprocal_rounded_down
  * Flags: -DHAK_HARDENED=1 --unwind 2051 --no-standard-checks */
 void prove_slot_index(void) {
-    static const unsigned some[] = {3, 17, 40, 96};
+    static const unsigned some[] = {3, 17, 50, 125};
     hak_size_class_init(4096);
     for (unsigned i = 0; i < sizeof some / sizeof some[0]; i++) {
         const hak_class_info *info = &hak_classes[some[i]];

@@ -40,9 +40,12 @@ static void profile_again(void *was, void *obj, size_t size) {
 static bool resize_large(void *obj, size_t size) {
     size_t capacity;
     hak_idle_look();
-    if (hak_policy_request(size) <= HAK_SLAB_SIZE_MAX || size > PTRDIFF_MAX ||
-        !hak_large_resize(obj, size, &capacity))
+    if (hak_policy_request(size) <= HAK_SLAB_SIZE_MAX || size > PTRDIFF_MAX || !hak_policy_large_hold(obj))
         return false;
+    if (!hak_large_resize(obj, size, &capacity)) {
+        hak_policy_large_unhold(obj);
+        return false;
+    }
     bool done = hak_policy_on_large_resize(obj, size, capacity);
     hak_usage_note_large();
     hak_usage_note_arena();

@@ -65,15 +65,20 @@ static void rations_init(hak_cache *cache) {
                  cache->rations != NULL ? cache->rations->entries[cls] : (void **)hak_cache_nothing);
     if (cache->rations != NULL)
         cache->rations->busy = false;
-    for (size_t size = 0; cache->rations != NULL && size <= HAK_FINE_MAX; size++)
-        cache->fine[size] = (uint8_t)HAK_RATION_OF(hak_class_fine[size]);
+}
+
+/* The classes, or rations, of the small sizes. */
+static void name_fine(hak_cache *cache) {
+    unsigned from = cache->rations != NULL ? HAK_RATIONS_FROM : 0;
+    for (size_t size = 0; size <= HAK_FINE_MAX; size++)
+        cache->fine[size] = (uint8_t)(HAK_GLANCE(hak_class_fine[size]) + from);
+    if (HAK_POLICY_NOTHING_APART)
+        cache->fine[HAK_POLICY_EXTRA] = 0; /* whose bin is always empty */
 }
 
 void hak_cache_bins_init(hak_cache *cache) {
-    memcpy(cache->fine, hak_class_fine, sizeof cache->fine);
     rations_init(cache);
-    if (HAK_POLICY_NOTHING_APART)
-        cache->fine[HAK_POLICY_EXTRA] = 0; /* whose bin is always empty */
+    name_fine(cache);
     for (unsigned tag = 0; tag < HAK_TAGS; tag++) {
         void **base = tag - 1u < HAK_CLASSES ? hak_cache_base(cache, tag) : (void **)hak_cache_nothing;
         HAK_SHOW(cache->top[tag],
@@ -179,6 +184,7 @@ static HAK_NOINLINE void age_slow(const hak_cache *at, unsigned used, unsigned a
         if (mine->trim != trim)
             flush_bins(cache);
         age_bins(cache, cache == at ? used : 0, sparse);
+        name_fine(cache);
     }
     mine->trim = trim;
     hak_policy_cache_age(sparse);
@@ -187,6 +193,7 @@ static HAK_NOINLINE void age_slow(const hak_cache *at, unsigned used, unsigned a
 /* At each slow call. */
 static void age_look(const hak_cache *cache, unsigned used) {
     unsigned age = atomic_load_explicit(&hak_cache_ages, memory_order_relaxed) +
+                   atomic_load_explicit(&hak_class_splits, memory_order_relaxed) +
                    (unsigned)(atomic_load_explicit(&hak_slabs_fresh, memory_order_relaxed) / SLABS_PER_AGE);
     if (HAK_UNLIKELY(age != hak_cache_mine->age))
         age_slow(cache, used, age);

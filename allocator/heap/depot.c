@@ -78,6 +78,20 @@ static unsigned take_locked(depot *d, void **out, unsigned want, bool *zeroed) {
     return taken;
 }
 
+/* The OS has refused a slab: what other shards of threads have is better than nothing. */
+static unsigned take_elsewhere(unsigned shard, unsigned cls, void **out, unsigned want) {
+    unsigned taken = 0;
+    bool zeroed;
+    for (unsigned other = 0; shard < hak_shards && other < hak_shards && taken == 0; other++) {
+        depot *d = &depots[other][cls];
+        hak_lock_take(&d->lock);
+        if (!hak_list_empty(&d->partial))
+            taken = take_locked(d, out, want, &zeroed);
+        hak_lock_give(&d->lock);
+    }
+    return taken;
+}
+
 unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned want) {
     depot *d = &depots[shard][cls];
     unsigned taken = 0;
@@ -89,7 +103,7 @@ unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned
         taken += take_locked(d, out + taken, want - taken, &zeroed);
     }
     hak_lock_give(&d->lock);
-    return taken;
+    return taken != 0 ? taken : take_elsewhere(shard, cls, out, want);
 }
 
 void *hak_depot_take_zeroed(unsigned shard, unsigned cls, bool *zeroed) {
@@ -174,6 +188,61 @@ void hak_depot_give_batch(unsigned shard, unsigned cls, void **objs, unsigned co
         const hak_slab *slab = slab_of(objs[0], cls);
         count = give_shard(slab != NULL ? slab->shard : shard, cls, objs, count);
     }
+}
+
+/* One that is full, and its owner's lock held, gets slots where its guard was. */
+static void lengthen_locked(depot *d, hak_slab *slab, uint32_t slots) {
+    hak_lock_check_held(&d->lock);
+    for (uint32_t slot = slab->slots; slot < slots; slot++)
+        slab->free_bits[slot / 64] |= (uint64_t)1 << slot % 64;
+    slab->first = (uint16_t)(slab->slots / 64);
+    slab->free = slots - slab->slots;
+    slab->slots = slots;
+    slab->state = HAK_SLAB_PARTIAL;
+    hak_list_push(&d->partial, &slab->link);
+}
+
+/* Read without a lock first: it may be any slab, or none. */
+static bool lengthen(hak_slab *slab, unsigned cls, uint32_t slots) {
+    unsigned shard = HAK_GLANCE(slab->shard);
+    if (HAK_GLANCE(slab->state) != HAK_SLAB_FULL || HAK_GLANCE(slab->cls) != cls ||
+        shard >= shards_in_use() || HAK_GLANCE(slab->slots) >= slots || !hak_policy_slab_open(slab))
+        return false;
+    depot *d = &depots[shard][cls];
+    hak_lock_take(&d->lock);
+    bool full = slab->state == HAK_SLAB_FULL && slab->cls == cls && slab->shard == shard &&
+                slab->part_count == 0 && slab->slots < slots;
+    if (full)
+        lengthen_locked(d, slab, slots);
+    hak_lock_give(&d->lock);
+    return full;
+}
+
+/* How many slots a slab of the class has room for in the granules that have any. */
+static uint32_t slots_without_guard(unsigned cls) {
+    const hak_class_info *info = &hak_classes[cls];
+    size_t end = hak_align_up((size_t)info->slots * info->size, HAK_GRANULE);
+    uint32_t slots = (uint32_t)(end / info->size);
+    return info->slots <= HAK_FEW_WORDS * 64 ? (uint32_t)hak_min(slots, HAK_FEW_WORDS * 64) : slots;
+}
+
+bool hak_depot_lengthen(unsigned cls) {
+    uint32_t slots = slots_without_guard(cls);
+    bool any = false;
+    if (slots == hak_classes[cls].slots)
+        return false;
+    for (unsigned i = 0; i < atomic_load_explicit(&hak_regions_used, memory_order_acquire); i++) {
+        const hak_region *region = &hak_regions[i];
+        if (region->size == 0 || region->kind != HAK_REGION_SLABS)
+            continue;
+        size_t used = atomic_load_explicit(&region->used, memory_order_acquire);
+        for (size_t at = 0; at < used; at += HAK_SUPERSLAB) {
+            hak_superslab *superslab = hak_region_record(region, region->base + at);
+            for (unsigned slab = 0; slab < HAK_SUPERSLAB_GRANULES; slab++)
+                any |= lengthen(&superslab->slabs[slab], cls, slots);
+        }
+    }
+    return any;
 }
 
 static void count_one(depot *d, unsigned cls, hak_depot_free *out) {

@@ -34,6 +34,10 @@ void *hak_depot_take_zeroed(unsigned shard, unsigned cls, bool *zeroed);
 /* Takes `count` objects of `cls` home, whatever their shard. Reorders objs[]. */
 void hak_depot_give_batch(unsigned shard, unsigned cls, void **objs, unsigned count);
 
+/* Slabs of the class that are full get slots where the policy has a guard, for when nothing else helps; they lose them
+ * with their last object. True when some did. */
+bool hak_depot_lengthen(unsigned cls);
+
 /* Gives empty slabs that depots keep for reuse back to their superslabs. */
 void hak_depot_trim(void);
 

@@ -4,6 +4,7 @@
 #include "allocator/base/probe.h"
 #include "allocator/heap/huge.h"
 #include "allocator/heap/span_index.h"
+#include "allocator/heap/tail.h"
 #include "allocator/os/os.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/tag.h"
@@ -27,6 +28,7 @@ void hak_large_init(void) {
         hak_region_define((hak_region_kind)kind, HAK_GRANULE_SHIFT, sizeof(hak_span));
     hak_span_init();
     hak_huge_init();
+    hak_tail_init();
     moved = 0;
 }
 
@@ -43,6 +45,7 @@ static uint32_t granules_for(size_t size) {
 static size_t make_live(hak_region *region, hak_span *span, uint32_t granules, size_t size) {
     hak_span_describe(span, granules, HAK_SPAN_LIVE);
     span->moved = span->hollow = false;
+    span->tail = 0;
     span->capacity = hak_align_up(size, hak_os_page);
     hak_tag_set_one(hak_span_start(region, span), HAK_TAG_LARGE);
     hak_counter_add(&hak_release_large_live, span->capacity);
@@ -108,7 +111,7 @@ static size_t set_capacity(hak_span *span, size_t size) {
 void hak_large_again(void *obj, size_t size, size_t *capacity) {
     hak_lock_take(&hak_large_lock);
     hak_span *span = live_span(obj);
-    HAK_CHECK(span != NULL && size <= hak_span_bytes(span->granules), "span of a kept object");
+    HAK_CHECK(span != NULL && size <= hak_tail_start(span), "span of a kept object");
     *capacity = set_capacity(span, size);
     hak_counter_add(&hak_large_operations, 2);
     hak_lock_give(&hak_large_lock);
@@ -128,6 +131,13 @@ size_t hak_large_hollow(void) {
     return bytes;
 }
 
+size_t hak_large_cut_tails(void) {
+    hak_lock_take(&hak_large_lock);
+    size_t bytes = hak_tail_cut_all();
+    hak_lock_give(&hak_large_lock);
+    return bytes;
+}
+
 void hak_large_release_idle(uint64_t now) {
     hak_lock_take(&hak_large_lock);
     hak_span_release_idle(now);
@@ -142,18 +152,32 @@ static void release_locked(size_t freed) {
         hak_release_large_given(hak_span_purge(most, UINT64_MAX, freed >= HAK_RELEASE_OVERSIZE));
 }
 
-/* Pages that were moved here are a mapping of their own as long as they are mapped. */
-static bool unmap_moved(hak_region *region, const hak_span *span) {
-    if (!span->moved)
+/* All that is mapped of the live span goes; false when the OS refuses, and nothing has changed. */
+static bool unmap(hak_region *region, hak_span *span) {
+    bool done = hak_region_hollow(region, hak_span_start(region, span), hak_tail_start(span));
+    if (done)
+        hak_tail_keep(span, 0);
+    return done;
+}
+
+/* Pages that were moved here are a mapping of their own as long as they are mapped, and so is what has no tail. */
+static bool unmap_own(hak_region *region, hak_span *span) {
+    if (!span->moved && span->tail == 0)
         return false;
-    moved--;
-    return hak_region_hollow(region, hak_span_start(region, span), hak_span_bytes(span->granules));
+    moved -= span->moved;
+    span->moved = false;
+    return unmap(region, span);
 }
 
 /* The object's granules become free; everything but the bookkeeping of life is done. */
 static void free_locked(hak_region *region, hak_span *span) {
     hak_lock_check_held(&hak_large_lock);
-    bool hollow = span->hollow || unmap_moved(region, span);
+    bool hollow = span->hollow || unmap_own(region, span);
+    if (span->tail != 0 && !hak_tail_fill(region, span, SIZE_MAX)) {
+        hak_tail_keep(span, 0);
+        hak_span_describe(span, span->granules, HAK_SPAN_LOST); /* it is neither mapped nor not */
+        return;
+    }
     uint32_t dirty = (uint32_t)(hak_align_up(span->capacity, HAK_GRANULE) >> HAK_GRANULE_SHIFT);
     hak_span_give(region, span, span->granules, (hak_span_content){hollow ? 0 : dirty, hollow, hollow});
     release_locked(span->capacity);
@@ -163,11 +187,10 @@ bool hak_large_empty(void *obj) {
     hak_lock_take(&hak_large_lock);
     hak_region *region;
     hak_span *span = live_span_of(obj, &region);
-    size_t bytes = span != NULL ? hak_span_bytes(span->granules) : 0;
-    bool done = span != NULL && hak_region_hollow(region, (uintptr_t)obj, bytes);
+    bool done = span != NULL && unmap(region, span);
     if (done) {
         span->hollow = true;
-        hak_policy_large_hollowed(region, (uintptr_t)obj, bytes);
+        hak_policy_large_hollowed(region, (uintptr_t)obj, hak_span_bytes(span->granules));
     }
     hak_lock_give(&hak_large_lock);
     return done;
@@ -191,11 +214,15 @@ bool hak_large_give(void *obj) {
 
 static void shrink(hak_region *region, hak_span *span, uint32_t need) {
     uint32_t rest = span->granules - need;
+    uintptr_t start = hak_span_start(region, span + need);
+    size_t bytes = hak_span_bytes(rest), tail = span->tail * hak_os_page, gone = hak_min(tail, bytes);
+    bool hollow = (span->moved || tail != 0 || bytes >= HAK_POLICY_HOLLOW_FROM) &&
+                  (gone == bytes || hak_region_hollow(region, start, bytes - gone));
+    if (tail != 0 && !hollow)
+        return; /* the end of its span is neither mapped nor not */
+    hak_tail_keep(span, (tail - gone) / hak_os_page);
     hak_span_describe(span, span->granules, HAK_SPAN_NONE);
     hak_span_describe(span, need, HAK_SPAN_LIVE);
-    uintptr_t start = hak_span_start(region, span + need);
-    size_t bytes = hak_span_bytes(rest);
-    bool hollow = (span->moved || bytes >= HAK_POLICY_HOLLOW_FROM) && hak_region_hollow(region, start, bytes);
     if (hollow)
         hak_policy_large_hollowed(region, start, bytes);
     hak_span_give(region, span + need, rest, (hak_span_content){hollow ? 0 : rest, hollow, hollow});
@@ -206,7 +233,7 @@ bool hak_large_resize(void *obj, size_t size, size_t *capacity) {
     hak_lock_take(&hak_large_lock);
     hak_region *region;
     hak_span *span = live_span_of(obj, &region);
-    bool done = span != NULL && need != 0;
+    bool done = span != NULL && need != 0 && hak_tail_fill(region, span, size);
     if (done && need > span->granules)
         done = hak_span_extend(region, span, need - span->granules);
     else if (done && need < span->granules && !hak_policy_tail_stays())
@@ -225,9 +252,10 @@ bool hak_large_resize(void *obj, size_t size, size_t *capacity) {
  * changed. */
 static bool move_pages(hak_region *old, hak_span *from, hak_region *region, hak_span *to, uint32_t granules,
                        size_t size) {
-    if (!hak_region_move(old, hak_span_start(old, from), hak_span_bytes(from->granules), region,
+    if (!hak_region_move(old, hak_span_start(old, from), hak_tail_start(from), region,
                          hak_span_start(region, to), hak_span_bytes(granules)))
         return false;
+    hak_tail_keep(from, 0);
     (void)make_live(region, to, granules, size);
     to->moved = true;
     moved += !from->moved;

@@ -46,6 +46,9 @@ size_t hak_large_purge(size_t keep);
  * Returns bytes. */
 size_t hak_large_hollow(void);
 
+/* Gives back what lies behind live objects, and is not theirs, for when nothing that is free helps: tail.h. Bytes. */
+size_t hak_large_cut_tails(void);
+
 /* Gives back what has been free for long, by the clock: `now` milliseconds. */
 void hak_large_release_idle(uint64_t now);
 

@@ -36,6 +36,7 @@ typedef struct hak_span {
     uint8_t zeroed;    /* free: all of it reads as zero, or will when it is filled */
     uint8_t hollow;    /* none of it is mapped; free neighbours that are and that are not do not merge */
     uint8_t moved;     /* live: its pages were moved here, and are a mapping of their own */
+    uint16_t tail;     /* live: OS pages at its end that are not mapped: tail.h */
 } hak_span;
 
 _Static_assert(sizeof(hak_span) == HAK_CACHELINE, "one cache line per granule");

@@ -9,6 +9,7 @@
 #include "allocator/options.h"
 #include "allocator/os/config.h"
 #include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
@@ -42,6 +43,8 @@ static bool init_locked(void) {
         return false;
     hak_region_huge_from = hak_option.huge_from;
     hak_superslab_init();
+    if (hak_os_limited())
+        hak_superslab_split_all();
     hak_large_init();
     hak_depot_init(hak_os_cpus() * SHARDS_PER_CPU);
     hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);

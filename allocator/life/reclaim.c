@@ -7,11 +7,22 @@
 
 static bool give_idle(void) {
     hak_policy_scarce();
+    hak_superslab_split_all();
     size_t held = hak_cache_held();
     hak_cache_flush_all();
     hak_depot_trim();
     size_t given = hak_large_hollow() + hak_superslab_hollow();
     return given + hak_region_trim() + held != 0;
+}
+
+/* Guards become slots where those of the class that is asked for are in the way. Edges are a part of what is mapped:
+ * they do not serve a request for more than that. */
+static bool cut_edges(size_t size) {
+    if (size > atomic_load_explicit(&hak_region_mapped, memory_order_relaxed))
+        return false;
+    size_t need = hak_policy_request(size);
+    bool longer = need <= HAK_SLAB_SIZE_MAX && hak_depot_lengthen(hak_class_of(need));
+    return hak_large_cut_tails() + hak_superslab_cut_tails() != 0 || longer;
 }
 
 /* What leaves a quarantine is idle then. */
@@ -20,6 +31,8 @@ bool hak_reclaim_memory(size_t size, hak_reclaim how) {
         return false; /* nothing helps */
     if (how == HAK_RECLAIM_IDLE)
         return give_idle();
+    if (how == HAK_RECLAIM_EDGES)
+        return cut_edges(size);
     if (!hak_policy_reclaim(size))
         return false;
     (void)give_idle();

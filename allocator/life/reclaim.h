@@ -10,6 +10,8 @@ typedef enum hak_reclaim {
     HAK_RECLAIM_IDLE,
     /* what the policy keeps back for the sake of safety, too, if that can help: see hak_policy_reclaim */
     HAK_RECLAIM_QUARANTINE,
+    /* what lies behind live objects and is nobody's */
+    HAK_RECLAIM_EDGES,
     HAK_RECLAIMS
 } hak_reclaim;
 

@@ -105,6 +105,19 @@ void hak_os_close(int file) {
     errno = saved;
 }
 
+unsigned hak_os_maps_allowed(void) {
+    char text[16];
+    int file = hak_os_filter != HAK_FILTER_OWN ? hak_os_open("/proc/sys/vm/max_map_count") : -1;
+    if (file < 0)
+        return HAK_OS_MAPS_USUAL;
+    size_t got = hak_os_load(file, text, sizeof text);
+    hak_os_close(file);
+    unsigned number = 0;
+    for (size_t i = 0; i < got && text[i] >= '0' && text[i] <= '9' && number < HAK_OS_MAPS_USUAL * 100; i++)
+        number = number * 10 + (unsigned)(text[i] - '0');
+    return number != 0 ? number : HAK_OS_MAPS_USUAL;
+}
+
 /* Why the open file is not to be trusted; NULL: it is. Of the owner of a file that this user namespace has no name
  * for nothing is known, and nothing is said. */
 static const char *distrust(const struct stat *about, size_t most) {

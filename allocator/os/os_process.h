@@ -16,6 +16,10 @@ size_t hak_os_read(void *out, uintptr_t from, size_t size);
 /* Whether address space or data of the process has a limit (RLIMIT_AS, RLIMIT_DATA). */
 bool hak_os_limited(void);
 
+/* Mappings that the process may have: vm.max_map_count, which may be small. */
+enum { HAK_OS_MAPS_USUAL = 65530 }; /* where the kernel does not say */
+unsigned hak_os_maps_allowed(void);
+
 /* An existing file to read, -1 when it cannot be. */
 int hak_os_open(const char *path);
 /* At most `size` bytes; 0 at the end and on error. */

@@ -67,13 +67,11 @@ static slabs *idlest(void) {
 static bool purge_one(hak_slab *slab, size_t *purged) {
     hak_superslab *superslab = hak_superslab_of(slab);
     uint32_t mask = hak_slab_mask(slab) & superslab->dirty_mask;
-    uint32_t memory = hak_slab_memory(slab);
-    unsigned first = hak_lowest_bit(memory) - (unsigned)(slab - superslab->slabs);
-    if (mask != 0 && !hak_release_range(slab->start + first * (size_t)HAK_GRANULE,
-                                        (size_t)__builtin_popcount(memory) * HAK_GRANULE))
+    size_t bytes = (size_t)__builtin_popcount(mask) *
+                   HAK_GRANULE; /* they are one run: of a part, or from the first on */
+    if (mask != 0 && !hak_release_range(superslab->start + (size_t)hak_lowest_bit(mask) * HAK_GRANULE, bytes))
         return false;
     superslab->dirty_mask &= ~mask;
-    size_t bytes = (size_t)__builtin_popcount(mask) * HAK_GRANULE;
     hak_counter_sub(&hak_superslab_free_dirty, bytes);
     *purged += bytes;
     hak_list_remove(&slab->link);

@@ -5,6 +5,8 @@
 
 hak_class_info hak_classes[HAK_TAGS];
 uint32_t hak_class_bin_entries;
+_Atomic unsigned hak_class_splits;
+static bool rations;
 uint8_t hak_class_fine[HAK_FINE_MAX + 1];
 uint8_t hak_class_coarse[(HAK_SLAB_SIZE_MAX >> HAK_COARSE_SHIFT) + 1];
 
@@ -14,7 +16,7 @@ enum {
 
     /* And where slots have pages of their own, so that a longer slab has no more of them resident, at most this part
      * of it lies behind the last slot. */
-    PAGES_FROM = 4 * HAK_KIB,
+    PAGES_FROM = 3 * HAK_KIB,
     TAIL_PART = 32,
 
     /* A bin may hold this many bytes, but at least BIN_CAP_MIN and at most BIN_CAP_MAX objects. The bytes are what
@@ -29,7 +31,26 @@ enum {
 static size_t next_size(size_t size) {
     if (size < 256)
         return size + 16;
-    return size + ((size_t)1 << hak_log2(size)) / 8;
+    size_t base = (size_t)1 << hak_log2(size), step = base / 8;
+    /* Others' objects are multiples of 16, too; and nine slots of 208 KiB leave much of a slab behind them. */
+    bool halves =
+        size < base + (base == 256 ? 1 : 3) * step || (size >= 192 * HAK_KIB && size < 208 * HAK_KIB);
+    return size + (halves ? step / 2 : step);
+}
+
+/* A class that takes part only when the one above it is split. */
+static bool is_half(unsigned cls) {
+    size_t size = hak_classes[cls].size;
+    return size > 256 && size % (((size_t)1 << hak_log2(size)) / 8) != 0;
+}
+
+/* The sizes above `from` up to that of the class have `name`. */
+static void name(size_t from, unsigned cls, unsigned name) {
+    size_t size = hak_classes[cls].size, step = (size_t)1 << HAK_COARSE_SHIFT;
+    for (size_t at = from + 1; at <= hak_min(size, HAK_FINE_MAX); at++)
+        HAK_SHOW(hak_class_fine[at], (uint8_t)cls);
+    for (size_t at = hak_align_up(from + 1, step); at <= size; at += step)
+        HAK_SHOW(hak_class_coarse[at / step], (uint8_t)name);
 }
 
 /* Bytes of a slab that no slot has. */
@@ -51,7 +72,7 @@ static void describe(hak_class_info *info, size_t size, size_t guard_bytes) {
 }
 
 void hak_size_class_init(size_t guard_bytes) {
-    size_t size = 0, fine = 0, coarse = 0;
+    size_t size = 0;
     uint32_t start = 1; /* entry 0 of a cache's arrays is the NULL below the first bin */
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         hak_class_info *info = &hak_classes[cls];
@@ -59,16 +80,38 @@ void hak_size_class_init(size_t guard_bytes) {
         describe(info, size, guard_bytes);
         info->bin_start = start;
         start += info->bin_cap + 1; /* and a NULL below the next bin */
-        for (; fine <= size && fine <= HAK_FINE_MAX; fine++)
-            hak_class_fine[fine] = (uint8_t)cls;
-        for (; coarse << HAK_COARSE_SHIFT <= size && coarse < sizeof hak_class_coarse; coarse++)
-            hak_class_coarse[coarse] = (uint8_t)cls;
     }
+    hak_class_fine[0] = hak_class_coarse[0] = 1;
+    hak_size_class_unsplit();
     hak_class_bin_entries = start;
     HAK_CHECK(size == HAK_SLAB_SIZE_MAX, "size classes do not end at the largest slab size");
 }
 
+void hak_size_class_unsplit(void) {
+    for (unsigned cls = HAK_CLASSES; cls >= 1; cls--) {
+        size_t from = cls > 1 ? hak_classes[cls - 1].size : 0;
+        if (cls > 1 && is_half(cls - 1))
+            from = hak_classes[cls - 2].size;
+        if (!is_half(cls))
+            name(from, cls, rations ? HAK_RATION_OF(cls) : cls);
+    }
+    atomic_fetch_add_explicit(&hak_class_splits, 1, memory_order_relaxed);
+}
+
+void hak_size_class_split(unsigned cls) {
+    unsigned half = cls - 1;
+    if (half <= 1 || !is_half(half) || hak_class_of(hak_classes[half].size) == half)
+        return;
+    name(hak_classes[half - 1].size, half, rations ? HAK_RATION_OF(half) : half);
+    atomic_fetch_add_explicit(&hak_class_splits, 1, memory_order_relaxed);
+}
+
+unsigned hak_class_whole(unsigned cls) {
+    return cls + is_half(cls);
+}
+
 void hak_size_class_rations(void) {
+    rations = true;
     for (size_t i = 0; i < sizeof hak_class_coarse; i++)
         hak_class_coarse[i] = (uint8_t)HAK_RATION_OF(hak_class_behind(hak_class_coarse[i]));
 }

@@ -2,9 +2,14 @@
  *
  * Classes are numbered from 1; their number is what the tag table holds. Slot sizes (bytes):
  *   classes  1..16   16, 32 .. 256            steps of 16
- *   classes 17..96   288, 320 .. 262144       eight steps per doubling: at most 12.5 % is wasted
+ *   classes 17..125  272, 288 .. 262144       eight per doubling, an eighth apart, and halves between those where an
+ *                                             eighth is much: the lower three, of most doublings
+ *
+ * A half takes part only when the class above it has many slabs: up to 12.5 % is wasted before, 8.3 % then. While
+ * there are few objects a slab more costs more than that.
+ *
  * Slot sizes and slab bytes are such that every slot of a class whose size is a multiple of a power of
- * two A is aligned to A. All functions are pure; the tables are filled once by hak_size_class_init. */
+ * two A is aligned to A. The tables are filled by hak_size_class_init; hak_size_class_split alone changes them. */
 #ifndef HAK_SIZE_CLASS_H
 #define HAK_SIZE_CLASS_H
 
@@ -12,7 +17,7 @@
 #include "allocator/base/check.h"
 
 enum {
-    HAK_CLASSES = 96, /* classes 1 to HAK_CLASSES */
+    HAK_CLASSES = 125, /* classes 1 to HAK_CLASSES */
 
     /* Tags that are no class. Their bins are always empty and always full, so that the fast paths leave. */
     HAK_TAG_NONE = 0, /* not ours, or inside a large object */
@@ -26,7 +31,7 @@ enum {
 
     HAK_FINE_MAX = 1024,               /* up to here the class comes from a table with an entry per byte */
     HAK_SLAB_SIZE_MAX = 256 * HAK_KIB, /* up to here objects live in slabs; above they are large */
-    HAK_COARSE_SHIFT = 7,              /* between, from one with an entry per 128 bytes */
+    HAK_COARSE_SHIFT = 6,              /* between, from one with an entry per 64 bytes */
 };
 
 /* What a class is. */
@@ -42,15 +47,24 @@ typedef struct hak_class_info {
 extern HAK_HIDDEN hak_class_info hak_classes[HAK_TAGS];
 /* Entries of the arrays of all bins of a cache, the NULL below each included. */
 extern uint32_t hak_class_bin_entries;
-extern HAK_HIDDEN uint8_t hak_class_fine[HAK_FINE_MAX + 1];
+extern HAK_HIDDEN uint8_t hak_class_fine[HAK_FINE_MAX + 1]; /* read by HAK_GLANCE, as the next */
 extern HAK_HIDDEN uint8_t hak_class_coarse[(HAK_SLAB_SIZE_MAX >> HAK_COARSE_SHIFT) + 1];
 
 /* `guard_bytes`: how much at the end of each slab the policy wants to keep free of slots. */
 void hak_size_class_init(size_t guard_bytes);
 
+/* From now on the half below `cls` takes the sizes that fit; nothing, where there is none or it does already. Called
+ * with the superslab lock. hak_size_class_unsplit: no half takes part. */
+void hak_size_class_split(unsigned cls);
+void hak_size_class_unsplit(void);
+/* How often the tables were changed. */
+extern _Atomic unsigned hak_class_splits;
+/* The class that the sizes of `cls` have while it is not split: itself, or the one that it is a half of. */
+unsigned hak_class_whole(unsigned cls);
+
 /* The class that serves `size`, above HAK_FINE_MAX and at most HAK_SLAB_SIZE_MAX bytes. */
 HAK_INLINE unsigned hak_class_of_coarse(size_t size) {
-    return hak_class_coarse[(size + (1u << HAK_COARSE_SHIFT) - 1) >> HAK_COARSE_SHIFT];
+    return HAK_GLANCE(hak_class_coarse[(size + (1u << HAK_COARSE_SHIFT) - 1) >> HAK_COARSE_SHIFT]);
 }
 
 /* The ration of a class; the class of a bin or a ration. */
@@ -63,7 +77,7 @@ HAK_INLINE unsigned hak_class_behind(unsigned bin) {
 HAK_INLINE unsigned hak_class_of(size_t size) {
     HAK_ASSERT(size <= HAK_SLAB_SIZE_MAX);
     if (size <= HAK_FINE_MAX)
-        return hak_class_fine[size];
+        return HAK_GLANCE(hak_class_fine[size]);
     return hak_class_behind(hak_class_of_coarse(size));
 }
 

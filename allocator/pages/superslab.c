@@ -29,9 +29,12 @@ enum {
      * slab would have 1 MiB. */
     PART_BYTES = 128 * HAK_KIB,
     PART_FROM = 2 * PART_BYTES,
+    /* A class of so many slabs is split: a slab that the half has in part costs less than what it saves. */
+    SPLIT_FROM = 4,
 };
-static unsigned births;         /* of superslabs, up to PIECEWISE */
-static bool had_slab[HAK_TAGS]; /* the class */
+static unsigned births;             /* of superslabs, up to PIECEWISE */
+static bool had_slab[HAK_TAGS];     /* the class */
+static uint32_t slabs_of[HAK_TAGS]; /* in use, per class */
 
 void hak_superslab_init(void) {
     hak_region_define(HAK_REGION_SLABS, HAK_SUPERSLAB_SHIFT, sizeof(hak_superslab));
@@ -40,8 +43,11 @@ void hak_superslab_init(void) {
     hak_bound_init();
     lowest = 0;
     births = 0;
-    for (unsigned cls = 0; cls < HAK_TAGS; cls++)
+    for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
         had_slab[cls] = false;
+        slabs_of[cls] = 0;
+    }
+    hak_size_class_unsplit();
 }
 
 static unsigned largest_order(uint32_t free_mask) {
@@ -218,16 +224,16 @@ static void occupy(hak_slab *slab) {
         hak_counter_add(&hak_superslabs_live, 1);
     superslab->free_mask &= ~mask;
     superslab->used_mask |= mask;
-    hak_counter_sub(&hak_superslab_free_dirty, bytes_of(superslab->dirty_mask & memory));
+    hak_counter_sub(&hak_superslab_free_dirty, bytes_of(superslab->dirty_mask & mask));
     superslab->dirty_mask |= memory;
     lowest = hak_min(lowest, hak_superslab_free_dirty);
-    hak_counter_add(&hak_superslab_live_bytes, bytes_of(memory));
+    hak_counter_add(&hak_superslab_live_bytes, bytes_of(superslab->dirty_mask & mask));
     relist(superslab);
 }
 
 static void vacate(hak_slab *slab) {
     hak_superslab *superslab = hak_superslab_of(slab);
-    size_t bytes = bytes_of(hak_slab_memory(slab));
+    size_t bytes = bytes_of(superslab->dirty_mask & hak_slab_mask(slab));
     superslab->used_mask &= ~hak_slab_mask(slab);
     hak_counter_add(&hak_superslab_free_dirty, bytes);
     hak_counter_sub(&hak_superslab_live_bytes, bytes);
@@ -297,6 +303,8 @@ static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
         hak_counter_add(&hak_slabs_fresh, 1);
     occupy(slab);
     had_slab[cls] = true;
+    if (++slabs_of[cls] == SPLIT_FROM)
+        hak_size_class_split(cls);
     slab->shard = (uint8_t)shard;
     slab->slots = info->slots;
     slab->free = hak_slab_all(slab);
@@ -330,6 +338,7 @@ void hak_superslab_give_slab(hak_slab *slab) {
     if (!HAK_POLICY_CLASS_BOUND) /* else the class stays, and so do the tags */
         hak_tag_set(slab->start, (size_t)slab->granules * HAK_GRANULE, HAK_TAG_NONE);
     slab->state = HAK_SLAB_UNUSED;
+    slabs_of[slab->cls]--;
     vacate(slab);
     hak_lock_give(&hak_superslab_lock);
     size_t excess = hak_release_excess();
@@ -471,17 +480,51 @@ bool hak_superslab_hollow_at(uintptr_t addr) {
     return (superslab->hollow_mask >> ((addr - superslab->start) >> HAK_GRANULE_SHIFT) & 1) != 0;
 }
 
-size_t hak_superslab_hollow(void) {
+/* Granules of slabs in use that have a slot. */
+static uint32_t memory_in_use(const hak_superslab *superslab) {
+    uint32_t memory = 0;
+    for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++)
+        if (superslab->slabs[i].state != HAK_SLAB_UNUSED)
+            memory |= hak_slab_memory(&superslab->slabs[i]);
+    return memory;
+}
+
+static size_t cut_tails_of(hak_superslab *superslab) {
+    uint32_t tails = superslab->used_mask & ~memory_in_use(superslab) & ~superslab->hollow_mask;
+    uint32_t done = hollow_runs(superslab, tails);
+    hak_counter_sub(&hak_superslab_live_bytes, bytes_of(superslab->dirty_mask & done));
+    superslab->hollow_mask |= done;
+    superslab->dirty_mask &= ~done;
+    return bytes_of(done);
+}
+
+/* Bytes that `each` gives of all superslabs. */
+static size_t sum_of_all(size_t (*each)(hak_superslab *)) {
     size_t bytes = 0;
     hak_lock_take(&hak_superslab_lock);
     for (unsigned i = 0; i < atomic_load_explicit(&hak_regions_used, memory_order_acquire); i++) {
         hak_region *region = &hak_regions[i];
         for (size_t at = 0; region->size != 0 && region->kind == HAK_REGION_SLABS && at < region->used;
              at += HAK_SUPERSLAB)
-            bytes += hollow_one(hak_region_record(region, region->base + at));
+            bytes += each(hak_region_record(region, region->base + at));
     }
     hak_lock_give(&hak_superslab_lock);
     return bytes;
+}
+
+size_t hak_superslab_hollow(void) {
+    return sum_of_all(hollow_one);
+}
+
+size_t hak_superslab_cut_tails(void) {
+    return sum_of_all(cut_tails_of);
+}
+
+void hak_superslab_split_all(void) {
+    hak_lock_take(&hak_superslab_lock);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        hak_size_class_split(cls);
+    hak_lock_give(&hak_superslab_lock);
 }
 
 static HAK_WALKER void check_slab(const hak_superslab *superslab, const hak_slab *slab) {
@@ -512,11 +555,11 @@ static HAK_WALKER void check_one(const hak_superslab *superslab, totals *sum) {
     }
     HAK_CHECK(used == superslab->used_mask, "granules of slabs in use");
     HAK_CHECK((used & superslab->free_mask) == 0, "slab in use has free granules");
-    HAK_CHECK((used & ~superslab->hollow_mask & ~superslab->dirty_mask) == 0, "slab in use is not dirty");
+    HAK_CHECK((memory_in_use(superslab) & ~superslab->dirty_mask) == 0, "slab in use is not dirty");
     HAK_CHECK((superslab->hollow_mask & superslab->dirty_mask) == 0, "hollow granules are dirty");
     HAK_CHECK(superslab->order == largest_order(superslab->free_mask), "order of superslab");
     sum->live += used != 0;
-    sum->live_bytes += bytes_of(used & ~superslab->hollow_mask);
+    sum->live_bytes += bytes_of(superslab->dirty_mask & used);
     sum->free_dirty += bytes_of(superslab->dirty_mask & ~used);
 }
 

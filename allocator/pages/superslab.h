@@ -51,10 +51,11 @@ typedef struct __attribute__((aligned(4096))) hak_superslab {
     uintptr_t start; /* 0: never used */
     uint32_t
         free_mask; /* granules that no slab has; those of a free slab that stays with its class are not free */
-    uint32_t used_mask;   /* granules of slabs in use */
-    uint32_t dirty_mask;  /* granules that may have resident pages */
-    uint32_t hollow_mask; /* granules that are not mapped: of a slab in use those of which it has no slot */
-    uint8_t order;        /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
+    uint32_t used_mask;  /* granules of slabs in use */
+    uint32_t dirty_mask; /* granules that may have resident pages */
+    uint32_t
+        hollow_mask; /* granules that are not mapped: of a slab in use only such of which it has no slot */
+    uint8_t order;   /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
     hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
     /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors; where all objects
      * have 128 bytes or more, there are no others: one page of records is mapped for 2 MiB of slabs instead of five. */
@@ -94,13 +95,13 @@ HAK_INLINE bool hak_slab_is_empty(const hak_slab *slab) {
     return slab->free == hak_slab_all(slab);
 }
 
-/* A bit per granule of the slab that is mapped, or is to be. */
+/* A bit per granule of the slab that has slots, or is to have them: the others need not be mapped. */
 HAK_INLINE uint32_t hak_slab_memory(const hak_slab *slab) {
-    if (HAK_LIKELY(slab->part_count == 0))
-        return hak_slab_mask(slab);
-    size_t size = hak_classes[slab->cls].size, from = slab->part_from * size;
+    const hak_class_info *info = &hak_classes[slab->cls];
+    size_t from = slab->part_from * (size_t)info->size;
+    size_t count = slab->part_count != 0 ? slab->part_count : info->slots;
     unsigned first = (unsigned)(from >> HAK_GRANULE_SHIFT);
-    unsigned last = (unsigned)((from + slab->part_count * size - 1) >> HAK_GRANULE_SHIFT);
+    unsigned last = (unsigned)((from + count * info->size - 1) >> HAK_GRANULE_SHIFT);
     return hak_ones32((unsigned)(slab - hak_superslab_of(slab)->slabs) + first, last - first + 1);
 }
 
@@ -136,6 +137,12 @@ void hak_superslab_release_idle(void);
 /* Makes what is free hollow: address space and all that the kernel counts go back, for when it has refused
  * something. Returns the bytes. */
 size_t hak_superslab_hollow(void);
+
+/* Makes hollow what lies behind the last slots of slabs in use, for when nothing that is free helps. Bytes. */
+size_t hak_superslab_cut_tails(void);
+
+/* All classes are split (size_class.h) from now on: memory is scarce. */
+void hak_superslab_split_all(void);
 
 /* The slab whose tag at `addr` is `cls`; NULL when no region has the address. */
 HAK_INLINE hak_slab *hak_slab_find(uintptr_t addr, unsigned cls) {

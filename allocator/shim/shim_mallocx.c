@@ -46,20 +46,25 @@ static HAK_COLD void *change_watched(void *obj, size_t size, int flags) {
     return made;
 }
 
-/* What an object has that such a call makes; 0: there is none so large. */
+/* What an object has that such a call makes, whichever classes are split; 0: there is none so large. */
 static size_t room_of(size_t size, int flags) {
     if (HAK_POLICY_USABLE_IS_ASKED || size > PTRDIFF_MAX)
         return size <= PTRDIFF_MAX ? size : 0;
     unsigned cls = hak_class_aligned((size_t)1 << origin_of(flags).align_log2, hak_policy_request(size));
     size_t pages = hak_align_up(size, hak_os_page);
-    return cls != 0 ? hak_classes[cls].size : pages <= PTRDIFF_MAX ? pages : 0;
+    return cls != 0 ? hak_classes[hak_class_whole(cls)].size : pages <= PTRDIFF_MAX ? pages : 0;
+}
+
+/* What is asked for, so that the object has what nallocx says. */
+static size_t promised(size_t size, int flags) {
+    size_t room = hak_init() ? room_of(size, flags) : 0;
+    return room != 0 ? room : size;
 }
 
 /* Zero is all that the object has, not only what was asked for: a later rallocx or xallocx that finds room there,
  * and is to zero what is new, does not know how much of it the caller has used. */
 static HAK_NOINLINE void *make_zeroed(size_t size, int flags, uintptr_t caller) {
-    size_t room = hak_init() ? room_of(size, flags) : 0;
-    return hak_object_make_zeroed(room != 0 ? room : size, origin_of(flags), caller);
+    return hak_object_make_zeroed(promised(size, flags), origin_of(flags), caller);
 }
 
 EXPORT void *mallocx(size_t size, int flags) {
@@ -68,6 +73,7 @@ EXPORT void *mallocx(size_t size, int flags) {
     if ((flags & MALLOCX_ZERO) != 0)
         return make_zeroed(size, flags, HAK_CALLER);
     hak_origin origin = origin_of(flags);
+    size = promised(size, flags);
     if (origin.align_log2 == HAK_ALIGN_LOG2)
         return hak_object_make(size, HAK_ORIGIN_PLAIN, HAK_CALLER);
     return hak_object_make_aligned(size, origin, HAK_CALLER);
@@ -77,6 +83,7 @@ EXPORT void *rallocx(void *obj, size_t size, int flags) {
     if (HAK_UNLIKELY(hak_valgrind_runs()))
         return change_watched(obj, size, flags);
     size_t had;
+    size = promised(size, flags);
     void *made = hak_object_change(obj, size, origin_of(flags), "rallocx", HAK_CALLER, &had);
     if ((flags & MALLOCX_ZERO) == 0 || made == NULL)
         return made;

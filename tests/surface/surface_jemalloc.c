@@ -225,7 +225,7 @@ static void wrong_names(void) {
                                         "arena.purge",
                                         "arena.9.purge",
                                         "arena.x.purge",
-                                        "arenas.bin.96.size",
+                                        "arenas.bin.125.size",
                                         "epoch ",
                                         "stats.arenas",
                                         "arenas.bin.-1.size",

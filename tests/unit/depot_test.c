@@ -48,23 +48,23 @@ static unsigned give(unsigned shard, unsigned cls, unsigned count, unsigned n) {
 
 static void random_walk(void **state) {
     (void)state;
-    static const unsigned classes[] = {1, 5, 30, 56, 66, 96};
+    static const size_t sizes[] = {16, 80, 896, 8192, 20480, HAK_SLAB_SIZE_MAX};
     seed = 8;
-    for (size_t c = 0; c < sizeof classes / sizeof classes[0]; c++) {
-        unsigned count = 0, most = hak_classes[classes[c]].size > 100000 ? 100 : 5000;
+    for (size_t c = 0; c < sizeof sizes / sizeof sizes[0]; c++) {
+        unsigned cls = hak_class_of(sizes[c]), count = 0, most = sizes[c] > 100000 ? 100 : 5000;
         for (int step = 0; step < 1500; step++) {
             unsigned shard = (unsigned)draw(hak_shards), n = 1 + (unsigned)draw(BATCH);
             if (count + n < most && draw(100) < 55)
-                count = take(shard, classes[c], count, n);
+                count = take(shard, cls, count, n);
             else
-                count = give(shard, classes[c], count, n);
+                count = give(shard, cls, count, n);
             if (step % 50 == 0)
                 check_all();
             if (step % 500 == 0)
                 hak_depot_trim();
         }
         while (count != 0)
-            count = give(0, classes[c], count, BATCH);
+            count = give(0, cls, count, BATCH);
         hak_depot_trim();
         check_all();
         assert_int_equal(hak_superslab_live_bytes, 0); /* nothing is left behind */
@@ -87,7 +87,7 @@ static void home_shards(void **state) {
 
 static void one_slab_kept(void **state) {
     (void)state;
-    const unsigned cls = 56; /* 8 KiB: few slots a slab */
+    const unsigned cls = hak_class_of(8 * HAK_KIB); /* few slots a slab */
     unsigned count = 0;
     while (hak_superslab_live_bytes < (size_t)10 * hak_classes[cls].slab_bytes)
         count = take(0, cls, count, 4);

@@ -20,16 +20,46 @@ static void for_each_guard(void (*test)(size_t guard)) {
         hak_classes[cls] = saved[cls];
 }
 
-static void check_class_of(size_t guard) {
-    (void)guard;
+/* The smallest class that holds it; a half only where its class is split. */
+static void expect_classes(const bool split[HAK_TAGS]) {
     unsigned cls = 1;
     for (size_t size = 0; size <= HAK_SLAB_SIZE_MAX; size++) {
-        if (size > hak_classes[cls].size)
+        while (size > hak_classes[cls].size || (hak_class_whole(cls) != cls && !split[cls + 1]))
             cls++;
         if (hak_class_of(size) != cls)
             fail_msg("size %zu has class %u, want %u", size, hak_class_of(size), cls);
     }
     assert_int_equal(cls, HAK_CLASSES);
+}
+
+static void check_class_of(size_t guard) {
+    (void)guard;
+    bool split[HAK_TAGS] = {0};
+    expect_classes(split);
+    for (unsigned cls = 2; cls <= HAK_CLASSES; cls += 3) {
+        hak_size_class_split(cls);
+        split[cls] = true;
+        expect_classes(split);
+    }
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        hak_size_class_split(cls);
+        split[cls] = true;
+    }
+    expect_classes(split);
+    hak_size_class_unsplit();
+}
+
+/* What is asked for need not be more than a tenth of a slot: so at a limit nine tenths can be had. */
+static void halves_waste_little(void **state) {
+    (void)state;
+    for (unsigned cls = hak_class_of(257); cls <= HAK_CLASSES; cls++) {
+        const hak_class_info *info = &hak_classes[cls];
+        size_t memory = hak_align_up((size_t)info->slots * info->size, HAK_GRANULE);
+        size_t least = hak_align_up(hak_classes[cls - 1].size + 1, 16); /* glibc rounds up to that */
+        if (least * info->slots * 100 < memory * 90)
+            fail_msg("slots of %u bytes: %zu bytes in each use %zu of %zu", info->size, least,
+                     least * info->slots, memory);
+    }
 }
 
 static void smallest_class(void **state) {
@@ -104,19 +134,28 @@ static void slab_starts(void **state) {
 }
 
 /* The plain search. */
-static unsigned aligned_class(size_t align, size_t size) {
+static unsigned aligned_class(size_t align, size_t size, bool halves) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-        if (hak_classes[cls].size >= size && hak_classes[cls].size % align == 0)
+        if (hak_classes[cls].size >= size && hak_classes[cls].size % align == 0 &&
+            (halves || hak_class_whole(cls) == cls))
             return cls;
     return 0;
 }
 
-static void aligned_classes(void **state) {
-    (void)state;
+static void check_aligned(bool halves) {
     for (size_t align = 1; align <= 2 * HAK_MIB; align *= 2)
         for (size_t size = 0; size <= HAK_SLAB_SIZE_MAX + 100; size += size < 2048 ? 1 : 61)
-            if (hak_class_aligned(align, size) != aligned_class(align, size))
+            if (hak_class_aligned(align, size) != aligned_class(align, size, halves))
                 fail_msg("%zu bytes at %zu: class %u", size, align, hak_class_aligned(align, size));
+}
+
+static void aligned_classes(void **state) {
+    (void)state;
+    check_aligned(false);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        hak_size_class_split(cls);
+    check_aligned(true);
+    hak_size_class_unsplit();
     assert_int_equal(hak_class_aligned(16, SIZE_MAX), 0);
     assert_int_equal(hak_class_aligned((size_t)1 << 63, 16), 0);
     assert_int_equal(hak_class_aligned((size_t)1 << 63, SIZE_MAX), 0);
@@ -124,7 +163,8 @@ static void aligned_classes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        CASE("every size has the smallest class that holds it", smallest_class),
+        CASE("every size has the smallest class that holds it and takes part", smallest_class),
+        CASE("with all classes split, a tenth is wasted at most", halves_waste_little),
         CASE("classes grow by at most an eighth up to 8 KiB and a quarter above", little_waste),
         CASE("a slab has as many slots as fit before its guard", slabs_hold_slots),
         CASE("every byte of a slab is found in its slot without a division", slot_of_every_byte),

@@ -76,7 +76,7 @@ static size_t mapped_bytes(const hak_slab *slab) {
     return bytes;
 }
 
-enum { WIDE = 90 }; /* slots of 160 KiB */
+#define WIDE hak_class_of(160 * HAK_KIB)
 
 /* Also when all that is free went meanwhile. */
 static void first_in_part(void **state) {
@@ -94,7 +94,9 @@ static void first_in_part(void **state) {
     assert_int_equal(have, hak_slab_all(first));
     hak_slab *second = hak_superslab_take_slab(WIDE, 0);
     assert_int_equal(second->part_count, 0);
-    assert_int_equal(mapped_bytes(second), HAK_SUPERSLAB);
+    size_t memory = (size_t)__builtin_popcount(hak_slab_memory(second)) * HAK_GRANULE;
+    assert_true(memory < HAK_SUPERSLAB); /* behind the last slot nothing need be mapped */
+    assert_int_equal(mapped_bytes(second), memory);
     touch(second, 1);
     hak_superslab_give_slab(first);
     hak_superslab_check();
@@ -130,6 +132,60 @@ static void refused_whole(void **state) {
             break;
     }
     assert_true(parts >= 1);
+}
+
+static unsigned live_slabs(hak_slab **slabs, unsigned count, unsigned cls) {
+    for (unsigned i = 0; i < count; i++) {
+        slabs[i] = hak_superslab_take_slab(cls, 0);
+        assert_non_null(slabs[i]);
+        touch(slabs[i], 1);
+    }
+    return count;
+}
+
+/* Superslabs that come whole have it mapped first. */
+static void tails_go(void **state) {
+    (void)state;
+    hak_slab *slabs[12];
+    unsigned count = live_slabs(slabs, 12, WIDE);
+    if (hak_region_find(slabs[0]->start)->body.reserved)
+        skip();
+    size_t memory = (size_t)__builtin_popcount(hak_slab_memory(slabs[11])) * HAK_GRANULE;
+    assert_int_equal(mapped_bytes(slabs[11]), HAK_SUPERSLAB);
+    assert_true(hak_superslab_cut_tails() >= HAK_SUPERSLAB - memory);
+    hak_superslab_check();
+    assert_int_equal(hak_superslab_cut_tails(), 0);
+    assert_int_equal(mapped_bytes(slabs[11]), memory);
+    for (int life = 0; life < 3; life++) {
+        for (unsigned i = 0; i < count; i++) {
+            touch(slabs[i], 2);
+            hak_superslab_give_slab(slabs[i]);
+            hak_superslab_check();
+        }
+        if (life != 0)
+            assert_true(hak_superslab_hollow() != 0);
+        count = live_slabs(slabs, 12, life == 1 ? class_with(4) : WIDE);
+        hak_superslab_check();
+        (void)hak_superslab_cut_tails();
+        hak_superslab_check();
+    }
+    for (unsigned i = 0; i < count; i++)
+        hak_superslab_give_slab(slabs[i]);
+    hak_superslab_check();
+    assert_int_equal(hak_superslab_live_bytes, 0);
+}
+
+static void many_slabs_split(void **state) {
+    (void)state;
+    hak_slab *slabs[4];
+    unsigned cls = hak_class_of(9 * HAK_KIB), half = cls - 1;
+    assert_int_equal(hak_class_of(hak_classes[half].size), cls);
+    unsigned count = live_slabs(slabs, 3, cls);
+    assert_int_equal(hak_class_of(hak_classes[half].size), cls);
+    (void)live_slabs(slabs + count, 1, cls);
+    assert_int_equal(hak_class_of(hak_classes[half].size), half);
+    for (unsigned i = 0; i < 4; i++)
+        hak_superslab_give_slab(slabs[i]);
 }
 
 static void random_walk(void **state) {
@@ -421,6 +477,8 @@ int main(void) {
         CASE("a run that is large enough is found where there is one, and a new superslab taken where not",
              dense),
         CASE("a small heap has a part of the first slab of a class of wide slots", first_in_part),
+        CASE("what no slot of a slab in use has goes when memory is short", tails_go),
+        CASE("a class of four slabs is split", many_slabs_split),
         CASE("where a whole slab of wide slots is refused, a part of it is had", refused_whole),
         CASE("of the places that a superslab has for a slab each is as likely as the others", every_place),
         CASE("a purge gives free pages back until so many are left", purged),
