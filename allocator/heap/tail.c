@@ -48,6 +48,8 @@ static size_t cut(hak_region *region, hak_span *span) {
 
 static size_t cut_region(hak_region *region) {
     size_t bytes = 0;
+    if (region->body.reserved) /* what is shut there may get guards, which a commit does not take away */
+        return 0;
     for (hak_span *span = (hak_span *)region->records; span < hak_span_end_of(region) && tails < most;
          span += span->granules)
         if (span->state == HAK_SPAN_LIVE && !span->hollow && span->tail == 0)
