@@ -35,8 +35,29 @@ bool hak_control_has_arena(size_t arena) {
     return arena <= atomic_load(&arenas_bound) || arena == HAK_CONTROL_ALL || arena == HAK_CONTROL_DESTROYED;
 }
 
+/* Bins are the classes that every size has always: a half takes part only where there are many objects
+ * (size_class.h), and counts with the class that it is a half of. */
+static bool is_bin(unsigned cls) {
+    return hak_class_whole(cls) == cls;
+}
+
+static unsigned bins(void) {
+    unsigned count = 0;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        count += is_bin(cls);
+    return count;
+}
+
+/* `bin` is one. */
+static unsigned class_of_bin(size_t bin) {
+    unsigned cls = 1;
+    for (size_t before = 0; before < bin || !is_bin(cls); cls++)
+        before += is_bin(cls);
+    return cls;
+}
+
 bool hak_control_has_bin(size_t bin) {
-    return bin < HAK_CLASSES;
+    return bin < bins();
 }
 
 static uint64_t make_arena(numbers *at) {
@@ -155,14 +176,18 @@ static int write_my_tcache(numbers *at, uint64_t to) {
 }
 
 /* Classes. */
+static uint64_t bin_count(numbers *at) {
+    (void)at;
+    return bins();
+}
 static uint64_t bin_size(numbers *at) {
-    return hak_classes[at->at[0] + 1].size;
+    return hak_classes[class_of_bin(at->at[0])].size;
 }
 static uint64_t bin_slots(numbers *at) {
-    return hak_classes[at->at[0] + 1].slots;
+    return hak_classes[class_of_bin(at->at[0])].slots;
 }
 static uint64_t bin_slab(numbers *at) {
-    return hak_classes[at->at[0] + 1].slab_bytes;
+    return hak_classes[class_of_bin(at->at[0])].slab_bytes;
 }
 
 /* Figures. Each is read when it is asked for. allocated <= active <= resident <= mapped. */
@@ -226,14 +251,18 @@ ARENA_FIGURE(metadata, now.metadata)
 ARENA_FIGURE(threads, now.caches)
 ARENA_FIGURE(aside, now.aside)
 
+static uint64_t of_class(const hak_usage *usage, unsigned cls, bool slabs) {
+    size_t all = usage->used_of[cls] + usage->free_of[cls], slots = hak_classes[cls].slots;
+    return slabs ? (all + slots - 1) / slots : usage->used_of[cls];
+}
 static uint64_t of_bin(numbers *at, bool slabs) {
     hak_usage usage;
-    unsigned cls = (unsigned)at->at[1] + 1;
+    unsigned cls = class_of_bin(at->at[1]);
     if (at->at[0] != 0 && at->at[0] != HAK_CONTROL_ALL)
         return 0;
     hak_usage_read(&usage);
-    size_t all = usage.used_of[cls] + usage.free_of[cls], slots = hak_classes[cls].slots;
-    return slabs ? (all + slots - 1) / slots : usage.used_of[cls];
+    bool has_half = cls > 1 && hak_class_whole(cls - 1) == cls;
+    return of_class(&usage, cls, slabs) + (has_half ? of_class(&usage, cls - 1, slabs) : 0);
 }
 static uint64_t bin_objects(numbers *at) {
     return of_bin(at, false);
@@ -326,8 +355,8 @@ const hak_control hak_controls[] = {
     TOLD(SIZE, "arenas.dirty_decay_ms", dirty_decay),
     TOLD(SIZE, "arenas.muzzy_decay_ms", muzzy_decay),
     READ(UNSIGNED, "arenas.narenas", read_arenas),
-    IS(UNSIGNED, "arenas.nbins", HAK_CLASSES),
-    IS(UNSIGNED, "arenas.nhbins", HAK_CLASSES),
+    READ(UNSIGNED, "arenas.nbins", bin_count),
+    READ(UNSIGNED, "arenas.nhbins", bin_count),
     IS(UNSIGNED, "arenas.nlextents", 0),
     READ(SIZE, "arenas.page", read_page),
     IS(SIZE, "arenas.quantum", HAK_MIN_ALIGN),
