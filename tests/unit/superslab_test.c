@@ -177,14 +177,15 @@ static void tails_go(void **state) {
 
 static void many_slabs_split(void **state) {
     (void)state;
-    hak_slab *slabs[4];
+    enum { SPLIT_FROM = 16 };
+    hak_slab *slabs[SPLIT_FROM];
     unsigned cls = hak_class_of(9 * HAK_KIB), half = cls - 1;
     assert_int_equal(hak_class_of(hak_classes[half].size), cls);
-    unsigned count = live_slabs(slabs, 3, cls);
+    unsigned count = live_slabs(slabs, SPLIT_FROM - 1, cls);
     assert_int_equal(hak_class_of(hak_classes[half].size), cls);
     (void)live_slabs(slabs + count, 1, cls);
     assert_int_equal(hak_class_of(hak_classes[half].size), half);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < SPLIT_FROM; i++)
         hak_superslab_give_slab(slabs[i]);
 }
 
@@ -478,7 +479,7 @@ int main(void) {
              dense),
         CASE("a small heap has a part of the first slab of a class of wide slots", first_in_part),
         CASE("what no slot of a slab in use has goes when memory is short", tails_go),
-        CASE("a class of four slabs is split", many_slabs_split),
+        CASE("a class of sixteen slabs is split", many_slabs_split),
         CASE("where a whole slab of wide slots is refused, a part of it is had", refused_whole),
         CASE("of the places that a superslab has for a slab each is as likely as the others", every_place),
         CASE("a purge gives free pages back until so many are left", purged),
