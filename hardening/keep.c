@@ -11,9 +11,13 @@ enum {
     /* Address space that is mapped: it counts against limits, and its guards take 1 byte of page tables in 512. */
     KEPT_BYTES = 1024 * HAK_MIB,
     KEPT_BYTES_SCARCE = 128 * HAK_MIB,
-    KEPT_RESIDENT = 64 * HAK_MIB,
+    KEPT_LEAST = 2, /* of any size, when they are unmapped */
+    KEPT_RESIDENT = 8 * HAK_MIB,
     KEPT_RESTING = 4, /* the newest, which do not go to a new owner */
 };
+
+/* Bytes of addresses of what is unmapped: our tables have a byte resident for each 16 KiB where such an object was. */
+static const size_t KEPT_UNMAPPED = (size_t)16 * 1024 * HAK_MIB;
 
 typedef struct kept {
     void *obj;
@@ -26,7 +30,7 @@ typedef struct kept {
 
 static kept ring[KEPT_MOST];
 static unsigned first, count;
-static size_t mapped;
+static size_t mapped, unmapped;
 
 _Atomic size_t hak_keep_objects, hak_keep_bytes, hak_keep_resident;
 
@@ -37,6 +41,7 @@ static void *leave(void) {
         return NULL;
     const kept *oldest = &ring[first];
     mapped -= oldest->mapped;
+    unmapped -= oldest->capacity - oldest->mapped;
     hak_counter_sub(&hak_keep_objects, 1);
     hak_counter_sub(&hak_keep_bytes, oldest->own);
     hak_counter_sub(&hak_keep_resident, oldest->resident);
@@ -49,11 +54,12 @@ static size_t kept_bytes(void) {
     return hak_guard_is_scarce() ? KEPT_BYTES_SCARCE : KEPT_BYTES;
 }
 
-/* One that has to leave before so much may come in; NULL when there is room. Only for number and for address space that
- * is mapped: what an attacker frees that was never touched, or that is very large, drives nothing out but by its
- * number. */
-static void *leave_for(size_t more) {
-    return count == KEPT_MOST || mapped + more > kept_bytes() ? leave() : NULL;
+/* One that has to leave before so much of either kind may come in; NULL when there is room. What an attacker frees that
+ * was never touched drives nothing out but by its number and its addresses. */
+static void *leave_for(size_t its, size_t without) {
+    bool full = count == KEPT_MOST || mapped + its > kept_bytes() ||
+                (count >= KEPT_LEAST && without != 0 && unmapped + without > KEPT_UNMAPPED);
+    return full ? leave() : NULL;
 }
 
 /* What the object may have resident: nothing, when there is too much of that already. False: that could not be. */
@@ -73,10 +79,11 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
         return false;
     for (;;) {
         hak_lock_take(&hak_hardening_lock);
-        void *oldest = leave_for(its);
+        void *oldest = leave_for(its, capacity - its);
         if (oldest == NULL) {
             ring[(first + count++) % KEPT_MOST] = (kept){obj, capacity, own, its, resident, guarded, false};
             mapped += its;
+            unmapped += capacity - its;
             hak_counter_add(&hak_keep_objects, 1);
             hak_counter_add(&hak_keep_bytes, own);
             hak_counter_add(&hak_keep_resident, resident);
@@ -156,6 +163,6 @@ void hak_keep_idle(void) {
 
 void hak_keep_reset(void) {
     first = count = 0;
-    mapped = 0;
+    mapped = unmapped = 0;
     hak_keep_objects = hak_keep_bytes = hak_keep_resident = 0;
 }

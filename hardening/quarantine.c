@@ -380,21 +380,33 @@ void hak_quarantine_reset(void) {
         state_reset(hak_guarded_mine);
 }
 
-/* Takes the newest `count` places of a ring away and gives their objects home. */
-static void ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count) {
-    hak_quarantine_turned(mine, cls);
-    hak_ring *ring = &mine->rings[cls];
-    uint32_t limit = ring->limit - count;
-    for (uint32_t i = limit; i < ring->limit; i++) {
-        void *obj = ring->slots[i];
-        HAK_SHOW(ring->slots[i], NULL);
+/* Takes `count` places from `from` on away, whose objects go home; what lies behind them closes ranks. */
+static void places_take(hak_ring *ring, unsigned cls, uint32_t from, uint32_t count) {
+    void **slots = ring->slots;
+    for (uint32_t i = from; i < from + count; i++) {
+        void *obj = slots[i];
+        HAK_SHOW(slots[i], NULL);
         if (obj != NULL)
             give_home(obj, cls);
     }
+    uint32_t limit = ring->limit - count;
+    for (uint32_t i = from; i < limit; i++)
+        HAK_SHOW(slots[i], slots[i + count]);
+    for (uint32_t i = hak_max(from, limit); i < ring->limit; i++)
+        HAK_SHOW(slots[i], NULL);
     HAK_SHOW(ring->limit, limit);
-    ring->stop = ring->slots + limit;
-    if (ring->in > ring->stop)
-        HAK_SHOW(ring->in, ring->stop);
+}
+
+/* Takes `count` places of a ring away: empty ones, then those of the oldest slots. Those begin at `in`, and where the
+ * ring is not full or has just come to its end, at its start. */
+static void ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count) {
+    hak_quarantine_turned(mine, cls);
+    hak_ring *ring = &mine->rings[cls];
+    uint32_t in = (uint32_t)(ring->in - ring->slots), behind = hak_min(count, ring->limit - in);
+    places_take(ring, cls, in, behind);
+    places_take(ring, cls, 0, count - behind);
+    HAK_SHOW(ring->in, ring->in - (count - behind));
+    ring->stop = ring->slots + ring->limit;
     size_t bytes = (size_t)count * hak_classes[cls].size;
     mine->held -= bytes;
     hold_no_more(bytes);
