@@ -107,7 +107,8 @@ static void verify_place(bytes_reader *in) {
     if (!found || offset / info->size >= info->slots)
         return;
     BYTES_RULE(place.slot == offset / info->size && place.size == info->size, "the place says slot and size");
-    uint32_t mark = (uint32_t)(slab->start >> LOG2_ANY) + place.slot;
+    /* Even: neither live nor held, for a slot of a slab in part may have no memory that a reset could clear. */
+    uint32_t mark = ((uint32_t)(slab->start >> LOG2_ANY) + place.slot) << 1;
     uint32_t before = hak_record_load(place.record);
     BYTES_RULE(before == 0 || before == mark, "no two slots have one record");
     hak_record_store(place.record, mark);

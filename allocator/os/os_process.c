@@ -106,7 +106,7 @@ void hak_os_close(int file) {
 }
 
 unsigned hak_os_maps_allowed(void) {
-    char text[16];
+    char text[16] = {0}; /* MemorySanitizer does not see what a raw call writes */
     int file = hak_os_filter != HAK_FILTER_OWN ? hak_os_open("/proc/sys/vm/max_map_count") : -1;
     if (file < 0)
         return HAK_OS_MAPS_USUAL;
