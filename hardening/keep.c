@@ -3,12 +3,14 @@
 
 #include "allocator/heap/large.h"
 #include "allocator/os/os.h"
+#include "allocator/policy.h"
 #include "hardening/guard.h"
 
 enum {
-    KEPT_MOST = 64,
-    KEPT_LEAST = 2, /* of any size, when they are guarded */
-    KEPT_BYTES = 128 * HAK_MIB,
+    KEPT_MOST = 640,
+    /* Address space that is mapped: it counts against limits, and its guards take 1 byte of page tables in 512. */
+    KEPT_BYTES = 1024 * HAK_MIB,
+    KEPT_BYTES_SCARCE = 128 * HAK_MIB,
     KEPT_RESIDENT = 64 * HAK_MIB,
     KEPT_RESTING = 4, /* the newest, which do not go to a new owner */
 };
@@ -17,13 +19,14 @@ typedef struct kept {
     void *obj;
     size_t capacity;    /* bytes that are accessible when it is not guarded */
     size_t own;         /* of it, the object's */
+    size_t mapped;      /* of it, what is; very large objects are unmapped (guard.c) */
     size_t resident;    /* of it, what may be */
     bool guarded, seen; /* seen: by hak_keep_idle */
 } kept;
 
 static kept ring[KEPT_MOST];
 static unsigned first, count;
-static size_t bytes;
+static size_t mapped;
 
 _Atomic size_t hak_keep_objects, hak_keep_bytes, hak_keep_resident;
 
@@ -33,7 +36,7 @@ static void *leave(void) {
     if (count == 0)
         return NULL;
     const kept *oldest = &ring[first];
-    bytes -= oldest->capacity;
+    mapped -= oldest->mapped;
     hak_counter_sub(&hak_keep_objects, 1);
     hak_counter_sub(&hak_keep_bytes, oldest->own);
     hak_counter_sub(&hak_keep_resident, oldest->resident);
@@ -42,24 +45,38 @@ static void *leave(void) {
     return oldest->obj;
 }
 
-/* One that has to leave before so much may come in; NULL when there is room. */
-static void *leave_for(size_t capacity, bool guarded) {
-    bool full = count == KEPT_MOST || (bytes + capacity > KEPT_BYTES && count >= KEPT_LEAST) ||
-                (!guarded && hak_keep_resident + capacity > KEPT_RESIDENT);
-    return full ? leave() : NULL;
+static size_t kept_bytes(void) {
+    return hak_guard_is_scarce() ? KEPT_BYTES_SCARCE : KEPT_BYTES;
+}
+
+/* One that has to leave before so much may come in; NULL when there is room. Only for number and for address space that
+ * is mapped: what an attacker frees that was never touched, or that is very large, drives nothing out but by its
+ * number. */
+static void *leave_for(size_t more) {
+    return count == KEPT_MOST || mapped + more > kept_bytes() ? leave() : NULL;
+}
+
+/* What the object may have resident: nothing, when there is too much of that already. False: that could not be. */
+static bool make_room(void *obj, size_t capacity, size_t *resident) {
+    *resident = capacity;
+    if (atomic_load_explicit(&hak_keep_resident, memory_order_relaxed) + capacity <= KEPT_RESIDENT)
+        return true;
+    *resident = 0;
+    return hak_os_purge((uintptr_t)obj, capacity, HAK_PURGE_NOW);
 }
 
 bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
-    if (!hak_hardening.quarantine || (!guarded && capacity > KEPT_RESIDENT / 2))
+    size_t resident = 0, own = hak_large_capacity(obj);
+    size_t its = guarded && capacity >= HAK_POLICY_HOLLOW_FROM ? 0 : capacity;
+    if (!hak_hardening.quarantine || its > kept_bytes() / 2 ||
+        (!guarded && !make_room(obj, capacity, &resident)))
         return false;
     for (;;) {
         hak_lock_take(&hak_hardening_lock);
-        void *oldest = leave_for(capacity, guarded);
+        void *oldest = leave_for(its);
         if (oldest == NULL) {
-            size_t own = hak_large_capacity(obj);
-            size_t resident = guarded ? 0 : capacity;
-            ring[(first + count++) % KEPT_MOST] = (kept){obj, capacity, own, resident, guarded, false};
-            bytes += capacity;
+            ring[(first + count++) % KEPT_MOST] = (kept){obj, capacity, own, its, resident, guarded, false};
+            mapped += its;
             hak_counter_add(&hak_keep_objects, 1);
             hak_counter_add(&hak_keep_bytes, own);
             hak_counter_add(&hak_keep_resident, resident);
@@ -139,6 +156,6 @@ void hak_keep_idle(void) {
 
 void hak_keep_reset(void) {
     first = count = 0;
-    bytes = 0;
+    mapped = 0;
     hak_keep_objects = hak_keep_bytes = hak_keep_resident = 0;
 }

@@ -1,9 +1,9 @@
 /* keep.h: freed large objects are kept back for a while: the quarantine of large objects.
  *
- * First in, first out, bounded in number and in bytes of address space, and more tightly in bytes that may be resident
- * because there was no guard for them (guard.h). A program that makes and frees large objects faster than they can be
- * guarded gets them back from here, all but the newest: two to three system calls fewer per object. Guarded by the
- * hardening lock. */
+ * First in, first out: 640 of them, and 1 GiB of address space that is mapped, which very large ones are not (guard.h).
+ * What had no guard may stay resident, up to 64 MiB; beyond that it rests without memory, and drives nothing else out.
+ * A program that makes and frees large objects faster than they can be guarded gets them back from here, all but the
+ * newest: two to three system calls fewer per object. Guarded by the hardening lock. */
 #ifndef HAK_KEEP_H
 #define HAK_KEEP_H
 
@@ -12,8 +12,8 @@
 /* Objects that are kept, their bytes as hak_large_capacity has them, and bytes that may be resident. */
 extern _Atomic size_t hak_keep_objects, hak_keep_bytes, hak_keep_resident;
 
-/* Takes the object, which was verified and is marked as freed; gives older ones to hak_large_give. False: it is too
- * large to be kept, the caller gives it. `guarded`: none of it is resident. */
+/* Takes the object, which was verified and is marked as freed; gives older ones to hak_large_give. False: it cannot
+ * be kept, the caller gives it. `guarded`: none of it is resident. */
 bool hak_keep_take(void *obj, size_t capacity, bool guarded);
 
 /* While there is no time for guards: an object without a partition that is still accessible goes to a new owner with

@@ -16,7 +16,7 @@
 #include "hardening/verify_large.h"
 #include "include/hakmem.h"
 
-enum { MOST = 400 };
+enum { MOST = 800 };
 
 static char *objs[MOST];
 
@@ -49,25 +49,47 @@ static int none(void **state) {
 
 static void by_number(void **state) {
     (void)state;
-    expect_kept(MOST, HAK_MIB, true, 64);
+    expect_kept(MOST, 300 * HAK_KIB, true, 640);
 }
-static void by_bytes(void **state) {
+static void by_mapped_bytes(void **state) {
     (void)state;
-    expect_kept(100, 8 * HAK_MIB, true, 16);
+    expect_kept(200, 8 * HAK_MIB, true, 128);
 }
-static void two_of_any_size(void **state) {
+
+/* What is unmapped takes no address space of the kernel's, so that nothing is driven out by it but by number. */
+static void very_large_drain_nothing(void **state) {
     (void)state;
-    expect_kept(20, 200 * HAK_MIB, true, 2);
+    expect_kept(100, 200 * HAK_MIB, true, 100);
 }
-static void by_resident_bytes(void **state) {
+
+/* More than may be resident rests without memory, and what came before stays. */
+static void resident_bytes_drain_nothing(void **state) {
     (void)state;
-    expect_kept(100, 4 * HAK_MIB, false, 16);
+    for (unsigned i = 0; i < 100; i++) {
+        keep(i, 4 * HAK_MIB, false);
+        objs[i][0] = i < 16 ? 'x' : 0;
+        assert_in_range(atomic_load(&hak_keep_resident), 1, 64 * HAK_MIB);
+    }
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_not_equal(hak_large_capacity(objs[i]), 0);
+    for (unsigned i = 0; i < 16; i++)
+        assert_int_equal(objs[i][0], 'x');
+}
+
+static void memory_goes_beyond_that(void **state) {
+    (void)state;
+    size_t capacity;
+    char *obj = hak_large_take(65 * HAK_MIB, HAK_MIN_ALIGN, NULL, &capacity);
+    obj[5000] = 'x';
+    assert_true(hak_keep_take(obj, capacity, false));
+    assert_int_equal(obj[5000], 0);
+    assert_int_equal(atomic_load(&hak_keep_resident), 0);
 }
 
 static void too_large(void **state) {
     (void)state;
     size_t capacity;
-    void *obj = hak_large_take(33 * HAK_MIB, HAK_MIN_ALIGN, NULL, &capacity);
+    void *obj = hak_large_take(600 * HAK_MIB, HAK_MIN_ALIGN, NULL, &capacity);
     assert_false(hak_keep_take(obj, capacity, false));
     assert_true(hak_keep_take(obj, capacity, true));
 }
@@ -248,11 +270,13 @@ static void at_leisure(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        CASE("64 objects are kept, the oldest leaves first", by_number),
-        CASE("128 MiB of addresses are kept", by_bytes),
-        CASE("two guarded objects are kept, however large they are", two_of_any_size),
-        CASE("64 MiB are kept of objects that no guard could take", by_resident_bytes),
-        CASE("an object of more than 32 MiB is kept only if it is guarded", too_large),
+        CASE("640 objects are kept, the oldest leaves first", by_number),
+        CASE("1 GiB of addresses is kept", by_mapped_bytes),
+        CASE("very large objects drive nothing out", very_large_drain_nothing),
+        CASE("64 MiB may be resident of objects that no guard could take, which drive nothing out",
+             resident_bytes_drain_nothing),
+        CASE("what is kept beyond that has no memory", memory_goes_beyond_that),
+        CASE("an object of more than 512 MiB is kept only if it is guarded", too_large),
         CASE("its pages stay until the second pass, or a trim", pages_go),
         CASE("when memory has run out all of it goes back", all_go_back),
         CASE("without time for guards an object goes on with the guard behind it, and its canary has room",
