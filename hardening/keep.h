@@ -1,8 +1,8 @@
 /* keep.h: freed large objects are kept back for a while: the quarantine of large objects.
  *
- * First in, first out: 640 of them, and 1 GiB of address space that is mapped, which very large ones are not
- * (guard.h): 16 GiB of those.
- * What had no guard may stay resident, up to 8 MiB; beyond that it rests without memory, and drives nothing else out.
+ * First in, first out: 640 of them, and 1 GiB of address space that is mapped, which very large ones are not (guard.h):
+ * 16 GiB of those. What had no guard may stay resident, up to 64 MiB (8 with a lean policy); beyond that it rests
+ * without memory, and drives nothing else out.
  * A program that makes and frees large objects faster than they can be guarded gets them back from here, all but the
  * newest: two to three system calls fewer per object. Guarded by the hardening lock. */
 #ifndef HAK_KEEP_H

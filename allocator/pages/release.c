@@ -47,6 +47,10 @@ void hak_release_init(bool lean_gate, hak_decommit how, size_t target_bytes) {
     step = hak_max(STEP_MIN, target_bytes / STEP_PART);
 }
 
+bool hak_release_is_lean(void) {
+    return decommit != HAK_DECOMMIT_OFF;
+}
+
 size_t hak_release_excess(void) {
     if (decommit == HAK_DECOMMIT_OFF)
         return 0;

@@ -24,6 +24,9 @@ extern _Atomic size_t hak_release_large_live, hak_release_large_dirty;
 /* `target`: bytes. Called once, and by tests. */
 void hak_release_init(bool lean, hak_decommit decommit, size_t target);
 
+/* Whether free memory goes back in a steady state, too. */
+bool hak_release_is_lean(void);
+
 /* Bytes of free memory above what the policy allows; 0: nothing is to be done. No lock, a few loads. */
 size_t hak_release_excess(void);
 

@@ -76,12 +76,12 @@ static void resident_bytes_drain_nothing(void **state) {
     (void)state;
     for (unsigned i = 0; i < 100; i++) {
         keep(i, 4 * HAK_MIB, false);
-        objs[i][0] = i < 2 ? 'x' : 0;
-        assert_in_range(atomic_load(&hak_keep_resident), 1, 8 * HAK_MIB);
+        objs[i][0] = i < 16 ? 'x' : 0;
+        assert_in_range(atomic_load(&hak_keep_resident), 1, 64 * HAK_MIB);
     }
     for (unsigned i = 0; i < 100; i++)
         assert_int_not_equal(hak_large_capacity(objs[i]), 0);
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 16; i++)
         assert_int_equal(objs[i][0], 'x');
 }
 
@@ -284,7 +284,7 @@ int main(void) {
         CASE("very large objects drive little out", very_large_drain_little),
         CASE("16 GiB of unmapped addresses are kept", by_unmapped_bytes),
         CASE("and two objects of any size", two_of_any_size),
-        CASE("8 MiB may be resident of objects that no guard could take, which drive nothing out",
+        CASE("64 MiB may be resident of objects that no guard could take, which drive nothing out",
              resident_bytes_drain_nothing),
         CASE("what is kept beyond that has no memory", memory_goes_beyond_that),
         CASE("an object of more than 512 MiB is kept only if it is guarded", too_large),
