@@ -98,12 +98,13 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
     }
 }
 
-/* The oldest at a multiple of `align` that has a near enough guard for `need` bytes; the oldest of all takes its
- * place. */
-static void *leave_near(size_t need, size_t align) {
+/* The oldest at a multiple of `align` that has a near enough guard for `need` bytes, and memory if `warm`; the oldest of
+ * all takes its place. */
+static void *leave_near(size_t need, size_t align, bool warm) {
     for (unsigned i = 0; i + KEPT_RESTING < count; i++) {
         kept *found = &ring[(first + i) % KEPT_MOST];
-        if (found->guarded || hak_region_find((uintptr_t)found->obj)->kind >= HAK_REGION_TYPED ||
+        if (found->guarded || (warm && found->resident == 0) ||
+            hak_region_find((uintptr_t)found->obj)->kind >= HAK_REGION_TYPED ||
             (uintptr_t)found->obj % align != 0 || !hak_guard_near(need, found->capacity))
             continue;
         kept again = *found;
@@ -118,7 +119,9 @@ void *hak_keep_again(size_t size, size_t align, size_t *capacity) {
     if (!hak_hardening.guard || hak_guard_at_leisure())
         return NULL;
     hak_lock_take(&hak_hardening_lock);
-    void *obj = leave_near(hak_align_up(size, hak_os_page), align);
+    void *obj = leave_near(hak_align_up(size, hak_os_page), align, true);
+    if (obj == NULL)
+        obj = leave_near(hak_align_up(size, hak_os_page), align, false);
     hak_lock_give(&hak_hardening_lock);
     if (obj != NULL)
         hak_large_again(obj, size, capacity);

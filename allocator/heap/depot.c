@@ -73,7 +73,7 @@ static unsigned take_locked(depot *d, void **out, unsigned want, bool *zeroed) {
     unsigned taken = hak_slab_take_batch(slab, out, want, zeroed);
     if (slab->free == 0) {
         hak_list_remove(&slab->link);
-        slab->state = HAK_SLAB_FULL;
+        HAK_SHOW(slab->state, HAK_SLAB_FULL);
     }
     return taken;
 }
@@ -124,7 +124,7 @@ static hak_slab_verdict give_locked(depot *d, hak_slab *slab, void *obj, hak_sla
     if (HAK_UNLIKELY(verdict != HAK_SLAB_GIVEN))
         return verdict;
     if (slab->state == HAK_SLAB_FULL) {
-        slab->state = HAK_SLAB_PARTIAL;
+        HAK_SHOW(slab->state, HAK_SLAB_PARTIAL);
         hak_list_push(&d->partial, &slab->link);
     }
     if (!hak_slab_is_empty(slab))
@@ -198,7 +198,7 @@ static void lengthen_locked(depot *d, hak_slab *slab, uint32_t slots) {
     slab->first = (uint16_t)(slab->slots / 64);
     slab->free = slots - slab->slots;
     slab->slots = slots;
-    slab->state = HAK_SLAB_PARTIAL;
+    HAK_SHOW(slab->state, HAK_SLAB_PARTIAL);
     hak_list_push(&d->partial, &slab->link);
 }
 
@@ -295,13 +295,13 @@ static void purge_slab(depot *d, hak_slab *slab) {
         d->empty--;
     hak_slab_take_free(slab, &part);
     hak_list_remove(&slab->link);
-    slab->state = HAK_SLAB_FULL;
+    HAK_SHOW(slab->state, HAK_SLAB_FULL);
     hak_lock_give(&d->lock);
     hak_slab_purge_part(slab, &part);
     hak_lock_take(&d->lock);
     hak_slab_give_free(slab, &part);
     if (slab->state == HAK_SLAB_FULL) {
-        slab->state = HAK_SLAB_PARTIAL;
+        HAK_SHOW(slab->state, HAK_SLAB_PARTIAL);
         hak_list_push_back(&d->partial, &slab->link);
     }
     if (hak_slab_is_empty(slab))

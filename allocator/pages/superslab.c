@@ -209,7 +209,7 @@ static hak_slab *cut(hak_superslab *superslab, unsigned cls, hak_map_result *res
     slab->start = superslab->start + (size_t)first * HAK_GRANULE;
     slab->free_bits = few ? superslab->few_bits[first] : superslab->many_bits[first];
     slab->granules = (uint8_t)granules;
-    slab->cls = (uint8_t)cls;
+    HAK_SHOW(slab->cls, (uint8_t)cls);
     *result = fill_slab(slab);
     if (*result == HAK_MAP_DONE)
         return slab;
@@ -306,12 +306,12 @@ static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     had_slab[cls] = true;
     if (++slabs_of[cls] == SPLIT_FROM)
         hak_size_class_split(cls);
-    slab->shard = (uint8_t)shard;
-    slab->slots = info->slots;
+    HAK_SHOW(slab->shard, (uint8_t)shard);
+    HAK_SHOW(slab->slots, info->slots);
     slab->free = hak_slab_all(slab);
     slab->first = 0;
     slab->fresh = clean && hak_release_zeroes() ? 0 : (uint16_t)info->slots;
-    slab->state = HAK_SLAB_PARTIAL;
+    HAK_SHOW(slab->state, HAK_SLAB_PARTIAL);
     fill_bits(slab);
     hak_tag_set(slab->start, info->slab_bytes, cls);
 }
@@ -338,7 +338,7 @@ void hak_superslab_give_slab(hak_slab *slab) {
     hak_lock_take(&hak_superslab_lock);
     if (!HAK_POLICY_CLASS_BOUND) /* else the class stays, and so do the tags */
         hak_tag_set(slab->start, (size_t)slab->granules * HAK_GRANULE, HAK_TAG_NONE);
-    slab->state = HAK_SLAB_UNUSED;
+    HAK_SHOW(slab->state, HAK_SLAB_UNUSED);
     slabs_of[slab->cls]--;
     vacate(slab);
     hak_lock_give(&hak_superslab_lock);
@@ -485,7 +485,8 @@ bool hak_superslab_hollow_at(uintptr_t addr) {
 static uint32_t memory_in_use(const hak_superslab *superslab) {
     uint32_t memory = 0;
     for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++)
-        if (superslab->slabs[i].state != HAK_SLAB_UNUSED)
+        if (HAK_GLANCE(superslab->slabs[i].state) !=
+            HAK_SLAB_UNUSED) /* depots change it between the others */
             memory |= hak_slab_memory(&superslab->slabs[i]);
     return memory;
 }
