@@ -197,7 +197,7 @@ static void lengthen_locked(depot *d, hak_slab *slab, uint32_t slots) {
         slab->free_bits[slot / 64] |= (uint64_t)1 << slot % 64;
     slab->first = (uint16_t)(slab->slots / 64);
     slab->free = slots - slab->slots;
-    slab->slots = slots;
+    HAK_SHOW(slab->slots, slots);
     HAK_SHOW(slab->state, HAK_SLAB_PARTIAL);
     hak_list_push(&d->partial, &slab->link);
 }
