@@ -98,8 +98,8 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
     }
 }
 
-/* The oldest at a multiple of `align` that has a near enough guard for `need` bytes, and memory if `warm`; the oldest of
- * all takes its place. */
+/* The oldest at a multiple of `align` that has a near enough guard for `need` bytes, and memory if `warm`; the oldest
+ * of all takes its place. */
 static void *leave_near(size_t need, size_t align, bool warm) {
     for (unsigned i = 0; i + KEPT_RESTING < count; i++) {
         kept *found = &ring[(first + i) % KEPT_MOST];
