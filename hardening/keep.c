@@ -98,30 +98,33 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
     }
 }
 
-/* The oldest at a multiple of `align` that has a near enough guard for `need` bytes, and memory if `warm`; the oldest
- * of all takes its place. */
-static void *leave_near(size_t need, size_t align, bool warm) {
-    for (unsigned i = 0; i + KEPT_RESTING < count; i++) {
-        kept *found = &ring[(first + i) % KEPT_MOST];
-        if (found->guarded || (warm && found->resident == 0) ||
-            hak_region_find((uintptr_t)found->obj)->kind >= HAK_REGION_TYPED ||
-            (uintptr_t)found->obj % align != 0 || !hak_guard_near(need, found->capacity))
-            continue;
-        kept again = *found;
-        *found = ring[first];
-        ring[first] = again;
-        return leave();
+/* Whether it may go to a new owner who wants `need` bytes at a multiple of `align`: it has a near enough guard. */
+static bool goes_on(const kept *one, size_t need, size_t align) {
+    return !one->guarded && hak_region_find((uintptr_t)one->obj)->kind < HAK_REGION_TYPED &&
+           (uintptr_t)one->obj % align == 0 && hak_guard_near(need, one->capacity);
+}
+
+/* The oldest such one that has memory, or of those that have none; the oldest of all takes its place. */
+static void *leave_near(size_t need, size_t align) {
+    kept *found = NULL;
+    for (unsigned i = 0; i + KEPT_RESTING < count && (found == NULL || found->resident == 0); i++) {
+        kept *one = &ring[(first + i) % KEPT_MOST];
+        if ((found == NULL || one->resident != 0) && goes_on(one, need, align))
+            found = one;
     }
-    return NULL;
+    if (found == NULL)
+        return NULL;
+    kept again = *found;
+    *found = ring[first];
+    ring[first] = again;
+    return leave();
 }
 
 void *hak_keep_again(size_t size, size_t align, size_t *capacity) {
     if (!hak_hardening.guard || hak_guard_at_leisure())
         return NULL;
     hak_lock_take(&hak_hardening_lock);
-    void *obj = leave_near(hak_align_up(size, hak_os_page), align, true);
-    if (obj == NULL)
-        obj = leave_near(hak_align_up(size, hak_os_page), align, false);
+    void *obj = leave_near(hak_align_up(size, hak_os_page), align);
     hak_lock_give(&hak_hardening_lock);
     if (obj != NULL)
         hak_large_again(obj, size, capacity);

@@ -52,7 +52,7 @@ bool hak_release_is_lean(void) {
 }
 
 size_t hak_release_excess(void) {
-    if (decommit == HAK_DECOMMIT_OFF)
+    if (!hak_release_is_lean())
         return 0;
     size_t dirty = load(&hak_superslab_free_dirty) + load(&hak_release_large_dirty);
     size_t resident = dirty + load(&hak_superslab_live_bytes) + load(&hak_release_large_live);

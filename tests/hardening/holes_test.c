@@ -98,9 +98,8 @@ static void calloc_looks(void **state) {
     hak_free(first);
 }
 
-/* The signal that ends a child which shrinks an object in its place, frees it, writes where it was once, and goes
- * on. */
-static int after_stale_write(size_t size, size_t shrunk, size_t at) {
+/* A child that may die of what it does: 0 in it. */
+static pid_t begin_child(void) {
     pid_t child = fork();
     if (child == 0) {
         struct rlimit no_core = {0, 0};
@@ -108,6 +107,22 @@ static int after_stale_write(size_t size, size_t shrunk, size_t at) {
         signal(SIGABRT, SIG_DFL); /* cmocka's own */
         signal(SIGSEGV, SIG_DFL);
         (void)close(STDERR_FILENO);
+    }
+    return child;
+}
+
+/* The signal that ended it; else its exit status, negated. */
+static int end_of(pid_t child) {
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+}
+
+/* The signal that ends a child which shrinks an object in its place, frees it, writes where it was once, and goes
+ * on. */
+static int after_stale_write(size_t size, size_t shrunk, size_t at) {
+    pid_t child = begin_child();
+    if (child == 0) {
         char *obj = make_unsampled(size);
         memset(obj, 1, size);
         if (hak_realloc(obj, shrunk) != obj)
@@ -118,9 +133,7 @@ static int after_stale_write(size_t size, size_t shrunk, size_t at) {
             hak_free(make(size));
         _exit(0);
     }
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+    return end_of(child);
 }
 
 static void wide_slots_are_looked_at(void **state) {
@@ -207,13 +220,8 @@ enum { NO_WRITE = -1 };
 
 /* The signal that ends a child which writes `value` behind an object of calloc's; NO_WRITE: does not. */
 static int after_overflow(size_t size, int value, int by) {
-    pid_t child = fork();
+    pid_t child = begin_child();
     if (child == 0) {
-        struct rlimit no_core = {0, 0};
-        setrlimit(RLIMIT_CORE, &no_core);
-        signal(SIGABRT, SIG_DFL);
-        signal(SIGSEGV, SIG_DFL);
-        (void)close(STDERR_FILENO);
         char *volatile obj = make_zeroed_unsampled(size + (by == AFTER_REALLOC));
         if (by == AFTER_REALLOC)
             obj = hak_realloc(obj, size); /* from now on it has a canary */
@@ -225,9 +233,7 @@ static int after_overflow(size_t size, int value, int by) {
             hak_free(obj);
         _exit(0);
     }
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+    return end_of(child);
 }
 
 static void overflow_of_callocs_is_found(void **state) {
