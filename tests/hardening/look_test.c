@@ -14,6 +14,7 @@
 #include "hardening/look.h"
 #include "hardening/quarantine.h"
 #include "include/hakmem.h"
+#include "tests/hardening/step.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -139,8 +140,7 @@ static void while_slots_go_round(void **state) {
 
 /* The same by steps: behind each instruction of a look, in turn, another call of realloc is done. Which of them lie
  * between two reads of the look is so no matter of luck. */
-#if defined __x86_64__ && !HAK_TSAN
-enum { TRAP_FLAG = 0x100 };
+#if HAK_STEPS
 static char *stepped;
 static unsigned steps, apart, calls;
 static void behind_an_instruction(int signal, siginfo_t *info, void *context) {
@@ -167,9 +167,9 @@ static void between_instructions(void **state) {
     for (apart = 1; apart <= 150; apart++) {
         uint32_t word;
         unsigned calls_before = calls;
-        __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | TRAP_FLAG);
+        step_begin();
         const unsigned char *bad = hak_look(&slot, &word);
-        __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~(unsigned long long)TRAP_FLAG);
+        step_end();
         assert_null(bad);
         assert_true(calls != calls_before);
     }

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "hardening/once.h"
+#include "tests/hardening/step.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -45,8 +46,8 @@ static void among_threads(void **state) {
 }
 
 /* The same by steps: behind each instruction of the question, in turn, another thread asks the same. */
-#if defined __x86_64__ && !HAK_TSAN
-enum { TRAP_FLAG = 0x100, STEPS = 60 };
+#if HAK_STEPS
+enum { STEPS = 60 };
 static unsigned step, at_step;
 static bool other_was_first;
 static void ask_in_between(int signal) {
@@ -62,9 +63,9 @@ static void one_of_two(void **state) {
     for (at_step = 1; at_step <= STEPS; at_step++) {
         step = 0;
         other_was_first = false;
-        __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | TRAP_FLAG);
+        step_begin();
         bool first = hak_once_first(HAK_CHECK_FREE, 0x200000 + at_step);
-        __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~(unsigned long long)TRAP_FLAG);
+        step_end();
         assert_int_equal(first + other_was_first, 1);
     }
     assert_int_equal(sigaction(SIGTRAP, &before, NULL), 0);

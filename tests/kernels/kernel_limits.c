@@ -2,10 +2,9 @@
  * what does not is refused with ENOMEM; threads start and libraries open; and what was freed after a refusal can be
  * had again in any size. glibc's figures come from this program itself, run once more without the allocator: the
  * allocator gets nine tenths of them. */
-#include "kernel_check.h"
+#include "kernel_limit.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,28 +14,6 @@
 enum { MIB = 1 << 20, LIMIT = 160 * MIB, STEPS = 6, KINDS = 2 };
 
 static const size_t sizes[STEPS] = {1 * MIB, 1000, 20 * MIB, 60000, 200, 300000};
-static char *links; /* the objects, each with a pointer to the one before */
-
-static size_t fill(size_t size) {
-    size_t got = 0;
-    for (;;) {
-        errno = 0;
-        char *obj = malloc(size);
-        if (obj == NULL)
-            break;
-        *(char **)obj = links;
-        links = obj;
-        got += size;
-    }
-    CHECK(errno == ENOMEM);
-    while (links != NULL) {
-        char *obj = links;
-        links = *(char **)obj;
-        free(obj);
-    }
-    return got;
-}
-
 static void *works(void *arg) {
     free(malloc(100000));
     return arg;
@@ -55,22 +32,16 @@ static void live(int kind) {
     CHECK(mapping != MAP_FAILED && munmap(mapping, MIB) == 0);
     CHECK(dlopen("libm.so.6", RTLD_NOW) != NULL);
     for (int i = 0; i < STEPS; i++)
-        printf("%zu\n", fill(sizes[i]) / MIB);
+        printf("%zu\n", kernel_fill(sizes[i]) / MIB);
     fflush(stdout);
     CHECK(pthread_create(&thread, NULL, works, NULL) == 0);
     CHECK(pthread_join(thread, NULL) == 0);
 }
 
-/* Figures of a run of this program; with or without what is preloaded. */
 static void measure(int kind, bool bare, size_t got[STEPS]) {
-    char command[4200], self[4096] = "";
-    CHECK(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
-    snprintf(command, sizeof command, "%s '%s' %d", bare ? "LD_PRELOAD=" : "", self, kind);
-    FILE *said = popen(command, "r");
-    CHECK(said != NULL);
-    for (int i = 0; i < STEPS; i++)
-        CHECK(fscanf(said, "%zu", &got[i]) == 1);
-    CHECK(pclose(said) == 0);
+    char arguments[16];
+    snprintf(arguments, sizeof arguments, "%d", kind);
+    kernel_figures(arguments, bare, got, STEPS);
 }
 
 int main(int argc, char **argv) {

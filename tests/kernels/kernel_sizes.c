@@ -1,9 +1,8 @@
 /* kernel_sizes.c: how much can be had of one size alone, at a limit that was there before the program began and at one
  * that it sets itself: of every size, also where rounding up costs most, nine tenths of what glibc gets; and it is the
  * same when all was freed once. glibc's figures come from this program itself, run once more without the allocator. */
-#include "kernel_check.h"
+#include "kernel_limit.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -13,22 +12,6 @@ static const size_t sizes[] = {64,     100,    129,    200,   520,     1025,    
                                3073,   4097,   8200,   33000, 66000,   132000,        197000,
                                263000, 300000, 524300, MIB,   MIB + 1, 2 * MIB + 100, 4 * MIB + 1};
 static const char *const whens[] = {"AS-before", "AS-within", "DATA-within"};
-static char *links; /* the objects, each with a pointer to the one before */
-
-static size_t fill(size_t size) {
-    size_t got = 0;
-    for (char *obj; (obj = malloc(size)) != NULL; got += size) {
-        *(char **)obj = links;
-        links = obj;
-    }
-    CHECK(errno == ENOMEM);
-    while (links != NULL) {
-        char *obj = links;
-        links = *(char **)obj;
-        free(obj);
-    }
-    return got;
-}
 
 static void set(const char *when) {
     struct rlimit limit = {LIMIT, LIMIT};
@@ -42,28 +25,20 @@ static void live(const char *when, size_t size) {
         set(when);
     }
     for (int i = 0; i < ROUNDS; i++)
-        printf("%zu\n", fill(size) / 1024);
+        printf("%zu\n", kernel_fill(size) / 1024);
 }
 
-/* Figures of a run of this program; with or without what is preloaded. */
-static void measure(const char *self, const char *when, size_t size, bool bare, size_t got[ROUNDS]) {
-    char command[4300];
+static void measure(const char *when, size_t size, bool bare, size_t got[ROUNDS]) {
+    char arguments[64];
     bool before = strstr(when, "before") != NULL;
-    snprintf(command, sizeof command, "%s exec '%s' %s %zu %s", bare ? "LD_PRELOAD=" : "", self,
-             before ? "set" : "live", size, when);
-    FILE *said = popen(command, "r");
-    CHECK(said != NULL);
-    for (int i = 0; i < ROUNDS; i++)
-        CHECK(fscanf(said, "%zu", &got[i]) == 1);
-    CHECK(pclose(said) == 0);
+    snprintf(arguments, sizeof arguments, "%s %zu %s", before ? "set" : "live", size, when);
+    kernel_figures(arguments, bare, got, ROUNDS);
 }
 
 int main(int argc, char **argv) {
-    char self[4096] = "";
-    CHECK(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
     if (argc > 3 && strcmp(argv[1], "set") == 0) {
         set(argv[3]);
-        execl(self, self, "live", argv[2], argv[3], (char *)NULL);
+        execl("/proc/self/exe", argv[0], "live", argv[2], argv[3], (char *)NULL);
     }
     if (argc > 3) {
         live(argv[3], strtoull(argv[2], NULL, 10));
@@ -73,8 +48,8 @@ int main(int argc, char **argv) {
     for (size_t w = 0; w < sizeof whens / sizeof whens[0]; w++)
         for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
             size_t ours[ROUNDS], theirs[ROUNDS];
-            measure(self, whens[w], sizes[s], false, ours);
-            measure(self, whens[w], sizes[s], true, theirs);
+            measure(whens[w], sizes[s], false, ours);
+            measure(whens[w], sizes[s], true, theirs);
             for (int i = 0; i < ROUNDS; i++) {
                 bool enough = ours[i] * 10 >= theirs[i] * 9;
                 all &= enough;

@@ -42,17 +42,23 @@ static void free_of_a_freed_large_object(void **state) {
     unit_expect_death(free_it, obj, "free: free(0x"); /* invalid or double */
 }
 
-/* All memory is in use, but for one slab of another class, whose slots lie in the thread's bin and in their depot. */
-static void one_slab_is_left(void) {
-    enum { MOST = 100000 };
-    static void *objs[MOST];
+/* Objects until no memory is left, from which on the OS has none. How many; less than `most`. */
+static int fill(void **objs, int most) {
     int count = 0;
     while (count < 1000 && (objs[count] = hak_malloc(1000)) != NULL)
         count++;
     (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON);
-    while (count < MOST && (objs[count] = hak_malloc(1000)) != NULL)
+    while (count < most && (objs[count] = hak_malloc(1000)) != NULL)
         count++;
-    assert_in_range(count, 1000, MOST - 1);
+    assert_in_range(count, 1000, most - 1);
+    return count;
+}
+
+/* All memory is in use, but for one slab of another class, whose slots lie in the thread's bin and in their depot. */
+static void one_slab_is_left(void) {
+    enum { MOST = 100000 };
+    static void *objs[MOST];
+    int count = fill(objs, MOST);
     uintptr_t slab = hak_slab_start(hak_tag_of(objs[count - 1]), (uintptr_t)objs[count - 1]);
     for (int i = 0; i < count; i++)
         if (hak_slab_start(hak_tag_of(objs[i]), (uintptr_t)objs[i]) == slab)
@@ -100,13 +106,7 @@ static void what_rests_serves(void **state) {
     (void)state;
     enum { MOST = 100000, FREED = 40 };
     static void *objs[MOST];
-    int count = 0, again = 0;
-    while (count < 1000 && (objs[count] = hak_malloc(1000)) != NULL)
-        count++;
-    (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON);
-    while (count < MOST && (objs[count] = hak_malloc(1000)) != NULL)
-        count++;
-    assert_in_range(count, 1000, MOST - 1);
+    int count = fill(objs, MOST), again = 0;
     for (int i = 0; i < FREED; i++)
         hak_free(objs[--count]);
     while (again < FREED && (objs[count] = hak_malloc(1000)) != NULL)

@@ -1,0 +1,43 @@
+/* kernel_limit.h: how much can be had at a limit, and what glibc's malloc gets there: the same program, run once more
+ * without what is preloaded. */
+#ifndef HAK_TESTS_KERNEL_LIMIT_H
+#define HAK_TESTS_KERNEL_LIMIT_H
+
+#include "kernel_check.h"
+
+#include <errno.h>
+
+/* Bytes of objects of `size` until malloc says ENOMEM; all are freed again. Each has a pointer to the one before. */
+static inline size_t kernel_fill(size_t size) {
+    size_t got = 0;
+    char *links = NULL;
+    errno = 0;
+    for (char *obj; (obj = malloc(size)) != NULL; got += size) {
+        *(char **)obj = links;
+        links = obj;
+        errno = 0;
+    }
+    CHECK(errno == ENOMEM);
+    while (links != NULL) {
+        char *obj = links;
+        links = *(char **)obj;
+        free(obj);
+    }
+    return got;
+}
+
+/* The `count` numbers that this program prints when it is run with the arguments; bare: without what is preloaded. */
+static inline void kernel_figures(const char *arguments, bool bare, size_t *got, int count) {
+    char command[4400], self[4096] = "";
+    CHECK(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
+    int length =
+        snprintf(command, sizeof command, "%s exec '%s' %s", bare ? "LD_PRELOAD=" : "", self, arguments);
+    CHECK(length > 0 && length < (int)sizeof command);
+    FILE *said = popen(command, "r");
+    CHECK(said != NULL);
+    for (int i = 0; i < count; i++)
+        CHECK(fscanf(said, "%zu", &got[i]) == 1);
+    CHECK(pclose(said) == 0);
+}
+
+#endif
