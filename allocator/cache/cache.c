@@ -179,14 +179,17 @@ static HAK_NOINLINE void age_slow(const hak_cache *at, unsigned used, unsigned a
     hak_cache *mine = hak_cache_mine;
     bool sparse = hak_cache_sparse();
     unsigned trim = atomic_load_explicit(&hak_cache_trims, memory_order_relaxed);
+    unsigned splits = atomic_load_explicit(&hak_class_splits, memory_order_relaxed);
     mine->age = age;
     for (hak_cache *cache = mine; cache != NULL; cache = cache->parts) {
         if (mine->trim != trim)
             flush_bins(cache);
         age_bins(cache, cache == at ? used : 0, sparse);
-        name_fine(cache);
+        if (mine->splits != splits)
+            name_fine(cache);
     }
     mine->trim = trim;
+    mine->splits = splits;
     hak_policy_cache_age(sparse);
 }
 

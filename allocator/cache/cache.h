@@ -44,6 +44,7 @@ typedef struct hak_cache {
     struct hak_cache *older; /* in the list of all */
     unsigned shard;          /* of its depots; for wide slots see shard_for in cache.c */
     unsigned age, trim;      /* how often hak_cache_age and hak_cache_trim were called when it aged last */
+    unsigned splits;         /* hak_class_splits then: what the small sizes' classes are */
     hak_rations *rations;    /* NULL: there is no profile */
     size_t room;             /* bytes that its bins may hold for now */
     void **seen[HAK_TAGS];   /* the tops at its last ageing */

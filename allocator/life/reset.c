@@ -119,6 +119,7 @@ void hak_test_reset(hak_reset how) {
     (void)hak_thread_begin(); /* the first reset may be the first call of the process */
     reset_memory(how);
     hak_superslab_init();
+    hak_size_class_unsplit();
     hak_large_init();
     hak_depot_init(shards_for(how));
     hak_idle_init();

@@ -48,7 +48,6 @@ void hak_superslab_init(void) {
         had_slab[cls] = false;
         slabs_of[cls] = 0;
     }
-    hak_size_class_unsplit();
 }
 
 static unsigned largest_order(uint32_t free_mask) {

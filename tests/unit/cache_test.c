@@ -276,6 +276,22 @@ static void walk(void *unused) {
     hak_cache_check();
 }
 
+/* The thread whose slabs split a class hears of it at one of its next slow calls. */
+static void hears_of_splits(void **state) {
+    (void)state;
+    enum { SIZE = 530, HALF = 544, WHOLE = 576, MOST = 40000 };
+    static void *objs[MOST];
+    int count = 0;
+    unsigned need = (unsigned)hak_policy_request(SIZE);
+    assert_int_equal(hak_classes[hak_cache_mine->fine[need]].size, WHOLE);
+    while (count < MOST && hak_classes[hak_cache_mine->fine[need]].size == WHOLE)
+        assert_non_null(objs[count++] = hak_malloc(SIZE));
+    assert_int_equal(hak_classes[hak_cache_mine->fine[need]].size, HALF);
+    while (count > 0)
+        hak_free(objs[--count]);
+    check_all();
+}
+
 static void corruption(void **state) {
     (void)state;
     void *a = take(5);
@@ -314,6 +330,7 @@ int main(void) {
              shards_of_slots),
         CASE("in the child of a fork the shards of the threads that it does not have are free",
              shards_in_a_child),
+        CASE("when a class is split a thread hears of it", hears_of_splits),
         CASE("a bin whose bounds or entries were changed is found", corruption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
