@@ -13,6 +13,7 @@ enum {
     TARGET_MB_MAX = 1 << 20,
     PREWARM_MAX = 64,
     PATH_MOST = 240, /* with its 0 */
+    RTMIN_MOST = 29, /* the last one that every libc has: musl keeps three for itself, glibc two */
     /* A heap that is larger is dense enough for huge pages: what a touched byte brings in is at most 2 MiB per size
      * class and shard. Measure again with workloads c and h2 and with peak RSS, of grow above all. */
     HUGE_AUTO_FROM = 12 * HAK_MIB,
@@ -149,6 +150,30 @@ static const char *read_path(const char *name, char copy[PATH_MOST]) {
     return NULL;
 }
 
+/* One of those that programs leave to their users. */
+static hak_os_signal read_signal(const char *path) {
+    static const char accepted[] = "USR1, USR2, RTMIN+0 to RTMIN+29";
+    const char *text = hak_options_text("HAKMEM_STATS_SIGNAL");
+    if (text == NULL || *text == '\0')
+        return HAK_OS_SIGNAL_NONE;
+    const char *name = strncmp(text, "SIG", 3) == 0 ? text + 3 : text;
+    const char *digits = strncmp(name, "RTMIN+", 6) == 0 ? name + 6 : "";
+    uint64_t n = 0;
+    hak_os_signal signal = HAK_OS_SIGNAL_NONE;
+    if (strcmp(name, "USR1") == 0)
+        signal = HAK_OS_SIGNAL_USR1;
+    else if (strcmp(name, "USR2") == 0)
+        signal = HAK_OS_SIGNAL_USR2;
+    else if (*digits != '\0' && strlen(digits) <= 2 && *read_digits(digits, &n) == '\0' && n <= RTMIN_MOST)
+        signal = HAK_OS_SIGNAL_RTMIN + (hak_os_signal)n;
+    if (signal == HAK_OS_SIGNAL_NONE)
+        hak_options_complain("HAKMEM_STATS_SIGNAL", text, accepted, "none");
+    if (signal == HAK_OS_SIGNAL_NONE || path != NULL)
+        return signal;
+    hak_options_complain("HAKMEM_STATS_SIGNAL", text, "with HAKMEM_STATS=PATH, which says where to", "none");
+    return HAK_OS_SIGNAL_NONE;
+}
+
 /* Either of the two ways to see a heap profile has one made. */
 static void read_heap(void) {
     static char path[PATH_MOST];
@@ -190,6 +215,7 @@ void hak_options_read(void) {
                                .os_stats = os_stats,
                                .stats_path = read_path("HAKMEM_STATS", stats_path),
                                .profile = presets[preset].name};
+    hak_option.stats_signal = read_signal(hak_option.stats_path);
     read_heap();
     read_journal();
 }

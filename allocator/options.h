@@ -16,11 +16,13 @@
  *   HAKMEM_HEAP_PROFILE_RATE         1 to 1073741824  bytes that are allocated for each sample
  *   HAKMEM_HEAP_LEAKS                0 | 1            what is live at exit, by the heap profile, on stderr
  *   HAKMEM_STATS                     a path of at most 239 bytes   statistics at exit, as JSON, in PATH.<process id>
+ *   HAKMEM_STATS_SIGNAL              USR1 | USR2 | RTMIN+0 to RTMIN+29   statistics at that signal, too
  *
  * A profile is a preset of the others (options.c has the table); what the user set himself always wins over it. */
 #ifndef HAK_OPTIONS_H
 #define HAK_OPTIONS_H
 
+#include "allocator/os/os_process.h"
 #include "allocator/pages/release.h"
 
 typedef struct hak_options {
@@ -32,8 +34,9 @@ typedef struct hak_options {
     bool background;
     bool os_stats;
     const char *stats_path; /* NULL: none */
-    const char *heap_path;  /* NULL: none */
-    size_t heap_rate;       /* bytes; 0: no heap profile */
+    hak_os_signal stats_signal;
+    const char *heap_path; /* NULL: none */
+    size_t heap_rate;      /* bytes; 0: no heap profile */
     bool heap_leaks;
     const char *profile;
     uint64_t journal_device, journal_inode; /* JOURNAL_STREAM: of systemd's socket; 0: none */

@@ -3,6 +3,7 @@
 
 #include "allocator/api/profile_save.h"
 #include "allocator/api/stats_json.h"
+#include "allocator/api/stats_signal.h"
 #include "allocator/cache/cache.h"
 #include "allocator/heap/profile.h"
 #include "allocator/life/fork.h"
@@ -44,6 +45,7 @@ __attribute__((constructor(101))) static void loaded(void) {
     (void)hak_init();
     hak_fork_init();
     hak_idle_loaded();
+    hak_stats_signal_begin();
     if (hak_profile_rate != 0)
         hak_stack_unwind_begin();
 }

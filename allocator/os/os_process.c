@@ -424,3 +424,29 @@ void hak_os_on_fault(hak_fault_verdict (*handler)(const hak_fault *fault)) {
             (void)sigaction(numbers[i], &action, NULL);
     errno = saved;
 }
+
+static void (*signal_handler)(void);
+
+static void on_signal(int number) {
+    (void)number;
+    int saved = errno;
+    signal_handler();
+    errno = saved;
+}
+
+static int number_of(hak_os_signal which) {
+    if (which < HAK_OS_SIGNAL_RTMIN)
+        return which == HAK_OS_SIGNAL_USR1 ? SIGUSR1 : SIGUSR2;
+    return SIGRTMIN + (int)(which - HAK_OS_SIGNAL_RTMIN);
+}
+
+bool hak_os_on_signal(hak_os_signal which, void (*handler)(void)) {
+    int saved = errno;
+    struct sigaction was, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
+    (void)sigfillset(&action.sa_mask);
+    signal_handler = handler;
+    bool done = sigaction(number_of(which), NULL, &was) == 0 && was.sa_handler == SIG_DFL &&
+                sigaction(number_of(which), &action, NULL) == 0;
+    errno = saved;
+    return done;
+}

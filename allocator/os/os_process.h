@@ -66,6 +66,14 @@ bool hak_os_is_mapped(uintptr_t addr, size_t size);
  * handler. */
 bool hak_os_code_of(uintptr_t addr, uintptr_t *start, uintptr_t *end);
 
+/* Signals that programs leave to their users: SIGUSR1, SIGUSR2, and from the third on SIGRTMIN + n. */
+typedef unsigned hak_os_signal;
+enum { HAK_OS_SIGNAL_NONE, HAK_OS_SIGNAL_USR1, HAK_OS_SIGNAL_USR2, HAK_OS_SIGNAL_RTMIN };
+
+/* Has `handler` called at that signal, with the stack that the program has for handlers; calls that can go on after
+ * it do. Whoever sets another action later takes this one's place. Once. False: the process handles or ignores it. */
+bool hak_os_on_signal(hak_os_signal which, void (*handler)(void));
+
 /* What the processor was doing when it met memory that it may not touch. */
 typedef struct hak_fault {
     uintptr_t addr;  /* 0: the kernel does not say */

@@ -1,0 +1,125 @@
+/* stats_signal.c: see stats_signal.h. All below `handler` is async-signal-safe and keeps nothing between signals but a
+ * number, so that threads may be here at once, a fork may come between, and locks of the thread that was interrupted
+ * are not asked for. The stack may be a small one: the text goes out by pieces. */
+#include "allocator/api/stats_signal.h"
+
+#include "allocator/api/stats_json.h"
+#include "allocator/options.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
+#include "allocator/os/outlet.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+enum { PIECE = HAK_STATS_PATH_MOST + 40 }; /* the path, too, with two numbers behind it */
+
+typedef struct writer {
+    hak_outlet file;
+    size_t used;
+    char piece[PIECE];
+} writer;
+
+static void flush(writer *to) {
+    hak_outlet_send(&to->file, to->piece, to->used);
+    to->used = 0;
+}
+
+static void put(writer *to, const char *text) {
+    for (; *text != '\0'; text++) {
+        if (to->used == PIECE)
+            flush(to);
+        to->piece[to->used++] = *text;
+    }
+}
+
+static void put_number(writer *to, uint64_t n) {
+    char digits[24];
+    unsigned at = sizeof digits - 1;
+    digits[at] = '\0';
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    put(to, digits + at);
+}
+
+static void put_field(writer *to, const char *name, uint64_t n) {
+    put(to, ",\"");
+    put(to, name);
+    put(to, "\":");
+    put_number(to, n);
+}
+
+static uint64_t value_of(const hak_stats_counter *counter, uint32_t i) {
+    const char *at = (const char *)counter->address + (size_t)i * counter->stride;
+    return counter->width == sizeof(uint64_t)
+               ? atomic_load_explicit((const _Atomic uint64_t *)(const void *)at, memory_order_relaxed)
+               : atomic_load_explicit((const _Atomic uint32_t *)(const void *)at, memory_order_relaxed);
+}
+
+/* Classes of which something is out. */
+static void put_classes(writer *to, const hak_stats_counter *size, const hak_stats_counter *out) {
+    const char *between = "{\"size\":";
+    put(to, ",\"classes\":[");
+    for (uint32_t i = 0; i < size->count && i < out->count; i++) {
+        if (value_of(size, i) == 0 || value_of(out, i) == 0)
+            continue;
+        put(to, between);
+        put_number(to, value_of(size, i));
+        put_field(to, "out", value_of(out, i));
+        put(to, "}");
+        between = ",{\"size\":";
+    }
+    put(to, "]");
+}
+
+static void put_page(writer *to, const hak_stats_page *page) {
+    const hak_stats_counter *size = NULL, *out = NULL;
+    put(to, "{\"hakmem\":\"stat\",\"schema\":1,\"version\":\"");
+    put(to, page->version);
+    put(to, "\",\"variant\":\"");
+    put(to, page->variant);
+    put(to, "\"");
+    put_field(to, "process", hak_os_pid());
+    for (uint32_t i = 0; i < page->counters_count; i++) {
+        const hak_stats_counter *counter = &page->counters[i];
+        if (strcmp(counter->name, "class_size") == 0)
+            size = counter;
+        else if (strcmp(counter->name, "class_out") == 0)
+            out = counter;
+        else
+            put_field(to, counter->name, value_of(counter, 0));
+    }
+    if (size != NULL && out != NULL)
+        put_classes(to, size, out);
+    put(to, "}\n");
+}
+
+/* A process that has made itself a filter of system calls may be killed for opening a file. */
+static void handler(void) {
+    static _Atomic unsigned number;
+    writer to;
+    if (hak_os_filter == HAK_FILTER_OWN)
+        return;
+    to.used = 0;
+    put(&to, hak_option.stats_path);
+    put(&to, ".");
+    put_number(&to, hak_os_pid());
+    put(&to, ".");
+    put_number(&to, atomic_fetch_add_explicit(&number, 1, memory_order_relaxed) + 1);
+    to.piece[to.used] = '\0';
+    hak_outlet_create(&to.file, to.piece);
+    to.used = 0;
+    put_page(&to, &hak_stats_map);
+    flush(&to);
+    hak_outlet_close(&to.file);
+}
+
+void hak_stats_signal_begin(void) {
+    if (hak_option.stats_signal == 0)
+        return;
+    const char *name = hak_options_text("HAKMEM_STATS_SIGNAL");
+    if (!hak_os_on_signal(hak_option.stats_signal, handler))
+        hak_options_complain("HAKMEM_STATS_SIGNAL", name != NULL ? name : "",
+                             "a signal that the process neither handles nor ignores", "none");
+}
