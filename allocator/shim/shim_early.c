@@ -20,11 +20,11 @@ static early *resolve(void) {
     return nothing;
 }
 
-/* The reference is what makes the relocation. */
-static early prepared __attribute__((ifunc("resolve")));
+/* The reference is what makes the relocation. Not static: clang 19 would show it to all (-flto=thin). */
+HAK_HIDDEN early hak_early_prepared __attribute__((ifunc("resolve")));
 
 __attribute__((constructor(101))) static void loaded(void) {
-    prepared();
+    hak_early_prepared();
 }
 
 #endif

@@ -24,8 +24,20 @@ def documented(path):
     return {word.replace("[token]", token) for word in words for token in tokens}
 
 
+VERSION = "HAKMEM_0.2"
+
+
+def check_versions(symbols):
+    """A version that is the default one for what is hakmem's own, none for names that others ask for by theirs."""
+    for name, at, version in sorted(symbol.partition("@") for symbol in symbols):
+        if name != VERSION and at + version != ("@@" + VERSION if name.startswith("hak_") else ""):
+            yield f"{name}: its version is {at + version or 'none'}"
+
+
 def check_exports(library, exports):
-    exported, wanted = {name.split("@")[0] for name in defined_symbols(library, "--dynamic")}, documented(exports)
+    symbols = defined_symbols(library, "--dynamic")
+    yield from check_versions(symbols)
+    exported, wanted = {name.split("@")[0] for name in symbols} - {VERSION}, documented(exports)
     if "-dlopen" in library:
         wanted -= {"dlopen", "prctl", "__register_atfork"}
     yield from (f"exported, but not documented: {name}" for name in sorted(exported - wanted))

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 static _Atomic int over;
+static pthread_barrier_t begun;
 
 static void say(const char *what) {
     printf("%s %d\n", what, (int)getpid());
@@ -40,6 +41,8 @@ static void hear(void) {
 static void *work(void *seed) {
     static _Thread_local void *objects[128];
     unsigned random = (unsigned)(size_t)seed;
+    free(malloc(random));
+    (void)pthread_barrier_wait(&begun); /* each has its cache */
     while (!over) {
         random = random * 1664525 + 1013904223;
         void **at = &objects[random >> 8 & 127];
@@ -53,8 +56,10 @@ static void *work(void *seed) {
 
 static void busy(int count) {
     pthread_t threads[16];
+    WANT(count <= 16 && pthread_barrier_init(&begun, NULL, (unsigned)count + 1) == 0);
     for (int i = 0; i < count; i++)
         WANT(pthread_create(&threads[i], NULL, work, (void *)(size_t)(i + 1)) == 0);
+    (void)pthread_barrier_wait(&begun);
     say("busy");
     hear();
     over = 1;

@@ -110,8 +110,9 @@ class CMake(unittest.TestCase):
         wanted = lint_binary.documented(os.path.join(ROOT, "tests/lint/exports.txt"))
         for name in ("hakmem", "hakmem-hardened"):
             path = os.path.join(self.build, f"lib{name}.so")
-            exported = {line.split()[-1].split("@")[0] for line in output("nm", "-D", "--defined-only", path).splitlines()}
-            self.assertEqual(exported, wanted)
+            symbols = {line.split()[-1] for line in output("nm", "-D", "--defined-only", path).splitlines()}
+            self.assertEqual({name.split("@")[0] for name in symbols} - {lint_binary.VERSION}, wanted)
+            self.assertEqual(list(lint_binary.check_versions(symbols)), [])
             self.assertIn(f"[lib{name}.so]", output("readelf", "-d", path))
         target = os.path.join(self.folder, "target")
         output("cmake", "--install", self.build, "--prefix", "/opt/hak", DESTDIR=target)

@@ -9,6 +9,8 @@ import sys
 import unittest
 
 ROOT = os.path.dirname(os.path.realpath(sys.argv.pop()))
+sys.path.insert(0, os.path.join(ROOT, "tests/lint"))
+import lint_binary  # noqa: E402
 
 
 def read(path):
@@ -37,6 +39,16 @@ class Packages(unittest.TestCase):
             self.assertTrue(read(f"debian/{name}.install"))
         for text in (read("debian/rules"), read("packaging/hakmem.spec")):
             self.assertIn(f"lib$product.so.{major}", text.replace("$$", "$"))
+
+    def test_the_symbols_files_have_what_the_libraries_export(self):
+        """hak_* by its version; the many names of tokens by a pattern; all others one by one."""
+        major, wanted = VERSION.split(".")[0], lint_binary.documented(os.path.join(ROOT, "tests/lint/exports.txt"))
+        for product in ("hakmem", "hakmem-hardened"):
+            head, *lines = read(f"debian/lib{product}{major}.symbols").splitlines()
+            self.assertEqual(head, f"lib{product}.so.{major} lib{product}{major} #MINVER#")
+            self.assertEqual(lines[:2], [f" (symver){lint_binary.VERSION} 0.1.0", ' (regex)"^__alloc_token_.*@Base$" 0.1.0'])
+            self.assertEqual({line.split("@Base ")[0].strip() for line in lines[2:]}, {name for name in wanted if not name.startswith(("hak_", "__alloc_token_"))})
+        self.assertIn(f"{lint_binary.VERSION} {{", read("allocator/exports.lds"))
 
     def test_bill_of_materials_is_spdx(self):
         bill = json.loads(read("packaging/sbom.spdx.json"))
