@@ -12,8 +12,6 @@
 #include "fuzz/play.h"
 #include "fuzz/verdict.h"
 
-void hak_sweep_all(void); /* of the hardened core */
-
 enum { NAME_MAX_BYTES = 64, LARGE = 256 * 1024 };
 
 typedef struct error {
@@ -105,13 +103,13 @@ static void run_underflow(void *context) {
     error *c = context;
     flip((char *)c->o->at - (c->step->detail + 1), c->step->detail + 1, c->step->arg);
     c->game->model.heap->free(c->o->at);
-    hak_sweep_all();
+    c->game->model.heap->exit_sweep();
 }
 
 static void run_write_after_free(void *context) {
     error *c = context;
     flip((char *)c->o->ghost + c->step->arg % c->o->ghost_size, 1, c->step->detail);
-    hak_sweep_all();
+    c->game->model.heap->exit_sweep();
 }
 
 static void run_use_freed(void *context) {

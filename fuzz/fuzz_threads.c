@@ -71,8 +71,28 @@ static bool run_on(worker *w, const ops_step *step) {
     return w->went_well;
 }
 
+/* A pool of threads: each has objects of its own, and ends. */
+static bool run_pool(const ops_step *step) {
+    enum { SLOT = OPS_SLOTS - OPS_THREADS, PAIRS = 16 };
+    bool well = true;
+    for (unsigned i = 1; i < OPS_THREADS && well; i++) {
+        end(&workers[i]);
+        for (unsigned n = 0; n < PAIRS && well; n++) {
+            ops_step make = {.code = OPS_MALLOC, .slot = SLOT + i, .count = 1, .size = step->size},
+                     drop = {.code = OPS_FREE, .slot = SLOT + i};
+            if (game.model.objects[SLOT + i].at != NULL)
+                well = run_on(&workers[i], &drop);
+            well = well && run_on(&workers[i], &make);
+        }
+        end(&workers[i]); /* its last object is freed by whoever comes */
+    }
+    return well;
+}
+
 static bool schedule(void *context, const ops_step *step) {
     (void)context;
+    if (step->code == OPS_POOL)
+        return run_pool(step);
     if (step->code == OPS_THREAD)
         running = step->arg % OPS_THREADS;
     else if (step->code == OPS_THREAD_END && running == 0)
@@ -107,6 +127,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     cpu_set_t before;
     bool pinned = stay_here(&before);
     play_begin(&game, &FUZZ_HEAP, bytes, length);
+    game.forks = true;
     running = 0;
     while (ops_program_next(&game.program, schedule, NULL))
         ;

@@ -10,6 +10,8 @@
 #include "allocator/policy.h"
 #include "include/hakmem.h"
 
+void hak_sweep_all(void); /* of the hardened core */
+
 static void check(void) {
     hak_cache_check();
     hak_depot_check();
@@ -33,6 +35,7 @@ static HAK_WALKER void check_mine(void) {
 _Static_assert((int)FUZZ_RESET_FRESH == HAK_RESET_FRESH && (int)FUZZ_RESET_KEPT == HAK_RESET_KEPT &&
                    (int)FUZZ_RESET_GUARDED == HAK_RESET_GUARDED,
                "heap_api.h has the values of reset.h");
+_Static_assert(FUZZ_OS_FAIL_ON == HAK_OS_FAIL_ON, "heap_api.h has the value of os.h");
 static void reset(unsigned how) {
     hak_os_keep_own_clock();
     hak_test_reset((hak_reset)how);
@@ -41,6 +44,11 @@ static void reset(unsigned how) {
 /* What happens once in a process happens before the first input, which then finds the same ways as any other. */
 __attribute__((constructor)) static void once(void) {
     hak_test_reset(HAK_RESET_KEPT);
+}
+
+static void exit_sweep(void) {
+    if (FUZZ_HARDENED)
+        hak_sweep_all();
 }
 
 static uint64_t changes(void) {
@@ -82,6 +90,8 @@ const heap_api FUZZ_HEAP = {
     .thread_end = hak_cache_end,
     .reset = reset,
     .fail_os_at = hak_os_fail_at,
+    .pass_time = hak_os_keep_pass,
+    .exit_sweep = exit_sweep,
     .set_policy = set_policy,
     .capacity = capacity,
     .is_large = is_large,

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-enum { BURST_SIZE_MASK = 0x1fff }; /* many objects, or big ones */
+enum {
+    BURST_SIZE_MASK = 0x1fff, /* many objects, or big ones */
+    PHASE_MOST = 1 << 20,     /* bytes of a large object of PHASE and DRAIN */
+};
 
 ops_record ops_decode(const uint8_t bytes[OPS_RECORD]) {
     return (ops_record){.code = (ops_code)(bytes[0] & (OPS_CODES - 1)),
@@ -22,15 +25,16 @@ void ops_encode(ops_record record, uint8_t bytes[OPS_RECORD]) {
 const char *ops_name(ops_code code) {
     static const char *const names[] = {
 #define X(name) #name,
-        OPS_TABLE(X)
+        OPS_TABLE(X) OPS_LIFE_TABLE(X)
 #undef X
     };
-    _Static_assert(sizeof names / sizeof names[0] == OPS_CODES, "five bits name every operation");
+    _Static_assert((int)OPS_CHECK == OPS_CODES, "five bits name every operation");
+    _Static_assert(OPS_STEP_CODES - OPS_CODES == OPS_MODS, "a mod names every operation of LIFE");
     return names[code];
 }
 
 bool ops_is_error(ops_code code) {
-    return code >= OPS_BAD_FREE;
+    return code >= OPS_BAD_FREE && code <= OPS_USE_FREED;
 }
 
 /* Sizes at the edges: 8 to 15 eighths of a power of two from 16 bytes to 256 KiB, a little more or less. Allocators
@@ -90,6 +94,7 @@ void ops_program_init(ops_program *program, const uint8_t *bytes, size_t length)
     program->budget = OPS_BUDGET;
     program->steps_left = OPS_STEPS_MAX;
     program->purges_left = OPS_PURGES_MAX;
+    program->forks_left = OPS_FORKS_MAX;
 }
 
 /* What running the steps of one record needs. */
@@ -233,6 +238,50 @@ static size_t trim_keep(lowering *to, ops_record r) {
     return little ? ops_size(r.arg) : (size_t)r.arg << 16;
 }
 
+/* All that there is ends, and other objects take its place: of up to 8 KiB 1 to 128, of more at most four. */
+static void lower_phase(lowering *to, ops_record r) {
+    size_t size = ops_size(r.arg);
+    bool small = size <= BURST_SIZE_MASK;
+    unsigned count = 1 + r.slot % (small ? OPS_SLOTS / 2 : 4);
+    for (unsigned slot = 0; slot < OPS_SLOTS; slot++)
+        vacate(to, slot);
+    for (unsigned slot = 0; slot < count; slot++)
+        emit(to, (ops_step){.code = OPS_MALLOC,
+                            .slot = slot,
+                            .count = 1,
+                            .size = small ? size : afford(to->program, size % PHASE_MOST)});
+}
+
+/* 4 to 512 pairs of malloc and free, of large sizes few: what waits in quarantines and caches has to leave. */
+static void lower_drain(lowering *to, ops_record r) {
+    size_t size = ops_size(r.arg);
+    bool small = size <= BURST_SIZE_MASK;
+    unsigned pairs = 4u << (small ? r.slot % 8 : 0);
+    vacate(to, r.slot);
+    for (unsigned i = 0; i < pairs; i++) {
+        emit(to, (ops_step){.code = OPS_MALLOC,
+                            .slot = r.slot,
+                            .count = 1,
+                            .size = small ? size : afford(to->program, size % PHASE_MOST)});
+        vacate(to, r.slot); /* where it was met */
+    }
+}
+
+static void lower_life(lowering *to, ops_record r) {
+    r.code = (ops_code)(OPS_CODES + r.mod);
+    if (r.code == OPS_PHASE)
+        return lower_phase(to, r);
+    if (r.code == OPS_DRAIN)
+        return lower_drain(to, r);
+    if (r.code == OPS_FORK && (to->program->forks_left == 0 || to->program->forks_left-- == 0))
+        return;
+    emit(to, (ops_step){.code = r.code,
+                        .slot = r.slot,
+                        .size = ops_size(r.arg) & BURST_SIZE_MASK,
+                        .detail = r.mod,
+                        .arg = r.arg});
+}
+
 static void lower_plain(lowering *to, ops_record r) {
     if (r.code == OPS_POLICY && r.mod >> 1 == 3 && !may_purge(to->program))
         r.mod &= 1;
@@ -268,6 +317,8 @@ static void lower(lowering *to, ops_record r) {
         return lower_sweep(to, r);
     case OPS_RECYCLE_ZEROED:
         return lower_recycle(to, r);
+    case OPS_LIFE:
+        return lower_life(to, r);
     default:
         return lower_plain(to, r);
     }

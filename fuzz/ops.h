@@ -16,10 +16,12 @@ enum {
     OPS_RECORD = 4,
     OPS_SLOTS = 256,
     OPS_CODES = 32,
+    OPS_MODS = 8,
     OPS_THREADS = 4,
     OPS_RECORDS_MAX = 1024,    /* later records of a program are ignored */
     OPS_STEPS_MAX = 4096,      /* and later steps, so that an input's time is bounded */
     OPS_PURGES_MAX = 2,        /* and how often memory may go back to the OS */
+    OPS_FORKS_MAX = 1,         /* and how many children it may have */
     OPS_BIG = 32 * 1024,       /* calls that touch more than this draw from the program's budget, */
     OPS_BUDGET = 3 << 20,      /* this many bytes; when it is spent, sizes are taken modulo OPS_BIG */
     OPS_IMPOSSIBLE_SHIFT = 47, /* requests from 2^47 bytes on cannot be met by the address space of x86-64 */
@@ -47,7 +49,7 @@ enum {
     X(TRIM)                                                                                                  \
     X(POLICY)                                                                                                \
     X(STATS)                                                                                                 \
-    X(CHECK)                                                                                                 \
+    X(LIFE)                                                                                                  \
     X(THREAD)                                                                                                \
     X(THREAD_END)                                                                                            \
     X(FAIL_OS)                                                                                               \
@@ -60,9 +62,20 @@ enum {
     X(WRITE_AFTER_FREE)                                                                                      \
     X(USE_FREED)
 
+/* What happens to a process as a whole: the record LIFE says by its mod which, in this order. */
+#define OPS_LIFE_TABLE(X)                                                                                    \
+    X(CHECK)                                                                                                 \
+    X(PHASE)                                                                                                 \
+    X(AGE)                                                                                                   \
+    X(FORK)                                                                                                  \
+    X(EXIT)                                                                                                  \
+    X(LIMIT)                                                                                                 \
+    X(DRAIN)                                                                                                 \
+    X(POOL)
+
 typedef enum ops_code {
 #define X(name) OPS_##name,
-    OPS_TABLE(X)
+    OPS_TABLE(X) OPS_LIFE_TABLE(X) OPS_STEP_CODES /* codes from OPS_CODES on are of steps, not of records */
 #undef X
 } ops_code;
 
@@ -73,7 +86,8 @@ typedef struct ops_record {
     uint16_t arg;
 } ops_record;
 
-/* What a step does. RECYCLE_ZEROED, BURST, SWEEP, RESIZE_BY and ALIGNED_ANY are lowered to others and are no steps. */
+/* What a step does. RECYCLE_ZEROED, BURST, SWEEP, RESIZE_BY, ALIGNED_ANY, LIFE, PHASE and DRAIN are lowered to others and are
+ * no steps. */
 typedef struct ops_step {
     ops_code code;
     unsigned slot;
@@ -98,7 +112,7 @@ typedef struct ops_program {
     size_t length;
     size_t at;     /* next record */
     size_t budget; /* bytes left for big objects */
-    unsigned steps_left, purges_left;
+    unsigned steps_left, purges_left, forks_left;
     ops_slot slots[OPS_SLOTS];
 } ops_program;
 

@@ -70,6 +70,21 @@ void ops_print_step(char text[OPS_TEXT_MAX], const ops_step *s) {
     case OPS_FAIL_OS:
         snprintf(text, OPS_TEXT_MAX, "/* memory call %u of the OS from now fails */", 1 + (s->arg & 15));
         break;
+    case OPS_AGE:
+        snprintf(text, OPS_TEXT_MAX, "usleep(%u * 1000)", s->arg);
+        break;
+    case OPS_FORK:
+    case OPS_EXIT:
+        snprintf(text, OPS_TEXT_MAX, "exit_of_child() /* %s */", ops_name(s->code));
+        break;
+    case OPS_LIMIT:
+        snprintf(text, OPS_TEXT_MAX, "/* from call %u on the OS gives no memory; 0: it does again */",
+                 s->arg & 15);
+        break;
+    case OPS_POOL:
+        snprintf(text, OPS_TEXT_MAX, "/* each thread but this has objects of %zu bytes, and ends */",
+                 s->size);
+        break;
     case OPS_STATS:
     case OPS_CHECK:
     case OPS_POLICY:
@@ -107,7 +122,7 @@ static const char c_prelude[] =
     "/* Made from an input of a fuzz target. cc -fno-builtin this.c && ./a.out; or under LD_PRELOAD. */\n"
     "#define _GNU_SOURCE\n"
     "#include <malloc.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include "
-    "<string.h>\n\n"
+    "<string.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\n"
     "void free_sized(void *, size_t) __attribute__((weak));\n"
     "void free_aligned_sized(void *, size_t, size_t) __attribute__((weak));\n"
     "static void *p[256];\nstatic size_t size[256];\nstatic unsigned char key[256], next_key;\n\n"
@@ -126,6 +141,10 @@ static const char c_prelude[] =
     "static void resized(int i, void *to, size_t n) {\n"
     "    if (to == NULL && n != 0) return;\n"
     "    p[i] = to;\n    check(i, n < size[i] ? n : size[i]);\n    made(i, n);\n}\n\n"
+    "static void exit_of_child(void) {\n    int status = 0;\n    pid_t child = fork();\n"
+    "    if (child == 0) {\n        for (int i = 0; i < 256; i++) verify(i);\n        exit(0);\n    }\n"
+    "    if (child > 0 && waitpid(child, &status, 0) == child && status != 0) {\n"
+    "        fprintf(stderr, \"a child ended with status %d\\n\", status);\n        abort();\n    }\n}\n\n"
     "int main(void) {\n";
 
 /* What has no call of libc for it: an error, written out. */
@@ -198,7 +217,8 @@ void ops_print_c(FILE *out, const uint8_t *bytes, size_t length) {
 void ops_print_records(FILE *out, const uint8_t *bytes, size_t length) {
     for (; length >= OPS_RECORD; bytes += OPS_RECORD, length -= OPS_RECORD) {
         ops_record r = ops_decode(bytes);
-        fprintf(out, "%s %u %u %u\n", ops_name(r.code), r.mod, r.slot, r.arg);
+        ops_code code = r.code == OPS_LIFE ? (ops_code)(OPS_CODES + r.mod) : r.code;
+        fprintf(out, "%s %u %u %u\n", ops_name(code), r.mod, r.slot, r.arg);
     }
 }
 
@@ -211,8 +231,12 @@ bool ops_parse(const char *line, uint8_t record[OPS_RECORD], bool *skip) {
         return true;
     if (sscanf(line, "%31s %u %u %u", name, &mod, &slot, &arg) != 4 || mod > 7 || slot > 255 || arg > 65535)
         return false;
-    for (unsigned code = 0; code < OPS_CODES; code++)
+    for (unsigned code = 0; code < OPS_STEP_CODES; code++)
         if (strcmp(name, ops_name((ops_code)code)) == 0) {
+            if (code >= OPS_CODES) { /* the name says the mod */
+                mod = code - OPS_CODES;
+                code = OPS_LIFE;
+            }
             ops_encode((ops_record){(ops_code)code, (uint8_t)mod, (uint8_t)slot, (uint16_t)arg}, record);
             return true;
         }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "fuzz/ops_print.h"
 #include "include/hakmem.h"
@@ -39,16 +41,17 @@ static void walk(play *game, bool all) {
     game->walked = changes;
 }
 
-/* True when an armed failure of the OS has happened since; it is then disarmed. */
+/* True when an armed failure of the OS has happened since; it is then disarmed, but for a limit, which stays. */
 static bool os_has_failed(play *game) {
     if (game->fail_at == 0)
         return false;
     uint64_t seen = game->model.heap->fail_os_at(0);
     bool failed = seen >= game->fail_at;
     if (!failed) /* armed again for what is left of it */
-        game->model.heap->fail_os_at(game->fail_at -= seen);
+        game->fail_at -= seen;
     else
-        game->fail_at = 0;
+        game->fail_at = game->fail_on != 0;
+    game->model.heap->fail_os_at(game->fail_at | game->fail_on);
     return failed;
 }
 
@@ -174,6 +177,47 @@ static const char *run_free(play *game, const ops_step *step) {
     return NULL;
 }
 
+/* The k-th call of the OS from now fails, alone or with all after it; 0: none does. */
+static void arm(play *game, uint64_t k, uint64_t on) {
+    if (!game->os_fails)
+        return;
+    game->fail_at = k;
+    game->fail_on = k != 0 ? on : 0;
+    game->model.heap->fail_os_at(game->fail_at | game->fail_on);
+}
+
+/* What a child does: it finds its parent's objects, has some of its own, frees all, and ends as a process does. */
+static const char *live_in_child(play *game) {
+    const heap_api *heap = game->model.heap;
+    for (size_t size = 1; size < OPS_BIG; size *= 3) {
+        void *mine[4];
+        for (int i = 0; i < 4; i++)
+            mine[i] = heap->malloc(size);
+        for (int i = 0; i < 4; i++)
+            heap->free(mine[i]);
+    }
+    if (!play_free_all(game))
+        return game->broken;
+    heap->exit_sweep();
+    walk(game, true);
+    return NULL;
+}
+
+static const char *run_fork(play *game) {
+    fflush(NULL);
+    pid_t child = game->forks ? fork() : -1;
+    if (child == 0) {
+        const char *broken = live_in_child(game);
+        if (broken != NULL)
+            fprintf(stderr, "in a child: %s\n", broken);
+        _exit(broken != NULL);
+    }
+    int status = 0;
+    if (child > 0 && waitpid(child, &status, 0) != child)
+        return "a child was lost";
+    return status == 0 ? NULL : "a child did not end well";
+}
+
 static const char *run_trim(play *game, const ops_step *step) {
     hak_stats before, after;
     game->model.heap->stats_read(&before);
@@ -211,9 +255,19 @@ static const char *run_other(play *game, const ops_step *step) {
         walk(game, true);
         return shadow_verify_all(&game->model);
     case OPS_FAIL_OS:
-        if (game->os_fails)
-            heap->fail_os_at(game->fail_at = 1 + (step->arg & 15));
+        arm(game, 1 + (step->arg & 15), 0);
         return NULL;
+    case OPS_LIMIT:
+        arm(game, step->arg & 15, FUZZ_OS_FAIL_ON);
+        return NULL;
+    case OPS_AGE:
+        heap->pass_time(step->arg);
+        return NULL;
+    case OPS_EXIT:
+        heap->exit_sweep();
+        return NULL;
+    case OPS_FORK:
+        return run_fork(game);
     default: /* threads and errors are the business of those targets that have them */
         return NULL;
     }
@@ -255,7 +309,7 @@ bool play_step(void *context, const ops_step *step) {
 static const char *verify_empty(play *game) {
     const heap_api *heap = game->model.heap;
     bool give_back = game->program.length / OPS_RECORD % 64 == 63;
-    heap->fail_os_at(game->fail_at = 0);
+    heap->fail_os_at(game->fail_at = game->fail_on = 0);
     (void)heap->trim(give_back ? 0 : SIZE_MAX);
     hak_stats now;
     heap->stats_read(&now);

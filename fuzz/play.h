@@ -22,9 +22,11 @@ typedef struct play {
     const char *broken; /* NULL, or the rule that was broken */
     ops_step broken_step;
     uint64_t fail_at; /* the armed k-th failure of the OS; 0: none */
+    uint64_t fail_on; /* FUZZ_OS_FAIL_ON: all from there on fail, too; else 0 */
     uint64_t walked;  /* heap->changes() at the last full walk */
     play_answer answer;
-    bool os_fails; /* FAIL_OS is to be obeyed */
+    bool os_fails; /* FAIL_OS and LIMIT are to be obeyed */
+    bool forks;    /* FORK is to be obeyed */
     bool shared;   /* other threads use the heap meanwhile: no walkers, no statistics */
 } play;
 

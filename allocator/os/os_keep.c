@@ -55,6 +55,10 @@ bool hak_os_keep_clock(uint64_t *milliseconds) {
     return keeping != HAK_KEEP_NOTHING || own_clock;
 }
 
+void hak_os_keep_pass(uint64_t milliseconds) {
+    atomic_fetch_add_explicit(&clock_now, milliseconds, memory_order_relaxed);
+}
+
 void hak_os_keep_own_clock(void) {
     own_clock = true;
 }

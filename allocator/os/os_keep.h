@@ -42,6 +42,9 @@ void hak_os_keep_own_clock(void);
 /* The clock: every look at it is CLOCK_STEP ms later than the last. False: it is the kernel's. */
 bool hak_os_keep_clock(uint64_t *milliseconds);
 
+/* So many milliseconds pass at once on our clock. */
+void hak_os_keep_pass(uint64_t milliseconds);
+
 /* The kernel has made the range accessible, or not, or taken it away. */
 void hak_os_keep_note(uintptr_t addr, size_t size, bool open);
 

@@ -50,7 +50,7 @@ static size_t cook(const recipe *r, uint8_t *bytes, uint64_t seed) {
     }
 
 /* clang-format off: a table, name {records, slots, least and greatest arg, {operations}} */
-GENERATOR(anything_small, {24,
+GENERATOR(anything_small, {120,
                            24,
                            0,
                            EDGES_END,
@@ -63,7 +63,8 @@ GENERATOR(alignments, {12,
                        EDGES_END,
                        {OPS_MALLOC, OPS_ALIGNED_ALLOC, OPS_POSIX_MEMALIGN, OPS_MEMALIGN, OPS_ALIGNED_ANY,
                         OPS_ALIGNED_ANY, OPS_FREE, OPS_REALLOC}})
-GENERATOR(recycling, {16, 6, 0, EDGES_END, {OPS_MALLOC, OPS_RECYCLE_ZEROED, OPS_CALLOC, OPS_FREE, OPS_WRITE}})
+GENERATOR(recycling,
+          {120, 6, 0, EDGES_END, {OPS_MALLOC, OPS_RECYCLE_ZEROED, OPS_CALLOC, OPS_FREE, OPS_WRITE}})
 GENERATOR(
     resizing,
     {10, 4, 0, BIG_END, {OPS_MALLOC, OPS_REALLOC, OPS_RESIZE_BY, OPS_RESIZE_BY, OPS_REALLOCARRAY, OPS_FREE}})
@@ -90,6 +91,14 @@ GENERATOR(os_failures, {8,
                         BIG_END,
                         {OPS_MALLOC, OPS_FAIL_OS, OPS_FAIL_OS, OPS_CALLOC, OPS_REALLOC, OPS_FREE, OPS_BURST,
                          OPS_ALIGNED_ALLOC, OPS_TRIM}})
+GENERATOR(lives, {120,
+                  32,
+                  0,
+                  EDGES_END,
+                  {OPS_MALLOC, OPS_LIFE, OPS_LIFE, OPS_CALLOC, OPS_REALLOC, OPS_FREE, OPS_BURST, OPS_SWEEP,
+                   OPS_ALIGNED_ALLOC, OPS_WRITE}})
+GENERATOR(large_lives,
+          {80, 6, BIG, BIG_END, {OPS_MALLOC, OPS_LIFE, OPS_LIFE, OPS_CALLOC, OPS_FREE, OPS_REALLOC}})
 /* clang-format on */
 
 static size_t anything(uint8_t bytes[PROPERTY_ROOM], uint64_t seed) {
@@ -121,6 +130,22 @@ static const char *without_os(const heap_api *heap, const uint8_t *bytes, size_t
     while (ops_program_next(&game.program, play_step, &game))
         ;
     (void)play_end(&game);
+    return game.broken;
+}
+
+/* A process that has children, ends, and sometimes gets nothing from the OS: and nobody is reported. */
+static const char *lived(const heap_api *heap, const uint8_t *bytes, size_t length) {
+    static play game;
+    heap->reset(FUZZ_RESET_KEPT);
+    play_begin(&game, heap, bytes, length);
+    game.os_fails = true;
+    game.forks = length / OPS_RECORD % 4 == 0; /* a child costs as much as a hundred records */
+    while (ops_program_next(&game.program, play_step, &game))
+        ;
+    if (play_free_all(&game)) {
+        heap->exit_sweep();
+        (void)play_end(&game);
+    }
     return game.broken;
 }
 
@@ -182,19 +207,22 @@ static const char *beside_another(const heap_api *heap, const uint8_t *bytes, si
 
 const property properties[] = {
     {"any program finds its objects as it left them", anything, plain},
-    {"small objects of any history do not touch each other", anything_small, plain},
+    {"small objects of any history do not touch each other", anything_small, plain, 4},
     {"sizes at the bounds of classes get objects that are large enough and apart", edges, plain},
     {"an aligned call gives the alignment that was asked for", alignments, plain},
-    {"calloc gives zeros also where an object just was", recycling, plain},
+    {"calloc gives zeros also where an object just was", recycling, plain, 4},
     {"realloc keeps the first min(old, new) bytes, whatever the sizes", resizing, plain},
     {"what cannot be met is refused with the right error and changes nothing", impossible, plain},
     {"when all is freed, nothing is counted as live", crowds, plain},
     {"large objects are apart, and trim keeps no more than it may", big, plain},
     {"fresh zeros are zeros under every release policy", policies, plain},
     {"a free that says the right size is a free", sized_frees, plain},
-    {"statistics fit what the program holds, after every call", anything_small, counted},
+    {"statistics fit what the program holds, after every call", anything_small, counted, 4},
     {"an OS that refuses a call takes no object away", os_failures, without_os},
+    {"phases, time, children, exits and limits take no object away, and nobody is reported", lives, lived,
+     10},
+    {"nor where objects are large", large_lives, lived, 10},
     {"the same program sees the same answers a second time", anything, twice},
-    {"a program sees the same answers when another runs beside it", anything_small, beside_another},
+    {"a program sees the same answers when another runs beside it", anything_small, beside_another, 4},
 };
 const unsigned properties_count = sizeof properties / sizeof properties[0];

@@ -16,6 +16,8 @@ typedef struct property {
     size_t (*generate)(uint8_t bytes[PROPERTY_ROOM], uint64_t seed);
     /* The rule that the program breaks on the heap, NULL for none. Deterministic. */
     const char *(*verify)(const heap_api *heap, const uint8_t *bytes, size_t length);
+    unsigned
+        dear; /* a program costs so many times as much as others', and so many fewer are run; 0: as others */
 } property;
 
 extern const property properties[];

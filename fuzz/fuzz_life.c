@@ -1,0 +1,26 @@
+/* fuzz_life.c: programs with whole lives in them: phases, time that passes, children, exits, an OS that gives nothing
+ * for a while. What is demanded is what fuzz_ops demands; and no correct program is reported when it ends. */
+#include "fuzz/engine.h"
+#include "fuzz/play.h"
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc, (void)argv;
+    FUZZ_HEAP.reset(FUZZ_RESET_KEPT);
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
+    static play game;
+    play_begin(&game, &FUZZ_HEAP, bytes, length);
+    game.os_fails = game.forks = true;
+    while (ops_program_next(&game.program, play_step, &game))
+        ;
+    if (play_free_all(&game)) {
+        FUZZ_HEAP.exit_sweep();
+        (void)play_end(&game);
+    }
+    play_demand(&game, "fuzz_life");
+    FUZZ_HEAP.reset(
+        FUZZ_RESET_KEPT); /* after its own program, so that all that is seen of it is this input's */
+    return 0;
+}
