@@ -86,8 +86,8 @@ typedef struct ops_record {
     uint16_t arg;
 } ops_record;
 
-/* What a step does. RECYCLE_ZEROED, BURST, SWEEP, RESIZE_BY, ALIGNED_ANY, LIFE, PHASE and DRAIN are lowered to others and are
- * no steps. */
+/* What a step does. RECYCLE_ZEROED, BURST, SWEEP, RESIZE_BY, ALIGNED_ANY, LIFE, PHASE and DRAIN are lowered to others
+ * and are no steps. */
 typedef struct ops_step {
     ops_code code;
     unsigned slot;
