@@ -4,6 +4,7 @@
 #include "allocator/base/bits.h"
 #include "allocator/os/os.h"
 #include "allocator/pages/superslab.h"
+#include "allocator/policy.h"
 
 _Atomic size_t hak_release_large_live, hak_release_large_dirty;
 
@@ -17,6 +18,10 @@ enum {
      * again costs some 0.5 us. Measure again with workloads c, e and frag. */
     SLAB_KEEP_PART = 4,
     SLAB_KEEP_FRESH = 8 * HAK_MIB,
+    /* Less where free slabs stay with their class: they serve no other one, which is what most fresh memory is taken
+     * for. */
+    BOUND_KEEP_PART = 16,
+    BOUND_KEEP_FRESH = 4 * HAK_MIB,
     /* The same of large memory, at any moment: half of what is live. Less after an object that was itself much of
      * the heap, as other allocators unmap those at once: a process may fall silent then. Measure again with workloads h
      * and h2, by time, faults and peak RSS. */
@@ -60,7 +65,9 @@ size_t hak_release_excess(void) {
 }
 
 size_t hak_release_slab_keep(void) {
-    return hak_max(SLAB_KEEP_FRESH, load(&hak_superslab_live_bytes) / SLAB_KEEP_PART);
+    size_t live = load(&hak_superslab_live_bytes);
+    return HAK_POLICY_CLASS_BOUND ? hak_max(BOUND_KEEP_FRESH, live / BOUND_KEEP_PART)
+                                  : hak_max(SLAB_KEEP_FRESH, live / SLAB_KEEP_PART);
 }
 
 uint64_t hak_release_unused_ms(void) {

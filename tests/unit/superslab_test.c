@@ -338,6 +338,31 @@ static void bound_slabs(void **state) {
     assert_int_equal(hak_superslab_free_dirty, 0);
 }
 
+/* A heap that goes on to another class keeps little of the one that it leaves, which serves nobody else. */
+static void bound_exchanged(void **state) {
+    (void)state;
+    if (!HAK_POLICY_CLASS_BOUND)
+        skip(); /* there the second class takes what the first one left */
+    enum { LEFT = 320, TAKEN = 200 };
+    static hak_slab *slabs[LEFT];
+    hak_release_init(true, HAK_DECOMMIT_OFF, 0);
+    unsigned before = class_with(1), after = class_with(2);
+    for (int i = 0; i < LEFT; i++)
+        slabs[i] = hak_superslab_take_slab(before, 0);
+    for (int i = 0; i < LEFT; i++)
+        hak_superslab_give_slab(slabs[i]);
+    assert_int_equal(hak_superslab_free_dirty, LEFT * HAK_GRANULE);
+    for (int i = 0; i < TAKEN; i++)
+        slabs[i] = hak_superslab_take_slab(after, 0);
+    size_t live = 2 * (size_t)TAKEN * HAK_GRANULE;
+    assert_int_equal(hak_superslab_live_bytes, live);
+    assert_in_range(hak_superslab_free_dirty, 4 * HAK_MIB - 4 * HAK_GRANULE, hak_max(4 * HAK_MIB, live / 16));
+    hak_superslab_check();
+    for (int i = 0; i < TAKEN; i++)
+        hak_superslab_give_slab(slabs[i]);
+    (void)hak_superslab_purge(0);
+}
+
 static void refused_purge(void **state) {
     (void)state;
     hak_slab *slab = hak_superslab_take_slab(class_with(4), 0);
@@ -486,6 +511,7 @@ int main(void) {
         CASE("a slab that is resident in part is exchanged by what is fresh of it", resident_in_part),
         CASE("of free slabs that stay with their class the oldest is purged first and taken last",
              bound_slabs),
+        CASE("free slabs that stay with their class go as another class takes fresh ones", bound_exchanged),
         CASE("a slab for which the OS has no more memory is not in use", refused_from_then_on),
         CASE("a purge that the OS refuses changes nothing", refused_purge),
         CASE("prewarmed superslabs are resident, counted, and used first", prewarmed),
