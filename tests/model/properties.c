@@ -219,10 +219,10 @@ const property properties[] = {
     {"a free that says the right size is a free", sized_frees, plain},
     {"statistics fit what the program holds, after every call", anything_small, counted, 4},
     {"an OS that refuses a call takes no object away", os_failures, without_os},
-    {"phases, time, children, exits and limits take no object away, and nobody is reported", lives, lived,
-     10},
-    {"nor where objects are large", large_lives, lived, 10},
     {"the same program sees the same answers a second time", anything, twice},
     {"a program sees the same answers when another runs beside it", anything_small, beside_another, 4},
+    {"phases, time, children, exits and limits take no object away, and nobody is reported", lives, lived,
+     10},
+    {"the same holds for large objects: none is taken away, and nobody is reported", large_lives, lived, 10},
 };
 const unsigned properties_count = sizeof properties / sizeof properties[0];
