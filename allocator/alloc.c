@@ -18,8 +18,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Up to so many bytes calloc zeroes what it has got: whose pages are touched by their owner, too, more likely than
- * not. */
+/* calloc zeroes up to so many bytes itself. Above, it first looks for memory that is zero already, because the
+ * program may not touch all pages of a larger object. */
 enum { CALLOC_TOUCHES = 4 * HAK_KIB };
 
 static HAK_COLD void *no_memory(void) {
@@ -27,10 +27,10 @@ static HAK_COLD void *no_memory(void) {
     return NULL;
 }
 
-/* NULL, errno as it was, when there is no memory; so the next three. */
+/* Returns NULL and keeps errno when there is no memory, as the make_* functions below do. */
 static void *make_large(size_t size, size_t align, hak_origin origin, bool *zeroed) {
     size_t capacity;
-    size_t need = hak_max(1, size); /* 0 bytes at a huge alignment are an object, too */
+    size_t need = hak_max(1, size); /* size 0 with a huge alignment is an object as well */
     void *obj = origin.partition == 0 ? hak_policy_large_again(need, align, &capacity) : NULL;
     if (obj == NULL)
         obj = hak_large_take_typed(need, align, origin.partition, zeroed, &capacity);
@@ -45,7 +45,7 @@ static void *make_large(size_t size, size_t align, hak_origin origin, bool *zero
     return NULL;
 }
 
-/* The thread's cache for what has this origin; NULL: it has none yet. */
+/* The thread's cache for the origin's partition; NULL: the thread has none yet. */
 static hak_cache *cache_for(hak_origin origin) {
     return HAK_POLICY_PARTITIONS == 0 || origin.partition == 0 ? hak_cache_mine
                                                                : hak_cache_of(origin.partition);
@@ -68,8 +68,8 @@ static void *make_of_class(unsigned cls, size_t size, hak_origin origin, uintptr
     return obj == NULL ? NULL : hak_policy_on_alloc(obj, cls, size, origin, caller);
 }
 
-/* A sampled object has a span of its own. One of no bytes has its own ways in a variant, and is not sampled. NULL: no
- * memory for that, or it is not its turn. */
+/* Allocates a sampled object, which has a span of its own. Objects of 0 bytes are not sampled, because a
+ * variant may treat them apart. NULL: no sample is due, or there is no memory for one. */
 static void *make_sampled(unsigned cls, size_t size, size_t align, hak_origin origin, uintptr_t caller,
                           bool *zeroed) {
     if (size == 0 || !hak_ration_due(cls, size))
@@ -83,10 +83,11 @@ static void *make_sampled(unsigned cls, size_t size, size_t align, hak_origin or
     return obj;
 }
 
-/* As make, with the heap profile on. */
+/* As make, when the heap profile is on. */
 static HAK_NOINLINE void *make_profiled(unsigned cls, size_t size, size_t align, hak_origin origin,
                                         uintptr_t caller, bool *zeroed) {
-    bool typed = HAK_POLICY_PARTITIONS != 0 && origin.partition != 0; /* whose caches have no rations */
+    bool typed =
+        HAK_POLICY_PARTITIONS != 0 && origin.partition != 0; /* caches of partitions have no rations */
     void *obj = typed ? NULL : hak_ration_pop(cls);
     if (HAK_LIKELY(obj != NULL))
         return hak_policy_on_alloc(obj, cls, size, origin, caller);
@@ -101,7 +102,7 @@ static HAK_NOINLINE void *make_profiled(unsigned cls, size_t size, size_t align,
     return obj;
 }
 
-/* Of a class, or large where `cls` is 0. */
+/* Allocates an object of the class, or a large object when `cls` is 0. */
 static void *make(unsigned cls, size_t size, size_t align, hak_origin origin, uintptr_t caller,
                   bool *zeroed) {
     if (HAK_UNLIKELY(hak_profile_rate != 0))
@@ -109,7 +110,8 @@ static void *make(unsigned cls, size_t size, size_t align, hak_origin origin, ui
     return cls != 0 ? make_of_class(cls, size, origin, caller) : make_large(size, align, origin, zeroed);
 }
 
-/* What is kept for reuse is given back before the answer is no: it may be in the way, in whatever size it is. */
+/* Before the call fails, gives back memory that is kept for reuse: any of it, of whatever size, may be in the
+ * way. */
 static void *make_or_reclaim(unsigned cls, size_t size, size_t align, hak_origin origin, uintptr_t caller,
                              bool *zeroed) {
     void *obj = make(cls, size, align, origin, caller, zeroed);
@@ -119,16 +121,15 @@ static void *make_or_reclaim(unsigned cls, size_t size, size_t align, hak_origin
     return obj != NULL ? obj : no_memory();
 }
 
-/* Where an object goes of which nobody says a type: by the place of the program's that asks, if the policy wants
- * that. */
+/* Chooses the partition of an untyped object by its call site, if the policy wants that. */
 HAK_INLINE hak_origin placed(hak_origin origin, uintptr_t caller) {
     if (origin.partition == 0)
         origin.partition = hak_policy_partition_of_site(caller);
     return origin;
 }
 
-/* Malloc jumps here, so the address to return to is its caller's: had the heap profile it handed on, malloc would load
- * it each time. */
+/* malloc ends in a jump to this function, so the return address here is malloc's caller. malloc does not pass
+ * the caller: loading it would cost an instruction on each call. */
 HAK_NOINLINE void *hak_object_make_slow(size_t size, hak_origin origin, uintptr_t caller) {
     if (!hak_thread_begin())
         return no_memory();
@@ -214,7 +215,7 @@ HAK_ENTRY void hak_free_sized(void *obj, size_t size) {
     hak_object_end(obj, claim);
 }
 
-/* An object of a class whose memory calloc would rather not touch; NULL: none was to be had. */
+/* Takes a slot for calloc, if possible one that is known to be zero. NULL: none was available. */
 static void *calloc_slot(unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
     bool zeroed = false;
     if (HAK_UNLIKELY(hak_profile_rate != 0) && (hak_ration_next_due(cls) || hak_ration_due(cls, size)))
@@ -230,7 +231,7 @@ static void *calloc_slot(unsigned cls, size_t size, hak_origin origin, uintptr_t
     return zeroed ? obj : hak_policy_clear(obj, size);
 }
 
-/* Memory that is known to be zero, because it never was used or was given back, is not touched. */
+/* Skips the clearing of memory that is known to be zero: it was never used, or was given back to the OS. */
 static HAK_NOINLINE void *calloc_slow(size_t size, hak_origin origin, uintptr_t caller) {
     if (!hak_thread_begin())
         return no_memory();

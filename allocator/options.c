@@ -12,15 +12,15 @@
 enum {
     TARGET_MB_MAX = 1 << 20,
     PREWARM_MAX = 64,
-    PATH_MOST = 240, /* with its 0 */
-    RTMIN_MOST = 29, /* the last one that every libc has: musl keeps three for itself, glibc two */
-    /* A heap that is larger is dense enough for huge pages: what a touched byte brings in is at most 2 MiB per size
-     * class and shard. Measure again with workloads c and h2 and with peak RSS, of grow above all. */
+    PATH_MOST = 240, /* the final 0 included */
+    RTMIN_MOST = 29, /* the last signal that every libc leaves: musl keeps three for itself, glibc two */
+    /* A larger heap is dense enough for huge pages: a touched byte brings in at most 2 MiB per size class and
+     * shard. To measure again: workloads c and h2, and peak RSS, of `grow` above all. */
     HUGE_AUTO_FROM = 12 * HAK_MIB,
 };
 
-/* The one place that turns a profile's name into settings. 4 superslabs: what the described system kept resident at
- * start (30 MB) bought no speed here; 8 MiB cover the working set of every small workload. */
+/* The one table from a profile's name to its settings. Prewarm is 4 superslabs: 8 MiB cover the working set of
+ * every small workload, and the 30 MB that the described system kept resident at start brought no speed here. */
 static const struct {
     const char *name, *old_name;
     bool lean;
@@ -72,7 +72,7 @@ void hak_options_complain(const char *name, const char *value, const char *accep
     hak_line_end(&line);
 }
 
-/* Stores the number in *out when the variable is set and right; true then. */
+/* Stores the number in *out and returns true when the variable is set and valid. */
 static bool read_number(const char *name, unsigned most, const char *accepted, const char *used,
                         unsigned *out) {
     const char *text = hak_options_text(name);
@@ -90,7 +90,7 @@ static bool read_number(const char *name, unsigned most, const char *accepted, c
     return true;
 }
 
-/* Stores the index of the variable's value among `names` in *out; false when it is not set or wrong. */
+/* Stores the index of the variable's value in `names` in *out. Returns false when it is unset or invalid. */
 static bool read_word(const char *name, const char *const *names, unsigned count, const char *accepted,
                       const char *used, unsigned *out) {
     const char *text = hak_options_text(name);
@@ -129,7 +129,7 @@ static const char *read_digits(const char *text, uint64_t *out) {
     return text;
 }
 
-/* `device:inode`, as systemd sets it for what it starts; anything else is nothing. */
+/* Reads `device:inode`, as systemd sets it for the services that it starts. Ignores any other form. */
 static void read_journal(void) {
     const char *text = hak_options_text("JOURNAL_STREAM");
     if (text == NULL)
@@ -139,7 +139,7 @@ static void read_journal(void) {
         (void)read_digits(text + 1, &hak_option.journal_inode);
 }
 
-/* A copy: servers write their titles over what they were started with. */
+/* Copies the path, because servers overwrite their environment with their process title. */
 static const char *read_path(const char *name, char copy[PATH_MOST]) {
     const char *path = hak_options_text(name);
     if (path == NULL || *path == '\0')
@@ -150,7 +150,7 @@ static const char *read_path(const char *name, char copy[PATH_MOST]) {
     return NULL;
 }
 
-/* One of those that programs leave to their users. */
+/* Accepts the signals that programs leave to their users. */
 static hak_os_signal read_signal(const char *path) {
     static const char accepted[] = "USR1, USR2, RTMIN+0 to RTMIN+29";
     const char *text = hak_options_text("HAKMEM_STATS_SIGNAL");
@@ -174,7 +174,7 @@ static hak_os_signal read_signal(const char *path) {
     return HAK_OS_SIGNAL_NONE;
 }
 
-/* Either of the two ways to see a heap profile has one made. */
+/* Each of the two outputs of the heap profile turns the profile on. */
 static void read_heap(void) {
     static char path[PATH_MOST];
     unsigned rate = HAK_PROFILE_RATE, leaks = 0;
@@ -189,7 +189,7 @@ static void read_heap(void) {
     hak_option.heap_rate = rate != 0 ? rate : HAK_PROFILE_RATE;
 }
 
-/* The gate that the user set decides over prewarm and decommit; without it, asking for a decommit policy opens it. */
+/* A gate that the user sets decides prewarm and decommit. Without it, a decommit policy opens the gate. */
 void hak_options_read(void) {
     static char stats_path[PATH_MOST];
     unsigned preset = read_profile();

@@ -1,4 +1,5 @@
-/* policy_speed.h: the speed variant: every hook is empty, and folds away. Included by policy.h only. */
+/* policy_speed.h: the hooks of the speed variant. Most are empty and fold away. Only policy.h includes this
+ * file. */
 #ifndef HAK_POLICY_SPEED_H
 #define HAK_POLICY_SPEED_H
 
@@ -10,23 +11,22 @@
 #define HAK_POLICY_NAME "speed"
 enum {
     HAK_POLICY_CLASS_BOUND = 0,     /* free slabs may change their class */
-    HAK_POLICY_USABLE_IS_ASKED = 0, /* an object has its whole slot, or its pages */
+    HAK_POLICY_USABLE_IS_ASKED = 0, /* the program may use the whole slot, or all pages */
     HAK_POLICY_MOVES_PAGES = 1,     /* realloc may move a large object's pages instead of copying */
-    HAK_POLICY_FILL_PART = 3,       /* realloc leaves an object in its slot while it fills a third */
+    HAK_POLICY_FILL_PART = 3,       /* realloc keeps an object in its slot while it fills a third of it */
     HAK_POLICY_RANDOM_SLOTS = 0,
     HAK_POLICY_EXTRA = 0,
-    HAK_POLICY_DOUBTS_ZERO = 0, /* what should read as zero does */
+    HAK_POLICY_DOUBTS_ZERO = 0, /* memory that should be zero is zero */
     HAK_POLICY_NOTHING_APART = 0,
-    HAK_POLICY_ASKS_CALLER = 0, /* on the fast paths nobody wants to know who calls */
-    HAK_POLICY_SHARERS = 4,     /* so many shards refill wide slots from one of them: see cache.c */
+    HAK_POLICY_ASKS_CALLER = 0, /* the fast paths do not need the call site */
+    HAK_POLICY_SHARERS = 4,     /* so many shards share one for wide slots: see cache.c */
     HAK_POLICY_SLAB_SLOTS =
-        0, /* no more slots in a slab than size_class.c wants, for slots up to so many bytes: */
+        0, /* slabs have no more slots than size_class.c says; for slots up to so many bytes: */
     HAK_POLICY_SLAB_SLOTS_SIZE = 0,
-    HAK_POLICY_PARTITIONS = 0, /* types do not matter */
+    HAK_POLICY_PARTITIONS = 0, /* the variant has no typed heap */
 };
 
-/* Bytes of large memory that is not wanted any more from which on it is unmapped at once: never, it may be wanted
- * again. */
+/* Freed large memory of at least so many bytes is unmapped at once. Never here: it may be used again. */
 #define HAK_POLICY_HOLLOW_FROM SIZE_MAX
 
 static inline bool hak_policy_init(void (*give)(void *obj, unsigned cls)) {
@@ -128,11 +128,11 @@ static inline void hak_policy_on_next(const void *next) {
 static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
     (void)obj, (void)tag, (void)call, (void)caller;
 }
-/* The lowest addresses first: fewest pages touched. */
+/* The lowest address first, to touch the fewest pages. */
 static inline uint32_t hak_policy_slot_choice(uint32_t count) {
     return (void)count, 0;
 }
-/* Turned round, so that a program that allocates in a row gets addresses that go up: docs/decisions/021. */
+/* Reverses the order, so that a program that allocates in a row gets rising addresses (docs/decisions/021). */
 static inline void hak_policy_on_refill(void **objs, unsigned count) {
     for (unsigned i = 0, j = count - 1; i < j; i++, j--) {
         void *first = objs[i];

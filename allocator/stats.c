@@ -40,7 +40,7 @@ static void line_count(hak_line *line, const char *before, uint64_t n) {
 /* n / d in the form 1.25e-7. */
 static void line_ratio(hak_line *line, uint64_t n, uint64_t d) {
     unsigned exponent = 0;
-    while (n != 0 && n < d && exponent < 18) { /* n stays below 2^64: the counts are of system calls */
+    while (n != 0 && n < d && exponent < 18) { /* n stays below 2^64, because it counts system calls */
         n *= 10;
         exponent++;
     }

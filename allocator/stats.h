@@ -1,10 +1,10 @@
-/* stats.h: counters, as a line on stderr. hak_stats_read is in include/hakmem.h. */
+/* stats.h: the counters as one line on stderr. include/hakmem.h declares hak_stats_read. */
 #ifndef HAK_STATS_H
 #define HAK_STATS_H
 
 #include "allocator/base/base.h"
 
-/* What HAKMEM_SS_OS_STATS=1 prints at exit: system calls by kind, operations, calls per operation. */
+/* Prints what HAKMEM_SS_OS_STATS=1 asks for at exit: system calls by kind, operations, and calls per operation. */
 void hak_stats_report_os(void);
 
 #endif

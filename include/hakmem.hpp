@@ -1,5 +1,5 @@
-/* hakmem.hpp: the typed heap for C++17: an allocator for containers, and memory resources, whose objects say their type
- * to hakmem (docs/TYPED_HEAP.md). Needs the library as hakmem.h does.
+/* hakmem.hpp: the typed heap for C++17 (docs/TYPED_HEAP.md): an allocator for containers, and memory resources.
+ * Both pass the type of their objects to hakmem. Link the library as for hakmem.h.
  *
  *   std::vector<node, hakmem::allocator<node>> nodes;
  *   std::pmr::vector<char> text(hakmem::resource<char>());
@@ -18,13 +18,14 @@
 
 namespace hakmem {
 
-/* True: no pointers in it, so its objects never meet those of types that have some. Where the compiler cannot tell,
- * what is no number counts as having pointers; a program may specialise this for types of its own. */
+/* True for a type without pointers. Its objects never share addresses with objects of types that have pointers.
+ * Where the compiler has no tokens, every type that is no number counts as having pointers; a program may
+ * specialise this for its own types. */
 template <class T> struct is_data : std::bool_constant<std::is_arithmetic_v<T> || std::is_enum_v<T>> {};
 template <class T, std::size_t N> struct is_data<T[N]> : is_data<T> {};
 
 namespace detail {
-/* Of the type's name, as the compiler writes it: FNV-1a. */
+/* The FNV-1a hash of the type's name, as the compiler writes it. */
 template <class T> constexpr std::size_t name_hash() {
     std::size_t hash = 14695981039346656037u;
     for (const char *at = __PRETTY_FUNCTION__; *at != 0; at++)
@@ -101,9 +102,10 @@ template <class T> class typed_resource final : public std::pmr::memory_resource
 };
 } // namespace detail
 
-/* The memory resource of the type: all that comes from it has the type's token. It lives as long as the process. */
+/* Returns the memory resource of the type. All its memory has the type's token. It lives as long as the
+ * process. */
 template <class T> std::pmr::memory_resource *resource() noexcept {
-    /* In memory that nothing destroys: other destructors may give back what they have from it. */
+    /* Never destroyed: destructors of other objects may still return memory to it. */
     alignas(detail::typed_resource<T>) static unsigned char room[sizeof(detail::typed_resource<T>)];
     static std::pmr::memory_resource *const one = new (room) detail::typed_resource<T>;
     return one;
