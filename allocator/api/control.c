@@ -1,4 +1,4 @@
-/* control.c: see control.h. How names become numbers, and values bytes. */
+/* control.c: see control.h. Translates names to numbers, and values to bytes. */
 #include "allocator/api/control.h"
 
 #include "allocator/base/bits.h"
@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* The word at `text` ends at a point or at the end. */
+/* Length of the word at `text`, which ends at a dot or at the end of the text. */
 static size_t word_length(const char *text) {
     size_t n = 0;
     while (text[n] != '\0' && text[n] != '.')
@@ -19,7 +19,7 @@ static const char *next_word(const char *text) {
     return *text == '.' ? text + 1 : NULL;
 }
 
-/* Decimal, of at most nine digits. */
+/* Reads a decimal number of at most nine digits. */
 static bool read_number(const char *text, size_t length, size_t *out) {
     *out = 0;
     for (size_t i = 0; i < length; i++) {
@@ -34,13 +34,13 @@ static bool is_number(const char *pattern) {
     return pattern[0] == '*';
 }
 
-/* The numbers of a row are an arena, then a class; where the first word says "arenas", a class only. */
+/* The first number of a row is an arena, the second a class. Names that begin with "arenas." have only a class. */
 static bool number_is_there(const hak_control *row, unsigned nth, size_t number) {
     bool is_bin = nth == 1 || strncmp(row->name, "arenas.", 7) == 0;
     return is_bin ? hak_control_has_bin(number) : hak_control_has_arena(number);
 }
 
-/* The first row whose name begins with the same words, up to the one at `word`. */
+/* The index of the first row whose name begins with the same words, up to and including `word`. */
 static size_t first_with(const hak_control *row, const char *word) {
     size_t length = (size_t)(word - row->name) + word_length(word), i = 0;
     for (; &hak_controls[i] != row; i++)
@@ -50,7 +50,7 @@ static size_t first_with(const hak_control *row, const char *word) {
     return i;
 }
 
-/* All numbers of the name, by this row; 0: it is another name. */
+/* Stores the name's numbers by this row and returns how many; 0 when the row has another name. */
 static size_t match_name(const hak_control *row, const char *name, size_t mib[HAK_CONTROL_WORDS]) {
     const char *pattern = row->name;
     size_t count = 0;
@@ -124,7 +124,7 @@ static size_t bytes_of(hak_control_type type) {
     return 0;
 }
 
-/* Numbers are little-endian on every machine that this is built for. */
+/* Copies the value to `old`. This relies on little-endian numbers, which all supported machines have. */
 static int read_value(const hak_control *row, const hak_control_numbers *numbers, void *old,
                       size_t *old_len) {
     size_t bytes = bytes_of(row->type), room = *old_len;
@@ -152,7 +152,7 @@ int hak_control_do(const size_t *mib, size_t count, void *old, size_t *old_len, 
     hak_control_numbers numbers = {{0, 0}};
     const hak_control *row = row_of(mib, count, &numbers);
     bool reads = old != NULL && old_len != NULL;
-    uint64_t to = 0; /* kept, for the caller may have one variable for both */
+    uint64_t to = 0; /* a copy, because the caller may use one variable for both values */
     if (row == NULL)
         return ENOENT;
     if (row->type == HAK_CONTROL_NOTHING)

@@ -1,6 +1,6 @@
-/* control_names.c: the table of control.h, and what its names read and do. Values that describe jemalloc's own parts
- * are what they are in a jemalloc without these parts. Sources: jemalloc(3), "MALLCTL NAMESPACE"; which names
- * programs ask for: docs/JEMALLOC.md. */
+/* control_names.c: the table of control.h, and the functions that read and write its values. Values that
+ * describe parts of jemalloc are those of a jemalloc that was built without these parts. Source: jemalloc(3),
+ * "MALLCTL NAMESPACE". docs/JEMALLOC.md says which names programs use. */
 #include "allocator/api/control.h"
 #include "allocator/api/usage.h"
 #include "allocator/cache/cache.h"
@@ -11,10 +11,10 @@
 
 typedef const hak_control_numbers numbers;
 
-/* Arenas and thread caches of the program's: bit a says that arena a is there. Arena 0 is the heap. */
+/* Arenas and thread caches that the program created. Bit a says that arena a exists. Arena 0 is the heap. */
 enum { ARENAS = HAK_CONTROL_ALL, TCACHES = 4094 };
 static _Atomic uint64_t arenas[ARENAS / 64] = {1};
-static _Atomic unsigned arenas_bound = 1; /* no arena of this number or above was ever made */
+static _Atomic unsigned arenas_bound = 1; /* no arena of this number or above was ever created */
 static _Atomic unsigned tcaches;
 static _Atomic uint64_t epoch = 1;
 static _Atomic uint64_t dirty_decay = 10000, muzzy_decay = 0, background_threads = 4;
@@ -26,7 +26,7 @@ static bool arena_is_made(size_t arena) {
     return arena < ARENAS && (atomic_load(&arenas[arena / 64]) >> arena % 64 & 1) != 0;
 }
 
-/* The number after the last one is an old name for all of them. */
+/* True for the number that means all arenas, and for its older form: the number after the last arena. */
 static bool means_all(size_t arena) {
     return arena == HAK_CONTROL_ALL || arena == atomic_load(&arenas_bound);
 }
@@ -35,8 +35,8 @@ bool hak_control_has_arena(size_t arena) {
     return arena <= atomic_load(&arenas_bound) || arena == HAK_CONTROL_ALL || arena == HAK_CONTROL_DESTROYED;
 }
 
-/* Bins are the classes that every size has always: a half takes part only where there are many objects
- * (size_class.h), and counts with the class that it is a half of. */
+/* The classes that count as jemalloc's bins: those that always take part. A half takes part only where there
+ * are many objects (size_class.h); it counts with the class above it. */
 static bool is_bin(unsigned cls) {
     return hak_class_whole(cls) == cls;
 }
@@ -77,7 +77,7 @@ static uint64_t make_arena(numbers *at) {
     return HAK_CONTROL_NONE_LEFT;
 }
 
-/* The objects that the program has left in it stay: nobody knows which they are. */
+/* Objects that the program left in the arena stay: arenas do not know their objects. */
 static int destroy_arena(numbers *at, uint64_t to) {
     (void)to;
     size_t arena = at->at[0];
@@ -97,7 +97,7 @@ static uint64_t make_tcache(numbers *at) {
     return atomic_fetch_add(&tcaches, 1) % TCACHES;
 }
 
-/* Of the heap, or of all; a made arena has nothing of its own. */
+/* Purges arena 0 or all arenas. Arenas that the program created have no memory. */
 static int purge(numbers *at, uint64_t to) {
     (void)to;
     if (at->at[0] == 0 || means_all(at->at[0]))
@@ -123,7 +123,7 @@ static int count_epoch(numbers *at, uint64_t to) {
     return 0;
 }
 
-/* What is written and read back. */
+/* Values that can be written and are read back, without another effect. */
 #define KEPT(name, variable)                                                                                 \
     static uint64_t read_##name(numbers *at) {                                                               \
         (void)at;                                                                                            \
@@ -190,7 +190,7 @@ static uint64_t bin_slab(numbers *at) {
     return hak_classes[class_of_bin(at->at[0])].slab_bytes;
 }
 
-/* Figures. Each is read when it is asked for. allocated <= active <= resident <= mapped. */
+/* Figures, read anew on each call. allocated <= active <= resident <= mapped. */
 typedef struct figures {
     uint64_t small, large, active, dirty, resident, mapped, retained, metadata, caches;
     uint64_t small_count, large_count, aside;
@@ -216,7 +216,7 @@ static figures figures_now(void) {
     return now;
 }
 
-/* The process's. */
+/* Figures of the process. */
 #define FIGURE(name, expression)                                                                             \
     static uint64_t total_##name(numbers *at) {                                                              \
         figures now = figures_now();                                                                         \
@@ -230,7 +230,7 @@ FIGURE(mapped, now.mapped)
 FIGURE(retained, now.retained)
 FIGURE(metadata, now.metadata)
 
-/* An arena's: the heap is arena 0, the others have nothing, so that whoever adds them up gets the truth. */
+/* Figures of an arena. Arena 0 has all of them, the others 0, so their sum is right. */
 #define ARENA_FIGURE(name, expression)                                                                       \
     static uint64_t arena_##name(numbers *at) {                                                              \
         if (at->at[0] != 0 && at->at[0] != HAK_CONTROL_ALL)                                                  \
@@ -283,7 +283,7 @@ static uint64_t bin_slabs(numbers *at) {
      .read = read_##f,                                                                                       \
      .write = write_##f,                                                                                     \
      .written = true}
-/* Accepted, without effect. */
+/* Can be written, without an effect. */
 #define ANY(its_name) {.name = (its_name), .type = HAK_CONTROL_UNSIGNED, .written = true}
 
 const hak_control hak_controls[] = {

@@ -1,5 +1,6 @@
-/* profile_save.c: see profile_save.h. docs/PROFILE.md describes the file: text, a stack a line, then the process's
- * mappings. It is written without a lock: stacks are only ever added, and counts are glanced at. Layer 5. */
+/* profile_save.c: see profile_save.h. docs/PROFILE.md describes the file: text, one stack per line, then the
+ * process's mappings. Writing takes no lock: stacks are only ever added, and their counts are read atomically.
+ * Layer 5. */
 #include "allocator/api/profile_save.h"
 
 #include "allocator/heap/profile.h"
@@ -15,9 +16,9 @@
 #include <string.h>
 
 enum {
-    ROOM = 2048, /* of the stack: some programs' are small */
-    PLACES = 8,  /* that a leak report names */
-    FRAMES = 16, /* of each */
+    ROOM = 2048, /* bytes on the stack, which is small in some programs */
+    PLACES = 8,  /* call sites in a leak report */
+    FRAMES = 16, /* return addresses per call site */
     PATH_MOST = 240 + 16,
 };
 
@@ -54,7 +55,7 @@ static void put_number(sink *to, const char *before, uint64_t n, unsigned base) 
     put(to, digits + at, sizeof digits - at);
 }
 
-/* Units of 2^-16. */
+/* Rounds a count in units of 2^-16 to whole objects. */
 static uint64_t whole(uint64_t objects) {
     return (objects + (1 << 15)) >> 16;
 }
@@ -81,7 +82,7 @@ static void put_maps(sink *to) {
         hak_os_close(file);
 }
 
-/* A process that has made itself a filter of system calls may be killed for opening a file. */
+/* Does nothing in a process that filters its own system calls: the kernel might kill it for opening a file. */
 static void save(const char *path) {
     sink to = {.used = 0};
     if (hak_os_filter == HAK_FILTER_OWN)
@@ -122,7 +123,8 @@ static void say_place(const hak_profile_stack *stack) {
     hak_line_end(&line);
 }
 
-/* The one with the most live bytes that has fewer than `below` has, or as many and was met later; NULL: none. */
+/* The stack that follows `before` in the order of falling live bytes; among equals, newer stacks come first.
+ * `before` NULL: the first. Returns NULL at the end. */
 static const hak_profile_stack *next_place(const hak_profile_stack *before) {
     const hak_profile_stack *best = NULL;
     bool passed = false;
@@ -161,7 +163,7 @@ static void say_leaks(void) {
         say_place(place);
 }
 
-/* PATH.PROCESS, as statistics and crash reports have it. */
+/* Writes to PATH.PROCESS, like statistics and crash reports. */
 void hak_profile_at_exit(void) {
     if (hak_option.heap_path != NULL) {
         char path[PATH_MOST], digits[12];

@@ -1,4 +1,4 @@
-/* realloc.c: resizing, in place where that is not wasteful, else by a move. */
+/* realloc.c: resizes objects, in place where that wastes little, else by a move. */
 #include "allocator/alloc.h"
 #include "allocator/api/usage.h"
 #include "allocator/cache/ration.h"
@@ -11,12 +11,12 @@
 #include <errno.h>
 #include <string.h>
 
-/* True when `need` bytes fit and do not leave too much of the room empty. */
+/* True when `need` bytes fit and fill enough of the capacity. */
 static bool fits_well(size_t need, size_t capacity) {
     return need <= capacity && need >= capacity / HAK_POLICY_FILL_PART;
 }
 
-/* A slab's object stays in its slot when that is not wasteful. */
+/* Keeps a small object in its slot when that wastes little. */
 static bool resize_slot(void *obj, unsigned tag, size_t size, size_t capacity) {
     if (!fits_well(hak_policy_request(size), capacity))
         return false;
@@ -24,7 +24,7 @@ static bool resize_slot(void *obj, unsigned tag, size_t size, size_t capacity) {
     return true;
 }
 
-/* To the heap profile another size is another object, also where it stays in its place. */
+/* For the heap profile, a resized object is a new object, even when it stays in place. */
 static void profile_again(void *was, void *obj, size_t size) {
     if (HAK_LIKELY(hak_profile_rate == 0))
         return;
@@ -36,7 +36,7 @@ static void profile_again(void *was, void *obj, size_t size) {
     hak_ration_busy(false);
 }
 
-/* A large object stays where it is when it remains large and its span can be made longer or shorter. */
+/* Keeps a large object in place when it stays large and its span can be resized. */
 static bool resize_large(void *obj, size_t size) {
     size_t capacity;
     hak_idle_look();
@@ -54,7 +54,7 @@ static bool resize_large(void *obj, size_t size) {
     return done;
 }
 
-/* A large object's pages may go elsewhere as they are. */
+/* Moves a large object's pages to another address without copying, where the policy allows that. */
 static void *move_large(void *obj, size_t size) {
     size_t capacity;
     bool may = HAK_POLICY_MOVES_PAGES && hak_policy_request(size) > HAK_SLAB_SIZE_MAX && size <= PTRDIFF_MAX;
@@ -64,7 +64,7 @@ static void *move_large(void *obj, size_t size) {
     return moved;
 }
 
-/* A copy is of the object's own partition, unless the call says another. */
+/* A copy stays in the object's partition, unless the call names another one. */
 static hak_origin origin_of_copy(const void *obj, hak_origin origin) {
     if (HAK_POLICY_PARTITIONS != 0 && origin.partition == 0)
         origin.partition = hak_policy_partition_of(obj);
@@ -84,11 +84,11 @@ static void *move(void *obj, unsigned tag, size_t old_size, size_t size, hak_ori
     return moved;
 }
 
-/* What a resize has to know of an object. The process ends when it is none of ours. */
+/* What a resize needs to know about an object. */
 typedef struct subject {
     unsigned tag;
     size_t capacity, had;
-    bool owned; /* by the policy: it stays as it is */
+    bool owned; /* held by the policy: never resized in place */
 } subject;
 
 static subject look_at(void *obj, const char *call, uintptr_t caller) {
@@ -137,7 +137,7 @@ HAK_ENTRY void *hak_realloc(void *obj, size_t size) {
     hak_policy_check_live(obj, tag, "realloc", HAK_CALLER);
     size_t capacity = hak_object_capacity(obj, tag);
     bool owned = capacity == 0 && hak_policy_owns(obj);
-    if (HAK_UNLIKELY(capacity == 0 && !owned)) /* dies: no object of ours */
+    if (HAK_UNLIKELY(capacity == 0 && !owned)) /* not an object of ours: dies */
         hak_object_end_slow(obj, HAK_TAG_NONE, HAK_CLAIM("realloc", HAK_FAMILY_MALLOC));
     if (size == 0) {
         hak_object_end(obj, HAK_CLAIM("realloc", HAK_FAMILY_MALLOC));

@@ -1,5 +1,5 @@
-/* stats_json.c: figures for machines: as JSON (docs/stats.schema.json), in the process and at its exit, and as a
- * page that other processes read (docs/STATS.md). Layer 5. */
+/* stats_json.c: statistics for programs to read: as JSON (docs/stats.schema.json), on demand and at exit, and
+ * as a page that other processes read (docs/STATS.md). Layer 5. */
 #include "allocator/api/stats_json.h"
 
 #include "allocator/api/usage.h"
@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* What fits is written, what does not is counted, too. */
+/* Writes the text that fits, and counts all of it. */
 typedef struct writer {
     char *out;
     size_t size, used;
@@ -38,7 +38,7 @@ static void put_number(writer *to, uint64_t n) {
     put(to, digits + at);
 }
 
-/* `before` holds everything up to the number. */
+/* Writes `before`, which is all text up to the number, and the number. */
 static void put_field(writer *to, const char *before, uint64_t n) {
     put(to, before);
     put_number(to, n);
@@ -77,7 +77,7 @@ static void put_totals(writer *to, const hak_stats *now) {
     put(to, "}");
 }
 
-/* Classes of which there is something. */
+/* Writes the classes that have live objects or free slots. */
 static void put_classes(writer *to, const hak_usage *now) {
     const char *between = "";
     put(to, ",\"classes\":[");
@@ -114,15 +114,15 @@ size_t hak_stats_json(char *out, size_t size) {
     return to.used;
 }
 
-/* Other threads give back what they have within microseconds, where they are not stopped. */
+/* How long to wait for locks. A thread that runs gives them back within microseconds. */
 enum { PATIENCE_MS = 1000 };
 
-/* PATH.PROCESS, as crash reports have it. A process that has made itself a filter of system calls may be killed for
- * opening a file. */
+/* Writes to PATH.PROCESS, like crash reports. Does nothing in a process that filters its own system calls: the
+ * kernel might kill it for opening a file. */
 void hak_stats_save(const char *path) {
     if (hak_os_filter == HAK_FILTER_OWN || !hak_usage_readable(PATIENCE_MS))
         return;
-    static char text[16 * HAK_KIB], name[HAK_STATS_PATH_MOST + 24]; /* at exit, once */
+    static char text[16 * HAK_KIB], name[HAK_STATS_PATH_MOST + 24]; /* static: called once, at exit */
     writer to = {name, sizeof name, 0};
     size_t length = hak_stats_json(text, sizeof text);
     hak_outlet file;

@@ -1,4 +1,4 @@
-/* stats_json.h: figures for machines. Layer 5. hak_stats_json is in include/hakmem.h. */
+/* stats_json.h: statistics for programs to read. Layer 5. hak_stats_json is in include/hakmem.h. */
 #ifndef HAK_STATS_JSON_H
 #define HAK_STATS_JSON_H
 
@@ -6,15 +6,16 @@
 
 enum { HAK_STATS_COUNTERS = 18, HAK_STATS_PATH_MOST = 240 };
 
-/* Writes hak_stats_json's text to the new file PATH.<process id>; at exit, what HAKMEM_STATS=PATH asks for. */
+/* Writes the text of hak_stats_json to the new file PATH.<process id>. Called at exit, for HAKMEM_STATS=PATH. */
 void hak_stats_save(const char *path);
 
-/* Where the counters are that another process may read, while this one runs and knows nothing of it: docs/STATS.md
- * describes it. It lies in a mapping of the library's file, which is read-only after start. Whoever looks for it
- * looks for `magic` at addresses that are multiples of 16, and then whether `self` is where it was found. */
+/* A page that tells another process where this process's counters are, so that it can read them without this
+ * process noticing; docs/STATS.md describes it. It lies in a mapping of the library's file that is read-only
+ * after start. A reader looks for `magic` at addresses that are multiples of 16, and then checks that `self` is
+ * the address found. */
 typedef struct hak_stats_counter {
-    char name[24];       /* ends in a 0 */
-    const void *address; /* of the first; unsigned, little-endian, in step with nothing */
+    char name[24];       /* ended by a 0 */
+    const void *address; /* of the first value; unsigned, little-endian, each updated on its own */
     uint32_t width, count, stride, unused;
 } hak_stats_counter;
 

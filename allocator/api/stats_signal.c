@@ -1,6 +1,7 @@
-/* stats_signal.c: see stats_signal.h. All below `handler` is async-signal-safe and keeps nothing between signals but a
- * number, so that threads may be here at once, a fork may come between, and locks of the thread that was interrupted
- * are not asked for. The stack may be a small one: the text goes out by pieces. */
+/* stats_signal.c: see stats_signal.h. The handler and all that it calls are async-signal-safe. They keep no
+ * state between signals but a number, and take no lock, so several threads may be here at once, a fork may come
+ * between, and the interrupted thread may hold any lock. The stack may be small, so the text is written in
+ * pieces. */
 #include "allocator/api/stats_signal.h"
 
 #include "allocator/api/stats_json.h"
@@ -12,7 +13,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { PIECE = HAK_STATS_PATH_MOST + 40 }; /* the path, too, with two numbers behind it */
+enum { PIECE = HAK_STATS_PATH_MOST + 40 }; /* must also hold the path with two numbers */
 
 typedef struct writer {
     hak_outlet file;
@@ -57,7 +58,7 @@ static uint64_t value_of(const hak_stats_counter *counter, uint32_t i) {
                : atomic_load_explicit((const _Atomic uint32_t *)(const void *)at, memory_order_relaxed);
 }
 
-/* Classes of which something is out. */
+/* Writes the classes that have objects in caches or in the program. */
 static void put_classes(writer *to, const hak_stats_counter *size, const hak_stats_counter *out) {
     const char *between = "{\"size\":";
     put(to, ",\"classes\":[");
@@ -95,7 +96,7 @@ static void put_page(writer *to, const hak_stats_page *page) {
     put(to, "}\n");
 }
 
-/* A process that has made itself a filter of system calls may be killed for opening a file. */
+/* Does nothing in a process that filters its own system calls: the kernel might kill it for opening a file. */
 static void handler(void) {
     static _Atomic unsigned number;
     writer to;

@@ -2,9 +2,10 @@
 #ifndef HAK_STATS_SIGNAL_H
 #define HAK_STATS_SIGNAL_H
 
-/* From now on the signal that the options name has a new file PATH.<process id>.<number> written, PATH being
- * HAKMEM_STATS's: what the page for other processes says (stats_json.h), as `hakmem stat --json` prints it. A signal
- * that the process handles or ignores already is left alone, with a line on stderr. libc works; no lock is held. */
+/* From now on, the signal that the options name writes a new file PATH.<process id>.<number>, where PATH is the
+ * value of HAKMEM_STATS. The file has the counters of the page for other processes (stats_json.h), in the form
+ * that `hakmem stat --json` prints. A signal that the process already handles or ignores is left alone, and a
+ * line on stderr says so. Needs a working libc; no lock is held. */
 void hak_stats_signal_begin(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* token.c: the calls of malloc's that say which type they are for. See include/hakmem.h and docs/TYPED_HEAP.md.
- * What a token means is the policy's: the speed variant folds it away. */
+/* token.c: the allocation calls with a token for the type. See include/hakmem.h and docs/TYPED_HEAP.md. The
+ * policy decides what a token means; the speed variant ignores it. */
 #include "allocator/alloc.h"
 #include "include/hakmem.h"
 

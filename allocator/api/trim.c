@@ -1,4 +1,4 @@
-/* trim.c: giving memory back because the program asks for it; and which build this is. */
+/* trim.c: gives memory back when the program asks for it; and the names of the version and the variant. */
 #include "allocator/cache/cache.h"
 #include "allocator/heap/large.h"
 #include "allocator/life/init.h"

@@ -6,7 +6,7 @@
 #include "allocator/pages/release.h"
 #include "allocator/policy.h"
 
-/* High-water marks are part of no input of a fuzzer. */
+/* High-water marks depend on earlier inputs, so a fuzzer must not count them as coverage. */
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
 #endif
@@ -17,12 +17,12 @@ static size_t load(const _Atomic size_t *counter) {
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Of two numbers that were not read at once. */
+/* from - what, or 0: the two numbers were not read at the same time. */
 static size_t less(size_t from, size_t what) {
     return from > what ? from - what : 0;
 }
 
-/* Returns the maximum after that. */
+/* Raises the maximum to `to` at least, and returns it. */
 static size_t raise(_Atomic size_t *maximum, size_t to) {
     size_t was = load(maximum);
     while (was < to && !atomic_compare_exchange_weak_explicit(maximum, &was, to, memory_order_relaxed,

@@ -1,5 +1,5 @@
-/* base.h: the few words that every file of the core uses, and the sizes that everything is built on.
- * Layer 0. Owns no state. */
+/* base.h: macros that every file of the core uses, and the sizes on which everything is built. Layer 0. Owns no
+ * state. */
 #ifndef HAK_BASE_H
 #define HAK_BASE_H
 
@@ -17,11 +17,11 @@
 #define HAK_NOINLINE    __attribute__((noinline))
 #define HAK_COLD        __attribute__((noinline, cold))
 #define HAK_INLINE      static inline __attribute__((always_inline, unused))
-/* Of functions that look at memory whose owner may be writing to it: what they see is a hint, believed only when the
- * record of the slot says the same before and after. No matter for ThreadSanitizer. */
+/* For functions that read memory while its owner may write to it. What they read is a hint, which is used only
+ * when the slot's record is the same before and after. ThreadSanitizer must not report these reads. */
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__ 1 /* as gcc calls it */
+#define __SANITIZE_THREAD__ 1 /* the name that gcc uses */
 #endif
 #endif
 #ifdef __SANITIZE_THREAD__
@@ -33,18 +33,18 @@
 #define HAK_PEEKS
 #define HAK_PEEK_INLINE HAK_INLINE
 #endif
-/* What one thread writes and others may read at the same time, as a hint or between two looks at what says that
- * nothing was written meanwhile: relaxed, which costs what a plain access costs. The writer's own reads need
- * nothing. */
+/* HAK_SHOW writes a value that other threads may read at the same time with HAK_GLANCE. The readers use it as a
+ * hint, or check afterwards that nothing was written meanwhile. Both are relaxed atomics, which cost what plain
+ * accesses cost. The writing thread may read the value with a plain load. */
 #define HAK_SHOW(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELAXED)
 #define HAK_GLANCE(place)      __atomic_load_n(&(place), __ATOMIC_RELAXED)
-/* On data that a fast path reads: it is in this very library, so no address of it has to be looked up. */
+/* For data that a fast path reads: it lies in this library, so the compiler needs no address from a table. */
 #define HAK_HIDDEN    __attribute__((visibility("hidden")))
 #define HAK_CACHELINE 64
-/* A function that programs call for every object: it begins at a cache line, so that its speed does not depend on
- * what the linker happens to put before it (docs/decisions/020). */
+/* For functions that programs call for each object. They begin at a cache line, so that their speed does not
+ * depend on what the linker places before them (docs/decisions/020). */
 #define HAK_ENTRY __attribute__((aligned(HAK_CACHELINE)))
-/* Of the function that this is inlined into: the address of the instruction after its call. */
+/* The return address of the function into which this is inlined: its call site in the program. */
 #define HAK_CALLER ((uintptr_t)__builtin_return_address(0))
 
 enum {
@@ -54,8 +54,8 @@ enum {
     /* Every object is aligned to this many bytes: alignof(max_align_t) on the 64-bit Linux ABIs. */
     HAK_MIN_ALIGN = 16,
 
-    /* The granule is the unit of the tag table: every slab and every large span begins on one. It is
-     * the largest page size that a Linux kernel uses, so granules are whole pages everywhere. */
+    /* The unit of the tag table: every slab and every large span begins at a granule. 64 KiB is the largest
+     * page size of Linux, so a granule is a whole number of pages on every machine. */
     HAK_GRANULE_SHIFT = 16,
     HAK_GRANULE = 1 << HAK_GRANULE_SHIFT,
 
@@ -64,11 +64,11 @@ enum {
     HAK_SUPERSLAB = 1 << HAK_SUPERSLAB_SHIFT,
     HAK_SUPERSLAB_GRANULES = HAK_SUPERSLAB / HAK_GRANULE,
 
-    /* Partitions of the typed heap are 1 to this; 0 is what has no type. */
+    /* Partitions of the typed heap are 1 to this number. 0 stands for objects without a type. */
     HAK_PARTITIONS_MAX = 64,
 };
 
-/* Bits of a user-space address without opting in to larger ones by an mmap hint, which we never do. */
+/* Bits of a user-space address. Larger addresses need an mmap hint above 47 bits, which we never give. */
 #if defined(__x86_64__)
 enum { HAK_ADDRESS_BITS = 47 };
 #else

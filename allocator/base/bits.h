@@ -23,12 +23,12 @@ HAK_INLINE uintptr_t hak_align_down(uintptr_t n, size_t align) {
     return n & ~(uintptr_t)(align - 1);
 }
 
-/* The caller knows that it does not overflow; hak_align_up_checked is for sizes that a user gave. */
+/* Must not overflow; for sizes from the program use hak_align_up_checked. */
 HAK_INLINE uintptr_t hak_align_up(uintptr_t n, size_t align) {
     return (n + align - 1) & ~(uintptr_t)(align - 1);
 }
 
-/* Stores the sum, the product or the aligned size in *out; false when it overflows. */
+/* Stores the sum, the product or the aligned size in *out. Returns false on overflow. */
 HAK_INLINE bool hak_add_checked(size_t a, size_t b, size_t *out) {
     return !__builtin_add_overflow(a, b, out);
 }
@@ -58,13 +58,13 @@ HAK_INLINE size_t hak_round_to_pow2(size_t n) {
     return log2 < 64 ? (size_t)1 << log2 : 0;
 }
 
-/* `count` (1 to 32) ones from bit `first` on. */
+/* A mask of `count` ones (1 to 32) that begins at bit `first`. */
 HAK_INLINE uint32_t hak_ones32(unsigned first, unsigned count) {
     return (uint32_t)(((1ull << count) - 1) << first);
 }
 
-/* The aligned runs of `count` (a power of two up to 32) ones in `mask`: a one where each begins. Each round leaves a
- * one only where two neighbouring runs were both ones. */
+/* The start bits of all aligned runs of `count` ones in `mask`; `count` is a power of two up to 32. Each round
+ * keeps a one only where two neighbouring runs of half the length were both ones. */
 HAK_INLINE uint32_t hak_runs32(uint32_t mask, unsigned count) {
     static const uint32_t starts[6] = {0xffffffffu, 0x55555555u, 0x11111111u, 0x01010101u, 0x00010001u, 1u};
     for (unsigned have = 1; have < count; have *= 2)
@@ -72,7 +72,7 @@ HAK_INLINE uint32_t hak_runs32(uint32_t mask, unsigned count) {
     return mask & starts[hak_log2(count)];
 }
 
-/* The first of these runs, as its lowest bit's index; -1 when there is none. */
+/* The index of the first bit of the first such run; -1 when there is none. */
 HAK_INLINE int hak_find_run32(uint32_t mask, unsigned count) {
     uint32_t runs = hak_runs32(mask, count);
     return runs ? (int)__builtin_ctz(runs) : -1;

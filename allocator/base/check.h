@@ -1,24 +1,24 @@
-/* check.h: what happens when something that must be true is not. Layer 0.
+/* check.h: assertions and checks. Layer 0.
  *
- * HAK_ASSERT  internal truth; only in debug and test builds
- * HAK_CHECK   always on: cheap, or off the fast path; ends in hak_die
- * Neither evaluates anything with a side effect. */
+ * HAK_ASSERT is for internal invariants, in debug and test builds only. HAK_CHECK is always on, so it is cheap
+ * or off the fast path; it ends in hak_die. The conditions have no side effects. */
 #ifndef HAK_CHECK_H
 #define HAK_CHECK_H
 
 #include "allocator/base/base.h"
 
-/* Writes `hakmem: <error>: <what>` to stderr and ends the process by SIGABRT (death.h). For our own invariants;
- * errors of the caller go through hak_die_at (report.h). Allocates nothing, takes no lock, may be called under any.
- * report.c. */
+/* Writes `hakmem: <error>: <what>` to stderr and ends the process by SIGABRT (death.h). For broken invariants
+ * of our own; errors of the program go through hak_die_at (report.h). Allocates nothing and takes no lock; may
+ * be called under any lock. Defined in report.c. */
 _Noreturn void hak_die(const char *error, const char *what);
 
-/* Of the `*_check` walkers, which run after every step of a fuzzer: it is to look for new ways through the
- * allocator, not through them; and what they read is memory that no sanitizer knows of. */
+/* For the `*_check` walkers, which run after every step of a fuzzer. They are not covered, because a fuzzer
+ * should look for new ways through the allocator, not through its checks; and they read memory of which no
+ * sanitizer knows. */
 #if defined(__clang__)
 #define HAK_WALKER __attribute__((no_sanitize("coverage", "address")))
-/* Of what does one thing in a reset between two inputs, or another, because of the input before. Not inlined, or it
- * would count. */
+/* For functions whose path in a reset between two inputs depends on the input before. Not inlined, since
+ * inlined code would count as coverage. */
 #define HAK_UNSEEN __attribute__((no_sanitize("coverage"), noinline))
 #else
 #define HAK_WALKER

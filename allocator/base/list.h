@@ -1,5 +1,5 @@
-/* list.h: a doubly linked ring with a head, for descriptors (never for objects). Layer 0.
- * The lock of whoever owns the head guards every link in the ring. */
+/* list.h: a doubly linked ring with a head, for descriptors, never for objects. Layer 0. The lock of the head's
+ * owner guards every link in the ring. */
 #ifndef HAK_LIST_H
 #define HAK_LIST_H
 
@@ -9,7 +9,7 @@ typedef struct hak_link {
     struct hak_link *next, *prev;
 } hak_link;
 
-/* A link's `owner` struct, where `member` is the link's name in it. */
+/* The struct of type `owner` whose field `member` is `link`. */
 #define HAK_OWNER_OF(link, owner, member) ((owner *)((char *)(link) - offsetof(owner, member)))
 
 HAK_INLINE void hak_list_init(hak_link *head) {
@@ -32,7 +32,7 @@ HAK_INLINE void hak_list_push_back(hak_link *head, hak_link *link) {
     hak_list_insert_after(head->prev, link);
 }
 
-/* Puts `link` where `old` is, which is in no list then. */
+/* Puts `link` in the place of `old`, which is then in no list. */
 HAK_INLINE void hak_list_replace(hak_link *old, hak_link *link) {
     HAK_CHECK(old->next->prev == old && old->prev->next == old, "list links do not agree");
     *link = *old;
@@ -40,7 +40,7 @@ HAK_INLINE void hak_list_replace(hak_link *old, hak_link *link) {
     old->next = old->prev = NULL;
 }
 
-/* Safe unlinking: the neighbours must agree, or a descriptor was overwritten (glibc's lesson of 2004). */
+/* Checked unlinking: if the neighbours disagree, a descriptor was overwritten (glibc added this check in 2004). */
 HAK_INLINE void hak_list_remove(hak_link *link) {
     HAK_CHECK(link->next->prev == link && link->prev->next == link, "list links do not agree");
     link->next->prev = link->prev;

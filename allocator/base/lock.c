@@ -9,7 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Long enough for a class lock's critical section (some 300 ns), short against a futex call (some 2 us). */
+/* Long enough for the critical section of a depot's lock (about 300 ns), short against a futex call (about 2
+ * us). */
 enum { SPINS = 100 };
 
 static void pause_cpu(void) {
@@ -20,7 +21,7 @@ static void pause_cpu(void) {
 #endif
 }
 
-/* What the thread does about a fork. */
+/* The thread's part in a fork. */
 static _Thread_local enum { NOTHING, TAKES, OWNS } forking;
 
 void hak_lock_slow(hak_lock *lock) {
@@ -112,8 +113,8 @@ void hak_lock_fork_end(void) {
     forking = NOTHING;
 }
 
-/* Who came to sleep between the two steps is not forgotten: the word may say 2 without need, never the other way
- * round. */
+/* A thread that goes to sleep between the two steps is not lost: the word may say 2 without need, but never
+ * says 3 when a thread sleeps. */
 void hak_lock_fork_take(hak_lock *lock) {
     hak_lock_take(lock);
     if (atomic_exchange_explicit(&lock->word, 3, memory_order_relaxed) == 2)

@@ -1,11 +1,12 @@
 /* lock.h: a mutex in four bytes, over a futex. Layer 0.
  *
- * Not recursive. Async-signal-unsafe. fork.c takes every lock in rank order before a fork; a new lock
- * joins there in the same change. Uncontended cost: two compare-and-swaps; plain loads and stores while the process has
- * one thread, because an atomic exchange waits for every store before it, and those of the program may miss all caches.
+ * Not recursive, not async-signal-safe. fork.c takes every lock in rank order before a fork; a new lock must
+ * join there in the same change. Uncontended cost: two compare-and-swaps. While the process has one thread:
+ * plain loads and stores, because an atomic exchange waits for all earlier stores, and those of the program may
+ * miss every cache.
  *
- * While a thread forks it has every lock, and other libraries' handlers may allocate in it: all that it takes and
- * gives then is its already, and stays so (docs/decisions/024). */
+ * A thread that forks holds every lock. Handlers of other libraries may allocate in it meanwhile, so its own
+ * take and give have no effect until the fork ends (docs/decisions/024). */
 #ifndef HAK_LOCK_H
 #define HAK_LOCK_H
 
@@ -19,7 +20,7 @@
 #define HAK_ALONE() false
 #endif
 
-/* In the order in which a thread may take them; two of one rank only by fork.c. */
+/* A thread takes locks in this order. Only fork.c takes two of one rank. */
 typedef enum hak_rank {
     HAK_RANK_FORK = 1,
     HAK_RANK_INIT,
@@ -32,9 +33,9 @@ typedef enum hak_rank {
     HAK_RANK_POLICY,
 } hak_rank;
 
-/* word: 0 free, 1 taken, 2 taken and somebody may sleep (Drepper, "Futexes Are Tricky", mutex2), 3 taken for a fork
- * and nobody sleeps. A thread that forks leaves no lock at 1, so that its takes and gives in between both come to
- * the slow halves. */
+/* word: 0 free; 1 taken; 2 taken, and a thread may sleep (Drepper, "Futexes Are Tricky", mutex2); 3 taken for a
+ * fork, and no thread sleeps. A thread that forks leaves no lock at 1, so its takes and gives in between all
+ * reach the slow paths, which ignore them. */
 typedef struct hak_lock {
     _Atomic uint32_t word;
     uint8_t rank;
@@ -45,31 +46,32 @@ typedef struct hak_lock {
 void hak_lock_slow(hak_lock *lock);
 void hak_unlock_slow(hak_lock *lock);
 
-/* fork.c only. Between begin and end a thread may take several locks of one rank, by these. From `owns` true to
- * `owns` false it has all, and every other take and give of it is without effect. */
+/* For fork.c only. Between begin and end, hak_lock_fork_take may take several locks of one rank. Between
+ * owns(true) and owns(false) the thread holds all locks, and every other take and give of it has no effect. */
 void hak_lock_fork_begin(void);
 void hak_lock_fork_take(hak_lock *lock);
 void hak_lock_fork_owns(bool all);
-void hak_lock_fork_give(hak_lock *lock); /* in parent or child; wakes who sleeps */
+void hak_lock_fork_give(hak_lock *lock); /* in parent or child; wakes a sleeper */
 void hak_lock_fork_end(void);
 
 /* Debug builds: dies when a lock is taken out of rank order. */
 void hak_lock_rank_push(const hak_lock *lock);
 void hak_lock_rank_pop(const hak_lock *lock);
 
-/* Debug builds: dies when this thread holds no lock of that one's rank. What is named _locked begins with it. */
+/* Debug builds: dies when this thread holds no lock of that rank. Functions named *_locked begin with it. */
 void hak_lock_rank_held(const hak_lock *lock);
 HAK_INLINE void hak_lock_check_held(const hak_lock *lock) {
     if (HAK_DEBUG_BUILD)
         hak_lock_rank_held(lock);
 }
 
-/* In a process that dies: waits up to *patience milliseconds, which it lowers, for somebody to give it, then gives
- * it itself. */
+/* In a process that dies: waits up to *patience milliseconds (and lowers it) until the lock is free, else frees
+ * it by force. */
 void hak_lock_break(hak_lock *lock, unsigned *patience);
 
-/* For who may have interrupted the holder: waits up to *patience milliseconds, which it lowers, until it is free; it
- * is not taken. False: it was not free, so this thread may have it; true: this thread has it not. */
+/* For code that may have interrupted the holder. Waits up to *patience milliseconds (and lowers it) until the
+ * lock is free, and does not take it. True: it was free, so this thread does not hold it. False: this thread
+ * may hold it. */
 bool hak_lock_seen_free(const hak_lock *lock, unsigned *patience);
 
 /* Debug builds: dies when this thread holds a lock. */
@@ -92,8 +94,8 @@ HAK_INLINE void hak_lock_take(hak_lock *lock) {
         hak_lock_slow(lock);
 }
 
-/* For who may have interrupted the holder, or can do without: false, and nothing is taken, when somebody else has
- * it. */
+/* For code that may have interrupted the holder, or can do without the lock. Returns false and takes nothing
+ * when the lock is taken. */
 HAK_INLINE bool hak_lock_try(hak_lock *lock) {
     uint32_t expected = 0;
     if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
@@ -117,12 +119,14 @@ HAK_INLINE void hak_lock_give(hak_lock *lock) {
         hak_unlock_slow(lock);
 }
 
-/* By whomever, at this moment. In a process of one thread: this thread was interrupted while it had it. */
+/* True when any thread holds the lock now. In a process of one thread this means that a signal interrupted the
+ * holder. */
 HAK_INLINE bool hak_lock_is_taken(const hak_lock *lock) {
     return atomic_load_explicit(&lock->word, memory_order_relaxed) != 0;
 }
 
-/* Counters that are changed under a lock only, and read by anybody: whole words, but nothing has to be exchanged. */
+/* For counters that change only under a lock and that any thread may read. Word-sized atomics suffice; no
+ * exchange is needed. */
 HAK_INLINE void hak_counter_add(_Atomic size_t *counter, size_t n) {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
                           memory_order_relaxed);

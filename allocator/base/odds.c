@@ -22,7 +22,7 @@ double hak_odds_gap(uint64_t random) {
     return gap > 0 ? gap : 0;
 }
 
-/* By halving x until a short series will do: 1 - e^-2x = w (2 - w) for w = 1 - e^-x. */
+/* Halves x until a short series is exact enough, then doubles: 1 - e^-2x = w (2 - w) for w = 1 - e^-x. */
 double hak_odds_within(double x) {
     if (x > 64)
         return 1;

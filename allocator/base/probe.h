@@ -1,18 +1,20 @@
-/* probe.h: places that perf, bpftrace, gdb and SystemTap find by name: `hakmem:refill` and others (docs/STATS.md).
- * Layer 0. A probe is one nop in a slow path, and a note of the file, which says where the nop is and in which
- * registers its arguments are; a tool that wants to know puts a breakpoint there. Nothing asks whether one does.
+/* probe.h: probes that perf, bpftrace, gdb and SystemTap find by name: `hakmem:refill` and others
+ * (docs/STATS.md). Layer 0. A probe is one nop in a slow path, and a note in the file that says where the nop
+ * is and which registers hold its arguments. A tool puts a breakpoint there. The code does not test whether a
+ * tool is attached.
  *
- * The format is that of SystemTap's <sys/sdt.h> (sourceware.org/systemtap/wiki/UserSpaceProbeImplementation), which is
- * no header of libc's: owner "stapsdt", type 3; the address, that of a section by which tools see whether the file was
- * relinked, 0 for no semaphore; the provider, the name, and the arguments as SIZE@OPERAND in the assembler's words. */
+ * The format is that of SystemTap's <sys/sdt.h>, which libc does not have
+ * (sourceware.org/systemtap/wiki/UserSpaceProbeImplementation). Owner "stapsdt", type 3; the address of the
+ * nop; the address of a section by which tools notice that the file was relinked; 0 for no semaphore; provider,
+ * name, and the arguments as SIZE@OPERAND in the assembler's syntax. */
 #ifndef HAK_PROBE_H
 #define HAK_PROBE_H
 
 #include "allocator/base/base.h"
 
 #if defined(__x86_64__) || defined(__aarch64__)
-/* Two arguments, whole numbers or addresses. In registers or constants: clang would store them for an operand that may
- * be memory, whether somebody looks or not. */
+/* Takes two integers or addresses. The constraint allows registers and constants only: for an operand that may
+ * be memory, clang would store the value on every call. */
 #define HAK_PROBE(name, first, second)                                                                       \
     __asm__ volatile("990: nop\n"                                                                            \
                      ".pushsection .note.stapsdt,\"?\",\"note\"\n"                                           \
