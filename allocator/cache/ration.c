@@ -5,13 +5,12 @@
 #include "allocator/os/os.h"
 
 enum {
-    /* A ration of a class has at most so many bytes: what malloc and free in turn go through stays in the processor's
-     * first cache. */
+    /* Most bytes of a ration: objects that malloc and free use in turn stay in the processor's first cache. */
     RATION_BYTES = 4 * HAK_KIB,
 };
 
-/* xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled"): it decides what
- * is looked at, and nobody gains by guessing it. */
+/* xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled"). It only
+ * chooses samples, so it need not be unpredictable. */
 static uint64_t draw(hak_rations *rations) {
     uint64_t x = rations->random;
     x ^= x >> 12;
@@ -21,7 +20,7 @@ static uint64_t draw(hak_rations *rations) {
     return x * 0x2545f4914f6cdd1d;
 }
 
-/* NULL: the thread is not sampled. */
+/* The thread's rations, ready for use; NULL: the thread is not sampled. */
 static hak_rations *rations_mine(void) {
     hak_rations *rations = hak_cache_mine->rations;
     if (rations == NULL || rations->random != 0)
@@ -40,7 +39,7 @@ bool hak_ration_next_due(unsigned cls) {
     return rations != NULL && !rations->busy && rations->left[cls] == 1;
 }
 
-/* The next sample of the class. */
+/* Draws the distance to the next sample of the class. */
 static HAK_COLD void begin_class(hak_rations *rations, unsigned cls) {
     rations->left[cls] = hak_profile_draw(cls, draw(rations));
 }
@@ -57,7 +56,7 @@ bool hak_ration_due(unsigned cls, size_t size) {
     return true;
 }
 
-/* In the order of the bin, so that it is handed out as it would be. */
+/* Keeps the order of the bin, so that malloc hands out the same objects as without a profile. */
 static void fill(hak_cache *cache, hak_rations *rations, unsigned cls, void **top, size_t held) {
     size_t count = hak_min(hak_min(rations->most[cls], rations->left[cls] - 1), held);
     void **to = rations->entries[cls], **from = top - count;
@@ -77,7 +76,8 @@ void *hak_ration_pop(unsigned cls) {
     if (HAK_UNLIKELY(obj == NULL))
         return NULL;
     rations->left[cls]--;
-    if (HAK_UNLIKELY(*cache->top[HAK_RATION_OF(cls)] != NULL)) { /* asked for by another way than malloc's */
+    if (HAK_UNLIKELY(*cache->top[HAK_RATION_OF(cls)] !=
+                     NULL)) { /* the call was not malloc, so the ration is not empty */
         HAK_SHOW(cache->top[cls], top - 1);
         return obj;
     }

@@ -6,28 +6,30 @@
 #include "allocator/os/os_process.h"
 
 enum {
-    /* The first look comes when what is in use was handed out so many times over, the next one after half as much
-     * again. */
+    /* The first look comes when the memory in use has been handed out so many times over; the next one after
+     * half as much again. */
     FIRST_TURNS = 1,
-    /* Of the pages of a huge page this part has to be resident: what is taken for it is at most three times that,
-     * and hot. */
+    /* This part of a huge page must be resident. Turning it into a huge page then adds at most three times
+     * that, in memory that is hot. */
     DENSE_PART = 4,
-    /* While what is resident grows by a quarter from look to look, this part is enough: it will be dense, and the
-     * page faults on the way are saved (workload h has a third of them). Objects whose start alone is touched stay
-     * below, however many there are. */
+    /* While the resident part grows by a quarter from look to look, this part suffices: the memory will be
+     * dense, and huge pages save the page faults on the way (a third of those of workload h). Objects of which
+     * only the start is touched stay below, however many there are. */
     GROWING_PART = 8,
-    /* Longer objects are no part of a run: they do not follow one another often. And so many huge pages are looked
-     * at in one look, some 2 ms. */
+    /* Longer spans are no part of a run, because they seldom follow one another. LOOKS is the most huge pages
+     * that one look examines, about 2 ms. */
     LONG_SPAN = 32 * HAK_MIB >> HAK_GRANULE_SHIFT,
     LOOKS = 512,
-    FAILURES = 8, /* in a row: there are no huge pages to be had, or the kernel is older */
+    FAILURES =
+        8, /* failures in a row after which it stops: no huge pages are free, or the kernel is too old */
 };
 
 static size_t turned, next_look; /* bytes */
 static unsigned failures, looks;
 
-/* Of the huge pages looked at that were none yet: how many, and how many pages of them were resident; the same of
- * those that were left as they were; the mean of what the look before left. Whether it had grown by a quarter. */
+/* In the present look: `windows` places for a huge page that were none yet, and `sum` resident pages in them;
+ * the same for places that stayed as they were. mean_left: the mean of the latter in the look before. growing:
+ * it grew by a quarter. */
 static size_t windows, sum, windows_left, sum_left, mean_left;
 static bool growing;
 
@@ -37,7 +39,7 @@ void hak_huge_init(void) {
     growing = false;
 }
 
-/* Huge pages in a run of spans that may be resident. */
+/* Looks at each place for a huge page in a run of spans that may be resident. */
 static void look_at_run(uintptr_t from, uintptr_t to, size_t wanted) {
     size_t pages = HAK_SUPERSLAB / hak_os_page;
     for (uintptr_t at = hak_align_up(from, HAK_SUPERSLAB);
@@ -57,7 +59,7 @@ static void look_at_run(uintptr_t from, uintptr_t to, size_t wanted) {
     }
 }
 
-/* A free span whose pages have gone is no part of it: release.c believes that it has none. */
+/* Free spans without resident pages are no part of a run: release.c relies on their having none. */
 static void look_at_region(const hak_region *region, size_t wanted) {
     const hak_span *span = (const hak_span *)region->records, *end = hak_span_end_of(region);
     uintptr_t from = region->base;

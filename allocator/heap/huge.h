@@ -1,8 +1,8 @@
-/* huge.h: large memory that is used over and over, and densely, becomes huge pages. Layer 3.
+/* huge.h: turns large memory that is reused often, and densely, into huge pages. Layer 3.
  *
- * What a region grows by is asked for as huge pages where what it grew by before is dense (region.c). Objects that
- * touch little of themselves make their memory dense only as they follow one another in it. That is looked at here,
- * more and more seldom: each time half as many bytes again were handed out a second time. Large lock held. */
+ * A region grows by huge pages where its earlier part is dense (region.c). Large objects that touch little of
+ * their memory make it dense only as many of them follow one another. This file looks for such memory, at
+ * growing intervals: each time half as many bytes again have been reused. The large lock is held. */
 #ifndef HAK_HUGE_H
 #define HAK_HUGE_H
 
@@ -10,7 +10,7 @@
 
 void hak_huge_init(void);
 
-/* So many bytes of memory that was used before have a new owner. */
+/* Notes that so many bytes of used memory have been handed out again. */
 void hak_huge_turned(size_t bytes);
 
 #endif

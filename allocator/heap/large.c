@@ -14,11 +14,11 @@ hak_lock hak_large_lock = HAK_LOCK_INIT(HAK_RANK_LARGE);
 _Atomic size_t hak_large_count, hak_large_operations;
 
 enum {
-    /* Live objects whose pages were moved: mappings of their own, of which a process may have 65,530. Beyond, they are
-     * copied. */
+    /* Most live objects whose pages were moved. Each is a mapping of its own, of which a process may have
+     * 65,530. Beyond this number objects are copied. */
     MOVES_MAX = 4096,
     ZERO_BY_PURGE = 8 * HAK_MIB >> HAK_GRANULE_SHIFT,
-    MOVE_MIN = HAK_MIB, /* below, copying is as quick as the system call and the page faults after it */
+    MOVE_MIN = HAK_MIB, /* below, a copy is as quick as the system call and its page faults */
 };
 
 static unsigned moved;
@@ -32,7 +32,7 @@ void hak_large_init(void) {
     moved = 0;
 }
 
-/* Granules of a span for an object of `size` bytes; 0: there cannot be so many. */
+/* Granules of a span for an object of `size` bytes, gap included; 0: more than the address space has. */
 static uint32_t granules_for(size_t size) {
     size_t total;
     if (!hak_add_checked(size, hak_policy_large_gap(size), &total) ||
@@ -41,7 +41,7 @@ static uint32_t granules_for(size_t size) {
     return (uint32_t)(total >> HAK_GRANULE_SHIFT);
 }
 
-/* The span becomes that of a live object of `size` bytes. Returns its capacity. */
+/* Makes the span a live object of `size` bytes. Returns its capacity. */
 static size_t make_live(hak_region *region, hak_span *span, uint32_t granules, size_t size) {
     hak_span_describe(span, granules, HAK_SPAN_LIVE);
     span->moved = span->hollow = false;
@@ -52,9 +52,9 @@ static size_t make_live(hak_region *region, hak_span *span, uint32_t granules, s
     return span->capacity;
 }
 
-/* A span that may not read as zero, most of which is not resident, or which is long: what is resident goes, and the
- * rest need not be touched. The same of one that should read as zero where the policy doubts that: whoever has written
- * to it through a wild pointer would choose what calloc gives. */
+/* Makes the span read as zero by purging it, where that beats clearing it: most of it is not resident, or it is
+ * long. Also purges a span that should be zero when the policy doubts it: an attacker who writes there through
+ * a wild pointer would choose the contents of calloc's object. */
 static bool make_zero(hak_region *region, hak_span *span, uint32_t granules) {
     return (span->zeroed || span->dirty < granules / 2 || granules >= ZERO_BY_PURGE) &&
            hak_os_purge(hak_span_start(region, span), hak_span_bytes(granules), HAK_PURGE_NOW);
@@ -82,7 +82,7 @@ void *hak_large_take_typed(size_t size, size_t align, unsigned partition, bool *
     return obj;
 }
 
-/* The live span that begins at `obj`, and its region; NULL when there is none. */
+/* The live span that begins at `obj`; stores its region. NULL when there is none. */
 static hak_span *live_span_of(const void *obj, hak_region **out) {
     hak_region *region = *out = hak_region_find((uintptr_t)obj);
     if (region == NULL || !hak_region_is_large(region) || !hak_region_unit_begins(region, (uintptr_t)obj) ||
@@ -100,7 +100,7 @@ size_t hak_large_capacity(const void *obj) {
     return span == NULL ? 0 : span->capacity;
 }
 
-/* The live span's object gets another size. Returns its capacity. */
+/* Sets the size of the live span's object. Returns its capacity. */
 static size_t set_capacity(hak_span *span, size_t size) {
     size_t capacity = hak_align_up(size, hak_os_page);
     hak_counter_add(&hak_release_large_live, capacity - span->capacity);
@@ -144,7 +144,7 @@ void hak_large_release_idle(uint64_t now) {
     hak_lock_give(&hak_large_lock);
 }
 
-/* What the release policy wants after a free of so many bytes. */
+/* Applies the release policy after so many bytes were freed. */
 static void release_locked(size_t freed) {
     hak_lock_check_held(&hak_large_lock);
     size_t most = hak_release_excess() != 0 ? 0 : hak_release_large_most(freed);
@@ -152,7 +152,7 @@ static void release_locked(size_t freed) {
         hak_release_large_given(hak_span_purge(most, UINT64_MAX, freed >= HAK_RELEASE_OVERSIZE));
 }
 
-/* All that is mapped of the live span goes; false when the OS refuses, and nothing has changed. */
+/* Unmaps all mapped memory of the live span. False: the OS refused, and nothing has changed. */
 static bool unmap(hak_region *region, hak_span *span) {
     bool done = hak_region_hollow(region, hak_span_start(region, span), hak_tail_start(span));
     if (done)
@@ -160,7 +160,7 @@ static bool unmap(hak_region *region, hak_span *span) {
     return done;
 }
 
-/* Pages that were moved here are a mapping of their own as long as they are mapped, and so is what has no tail. */
+/* Unmaps the span if it is a mapping of its own in the kernel: moved pages, or a span without its tail. */
 static bool unmap_own(hak_region *region, hak_span *span) {
     if (!span->moved && span->tail == 0)
         return false;
@@ -169,13 +169,13 @@ static bool unmap_own(hak_region *region, hak_span *span) {
     return unmap(region, span);
 }
 
-/* The object's granules become free; everything but the bookkeeping of life is done. */
+/* Frees the object's granules. The caller has ended the object's life. */
 static void free_locked(hak_region *region, hak_span *span) {
     hak_lock_check_held(&hak_large_lock);
     bool hollow = span->hollow || unmap_own(region, span);
     if (span->tail != 0 && !hak_tail_fill(region, span, SIZE_MAX)) {
         hak_tail_keep(span, 0);
-        hak_span_describe(span, span->granules, HAK_SPAN_LOST); /* it is neither mapped nor not */
+        hak_span_describe(span, span->granules, HAK_SPAN_LOST); /* only a part of it is mapped */
         return;
     }
     uint32_t dirty = (uint32_t)(hak_align_up(span->capacity, HAK_GRANULE) >> HAK_GRANULE_SHIFT);
@@ -219,7 +219,7 @@ static void shrink(hak_region *region, hak_span *span, uint32_t need) {
     bool hollow = (span->moved || tail != 0 || bytes >= HAK_POLICY_HOLLOW_FROM) &&
                   (gone == bytes || hak_region_hollow(region, start, bytes - gone));
     if (tail != 0 && !hollow)
-        return; /* the end of its span is neither mapped nor not */
+        return; /* only a part of the rest is mapped */
     hak_tail_keep(span, (tail - gone) / hak_os_page);
     hak_span_describe(span, span->granules, HAK_SPAN_NONE);
     hak_span_describe(span, need, HAK_SPAN_LIVE);
@@ -248,7 +248,7 @@ bool hak_large_resize(void *obj, size_t size, size_t *capacity) {
     return done;
 }
 
-/* The object of `from` goes to `to`, a hollow span of `granules`; false when the OS refuses, and nothing has
+/* Moves the object of `from` to the hollow span `to` of `granules`. False: the OS refused, and nothing has
  * changed. */
 static bool move_pages(hak_region *old, hak_span *from, hak_region *region, hak_span *to, uint32_t granules,
                        size_t size) {

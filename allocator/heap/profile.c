@@ -10,15 +10,15 @@
 enum {
     STACK_HEADS = 1 << 12,
     LIVE_HEADS = 1 << 15,
-    CHUNK = 256 * HAK_KIB, /* in which memory is taken */
-    UNIT_SHIFT = 16,       /* of a count */
+    CHUNK = 256 * HAK_KIB, /* unit in which memory is taken from the OS */
+    UNIT_SHIFT = 16,       /* units of a count: 2^-16 */
 };
 
-/* A sampled object that lives. */
+/* A live sampled object. */
 typedef struct live {
     struct live *next;
     uintptr_t obj;
-    uint64_t objects, bytes; /* what it stands for */
+    uint64_t objects, bytes; /* what the sample stands for */
     hak_profile_stack *stack;
 } live;
 
@@ -26,7 +26,7 @@ hak_lock hak_profile_lock = HAK_LOCK_INIT(HAK_RANK_PROFILE);
 size_t hak_profile_rate;
 _Atomic uint64_t hak_profile_lost;
 
-static double odds_of[HAK_TAGS]; /* that an allocation of the class is sampled */
+static double odds_of[HAK_TAGS]; /* probability that an allocation of the class is sampled */
 static hak_profile_stack **stack_heads;
 static live **live_heads, *live_free;
 static _Atomic(hak_profile_stack *) newest;
@@ -48,7 +48,7 @@ void hak_profile_init(size_t rate) {
         odds_of[cls] = odds_for(hak_classes[cls].size);
 }
 
-/* Geometric, as an exponential number of bytes cut into slots. */
+/* Geometrically distributed: an exponential number of bytes, cut into slots. */
 uint32_t hak_profile_draw(unsigned cls, uint64_t random) {
     double slots = hak_odds_gap(random) * (double)hak_profile_rate / hak_classes[cls].size;
     return slots < UINT32_MAX - 1 ? 1 + (uint32_t)slots : UINT32_MAX;
@@ -58,7 +58,7 @@ bool hak_profile_hits(size_t size, uint64_t random) {
     return (double)(random >> 11) * 0x1p-53 < odds_for(size);
 }
 
-/* NULL: the OS has none. What is taken is never given back. */
+/* Takes memory that is never given back. NULL: the OS has none. */
 static void *memory_locked(size_t size) {
     hak_lock_check_held(&hak_profile_lock);
     if (chunk_left < size) {
@@ -117,7 +117,7 @@ static live *live_locked(uintptr_t obj) {
     return one;
 }
 
-/* `by`: 1, or -1 as a word has it. */
+/* `by`: 1, or (uint64_t)-1. */
 static void count_live(const live *one, uint64_t by) {
     hak_profile_stack *stack = one->stack;
     HAK_SHOW(stack->live_objects, stack->live_objects + by * one->objects);

@@ -15,10 +15,9 @@ static uint32_t words_of(const hak_slab *slab) {
 }
 
 enum {
-    /* How often a lone slot is drawn in the hope that it is free, before the free ones are counted: cheaper while
-     * many are. */
+    /* Number of random draws before the free slots are counted: cheaper while many slots are free. */
     DRAWS = 2,
-    /* A batch is drawn from at least so many free slots that lie near each other, if the slab has them. */
+    /* A batch is drawn from a window of at least so many neighbouring free slots, if the slab has them. */
     WINDOW = 32,
 };
 
@@ -26,7 +25,7 @@ static bool is_free(const hak_slab *slab, uint32_t slot) {
     return slab->free_bits[slot / 64] >> (slot % 64) & 1;
 }
 
-/* The free slot that has `rank` free ones before it; there are more than that. */
+/* The free slot with `rank` free slots before it; the slab has more than `rank` free slots. */
 static uint32_t free_of_rank(const hak_slab *slab, uint32_t rank) {
     uint32_t w = slab->first;
     for (uint32_t count; (count = (uint32_t)__builtin_popcountll(slab->free_bits[w])) <= rank; w++) {
@@ -39,7 +38,7 @@ static uint32_t free_of_rank(const hak_slab *slab, uint32_t rank) {
     return w * 64 + hak_lowest_bit(bits);
 }
 
-/* One of the slab's `free` slots; each is as likely as the others. */
+/* Draws one of the slab's `free` slots, uniformly. */
 static uint32_t random_free(const hak_slab *slab, uint32_t free) {
     for (int i = 0; i < DRAWS; i++) {
         uint32_t slot = hak_policy_slot_choice(slab->slots);
@@ -54,7 +53,8 @@ static void *take_slot(hak_slab *slab, uint32_t slot) {
     return (void *)(slab->start + (size_t)slot * hak_classes[slab->cls].size);
 }
 
-/* The free slots of the words from `word` on, round the end of the slab, until they are enough; returns how many. */
+/* Collects the free slots of the bitmap words from `word` on, wrapping round, until there are WINDOW. Returns
+ * how many. */
 static uint32_t find_window(const hak_slab *slab, uint32_t word, uint16_t slots[WINDOW + 63]) {
     uint32_t count = 0, words = words_of(slab);
     for (uint32_t seen = 0; seen < words && count < WINDOW; seen++) {
@@ -65,9 +65,9 @@ static uint32_t find_window(const hak_slab *slab, uint32_t word, uint16_t slots[
     return count;
 }
 
-/* Up to `want` of the slab's `free` slots, drawn from a window that is drawn: what is made in a row lies near each
- * other, but where the second of two lies is guessed right one time in WINDOW at most (docs/decisions/032). One
- * alone is drawn from the whole slab. */
+/* Takes up to `want` of the slab's `free` slots from a window at a random place. So objects that are made in a
+ * row lie near each other, but given one of them the place of the next is guessed right at most one time in
+ * WINDOW (docs/decisions/032). A single slot is drawn from the whole slab. */
 static unsigned take_random(hak_slab *slab, uint32_t free, void **out, unsigned want) {
     uint32_t first = random_free(slab, free);
     if (want == 1) {
@@ -85,7 +85,8 @@ static unsigned take_random(hak_slab *slab, uint32_t free, void **out, unsigned 
     return taken;
 }
 
-/* Slots that are not drawn go up: those from slab->fresh on were never taken. */
+/* Without random slots the addresses rise, and slots from slab->fresh on were never taken. Returns true when
+ * all slots in out[] were never taken, so they read as zero. */
 static bool note_taken(hak_slab *slab, void *const *out, unsigned taken) {
     if (HAK_POLICY_RANDOM_SLOTS || taken == 0 || slab->fresh == slab->slots)
         return false;
@@ -143,7 +144,7 @@ void hak_slab_take_free(hak_slab *slab, hak_slab_part *part) {
     slab->first = (uint16_t)words_of(slab);
 }
 
-/* The whole pages in slots [from, to). */
+/* Purges the whole pages within slots [from, to). */
 static void purge_slots(const hak_slab *slab, uint32_t from, uint32_t to) {
     size_t size = hak_classes[slab->cls].size;
     uintptr_t start = hak_align_up(slab->start + from * size, hak_os_page);

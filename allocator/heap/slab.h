@@ -1,45 +1,46 @@
-/* slab.h: slots of one slab, taken and given by batch. Layer 3.
+/* slab.h: takes and gives the slots of one slab, in batches. Layer 3.
  *
- * The caller holds the lock of the depot that owns the slab. A slot's bit is set while the slot is free and in
- * the slab; objects in thread caches and live objects have it clear. */
+ * The caller holds the lock of the slab's depot. A slot's bit is set while the slot is free and in the slab. It
+ * is clear for live objects and for objects in thread caches. */
 #ifndef HAK_SLAB_H
 #define HAK_SLAB_H
 
 #include "allocator/pages/superslab.h"
 
-/* Stores up to `want` free slots in out[] and clears their bits; returns how many. *zeroed: all of them are known to
- * read as zero. */
+/* Takes up to `want` free slots into out[] and returns how many. *zeroed: all of them are known to read as
+ * zero. */
 unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want, bool *zeroed);
 
-/* Rises by one every second or so, while somebody calls. */
+/* A coarse clock: rises by one about every second, while any thread calls. */
 extern _Atomic uint32_t hak_slab_time;
 
-/* Slots of a slab that nobody can take meanwhile. */
+/* Free slots of a slab that are set aside, so that nobody takes them. */
 typedef struct hak_slab_part {
     uint64_t bits[HAK_BITMAP_WORDS];
     uint32_t count;
 } hak_slab_part;
 
-/* Takes all free slots; gives them back. The slab's pages in between may be purged, which the second needs no lock
- * for. */
+/* take_free sets all free slots aside, give_free returns them. In between, purge_part may purge the pages of
+ * these slots; it needs no lock. */
 void hak_slab_take_free(hak_slab *slab, hak_slab_part *part);
 void hak_slab_purge_part(const hak_slab *slab, const hak_slab_part *part);
 void hak_slab_give_free(hak_slab *slab, const hak_slab_part *part);
 
-/* What a slab says to an object that comes home: the check that both variants have on every flush. */
+/* The result of giving an object to its slab: the check that both variants make at every flush. */
 typedef enum hak_slab_verdict {
     HAK_SLAB_GIVEN,
-    HAK_SLAB_INTERIOR, /* not the start of a slot; nothing has changed */
+    HAK_SLAB_INTERIOR, /* the address is not the start of a slot; nothing has changed */
     HAK_SLAB_DOUBLE,   /* the slot is free already; nothing has changed */
-    HAK_SLAB_NONE,     /* of hak_depot_give_batch: the object has no slab */
+    HAK_SLAB_NONE,     /* only from hak_depot_give_batch: the object has no slab */
 } hak_slab_verdict;
 
-/* Sets the bit of the slot at `obj`, which has the slab's tag. */
+/* Gives the slot at `obj`, whose address has the slab's tag. */
 hak_slab_verdict hak_slab_give(hak_slab *slab, void *obj);
-/* Ends the process for any verdict but HAK_SLAB_GIVEN. The caller holds no lock: a handler of SIGABRT may allocate. */
+/* Ends the process for any verdict but HAK_SLAB_GIVEN. The caller holds no lock, because a handler of SIGABRT
+ * may allocate. */
 _Noreturn void hak_slab_blame(hak_slab_verdict verdict, const void *obj);
 
-/* Dies unless counts, first word and bits agree. */
+/* Dies unless the count, the first word and the bits agree. */
 void hak_slab_check(const hak_slab *slab);
 
 #endif

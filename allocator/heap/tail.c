@@ -5,12 +5,12 @@
 #include "allocator/policy.h"
 
 enum {
-    PART = 32,     /* a tail of less than this part of its span stays */
+    PART = 32,     /* a tail shorter than this part of its span stays mapped */
     MAPS_PART = 5, /* the part of the process's mappings that tails may use up */
 };
 
-static unsigned tails; /* that there are */
-static unsigned most;  /* that there may be; 0: not asked yet */
+static unsigned tails; /* unmapped tails now */
+static unsigned most;  /* most unmapped tails; 0: not known yet */
 
 void hak_tail_init(void) {
     tails = most = 0;
@@ -34,7 +34,7 @@ bool hak_tail_fill(hak_region *region, hak_span *span, size_t end) {
     return true;
 }
 
-/* Bytes that went. */
+/* Unmaps the tail of one span. Returns bytes. */
 static size_t cut(hak_region *region, hak_span *span) {
     uintptr_t start = hak_span_start(region, span);
     size_t size = hak_span_bytes(span->granules), end = hak_policy_large_end((void *)start, span->capacity);
@@ -48,7 +48,7 @@ static size_t cut(hak_region *region, hak_span *span) {
 
 static size_t cut_region(hak_region *region) {
     size_t bytes = 0;
-    if (region->body.reserved) /* what is shut there may get guards, which a commit does not take away */
+    if (region->body.reserved) /* memory there may get guards, which a commit does not remove */
         return 0;
     for (hak_span *span = (hak_span *)region->records; span < hak_span_end_of(region) && tails < most;
          span += span->granules)
