@@ -12,16 +12,16 @@
 #include <sys/prctl.h>
 
 enum {
-    STACK = 256 * HAK_KIB, /* besides the modules' thread-local variables, which lie there, too */
+    STACK = 256 * HAK_KIB, /* without the modules' thread-local variables, which also lie there */
     PAUSE_MS = 250,
     PAUSE_MOST_MS = 8000,
 };
 
 static _Atomic bool begun;
-/* The process that may have the thread; 0: none yet. */
+/* The process that may create the thread; 0: none yet. */
 static _Atomic unsigned process;
 
-/* The pause doubles while nothing happens: a process that rests is woken every eight seconds. */
+/* The pause doubles while nothing happens, so an idle process is woken every eight seconds. */
 static void *live(void *pass) {
     bool (*has_changed)(void) = (bool (*)(void))pass;
     (void)prctl(PR_SET_NAME, "hakmem-idle", 0, 0, 0);
@@ -33,7 +33,7 @@ static void *live(void *pass) {
     return NULL;
 }
 
-/* The thread begins with the signals shut that its maker has shut. */
+/* Blocks the signals first: a new thread inherits the mask of its creator. */
 static bool begin(bool (*pass)(void)) {
     pthread_t thread;
     pthread_attr_t how;
@@ -43,7 +43,7 @@ static bool begin(bool (*pass)(void)) {
                 pthread_attr_setstacksize(&how, hak_align_up(STACK + hak_module_tls(), hak_os_page)) == 0;
     uint64_t signals;
     hak_os_signals_shut(&signals);
-    hak_os_signals_libc(); /* else setuid waits for ever for this thread to hear of it */
+    hak_os_signals_libc(); /* else setuid would wait for this thread for ever */
     done = done && pthread_create(&thread, &how, live, (void *)pass) == 0;
     hak_os_signals_open(&signals);
     (void)pthread_attr_destroy(&how);
@@ -54,9 +54,9 @@ void hak_background_allow(void) {
     atomic_store_explicit(&process, hak_os_pid(), memory_order_relaxed);
 }
 
-/* The child of a vfork, or of a clone that shares its memory, is another process: the thread would be that one's, keep
- * it from ending, and its parent would take it for its own. A process that filters its own system calls may be killed
- * for making a thread. */
+/* The child of a vfork, or of a clone with shared memory, is another process. A thread created there would
+ * belong to that process and keep it from ending, and the parent would take the thread for its own. A process
+ * that filters its own system calls may be killed for creating a thread. */
 static bool may_begin(void) {
     unsigned own = atomic_load_explicit(&process, memory_order_relaxed);
     return own != 0 && hak_os_filter != HAK_FILTER_OWN && !(HAK_ALONE() && hak_os_secure()) &&
@@ -68,7 +68,7 @@ void hak_background_begin(bool (*pass)(void)) {
         atomic_exchange_explicit(&begun, true, memory_order_relaxed))
         return;
     int saved = errno;
-    if (!begin(pass)) /* a limit, perhaps of now only */
+    if (!begin(pass)) /* a limit, perhaps a temporary one */
         atomic_store_explicit(&begun, false, memory_order_relaxed);
     errno = saved;
 }

@@ -1,23 +1,24 @@
-/* background.h: a thread of our own that gives back what idles while no other thread calls (HAKMEM_SS_BACKGROUND=1).
- * Layer 5.
+/* background.h: a thread of our own that gives unused memory back while no other thread calls
+ * (HAKMEM_SS_BACKGROUND=1). Layer 5.
  *
- * It has no cache, allocates nothing, takes no signal but libc's own, and begins with the first slow call after the
- * library is loaded; in the child of a fork with the child's first. */
+ * The thread has no cache, allocates nothing, and blocks all signals but libc's own. It begins at the first
+ * slow call after the library is loaded; in a forked child, at the child's first slow call. */
 #ifndef HAK_BACKGROUND_H
 #define HAK_BACKGROUND_H
 
 #include "allocator/base/base.h"
 
-/* libc can make threads from now on, for this process. */
+/* From now on this process may create the thread: libc is ready for that. */
 void hak_background_allow(void);
 
-/* Begins the thread, unless there is one; `pass` is called again and again, and says whether anything has gone or
- * moved since the last time: if not, it is called less often. Not in a process of one thread that has raised
- * privileges: libc and the kernel treat a second one as a change of what such a program is. Nor in one that filters
- * its own system calls, nor in a child that shares its parent's memory. No lock is held. May allocate. */
+/* Creates the thread, unless it exists. It calls `pass` repeatedly; `pass` returns whether memory was given
+ * back or used since the last call, and if not, the pauses grow. Creates no thread in a process of one thread
+ * with raised privileges, because libc and the kernel treat a second thread as a change of such a program; none
+ * in a process that filters its own system calls; none in a child that shares its parent's memory. No lock is
+ * held. May allocate. */
 void hak_background_begin(bool (*pass)(void));
 
-/* In the child of a fork, which has no such thread. */
+/* Called in a forked child, where the thread does not exist. */
 void hak_background_forget(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* dying.c: what a thread that dies leaves before the program's handler of SIGABRT runs in it. Declared in death.h,
- * whose layer may not know of all this. Layer 5. */
+/* dying.c: prepares a dying thread for the program's handler of SIGABRT. Declared in death.h, whose layer may
+ * not include these parts. Layer 5. */
 #include "allocator/cache/cache.h"
 #include "allocator/heap/large.h"
 #include "allocator/heap/profile.h"
@@ -7,12 +7,10 @@
 #include "allocator/os/death.h"
 #include "allocator/policy.h"
 
-enum {
-    PATIENCE_MS = 100
-}; /* other threads give back what they have within microseconds, where they are not stopped */
+enum { PATIENCE_MS = 100 }; /* a thread that runs gives its locks back within microseconds */
 
-/* What is still taken after a while is taken by this thread: it has found broken metadata in the middle of
- * something. */
+/* Breaks the locks that are still taken after a while: this thread holds them, because it found broken metadata
+ * in the middle of an operation. */
 static void break_locks(void) {
     unsigned patience = PATIENCE_MS;
     hak_lock *const others[] = {&hak_cache_lock,  &hak_large_lock,   &hak_superslab_lock,
@@ -24,7 +22,7 @@ static void break_locks(void) {
             hak_lock_break(others[i], &patience);
 }
 
-/* A flush may have given home what is still in the bin. */
+/* Abandons the cache: an interrupted flush may have given objects to depots that are still in the bin. */
 void hak_dying_begin(bool locked) {
     hak_cache_forsake();
     if (locked)

@@ -9,14 +9,16 @@
 #include "allocator/policy.h"
 
 _Atomic uint64_t hak_idle_last;
-static _Atomic uint64_t slabs_last; /* when slabs were looked at; whoever makes a pass has it */
+static _Atomic uint64_t
+    slabs_last; /* time of the last pass over slabs; only the thread that makes a pass uses it */
 
 void hak_idle_init(void) {
     slabs_last = hak_os_milliseconds();
     atomic_store_explicit(&hak_idle_last, slabs_last, memory_order_relaxed);
 }
 
-/* In the background. Whether others have made passes since, or what is free is no longer what it was. */
+/* The pass of the background thread. True: other threads have made passes, or the amount of free memory has
+ * changed. */
 static bool pass_alone(void) {
     static uint64_t mine;
     static size_t slabs, large;

@@ -1,7 +1,7 @@
-/* idle.h: what nobody has used for a while goes back to the OS, by the clock. Layer 5.
+/* idle.h: gives memory back to the OS that has been unused for a while. Layer 5.
  *
- * Each slow call looks at the clock, which costs no system call; now and then one of them makes a pass over what is
- * free. */
+ * Each slow call reads the clock, which costs no system call. Now and then one of them makes a pass over free
+ * memory. */
 #ifndef HAK_IDLE_H
 #define HAK_IDLE_H
 
@@ -9,12 +9,12 @@
 
 enum {
     HAK_IDLE_PERIOD_MS = 250
-}; /* between passes: a quarter of the shortest time after which anything goes */
+}; /* between passes: a quarter of the shortest time after which memory goes back */
 
-/* When the last pass was, in milliseconds. */
+/* Time of the last pass, in milliseconds. */
 extern _Atomic uint64_t hak_idle_last;
 
-/* One pass, unless another thread makes it. No lock is held. */
+/* Makes a pass, unless another thread does. No lock is held. */
 void hak_idle_pass(uint64_t now);
 
 HAK_INLINE void hak_idle_look(void) {
@@ -23,11 +23,11 @@ HAK_INLINE void hak_idle_look(void) {
         hak_idle_pass(now);
 }
 
-/* For init.c and reset.c: nothing is idle yet. */
+/* For init.c and reset.c: starts the clock anew. */
 void hak_idle_init(void);
 
-/* With HAKMEM_SS_BACKGROUND the next slow call makes a pass, and a thread that makes more: when the library is
- * loaded, and in a child. */
+/* With HAKMEM_SS_BACKGROUND: make the next slow call make a pass and create the background thread. Called when
+ * the library is loaded, and in a forked child. */
 void hak_idle_loaded(void);
 void hak_idle_fork_child(void);
 

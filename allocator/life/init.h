@@ -1,11 +1,11 @@
-/* init.h: brings the allocator to life. Layer 5. */
+/* init.h: starts the allocator. Layer 5. */
 #ifndef HAK_INIT_H
 #define HAK_INIT_H
 
 #include "allocator/base/lock.h"
 
-/* Makes everything ready; the first call does the work. False when the OS does not give what is needed to
- * start; a later call tries again. Thread-safe. Allocates nothing through malloc. */
+/* Starts the allocator; only the first call does work. False: the OS refused what the start needs; a later call
+ * tries again. Thread-safe. Does not call malloc. */
 bool hak_init(void);
 
 /* For fork.c. */

@@ -15,8 +15,8 @@ static bool give_idle(void) {
     return given + hak_region_trim() + held != 0;
 }
 
-/* Guards become slots where those of the class that is asked for are in the way. Edges are a part of what is mapped:
- * they do not serve a request for more than that. */
+/* Turns guards at slab ends into slots of the requested class, and unmaps unused ends. Ends are a part of the
+ * mapped memory, so they cannot serve a larger request than all of it. */
 static bool cut_edges(size_t size) {
     if (size > atomic_load_explicit(&hak_region_mapped, memory_order_relaxed))
         return false;
@@ -25,10 +25,10 @@ static bool cut_edges(size_t size) {
     return hak_large_cut_tails() + hak_superslab_cut_tails() != 0 || longer;
 }
 
-/* What leaves a quarantine is idle then. */
+/* Objects that leave the quarantine are idle memory, so give_idle follows. */
 bool hak_reclaim_memory(size_t size, hak_reclaim how) {
     if (size >> HAK_ADDRESS_BITS != 0)
-        return false; /* nothing helps */
+        return false; /* larger than the address space: nothing helps */
     if (how == HAK_RECLAIM_IDLE)
         return give_idle();
     if (how == HAK_RECLAIM_EDGES)

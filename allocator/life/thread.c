@@ -1,4 +1,4 @@
-/* thread.c: see thread.h. Who comes first: the loader, which calls the library's constructor, or a thread. */
+/* thread.c: see thread.h. The loader, which calls the library's constructor, or any thread may come first. */
 #include "allocator/life/thread.h"
 
 #include "allocator/api/profile_save.h"
@@ -35,12 +35,12 @@ static HAK_COLD HAK_NOINLINE bool begin_slow(void) {
     return true;
 }
 
-/* What a thread with a cache needs has all begun. */
+/* A thread that has a cache needs no further start. */
 bool hak_thread_begin(void) {
     return HAK_LIKELY(hak_cache_begun()) || begin_slow();
 }
 
-/* The library is loaded and libc works; malloc may have been called already, and in other threads too. */
+/* The library is loaded and libc works. malloc may have been called already, also in other threads. */
 __attribute__((constructor(101))) static void loaded(void) {
     (void)hak_init();
     hak_fork_init();

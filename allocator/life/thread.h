@@ -4,12 +4,12 @@
 
 #include "allocator/base/base.h"
 
-/* Starts the allocator where that has not happened, and gives the calling thread its cache. False when nothing can be
- * allocated because the allocator cannot start. Cheap when there is nothing to do; keeps errno. */
+/* Starts the allocator if needed, and gives the calling thread its cache. False: the allocator cannot start, so
+ * nothing can be allocated. Cheap when there is nothing to do; keeps errno. */
 bool hak_thread_begin(void);
 
-/* Ends the process when malloc belongs to a sanitizer whose library comes later: in what has shim_sanitizer.c;
- * elsewhere it does nothing. */
+/* Ends the process when a sanitizer owns malloc and its library comes after this one. Defined in
+ * shim_sanitizer.c; does nothing in builds without it. */
 void hak_sanitizer_refuse(void);
 
 #endif

@@ -1,4 +1,4 @@
-/* thread_end.c: see thread_end.h. The end of a thread is seen by the destructor of a pthread key. */
+/* thread_end.c: see thread_end.h. The destructor of a pthread key notices the end of a thread. */
 #include "allocator/life/thread_end.h"
 
 #include "allocator/cache/cache.h"
@@ -14,13 +14,13 @@
 static pthread_key_t key;
 static _Atomic bool have_key;
 
-/* The key's value says how many rounds of destructors the thread has been through. In the last one ThreadSanitizer
- * takes what it has of the thread away; nothing that it has instrumented can run after that. */
+/* The key's value counts the rounds of destructors in the thread. In the last round ThreadSanitizer ends its
+ * own state of the thread, and no instrumented code may run after that; so one round less is used with it. */
 static const char rounds[PTHREAD_DESTRUCTOR_ITERATIONS - HAK_TSAN];
 
-/* Destructors of other keys allocate and free after this one, and in further rounds: the cache stays to the last
- * one. POSIX leaves open which destructor comes first: those that free after that find the static cache that sends
- * every object straight to the depots. */
+/* Keeps the cache until the last round, because destructors of other keys may allocate and free after this one.
+ * In the last round POSIX leaves the order open: a destructor that frees after this one finds the static cache,
+ * which sends each object straight to its depot. */
 static void thread_ends(void *round) {
     int saved = errno;
     const char *next = (const char *)round + 1;
@@ -31,7 +31,7 @@ static void thread_ends(void *round) {
 
 void hak_thread_end_init(void) {
     if (pthread_key_create(&key, thread_ends) != 0)
-        return; /* no key left: the caches of threads that end are lost, which is a leak but no more */
+        return; /* no key left: the caches of ended threads leak, nothing more */
     /* release: pairs with the acquire in hak_thread_end_watch */
     atomic_store_explicit(&have_key, true, memory_order_release);
 }

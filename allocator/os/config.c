@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* Settings of lines that match, as they stand in the text. */
+/* Settings of the matching lines; they point into the text. */
 enum { SETTINGS = 64 };
 typedef struct setting {
     const char *name, *value;
@@ -15,16 +15,16 @@ typedef struct setting {
 static setting settings[SETTINGS];
 static unsigned settings_count;
 
-/* Static: it is as large as is read of it, and lies where no program's stack has to have room. */
+/* Static, because the stack may be small. Only the pages that are used become resident. */
 static char text_of_file[HAK_CONFIG_MOST + 1], executable[HAK_OS_PATH_MOST];
 
-/* The modes of all lines that match, with a comma between: of a check that is named twice the later one counts. Two
- * have a blank between them in the text, and `off` is written in eight bytes where it had four: there is room for
- * all. */
+/* The modes of all matching lines, separated by commas, so that of two modes for one check the later one wins.
+ * The buffer has room for all of them: the text has a separator between two settings as well, and `off`, which
+ * with its separator takes four bytes, becomes eight. */
 static const char MODES[] = "HAKMEM_HARDENING";
 static char modes[2 * HAK_CONFIG_MOST];
 
-/* By the last `*` that was met: it takes one character more when the rest does not match. */
+/* When the rest does not match, goes back to the last `*` and lets it take one character more. */
 bool hak_config_matches(const char *pattern, const char *path) {
     const char *star = NULL, *from = NULL;
     while (*path != '\0') {
@@ -50,7 +50,7 @@ static bool is_blank(char c) {
     return c == ' ' || c == '\t' || c == '\r';
 }
 
-/* The next word of the line, ended by a 0; *at is what comes after it. NULL: no more. */
+/* Returns the next word of the line, ended by a 0, and sets *at to the text after it. NULL: no more words. */
 static char *next_word(char **at) {
     char *word = *at;
     while (is_blank(*word))
@@ -65,7 +65,7 @@ static char *next_word(char **at) {
     return word;
 }
 
-/* A name has one entry: there are more entries than names that anybody asks for. */
+/* Each name has one entry. There are more entries than names that anything reads. */
 static void set(const char *name, const char *value) {
     unsigned i = 0;
     while (i < settings_count && strcmp(settings[i].name, name) != 0)

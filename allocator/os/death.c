@@ -1,5 +1,5 @@
-/* death.c: see death.h. Signals are spoken of with the kernel, not with libc: a program, or a library that it has,
- * may have put functions of its own in the place of sigaction and raise, which do as they like. */
+/* death.c: see death.h. Uses the kernel's signal calls, not libc's: a program or a library may have replaced
+ * sigaction and raise with functions of its own. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -18,10 +18,10 @@
 #include <unistd.h>
 
 enum {
-    /* How long a thread waits for another one's report and end: ten times what a report may take. */
+    /* How long a thread waits for another one's report and death: ten times the longest report. */
     TURN_MS = 10000,
-    CANCEL = 32,        /* the signal by which glibc cancels a thread */
-    HANDLER_ROOM = 512, /* bytes of stack that a handler has at least, besides the kernel's frame */
+    CANCEL = 32,        /* the signal with which glibc cancels a thread */
+    HANDLER_ROOM = 512, /* least bytes of stack for a handler, without the kernel's frame */
     MARKS = 8,
     STACK_BYTES = 16 << 10, /* a report takes 1 KiB */
 };
@@ -36,15 +36,15 @@ typedef struct kernel_action {
 
 _Atomic uint64_t hak_death_of;
 static _Atomic uint64_t turn_of;
-/* Of the thread that has the turn. */
+/* State of the thread that has the turn. */
 static uint64_t mask_before;
-static kernel_action program; /* what the program does at SIGABRT */
-/* Words in the frame that has called the program's handler: who has left it has that frame behind, or has written
- * over it. */
+static kernel_action program; /* the program's action for SIGABRT */
+/* Known words in the frame that has called the program's handler. A thread that has left the handler is above
+ * that frame, or has overwritten the words. */
 static const volatile uint64_t *marks_at;
 static bool handler_on_alternate;
-/* In hak_death_of: nobody dies in this process, but it was forked by a handler of a death. No process has that
- * number. */
+/* Value of hak_death_of in a process that was forked by a handler of a death: no thread dies here. No process
+ * has that number. */
 static const uint64_t HEIR = UINT64_MAX;
 static const uint64_t MARK = 0x9d2e8f4ba7c61350;
 
@@ -72,8 +72,8 @@ static void send_to_self(void) {
     (void)syscall(SYS_tgkill, hak_os_pid(), hak_os_tid(), SIGABRT);
 }
 
-/* By the default action, whatever the program made of it. The first process of a container ignores a signal that it
- * sends itself, but not an instruction that there is not. */
+/* Ends the process by the default action of SIGABRT, whatever the program set. The first process of a container
+ * ignores a signal that it sends itself, but not an invalid instruction. */
 static _Noreturn void end_now(void) {
     const uint64_t others = ~bit_of(SIGABRT);
     default_set();
@@ -82,9 +82,9 @@ static _Noreturn void end_now(void) {
     __builtin_trap();
 }
 
-/* The thread that has the turn is no more; or it is one of the process that this one was forked from. */
+/* True when that thread does not exist any more, or belongs to the parent process. */
 static bool is_gone(uint64_t who) {
-    if (who >> 32 != hak_os_pid()) /* also when there is none */
+    if (who >> 32 != hak_os_pid()) /* also true for 0 */
         return true;
     return hak_os_filter != HAK_FILTER_OWN && syscall(SYS_tgkill, who >> 32, (uint32_t)who, 0) != 0 &&
            errno == ESRCH;
@@ -117,8 +117,8 @@ void hak_death_pass(void) {
     hak_os_signals_open(&mask);
 }
 
-/* What is clobbered is what any call clobbers. The frame pointer is asked for so that a debugger finds its way back
- * by it. */
+/* Calls function(argument) on another stack. Clobbers what any call clobbers. The frame address is used so that
+ * the function has a frame pointer, by which a debugger finds its way back. */
 static HAK_NOINLINE void call_on(void *top, void (*function)(const void *), const void *argument) {
     (void)*(volatile char *)__builtin_frame_address(0);
 #if defined(__x86_64__)
@@ -152,7 +152,7 @@ static HAK_NOINLINE void call_on(void *top, void (*function)(const void *), cons
 void hak_death_speak(void (*report)(const void *about), const void *about) {
     static _Alignas(16) char stack[STACK_BYTES];
     if (HAK_DEBUG_BUILD)
-        report(about); /* sanitizers know the usual stacks only */
+        report(about); /* sanitizers know only the normal stacks */
     else
         call_on(stack + sizeof stack, report, about);
 }
@@ -167,7 +167,7 @@ static bool on_alternate(stack_t *out) {
     return sigaltstack(NULL, out) == 0 && (out->ss_flags & SS_ONSTACK) != 0;
 }
 
-/* Without it the kernel would end the process by SIGSEGV, because it cannot call the handler. */
+/* True when the stack has room for the handler. Without room the kernel would end the process by SIGSEGV. */
 static bool room_for_handler(void) {
     stack_t stack;
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
@@ -175,8 +175,8 @@ static bool room_for_handler(void) {
     return !on_alternate(&stack) || here - (uintptr_t)stack.ss_sp >= need;
 }
 
-/* In the place of the program's handler. All signals are shut; when this function returns they are as before it, so
- * that SIGABRT, which is pending, ends the process. */
+/* Runs in the place of the program's handler, with all signals blocked. On return the mask is as before, so the
+ * pending SIGABRT ends the process. */
 static void on_abort(int number, siginfo_t *info, void *context) {
     volatile uint64_t marks[MARKS];
     stack_t stack;
@@ -193,16 +193,17 @@ static void on_abort(int number, siginfo_t *info, void *context) {
     else
         ((void (*)(int))program.handler)(number);
     marks_at = NULL;
-    marks[0] = 0; /* it is in the frame for as long as the handler runs */
+    marks[0] = 0; /* this store keeps the marks in the frame while the handler runs */
 }
 
-/* Comes back when there is no handler, or none that could be called. */
+/* Returns only when there is no handler, or no way to call it. */
 static void call_handler(bool locked) {
     if (!action_get(&program) || program.handler == (void *)SIG_DFL || program.handler == (void *)SIG_IGN ||
         !room_for_handler())
         return;
     int unused;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &unused); /* else it could vanish in the handler */
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE,
+                                 &unused); /* else a cancellation in the handler could end the thread */
     hak_dying_begin(locked);
     kernel_action ours = program;
     ours.handler = (void *)on_abort;
@@ -242,7 +243,7 @@ void hak_death_look(void) {
         end_now();
 }
 
-/* Who of the other threads of this process reports, or dies; 0: none. */
+/* The other thread of this process that `word` names; 0: none. */
 static uint64_t other_of(const _Atomic uint64_t *word) {
     uint64_t who = atomic_load(word);
     return who == this_thread() || is_gone(who) ? 0 : who;

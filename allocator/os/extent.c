@@ -3,7 +3,7 @@
 
 #include "allocator/base/bits.h"
 
-/* Which places are drawn, and taken, depends on the programs before, which is nothing that a fuzzer should see. */
+/* Which places are drawn and taken depends on earlier inputs, so a fuzzer must not count it as coverage. */
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
 #endif
@@ -13,29 +13,31 @@ enum {
         32 *
         1024, /* the regions that there may be have four extents each; and each thread may have a claim */
     CLAIMS_FIRST = 256,
-    DRAWS = 64,      /* for a place that is nobody's: one in some hundred is not */
-    TRIES = 8,       /* places that turn out to be taken */
-    SPACE_PART = 32, /* in a small address space a room is at most so much of it */
+    DRAWS = 64,      /* draws for an unused place: about one in a hundred draws fails */
+    TRIES = 8,       /* places that may turn out to be taken */
+    SPACE_PART = 32, /* a room is at most this part of the address space */
 };
 
-/* The first functions of the sanitizers whose shadow memory has places that the compiler has chosen, most of the
- * address space in all, and that find it taken when they begin after us. NULL where none is in the process. */
+/* The start functions of the sanitizers with shadow memory. The compiler has chosen its places, most of the
+ * address space in all; the sanitizer would find them taken if it began after us. NULL when the sanitizer is
+ * not in the process. */
 extern void __asan_init(void) __attribute__((weak));
 extern void __msan_init(void) __attribute__((weak));
 extern void __tsan_init(void) __attribute__((weak));
 extern void __hwasan_init(void) __attribute__((weak));
 
-static const size_t ROOM_LEAST =
-    (size_t)1 << 30; /* what is to grow has this much, if that is what it takes to find a place */
+static const size_t ROOM_LEAST = (size_t)1
+                                 << 30; /* least room of an extent that has to be smaller than asked for */
 
 typedef struct range {
     uintptr_t start;
     size_t room;
 } range;
 
-/* A table of its own when there are many: what lies in the library counts in every process. */
+/* When there are many claims they get a table of their own; a larger table in the library would cost every
+ * process. */
 static range first_claims[CLAIMS_FIRST];
-static range *claims = first_claims; /* room 0: not in use */
+static range *claims = first_claims; /* room 0: unused entry */
 static unsigned claims_room = CLAIMS_FIRST;
 static unsigned claims_used; /* entries that ever were in use */
 
@@ -43,7 +45,7 @@ static bool has_shadow(void) {
     return __asan_init != NULL || __msan_init != NULL || __tsan_init != NULL || __hwasan_init != NULL;
 }
 
-/* Stacks and libraries lie at the top of the address space: tells how large that is. */
+/* The end of the address space, derived from the stack and the libraries, which lie at its top. */
 static uintptr_t address_end(void) {
     uintptr_t landmarks[HAK_OS_LANDMARKS], top = 0;
     hak_os_landmarks(landmarks);
@@ -68,7 +70,7 @@ static size_t claims_bytes(unsigned room) {
     return hak_align_up(room * sizeof(range), hak_os_page);
 }
 
-/* A table of twice the room; false when the OS refuses. */
+/* Doubles the table. False: the OS refused. */
 static bool claims_grow(void) {
     size_t bytes = claims_bytes(2 * claims_room);
     uintptr_t table = claims_room < CLAIMS_MAX ? hak_os_reserve(bytes, hak_os_page, 0) : 0;
@@ -94,8 +96,8 @@ static range *entry_take(void) {
     return claims_used < claims_room || claims_grow() ? &claims[claims_used++] : NULL;
 }
 
-/* Between a hundredth of the address space, where programs that ask for low addresses have theirs, and what is close
- * to its end, where libraries and stacks lie. */
+/* The range for random places: without the lowest hundredth or so of the address space, where programs place
+ * memory at low addresses, and without its end, where libraries and stacks lie. */
 static range places(void) {
     uintptr_t end = address_end(), first = end / 128;
     return (range){first, end - end / 16 - first};
@@ -144,17 +146,17 @@ static bool begin_reserved(hak_extent *extent, size_t room, size_t first, size_t
     return false;
 }
 
-/* Where nothing is mapped yet, whether anything can be: the address space may end sooner than it seems (valgrind's
- * does). */
+/* Tests whether memory can be mapped at the end of the room: the address space may end earlier than it seems,
+ * as under valgrind. */
 static hak_map_result probe(uintptr_t start, size_t room) {
     uintptr_t last = start + room - hak_os_page;
     hak_map_result result = hak_os_map_at(last, hak_os_page);
     if (result == HAK_MAP_DONE)
         hak_os_unmap(last, hak_os_page);
-    return result == HAK_MAP_REFUSED ? HAK_MAP_DONE : result; /* there may be memory later */
+    return result == HAK_MAP_REFUSED ? HAK_MAP_DONE : result; /* memory may be free later */
 }
 
-/* As hak_extent_claim, with less room where there is no place for so much: other extents may lie scattered. */
+/* As hak_extent_claim, with less room when no place is large enough: other extents may lie scattered. */
 static uintptr_t claim_some(size_t *room, size_t first, size_t align) {
     size_t least = hak_max(hak_align_up(first, align), hak_align_up(ROOM_LEAST, align));
     uintptr_t start = hak_extent_claim(*room, align);
@@ -201,7 +203,8 @@ bool hak_extent_grow(hak_extent *extent, size_t end) {
     if (result == HAK_MAP_DONE)
         extent->mapped = end;
     if (result == HAK_MAP_TAKEN)
-        extent->room = extent->mapped; /* somebody has mapped there: it does not grow any more */
+        extent->room =
+            extent->mapped; /* other code has mapped memory there: the extent cannot grow any more */
     return result == HAK_MAP_DONE;
 }
 
@@ -213,7 +216,7 @@ void hak_extent_end(hak_extent *extent) {
     if (extent->reserved)
         hak_os_unmap(extent->start, extent->room);
     else {
-        /* A reset of the tests forgets what is mapped, to have it mapped again at no cost (reset.c). */
+        /* A reset of the tests forgets what is mapped, so that mapping it again is free (reset.c). */
         hak_os_unmap(extent->start, HAK_DEBUG_BUILD ? extent->room : extent->mapped);
         hak_extent_unclaim(extent->start);
     }

@@ -9,7 +9,7 @@
 #include <link.h>
 #include <string.h>
 
-/* Of one module, the tables that its dynamic section names. */
+/* The tables that a module's dynamic section names. */
 typedef struct tables {
     const ElfW(Sym) * symbols;
     const char *strings;
@@ -17,7 +17,8 @@ typedef struct tables {
     size_t soname; /* offset into strings; 0: none */
 } tables;
 
-/* glibc has most of these pointers relocated in place; those of a read-only section, as the vDSO's, it has not. */
+/* The address of a table. glibc has relocated most of these pointers in place, but not those in a read-only
+ * section, such as the vDSO's. */
 static const void *at(const struct dl_phdr_info *module, ElfW(Addr) value) {
     return (const void *)(value < module->dlpi_addr ? value + module->dlpi_addr : value);
 }
@@ -82,7 +83,7 @@ static bool is_ours(const struct dl_phdr_info *module) {
     return ours;
 }
 
-/* What the module says of itself: nothing, where it has no dynamic section. */
+/* The module's tables; empty when it has no dynamic section. */
 static tables tables_in(const struct dl_phdr_info *module) {
     for (unsigned i = 0; i < module->dlpi_phnum; i++)
         if (module->dlpi_phdr[i].p_type == PT_DYNAMIC)
@@ -100,7 +101,7 @@ bool hak_module_defines(const char *name) {
     return dl_iterate_phdr(look, (void *)name) != 0;
 }
 
-/* A module that is looked for, and its code. */
+/* The module to find, and its code. */
 typedef struct search {
     const char *soname;
     uintptr_t start, end;

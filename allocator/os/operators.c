@@ -13,10 +13,11 @@ _Atomic bool hak_operators_forward = true;
 enum { NOT_KNOWN, NONE, SOME };
 static _Atomic uint8_t replaced = NOT_KNOWN;
 
-/* A program that is linked statically has none, and needs none: all names are resolved in it. */
+/* A static program has no dlsym and needs none: all its names are resolved. */
 #pragma weak dlsym
 
-/* A name that the dynamic linker does not know is one that nobody else refers to. */
+/* True when the program's form is not ours. A name that the dynamic linker does not know is referred to by no
+ * other module. */
 static bool is_replaced(const hak_operator *one) {
     if (one->linked != one->ours)
         return true;
@@ -42,7 +43,7 @@ const void *hak_operators_program(hak_operator *one) {
     program = dlsym != NULL ? dlsym(RTLD_DEFAULT, one->name) : NULL;
     if (program == NULL)
         program = one->linked;
-    atomic_store_explicit(&one->program, program, memory_order_relaxed); /* others find the same */
+    atomic_store_explicit(&one->program, program, memory_order_relaxed); /* other threads find the same */
     return program;
 }
 
@@ -56,11 +57,11 @@ static bool find_library(void) {
     return all;
 }
 
-/* Two threads at once find the same. */
+/* Two threads at once store the same results. */
 static HAK_COLD void look(void) {
     bool some = any_replaced();
     bool forward = some && find_library();
-    /* release: what is in `library` is there for whoever sees it; pairs with the acquires below */
+    /* release: makes the `library` fields visible; pairs with the acquires below */
     atomic_store_explicit(&hak_operators_forward, forward, memory_order_release);
     atomic_store_explicit(&replaced, some ? SOME : NONE, memory_order_release);
 }
@@ -76,7 +77,7 @@ bool hak_operators_look(void) {
 }
 
 bool hak_operators_elsewhere(void) {
-    static _Atomic bool found; /* stays: objects outlive the module that made them */
+    static _Atomic bool found; /* stays true: objects outlive the module that made them */
     if (!atomic_load_explicit(&found, memory_order_relaxed) &&
         (hak_module_defines("_Znwm") || hak_module_defines("_Znam")))
         atomic_store_explicit(&found, true, memory_order_relaxed);

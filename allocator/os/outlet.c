@@ -1,5 +1,4 @@
-/* outlet.c: see outlet.h. System calls are made by syscall(2): libc's own functions for the same are cancellation
- * points. */
+/* outlet.c: see outlet.h. Uses syscall(2), because libc's functions for the same calls are cancellation points. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -20,13 +19,13 @@
 #include <unistd.h>
 
 enum {
-    /* For all of one report: long enough for a reader that is busy, short against what a dying server's clients
+    /* For one whole report: long enough for a busy reader, short against what the clients of a dying server
      * wait. */
     PATIENCE_MS = 1000,
-    PIECE = 512, /* of one write: what POSIX says that a pipe with room takes at once */
+    PIECE = 512, /* bytes per write: POSIX lets a pipe with room take this many at once */
 };
 
-/* Descriptor 2 took nothing the last time: it is not waited for again before it has taken something. */
+/* Descriptor 2 took nothing the last time. Until it takes something, it is not waited for again. */
 static _Atomic bool deaf;
 
 static uint64_t now_ms(void) {
@@ -39,8 +38,8 @@ static int open_raw(const char *path, int flags) {
     return (int)syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
 }
 
-/* Pipes and terminals are opened anew, as files of our own that never wait: between the question whether there is
- * room and the write, another process may take it. Where that cannot be, the question has to do. */
+/* Opens pipes and terminals again as files of our own that never block: between the test for room and the write
+ * another process may take the room. Where that fails, the test must suffice. */
 static HAK_NOINLINE void look_at(hak_outlet *out) {
     struct stat seen;
     if (fstat(out->file, &seen) != 0) {
@@ -68,7 +67,7 @@ void hak_outlet_stderr(hak_outlet *out) {
     errno = saved;
 }
 
-/* Ours, and by one name only: else it may be somebody's way to have us write into another file. */
+/* True for a regular file of ours with one name. Another file may be an attempt to make us write elsewhere. */
 static HAK_NOINLINE bool is_private(int file) {
     struct stat seen;
     return fstat(file, &seen) == 0 && S_ISREG(seen.st_mode) && seen.st_nlink == 1 && seen.st_uid == geteuid();
@@ -92,7 +91,7 @@ void hak_outlet_create(hak_outlet *out, const char *path) {
     errno = saved;
 }
 
-/* False: there was no room until the time was over. Who may not ask writes. */
+/* Waits for room. False: there was none until the time was over. When waiting is not possible, returns true. */
 static bool has_room(const hak_outlet *out) {
     for (;;) {
         uint64_t now = now_ms(), left = now < out->until ? out->until - now : 0;
@@ -112,11 +111,11 @@ static long write_some(const hak_outlet *out, const char *text, size_t size) {
     return syscall(SYS_write, out->file, text, size);
 }
 
-/* True when it is worth trying again. */
+/* True when the write should be tried again. */
 static bool goes_on(hak_outlet *out, int error) {
     out->broken |= error == EPIPE || error == EFBIG;
     if (error == EAGAIN && out->waits && now_ms() < out->until) {
-        hak_os_sleep(1); /* another process took the room, or it is less than this piece */
+        hak_os_sleep(1); /* another process took the room, or the room is less than this piece */
         return true;
     }
     return error == EINTR;
@@ -136,7 +135,7 @@ void hak_outlet_send(hak_outlet *out, const char *text, size_t size) {
             continue;
         if (out->own)
             hak_os_close(out->file);
-        out->file = -1; /* nobody listens; there is no better place to say so */
+        out->file = -1; /* the reader is gone; there is no better place to report that */
     }
     if (out->waits)
         atomic_store_explicit(&deaf, out->file < 0, memory_order_relaxed);
@@ -151,7 +150,8 @@ void hak_outlet_close(hak_outlet *out) {
     hak_os_signals_open(&out->mask);
 }
 
-/* systemd says in JOURNAL_STREAM which socket it has made descriptor 2. Source: systemd.exec(5). */
+/* True for the socket that JOURNAL_STREAM names, by which systemd says what it made descriptor 2. Source:
+ * systemd.exec(5). */
 static HAK_NOINLINE bool is_journal(int file) {
     struct stat seen;
     return hak_option.journal_inode != 0 && fstat(file, &seen) == 0 &&

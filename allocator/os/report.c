@@ -10,7 +10,7 @@
 #include <string.h>
 
 static void line_bytes(hak_line *line, const char *bytes, size_t count) {
-    size_t room = HAK_LINE_MAX - 1 - line->used; /* one byte stays for the newline */
+    size_t room = HAK_LINE_MAX - 1 - line->used; /* one byte is left for the newline */
     if (count > room)
         count = room;
     memcpy(line->text + line->used, bytes, count);
@@ -62,7 +62,7 @@ void hak_line_error(hak_line *line, const char *error, const char *call, uintptr
     hak_line_text(line, call);
     hak_line_text(line, "(");
     if (stranger)
-        hak_line_text(line, "-"); /* who is connected must not learn where the heap is */
+        hak_line_text(line, "-"); /* a stranger must not learn where the heap is */
     else
         hak_line_hex(line, addr);
     hak_line_text(line, "): ");
@@ -73,7 +73,7 @@ typedef struct death {
     uintptr_t addr;
 } death;
 
-/* Out of line: its buffers would be in the frame of whoever dies. */
+/* Out of line, to keep its buffers out of the caller's frame. */
 HAK_COLD void hak_line_error_send(const char *error, const char *call, uintptr_t addr, const char *what) {
     hak_line line;
     hak_outlet to;

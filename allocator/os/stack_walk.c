@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* Some of the stack, read at once: a system call for each frame would be most of what a sampled object costs. */
+/* A piece of the stack, read at once. A system call per frame would be most of the cost of a sampled object. */
 typedef struct window {
     uintptr_t from, words[128];
     size_t size;
@@ -34,22 +34,23 @@ unsigned hak_stack_walk(uintptr_t frame, uintptr_t *out, unsigned most) {
             break;
         out[count++] = record[1];
         if (record[0] <= frame ||
-            record[0] - frame > HAK_MIB) /* the stack grows down; this is no frame pointer */
+            record[0] - frame > HAK_MIB) /* the stack grows down, so this is no frame pointer */
             break;
     }
     return count;
 }
 
-/* A program that is linked with the archive does not get libc's unwinder by us. */
+/* Weak: we do not pull libc's unwinder into a program that is linked with the archive. */
 #pragma weak backtrace
 extern int backtrace(void **out, int most);
 
 static _Atomic bool unwinds;
-static _Atomic unsigned unwinding;           /* threads that are in it */
+static _Atomic unsigned unwinding;           /* threads inside the unwinder */
 static uintptr_t unwinder_from, unwinder_to; /* its code */
 
-/* Code that was made at run time is registered with the unwinder, which then has a lock, allocates while it holds it
- * (libgcc: search_object, btree_insert), and would be asked for the stack of that allocation. */
+/* True when the unwinder itself allocates. For code that was generated at run time it takes a lock and
+ * allocates under it (libgcc: search_object, btree_insert), so it must not be asked for the stack of that
+ * allocation. */
 static bool is_unwinder(uintptr_t caller) {
     return caller - unwinder_from < unwinder_to - unwinder_from;
 }
@@ -63,7 +64,7 @@ void hak_stack_unwind_begin(void) {
     atomic_store_explicit(&unwinds, true, memory_order_release);
 }
 
-/* Our own functions lie before the one that has called. */
+/* Removes our own functions, which come before the caller. */
 static unsigned from_caller(uintptr_t caller, uintptr_t *out, unsigned count) {
     unsigned first = 0;
     while (first < count && out[first] != caller)
@@ -90,7 +91,8 @@ unsigned hak_stack_unwind(uintptr_t caller, uintptr_t *out, unsigned most) {
     return count + hak_stack_walk((uintptr_t)__builtin_frame_address(0), out + count, most - count);
 }
 
-/* What was made unfit stays so: a lock of the unwinder's may be one of a thread that is not there. */
+/* If other threads were in the unwinder, it is never used again: one of them may hold its lock, and does not
+ * exist here. */
 void hak_stack_unwind_fork_child(void) {
     if (atomic_exchange_explicit(&unwinding, 0, memory_order_relaxed) != 0)
         atomic_store_explicit(&unwinds, false, memory_order_relaxed);

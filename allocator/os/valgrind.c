@@ -1,6 +1,6 @@
-/* valgrind.c: see valgrind.h. The question is a client request (Valgrind's manual, "The Client Request mechanism",
- * and valgrind.h): rotations that come to nothing on a processor, which Valgrind's translator knows; the answer is
- * in the register of the default answer. */
+/* valgrind.c: see valgrind.h. Uses a client request (Valgrind's manual, "The Client Request mechanism", and
+ * valgrind.h): rotations without an effect on a processor, which Valgrind's translator recognises. The answer
+ * comes back in the register of the default answer. */
 #include "allocator/os/valgrind.h"
 
 bool hak_valgrind_runs(void) {

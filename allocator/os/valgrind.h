@@ -1,8 +1,8 @@
 /* valgrind.h: whether the process runs under Valgrind. Layer 1.
  *
- * Its heap tools (memcheck, helgrind, massif and so on) replace malloc and its relatives in every library by the
- * name of the function, and know only the names that they know. What they do not know must reach them by a call of a
- * name that they do. */
+ * Valgrind's heap tools (memcheck, helgrind, massif and others) replace malloc and related functions by name in
+ * every library, and know only certain names. Functions with other names must reach the tools by calling a
+ * function with a known name. */
 #ifndef HAK_VALGRIND_H
 #define HAK_VALGRIND_H
 
