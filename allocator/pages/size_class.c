@@ -14,14 +14,15 @@ enum {
     /* A slab has room for at least this many slots, so that a 256 KiB class fills one superslab. */
     MIN_SLOTS = 8,
 
-    /* And where slots have pages of their own, so that a longer slab has no more of them resident, at most this part
-     * of it lies behind the last slot. */
+    /* For slots larger than PAGES_FROM, which have pages of their own, a longer slab has no more resident
+     * pages. So at most this part of such a slab lies behind the last slot. */
     PAGES_FROM = 3 * HAK_KIB,
     TAIL_PART = 32,
 
-    /* A bin may hold this many bytes, but at least BIN_CAP_MIN and at most BIN_CAP_MAX objects. The bytes are what
-     * workload d needs to stay in its bins (half as many: a tenth slower, and 0.6 MiB more resident); more objects than
-     * these bought no speed in workloads g, i, larson and xmalloc, and cost up to 3 MiB of peak RSS in workload g. */
+    /* A bin may hold this many bytes, but at least BIN_CAP_MIN and at most BIN_CAP_MAX objects. Workload d
+     * needs these bytes to stay in its bins: with half as many it was a tenth slower and 0.6 MiB more were
+     * resident. More objects brought no speed in workloads g, i, larson and xmalloc, and cost up to 3 MiB of
+     * peak RSS in workload g. */
     BIN_BYTES = 512 * HAK_KIB,
     BIN_CAP_MIN = 4,
     BIN_CAP_MAX = 64,
@@ -32,19 +33,20 @@ static size_t next_size(size_t size) {
     if (size < 256)
         return size + 16;
     size_t base = (size_t)1 << hak_log2(size), step = base / 8;
-    /* Others' objects are multiples of 16, too; and nine slots of 208 KiB leave much of a slab behind them. */
+    /* The halves that exist: the first one above 256, and the lower three of each later doubling. The halves
+     * from 192 KiB to 208 KiB exist too, because nine slots of 208 KiB leave much of a slab unused. */
     bool halves =
         size < base + (base == 256 ? 1 : 3) * step || (size >= 192 * HAK_KIB && size < 208 * HAK_KIB);
     return size + (halves ? step / 2 : step);
 }
 
-/* A class that takes part only when the one above it is split. */
+/* True for a class that takes part only when the class above it is split. */
 static bool is_half(unsigned cls) {
     size_t size = hak_classes[cls].size;
     return size > 256 && size % (((size_t)1 << hak_log2(size)) / 8) != 0;
 }
 
-/* The sizes above `from` up to that of the class have `name`. */
+/* Lets `cls` serve the sizes above `from` up to its own; the coarse table gets `name`, its bin or its ration. */
 static void name(size_t from, unsigned cls, unsigned name) {
     size_t size = hak_classes[cls].size, step = (size_t)1 << HAK_COARSE_SHIFT;
     for (size_t at = from + 1; at <= hak_min(size, HAK_FINE_MAX); at++)
@@ -53,7 +55,7 @@ static void name(size_t from, unsigned cls, unsigned name) {
         HAK_SHOW(hak_class_coarse[at / step], (uint8_t)name);
 }
 
-/* Bytes of a slab that no slot has. */
+/* Bytes of a slab that are in no slot. */
 static size_t tail(size_t slab, size_t size, size_t guard_bytes) {
     return slab - (slab - guard_bytes) / size * size;
 }
@@ -73,7 +75,7 @@ static void describe(hak_class_info *info, size_t size, size_t guard_bytes) {
 
 void hak_size_class_init(size_t guard_bytes) {
     size_t size = 0;
-    uint32_t start = 1; /* entry 0 of a cache's arrays is the NULL below the first bin */
+    uint32_t start = 1; /* entry 0 of a cache's entries is the NULL below the first bin */
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         hak_class_info *info = &hak_classes[cls];
         size = next_size(size);
@@ -121,7 +123,7 @@ unsigned hak_class_aligned(size_t align, size_t size) {
     if (!hak_align_up_checked(hak_max(size, align), hak_min(align, HAK_SLAB_SIZE_MAX), &rounded) ||
         rounded > HAK_SLAB_SIZE_MAX || align > HAK_SLAB_SIZE_MAX)
         return 0;
-    /* Its size is a multiple of the alignment, as `rounded` is: classes are a power of two apart, and where that is
-     * less than the alignment, `rounded` is itself the size of a class. */
+    /* The size of this class is a multiple of the alignment: where the steps between classes are multiples of
+     * it, all sizes are; where a step is less than the alignment, `rounded` is itself the size of a class. */
     return hak_class_of(rounded);
 }

@@ -3,7 +3,7 @@
 
 #include "allocator/os/extent.h"
 
-/* Before hak_tag_init there is a tag for NULL only: free(NULL) may be the first call. */
+/* Before hak_tag_init only NULL has a tag: free(NULL) may be the first call. */
 static uint8_t no_tags[1];
 uint8_t *hak_tags = no_tags;
 
@@ -12,12 +12,13 @@ static const size_t TABLE_BYTES = (size_t)1 << (HAK_ADDRESS_BITS - HAK_GRANULE_S
 
 enum { PAGES_MAX = 1 << (HAK_ADDRESS_BITS - HAK_GRANULE_SHIFT - 12) };
 
-/* The pages of the table that are mapped. */
+/* Bit i: page i of the table is mapped. */
 static uint64_t mapped[PAGES_MAX / 64];
 
-/* What is mapped at start, so that whatever a program is likely to free by mistake is recognised: bytes before and
- * after each landmark. Where a program's heap of its own (brk) and its data lie, where libraries and mappings
- * without an address go, downwards; and stacks. Some 500 KiB of address space, no memory. */
+/* The parts of the table that are mapped at start, so that addresses which a program may free by mistake are
+ * recognised: bytes before and after each landmark. They cover a program's own heap (brk) and data, the place
+ * of libraries and of mappings without a requested address, which grows downwards, and stacks. About 500 KiB of
+ * address space, no memory. */
 static const struct {
     hak_landmark at;
     size_t before, after;
@@ -28,7 +29,7 @@ static const struct {
     {HAK_LANDMARK_STACK, (size_t)2 << 30, (size_t)1 << 30},
 };
 
-/* Which pages are mapped already depends on the programs before, which is nothing that a fuzzer should see. */
+/* Which pages are mapped depends on earlier inputs, so a fuzzer must not count it as coverage. */
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
 #endif
@@ -48,7 +49,7 @@ static void note_mapped(size_t first, size_t end) {
         mapped[page / 64] |= (uint64_t)1 << page % 64;
 }
 
-/* The end of the run of pages from `page` on that are mapped, or are not, as it is; at most `end`. */
+/* The end of the run of pages from `page` on that are all mapped or all unmapped; at most `end`. */
 static size_t run_end(size_t page, size_t end) {
     size_t run = page + 1;
     while (run < end && is_mapped(run) == is_mapped(page))
@@ -56,8 +57,8 @@ static size_t run_end(size_t page, size_t end) {
     return run;
 }
 
-/* Maps the pages that are not; they read as zero. A page that the OS refuses stays unmapped: it is for the programs'
- * mistakes only. */
+/* Maps the pages that are not mapped yet; they read as zero. A page that the OS refuses stays unmapped, because
+ * these pages serve only to recognise errors. */
 static void cover_zone(size_t first, size_t end) {
     for (size_t page = first, run; page < end; page = run) {
         run = run_end(page, end);
@@ -80,7 +81,7 @@ static void cover_landmarks(void) {
     }
 }
 
-/* Where no address can be chosen: the whole table, which costs address space but no memory. */
+/* Maps the whole table where no address can be chosen. That costs address space but no memory. */
 static bool init_whole(void) {
     uintptr_t table = hak_os_reserve_zeros(TABLE_BYTES);
     if (table == 0)
@@ -111,7 +112,7 @@ bool hak_tag_init(void) {
     return init_whole();
 }
 
-/* Page by page: a page describes 256 MiB. */
+/* Works page by page: a page describes 256 MiB. */
 bool hak_tag_cover(uintptr_t addr, size_t size) {
     size_t end = page_of(addr + size - 1) + 1;
     for (size_t page = page_of(addr); page < end; page++) {

@@ -1,10 +1,10 @@
-/* shim_catch.c: a function that catches what is thrown, for operator new of a static program, where the C++ library's
- * own nothrow forms, which would, have made room for ours. Layer 6. In archives only.
+/* shim_catch.c: a function that catches C++ exceptions, for operator new in a static program. There the C++
+ * library's own nothrow forms, which would catch, are replaced by ours. Layer 6. In archives only.
  *
- * C has no word for it, so the frame that catches is written out, and its personality routine is a function of C. No
- * data of a compiler's belongs to it: it catches at its only call. Forced unwinding (pthread_cancel, pthread_exit)
- * passes. Source: Itanium C++ ABI, exception handling, 1.5 and 2.5. The unwinder and the C++ library are in each
- * program that throws; in others the references are NULL. */
+ * C cannot catch, so the catching frame is written in assembly, and its personality routine is a C function. It
+ * needs no tables from a compiler, because it catches at its only call. Forced unwinding (pthread_cancel,
+ * pthread_exit) passes through. Source: Itanium C++ ABI, exception handling, 1.5 and 2.5. Every program that
+ * throws contains the unwinder and the C++ library; in others the references are NULL. */
 #include "allocator/os/operators.h"
 
 #include <unwind.h>
@@ -14,7 +14,7 @@
 extern void *__cxa_begin_catch(void *exception) __attribute__((weak));
 extern void __cxa_end_catch(void) __attribute__((weak));
 
-/* Calls function(argument); NULL, or the exception that has ended it. */
+/* Calls function(argument). Returns NULL, or the exception that ended it. */
 extern void *hak_catch_call(void (*function)(void *), void *argument) __attribute__((visibility("hidden")));
 extern const char hak_catch_landing[] __attribute__((visibility("hidden")));
 
@@ -48,7 +48,7 @@ extern const char hak_catch_landing[] __attribute__((visibility("hidden")));
 #endif
 
 #ifdef FRAME
-/* 0x1b: relative to the place, four bytes (DW_EH_PE_pcrel, DW_EH_PE_sdata4). */
+/* 0x1b: relative to its own address, four bytes */
 __asm__(".text\n"
         ".globl hak_catch_call, hak_catch_landing\n"
         ".hidden hak_catch_call, hak_catch_landing\n"
@@ -58,7 +58,7 @@ __asm__(".text\n"
         "    .cfi_personality 0x1b, hak_catch_personality\n" FRAME "    .cfi_endproc\n"
         ".size hak_catch_call, . - hak_catch_call\n");
 
-/* The register in which a function returns its value has number 0 on both machines. */
+/* Register 0 is the one for return values on both machines. */
 __attribute__((visibility("hidden"), used)) _Unwind_Reason_Code
 hak_catch_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class class,
                       struct _Unwind_Exception *exception, struct _Unwind_Context *context) {

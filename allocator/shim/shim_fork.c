@@ -1,10 +1,11 @@
-/* shim_fork.c: __register_atfork, libc's part of pthread_atfork, by which all others register their handlers of fork.
- * Layer 6.
+/* shim_fork.c: __register_atfork, the function of libc through which pthread_atfork and others register
+ * handlers of fork. Layer 6.
  *
- * Ours are registered before the first of them, whichever constructor runs first, so that they are the last ones called
- * before a fork: another library's may allocate, or take a lock whose owner allocates (docs/decisions/024).
+ * Registers our handlers before the first of the others, whichever constructor runs first, so that ours are
+ * called last before a fork: another library's handler may allocate, or take a lock whose holder allocates
+ * (docs/decisions/024).
  *
- * Weak: a static program has libc's own, and needs no other. Source: glibc's register-atfork.c. */
+ * Weak: a static program has libc's own function. Source: glibc's register-atfork.c. */
 #include "allocator/life/fork.h"
 
 #include <dlfcn.h>
@@ -25,7 +26,7 @@ EXPORT int __register_atfork(void (*prepare)(void), void (*parent)(void), void (
     void *found = atomic_load_explicit(&known, memory_order_relaxed);
     if (found == NULL && dlsym != NULL) {
         found = dlsym(RTLD_NEXT, "__register_atfork");
-        atomic_store_explicit(&known, found, memory_order_relaxed); /* whoever comes second finds the same */
+        atomic_store_explicit(&known, found, memory_order_relaxed); /* another thread finds the same */
     }
     registers *libc;
     *(void **)&libc = found;

@@ -1,6 +1,7 @@
-/* shim_info.c: libc's names for asking how much memory is in use. Layer 6. Sources: mallinfo(3), malloc_info(3),
- * malloc_stats(3); the forms of the last two are glibc's (malloc/malloc.c). What each figure means here: usage.h. A
- * cached or quarantined object is a fast bin's block of glibc's, a large one a mapped block. */
+/* shim_info.c: libc's calls that report memory use. Layer 6. Sources: mallinfo(3), malloc_info(3),
+ * malloc_stats(3); the output of the last two has glibc's form (malloc/malloc.c). usage.h says what each figure
+ * means here. Cached and quarantined objects are counted like glibc's fast bin blocks, large objects like its
+ * mapped blocks. */
 #include "allocator/api/usage.h"
 #include "include/hakmem.h"
 
@@ -13,7 +14,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-#if !defined(__GLIBC__) /* musl has none; programs that were made for glibc may ask */
+#if !defined(__GLIBC__) /* musl has none; programs built for glibc may call it */
 struct mallinfo2 {
     size_t arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
 };
@@ -31,7 +32,7 @@ EXPORT struct mallinfo2 mallinfo2(void) {
         .smblks = now.set_aside.count,
         .hblks = now.large.count,
         .hblkhd = now.large.bytes,
-        .usmblks = 0, /* as mallinfo(3) has it */
+        .usmblks = 0, /* unused, as in mallinfo(3) */
         .fsmblks = now.set_aside.bytes,
         .uordblks = now.used.bytes,
         .fordblks = now.set_aside.bytes + now.rest.bytes,
@@ -43,7 +44,7 @@ static int clamp(size_t n) {
     return n < INT_MAX ? (int)n : INT_MAX;
 }
 
-/* The old form, whose fields stop at INT_MAX. */
+/* The old call, whose fields end at INT_MAX. */
 EXPORT struct mallinfo mallinfo(void) {
     struct mallinfo2 now = mallinfo2();
     return (struct mallinfo){
@@ -60,7 +61,7 @@ EXPORT struct mallinfo mallinfo(void) {
     };
 }
 
-/* The totals stand twice: of the only heap, and of all. */
+/* Prints totals; they appear twice, for the only heap and for all heaps. */
 static int print_totals(FILE *stream, const hak_usage *now, const hak_stats *stats, const char *mapped) {
     return fprintf(stream,
                    "<total type=\"fast\" count=\"%zu\" size=\"%zu\"/>\n"
@@ -74,7 +75,7 @@ static int print_totals(FILE *stream, const hak_usage *now, const hak_stats *sta
                    now->arena, now->arena_max, (size_t)stats->mapped_bytes, (size_t)stats->committed_bytes);
 }
 
-/* Free slots, by class. */
+/* Prints the free slots by class. */
 static int print_sizes(FILE *stream, const hak_usage *now) {
     int written = fprintf(stream, "<sizes>\n");
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
@@ -86,7 +87,7 @@ static int print_sizes(FILE *stream, const hak_usage *now) {
     return written < 0 ? written : fprintf(stream, "</sizes>\n");
 }
 
-/* What glibc has no element for. */
+/* Prints figures for which glibc has no element. */
 static int print_own(FILE *stream, const hak_usage *now, const hak_stats *stats) {
     return fprintf(stream,
                    "<objects count=\"%zu\" size=\"%zu\"/>\n"
@@ -98,7 +99,7 @@ static int print_own(FILE *stream, const hak_usage *now, const hak_stats *stats)
                    stats->caches);
 }
 
-/* All figures are read before the first is written: writing may allocate. */
+/* Reads all figures before it writes the first: writing may allocate. */
 static bool print_info(FILE *stream) {
     hak_usage now;
     hak_stats stats;
@@ -115,7 +116,7 @@ static bool print_info(FILE *stream) {
     return done && print_own(stream, &now, &stats) >= 0 && fprintf(stream, "</malloc>\n") >= 0;
 }
 
-/* One arena; and then with the large objects, which glibc's manual calls mapped. */
+/* Prints the one arena, and then the total with large objects, which glibc's manual calls mapped. */
 static bool print_stats(FILE *stream) {
     static const char form[] = "%s:\nsystem bytes     = %10zu\nin use bytes     = %10zu\n";
     hak_usage now;
@@ -130,7 +131,7 @@ static bool print_stats(FILE *stream) {
     return true;
 }
 
-/* No cancellation point, as none of these functions is. */
+/* Calls `print` without cancellation, because these functions are no cancellation points. */
 static bool uncancelled(bool (*print)(FILE *stream), FILE *stream) {
     int before, unused;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);

@@ -1,13 +1,14 @@
-/* shim_libc.c: two calls of libc that the allocator must know of. Layer 6. In the shared objects that are loaded before
- * libc.
+/* shim_libc.c: wraps two calls of libc that the allocator must see. Layer 6. In the shared objects that are
+ * loaded before libc.
  *
- * dlopen: without RTLD_DEEPBIND. A module opened with that finds names in itself and its own dependencies first: libc's
- * malloc and free, while the rest of the process has ours. libc's strdup then gives it an object of ours, and libc's
- * free dies of that. PHP opens its extensions so, and crashes under any allocator that is preloaded
- * (docs/decisions/015). AddressSanitizer refuses such an open for the same reason. Source: dlopen(3).
+ * dlopen: removes RTLD_DEEPBIND. A module opened with it finds names in itself and its own dependencies first,
+ * so it calls libc's malloc and free while the rest of the process calls ours. libc's strdup then gives it an
+ * object of ours, and libc's free crashes on it. PHP opens its extensions this way, and crashes under any
+ * preloaded allocator (docs/decisions/015). AddressSanitizer refuses such a dlopen for the same reason. Source:
+ * dlopen(3).
  *
- * prctl: a process that is about to filter its system calls says so here first, and may die of a call that it did
- * not expect (docs/decisions/016). Sources: prctl(2), seccomp(2). */
+ * prctl: a process announces here that it will filter its system calls, after which an unexpected call may kill
+ * it (docs/decisions/016). Sources: prctl(2), seccomp(2). */
 #include "allocator/os/os.h"
 
 #include <dlfcn.h>
@@ -26,21 +27,21 @@
 #endif
 #endif
 #ifndef TAIL_CALL
-#define TAIL_CALL /* gcc before 15; with -O2 it makes a jump of it as well, and surface_deepbind_test sees it */
+#define TAIL_CALL /* gcc before 15; with -O2 it emits a jump as well, and surface_deepbind_test checks that */
 #endif
 
-/* The function of that name that comes after ours: libc's, or another library's that wraps it. */
+/* The next function of that name after ours: libc's, or that of another library that wraps it. */
 static void *next(const char *name, void *_Atomic *known) {
     void *found = atomic_load_explicit(known, memory_order_relaxed);
     if (found == NULL) {
         found = dlsym(RTLD_NEXT, name);
-        atomic_store_explicit(known, found, memory_order_relaxed); /* whoever comes second finds the same */
+        atomic_store_explicit(known, found, memory_order_relaxed); /* another thread finds the same */
     }
     return found;
 }
 
-/* libc asks for its caller by the return address: whose RUNPATH counts, what $ORIGIN is. So it must be called by a
- * jump. */
+/* libc derives its caller from the return address, for RUNPATH and $ORIGIN. So libc's function must be called
+ * by a jump. */
 EXPORT void *dlopen(const char *path, int mode) {
     static void *_Atomic known;
     void *(*libc)(const char *, int);
@@ -48,7 +49,7 @@ EXPORT void *dlopen(const char *path, int mode) {
     TAIL_CALL return libc(path, mode & ~RTLD_DEEPBIND);
 }
 
-/* libc declares it with `...`, which passes words of the same registers. */
+/* libc declares it with `...`, which passes words in the same registers. */
 EXPORT int prctl(int operation, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {
     static void *_Atomic known;
     int (*libc)(int, unsigned long, unsigned long, unsigned long, unsigned long);

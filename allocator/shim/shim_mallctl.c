@@ -1,4 +1,5 @@
-/* shim_mallctl.c: jemalloc's own calls for its state, under the names of control.h. Layer 6. Source: jemalloc(3). */
+/* shim_mallctl.c: jemalloc's mallctl and related calls, with the names of control.h. Layer 6. Source:
+ * jemalloc(3). */
 #include "allocator/alloc.h"
 #include "allocator/api/control.h"
 #include "allocator/api/usage.h"
@@ -11,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Weak: a program with the archive in it may have functions of its own that are called so. */
+/* Weak: a program that contains the archive may have functions of these names. */
 #define EXPORT __attribute__((visibility("default"), weak))
 
 EXPORT int mallctlnametomib(const char *name, size_t *mib, size_t *mib_len) {
@@ -37,14 +38,15 @@ static void to_stderr(void *opaque, const char *text) {
     hak_outlet_close(&to);
 }
 
-/* The program may set it, also to NULL. */
+/* The program may set it, to NULL as well. */
 EXPORT void (*malloc_message)(void *opaque, const char *text);
 
 typedef struct figures_text {
     char text[1024];
 } figures_text;
 
-/* What a reader of jemalloc's statistics looks for: `form` of each name and figure, with `between` between them. */
+/* The totals that readers of jemalloc's statistics look for: `form` with each name and figure, separated by
+ * `between`. */
 static figures_text totals(const char *form, const char *between) {
     static const char *const names[] = {"allocated", "active", "metadata", "resident", "mapped", "retained"};
     figures_text out;

@@ -1,5 +1,5 @@
-/* shim_malloc.c: the C names under which programs call the allocator, as libc declares them. Layer 6.
- * Sources: C17 7.22.3, C23 7.24.3, POSIX.1-2017, malloc(3), mallopt(3), malloc_trim(3). */
+/* shim_malloc.c: malloc and its relatives, as libc declares them. Layer 6. Sources: C17 7.22.3, C23 7.24.3,
+ * POSIX.1-2017, malloc(3), mallopt(3), malloc_trim(3). */
 #include "allocator/alloc.h"
 #include "allocator/os/os.h"
 #include "allocator/os/valgrind.h"
@@ -9,7 +9,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-/* Not inlined into each other: under Valgrind the first call that it knows has to be a call (valgrind.h). */
+/* Not inlined into each other: Valgrind must see a call of a function that it knows (valgrind.h). */
 #define EXPORT __attribute__((visibility("default"))) HAK_ENTRY HAK_NOINLINE
 
 EXPORT void *malloc(size_t size) {
@@ -60,7 +60,7 @@ EXPORT int malloc_trim(size_t keep) {
     return hak_trim(keep);
 }
 
-/* A page's alignment. */
+/* An object aligned to a page. */
 EXPORT void *valloc(size_t size) {
     return hak_memalign(hak_os_page, size);
 }
@@ -75,7 +75,7 @@ EXPORT void *pvalloc(size_t size) {
     return memalign(page, rounded);
 }
 
-/* Gone from glibc since 2.26, but old programs have it. */
+/* Removed from glibc in 2.26, but old programs call it. */
 EXPORT void cfree(void *obj) {
     hak_free(obj);
 }
@@ -103,8 +103,8 @@ EXPORT void *__libc_pvalloc(size_t size) {
     return pvalloc(size);
 }
 
-/* glibc's parameters (M_MMAP_THRESHOLD, M_ARENA_MAX and so on) describe parts that are not here: accepted, without
- * effect. 1 is success, as programs expect that set them without a need. */
+/* Accepts glibc's parameters (M_MMAP_THRESHOLD, M_ARENA_MAX and so on) without an effect: they describe parts
+ * that we do not have. Returns 1, success, because programs set them without a need and check the result. */
 EXPORT int mallopt(int parameter, int value) {
     return (void)parameter, (void)value, 1;
 }

@@ -1,6 +1,5 @@
-/* shim_mallocx.c: jemalloc's own calls for objects. Layer 6. A program that has some of its objects from these, and
- * frees them by free, or the other way round, must find one heap behind both, or it dies under a preload. Source:
- * jemalloc(3). */
+/* shim_mallocx.c: jemalloc's own calls for objects. Layer 6. A program may allocate with these and free with
+ * free, or the other way round, so both must use one heap under a preload. Source: jemalloc(3). */
 #include "allocator/alloc.h"
 #include "allocator/life/init.h"
 #include "allocator/os/os.h"
@@ -12,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Weak: a program with the archive in it may have functions of its own that are called so. */
+/* Weak: a program that contains the archive may have functions of these names. */
 #define EXPORT __attribute__((visibility("default"), weak))
 
 enum { LG_ALIGN_MASK = 63 };
@@ -21,14 +20,14 @@ static hak_origin origin_of(int flags) {
     return (hak_origin){HAK_FAMILY_MALLOC, hak_max((unsigned)flags & LG_ALIGN_MASK, HAK_ALIGN_LOG2)};
 }
 
-/* Of `size` bytes, and the bytes from `kept` on are zero, if the caller wants that. */
+/* Zeroes the bytes of the object from `kept` to `size` if the flags ask for it. Returns the object. */
 static void *cleared(void *obj, size_t kept, size_t size, int flags) {
     if (obj != NULL && (flags & MALLOCX_ZERO) != 0 && size > kept)
         memset((char *)obj + kept, 0, size - kept);
     return obj;
 }
 
-/* Under Valgrind objects are made and ended by functions that it knows (valgrind.h). */
+/* Under Valgrind objects are allocated and freed by functions that it knows (valgrind.h). */
 static HAK_COLD void *make_watched(size_t size, int flags) {
     hak_origin origin = origin_of(flags);
     void *obj =
@@ -46,7 +45,7 @@ static HAK_COLD void *change_watched(void *obj, size_t size, int flags) {
     return made;
 }
 
-/* What an object has that such a call makes, whichever classes are split; 0: there is none so large. */
+/* The size that an object of such a call has, whichever classes are split; 0: too large. */
 static size_t room_of(size_t size, int flags) {
     if (HAK_POLICY_USABLE_IS_ASKED || size > PTRDIFF_MAX)
         return size <= PTRDIFF_MAX ? size : 0;
@@ -55,14 +54,14 @@ static size_t room_of(size_t size, int flags) {
     return cls != 0 ? hak_classes[hak_class_whole(cls)].size : pages <= PTRDIFF_MAX ? pages : 0;
 }
 
-/* What is asked for, so that the object has what nallocx says. */
+/* The size to request, so that the object has the size that nallocx returns. */
 static size_t promised(size_t size, int flags) {
     size_t room = hak_init() ? room_of(size, flags) : 0;
     return room != 0 ? room : size;
 }
 
-/* Zero is all that the object has, not only what was asked for: a later rallocx or xallocx that finds room there,
- * and is to zero what is new, does not know how much of it the caller has used. */
+/* Zeroes the whole object, not only the requested size. A later rallocx or xallocx may grow it in place and
+ * must zero the new part, but cannot know how much of the old part the program has used. */
 static HAK_NOINLINE void *make_zeroed(size_t size, int flags, uintptr_t caller) {
     return hak_object_make_zeroed(promised(size, flags), origin_of(flags), caller);
 }
@@ -118,7 +117,7 @@ EXPORT void dallocx(void *obj, int flags) {
         hak_object_end(obj, HAK_CLAIM("dallocx", HAK_FAMILY_MALLOC));
 }
 
-/* The alignment that is said says nothing: any that gives the same size is right. */
+/* Does not check the alignment in the flags: every alignment that gives the same size is right. */
 EXPORT void sdallocx(void *obj, size_t size, int flags) {
     (void)flags;
     if (HAK_UNLIKELY(hak_valgrind_runs())) {

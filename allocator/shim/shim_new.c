@@ -1,5 +1,5 @@
-/* shim_new.c: C++'s operator new and delete, by their mangled names (Itanium C++ ABI, 5.1.5), so that libstdc++ is
- * not needed. Layer 6. Sources: C++17 [new.delete], including the loop over the new handler. */
+/* shim_new.c: C++'s operators new and delete, by their mangled names (Itanium C++ ABI, 5.1.5), so that
+ * libstdc++ is not needed. Layer 6. Source: C++17 [new.delete], including the loop over the new handler. */
 #include "allocator/shim/shim_new.h"
 #include "allocator/alloc.h"
 #include "allocator/os/operators.h"
@@ -26,7 +26,8 @@ static new_handler handler_now(void) {
     return _ZSt15get_new_handlerv != NULL ? _ZSt15get_new_handlerv() : NULL;
 }
 
-/* Asks the program's new handler for memory until there is some; NULL when it has no handler (left). */
+/* Calls the program's new handler and tries again until there is memory; NULL when no handler is set (any
+ * more). */
 static HAK_COLD void *make_after_handler(size_t size, hak_origin origin) {
     void *obj = NULL;
     while (obj == NULL) {
@@ -45,7 +46,7 @@ static _Noreturn HAK_COLD void throw_bad_alloc(void) {
     hak_die("out of memory", "operator new, and no C++ library to throw std::bad_alloc");
 }
 
-/* What make_after_handler gets and gives. */
+/* Arguments and result of make_after_handler. */
 typedef struct wish {
     size_t size;
     hak_origin origin;
@@ -57,7 +58,7 @@ static void fulfil(void *argument) {
     it->obj = make_after_handler(it->size, it->origin);
 }
 
-/* In a static program there is no second form. */
+/* Calls the handler in a static program, which has no second form to call. */
 static void *make_caught(size_t size, hak_origin origin) {
     wish it = {size, origin, NULL};
     if (hak_operators_catch != NULL)
@@ -67,8 +68,8 @@ static void *make_caught(size_t size, hak_origin origin) {
     return it.obj;
 }
 
-/* What the handler throws ends in NULL, and C catches nothing. The C++ library's form does: it calls the form that
- * may throw, which is ours or the program's, and catches (C++17 [new.delete.single] 7). */
+/* An exception from the handler must become NULL, but C cannot catch. The C++ library's nothrow form can: it
+ * calls the form that may throw, which is ours or the program's, and catches (C++17 [new.delete.single] 7). */
 static HAK_COLD void *nothrow_failed(size_t size, size_t align, hak_origin origin) {
     unsigned form = (origin.family == HAK_FAMILY_NEW_ARRAY ? HAK_FORMS : 0) +
                     (align == 0 ? HAK_NEW_NOTHROW : HAK_NEW_ALIGNED_NOTHROW);
@@ -126,13 +127,13 @@ HAK_INLINE uint64_t log2_of(size_t align) {
     return hak_is_pow2(align) ? hak_log2(align) : NO_ALIGN - 1;
 }
 
-/* What the program replaced in part, the C++ library's other forms do on top of that; it has all, or they are not
- * asked. After the first look at a program that replaced nothing it is our own form again, which asks no more. */
+/* If the program replaced some forms and the C++ library has all of them, its forms serve the rest, on top of
+ * the program's. Otherwise ours are used, and after the first look nothing is asked any more. */
 static HAK_COLD const void *form_to_call(unsigned form) {
     return hak_operators_look() ? hak_operators[form].library : hak_operators[form].ours;
 }
 
-/* Out of line with all arguments, so that nothing has to be kept on the fast path. */
+/* Out of line with all arguments, so that the fast path saves no registers. */
 #define BY_LIBRARY(name, type, args, ...)                                                                    \
     static HAK_COLD type name(unsigned form, __VA_ARGS__) {                                                  \
         return ((type(*)(__VA_ARGS__))form_to_call(form))args;                                               \
@@ -148,14 +149,14 @@ BY_LIBRARY(delete_aligned, void, (obj, align), void *obj, size_t align)
 BY_LIBRARY(delete_sized_aligned, void, (obj, size, align), void *obj, size_t size, size_t align)
 BY_LIBRARY(delete_aligned_nothrow, void, (obj, align, tag), void *obj, size_t align, const void *tag)
 
-/* Costs one comparison; the four forms on which all others are built do without. */
+/* Costs one comparison. The four forms on which all others are built do without it. */
 #define FORWARD(form, name, ...)                                                                             \
     if (HAK_UNLIKELY(atomic_load_explicit(&hak_operators_forward, memory_order_relaxed)))                    \
     return name(form, __VA_ARGS__)
 
-/* One set for new, one for new[]: `n` and `d` are what the mangled names have for them, `base` their first form. The
- * second parameter of the nothrow forms is std::nothrow, an empty object by reference; std::align_val_t is passed as
- * a size_t. Weak, because a program that is linked with this may have its own. */
+/* One set for new, one for new[]. `n` and `d` are the prefixes of the mangled names, `base` is the first form.
+ * The second parameter of the nothrow forms is std::nothrow, an empty object passed by reference;
+ * std::align_val_t is passed as a size_t. Weak, because a program that contains the archive may have its own. */
 #define NEW_AND_DELETE(n, d, base, family)                                                                   \
     EXPORT void *n##m(size_t size) {                                                                         \
         if (base != 0)                                                                                       \
@@ -205,7 +206,7 @@ BY_LIBRARY(delete_aligned_nothrow, void, (obj, align, tag), void *obj, size_t al
 NEW_AND_DELETE(_Znw, _Zdl, 0, HAK_FAMILY_NEW)
 NEW_AND_DELETE(_Zna, _Zda, HAK_FORMS, HAK_FAMILY_NEW_ARRAY)
 
-/* A second name for our definition: the first one may mean the program's. */
+/* A second name for our definition, because the first one may resolve to the program's. */
 #define OURS(form, name)                                                                                     \
     extern __typeof__(name) name##_ours __attribute__((alias(#name), visibility("hidden")));
 #define ENTRY(form, name) [form] = {#name, (const void *)name##_ours, (const void *)name, NULL},
@@ -224,7 +225,7 @@ SET(OURS, _Zna, _Zda, HAK_FORMS)
 
 hak_operator hak_operators[HAK_OPERATORS] = {SET(ENTRY, _Znw, _Zdl, 0) SET(ENTRY, _Zna, _Zda, HAK_FORMS)};
 
-/* While nobody else runs, in a program that has a C++ library. */
+/* Looks early, while no other thread runs, in a program that has a C++ library. */
 __attribute__((constructor(101))) static void loaded(void) {
     if (_ZSt15get_new_handlerv != NULL)
         (void)hak_operators_look();

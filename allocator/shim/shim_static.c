@@ -1,11 +1,11 @@
-/* shim_static.c: what the fork of a static program's libc calls where its own malloc's locks would be taken: after
- * every handler, and after its lock of streams. Layer 6. In archives only; a shared libc does not look for them.
- * Source: glibc's fork.c. */
+/* shim_static.c: functions that fork in a static program's libc calls where libc's own malloc would take its
+ * locks: after every handler, and after its lock of streams. Layer 6. In archives only; a shared libc does not
+ * look for them. Source: glibc's fork.c. */
 #include "allocator/life/fork.h"
 
 #define EXPORT __attribute__((visibility("default"), weak))
 
-/* In static programs that fork; the second before glibc 2.36. */
+/* Present in static programs that fork; the second one before glibc 2.36. */
 #pragma weak __run_prefork_handlers
 #pragma weak __run_fork_handlers
 EXPORT extern const char __run_prefork_handlers[], __run_fork_handlers[];

@@ -1,6 +1,7 @@
-/* shim_token.c: the C names that programs call which clang compiled with -fsanitize=alloc-token: malloc's own calls
- * with a token for the type behind the other arguments; or, by the fast ABI, with the token in the name. Layer 6.
- * Source: clang.llvm.org/docs/AllocToken, and what clang 22 emits (tests/typed). C++'s are in shim_token_new.c. */
+/* shim_token.c: the C functions that clang calls in programs compiled with -fsanitize=alloc-token: malloc and
+ * its relatives with a token for the type as the last argument or, in the fast ABI, with the token in the name.
+ * Layer 6. Source: clang.llvm.org/docs/AllocToken, and what clang 22 emits (tests/typed). The C++ functions are
+ * in shim_token_new.c. */
 #include "allocator/shim/shim_token.h"
 #include "allocator/alloc.h"
 #include "allocator/os/os.h"
@@ -11,7 +12,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-#if !defined(__GLIBC__) /* musl declares none; shim_malloc.c has it */
+#if !defined(__GLIBC__) /* musl does not declare it; shim_malloc.c defines it */
 void *pvalloc(size_t size);
 #endif
 
@@ -27,7 +28,7 @@ static void *whole_pages(size_t size, size_t token) {
     return NULL;
 }
 
-/* BSD's: the object ends when it cannot be resized. libc has none. */
+/* BSD's reallocf: frees the object when it cannot be resized. libc has none. */
 static void *change_or_end(void *obj, size_t size, size_t token) {
     void *made = hak_realloc_token(obj, size, token);
     if (made == NULL && size != 0)
@@ -41,7 +42,8 @@ static void *reallocf(void *obj, size_t size) {
     return made;
 }
 
-/* DO(type, name, ours, parameters, arguments). Under Valgrind each becomes the call that it knows (valgrind.h). */
+/* DO(type, name, ours, parameters, arguments). Under Valgrind each calls the function that Valgrind knows
+ * (valgrind.h). */
 #define FORMS(DO, t)                                                                                         \
     DO(t, void *, malloc, hak_malloc_token, (size_t size), (size))                                           \
     DO(t, void *, calloc, hak_calloc_token, (size_t count, size_t size), (count, size))                      \

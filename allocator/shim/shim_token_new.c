@@ -1,13 +1,13 @@
-/* shim_token_new.c: operator new with a token for the type, as clang calls it with -fsanitize=alloc-token: see
- * shim_token.c. Layer 6. The compiler does not know whether the program has an operator new of its own: that one is
- * called then, without the token. Hints how often an object is used (hot, cold) have no effect here. */
+/* shim_token_new.c: operator new with a token for the type, as clang calls it with -fsanitize=alloc-token; see
+ * shim_token.c. Layer 6. If the program has an operator new of its own, which the compiler does not know, that
+ * one is called without the token. Hints how often an object will be used (hot, cold) have no effect. */
 #include "allocator/alloc.h"
 #include "allocator/os/operators.h"
 #include "allocator/os/valgrind.h"
 #include "allocator/shim/shim_new.h"
 #include "allocator/shim/shim_token.h"
 
-/* How often the object is going to be used. */
+/* A hint how often the object will be used. */
 #define HINT __attribute__((unused)) uint8_t
 
 /* An object and its size. */
@@ -20,7 +20,8 @@ static bool is_elsewhere(void) {
     return hak_operators_replaced() || hak_valgrind_runs();
 }
 
-/* One of the four forms. `align`: 0 in those without one; `tag`: std::nothrow, NULL in those that throw. */
+/* Calls the program's own form. `align`: 0 in forms without one. `tag`: std::nothrow, or NULL in forms that
+ * throw. */
 static HAK_COLD void *by_program(unsigned form, size_t size, size_t align, const void *tag) {
     const void *program = hak_operators_program(&hak_operators[form]);
     if (align == 0 && tag == NULL)
@@ -60,7 +61,7 @@ HAK_INLINE void *make_aligned(hak_family family, size_t size, size_t align, cons
     return make(size, align, origin, tag == NULL, HAK_CALLER);
 }
 
-/* What it has is what was asked for: more could be had, but a caller need not know. */
+/* Reports the requested size as the usable size. More may be usable, but a caller need not know. */
 HAK_INLINE sized make_sized(size_t size, size_t align, size_t token) {
     void *obj = align == 0 ? make_plain(HAK_FAMILY_NEW, size, NULL, token)
                            : make_aligned(HAK_FAMILY_NEW, size, align, NULL, token);
