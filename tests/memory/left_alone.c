@@ -1,5 +1,5 @@
-/* left_alone.c: with HAKMEM_SS_BACKGROUND=1 a process that calls nothing gives back what idles, and so does its
- * child; without it there is no thread but the program's own. */
+/* left_alone.c: with HAKMEM_SS_BACKGROUND=1 a process that makes no calls gives idle memory back, and so does its
+ * child. Without the option the only threads are the program's own. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -22,10 +22,10 @@ enum { KIB = 1024, MIB = 1024 * KIB, SMALL = 100000, LARGE = 200, LEFT = 64 * MI
         }                                                                                                    \
     } while (0)
 
-/* More than the library's thread needs for itself: its stack has to have room for this. */
+/* More than the library's thread needs for itself: its stack must have room for this much. */
 static _Thread_local char own[300 * KIB];
 
-/* The value of a line of a status file, from the blank on. Allocates nothing. */
+/* The value of a line of a status file, from the blank on. It allocates nothing. */
 static const char *status_of(const char *path, const char *name) {
     static char text[8192];
     int file = open(path, O_RDONLY);
@@ -44,14 +44,15 @@ static long threads(void) {
     return strtol(status_of("/proc/self/status", "Threads:"), NULL, 10);
 }
 
-/* Signals that may reach the thread: KILL and STOP, libc's own two, and what its own instructions raise (ILL, TRAP,
- * BUS, FPE, SEGV, SYS). */
+/* Signals that may reach the library's thread: KILL and STOP, libc's own two, and those that its own instructions
+ * can raise (ILL, TRAP, BUS, FPE, SEGV, SYS). */
 static const char FREE[] = {9, 19, 32, 33, 4, 5, 7, 8, 11, 31, 0};
 
-/* And libc's own two must: setuid waits until every thread has had its signal. */
+/* libc's own two must reach it: setuid waits until every thread has had its signal. */
 static const char OPEN[] = {32, 33, 0};
 
-/* The library's thread has all other signals blocked. How many have its name: it takes it when it begins to run. */
+/* The number of threads with the name of the library's thread. Each has all other signals blocked. The thread takes
+ * its name when it begins to run. */
 static int look_at_threads(void) {
     DIR *tasks = opendir("/proc/self/task");
     NEED(tasks != NULL);
@@ -98,7 +99,7 @@ static void burst(void) {
         free(large[i]);
 }
 
-/* What the thread's own cache, the quarantine and the policy keep is less than LEFT; the burst was five times that. */
+/* The thread's own cache, the quarantine and the policy keep less than LEFT in all; the burst was five times that. */
 static void quiet(size_t before) {
     int tries = 0;
     while (resident() > before + LEFT && tries < TRIES) {
@@ -116,8 +117,8 @@ static int bursts(void *unused) {
     return 0;
 }
 
-/* A child that shares its parent's memory, while the parent waits, as vfork's does. It ends, for it has no thread; and
- * its parent has one after it. */
+/* A child that shares its parent's memory while the parent waits, as after vfork. The child has none of the
+ * library's threads, and ends. Its parent still has its own afterwards. */
 static void in_shared_memory(void) {
     static char stack[STACK];
     NEED(threads() == 1);
@@ -127,7 +128,7 @@ static void in_shared_memory(void) {
     NEED(threads() == 1);
 }
 
-/* Says that a filter of system calls comes, which may forbid what makes threads. */
+/* Announces a filter of system calls, which may forbid the creation of threads. */
 static void filtered(void) {
     NEED(prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL) == 0);
     burst();
@@ -153,7 +154,7 @@ static void child_with_it(void) {
     in_shared_memory();
     int tries = 0;
     for (burst(); threads() == 1 && tries < TRIES; burst(), tries++)
-        usleep(100000); /* the other process's calls count as looks at what idles */
+        usleep(100000); /* the other process's calls also look for idle memory */
     NEED(threads() == 2);
     look_at_thread();
     NEED(setgid(getgid()) == 0 && setuid(getuid()) == 0);

@@ -1,6 +1,6 @@
-/* lifecycles.c: what is resident in programs whose need comes and goes. `lifecycles NAME` runs a scenario six times
- * with other sizes, numbers and orders, each in a process of its own, and ends with 0 when the law of docs/DESIGN.md
- * has held each time. */
+/* lifecycles.c: resident memory of programs whose need rises and falls. `lifecycles NAME` runs a scenario six times
+ * with other sizes, numbers and orders, each in a process of its own. It ends with 0 when the law of docs/DESIGN.md
+ * held each time. */
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -17,7 +17,7 @@ extern char **environ;
 enum { SEEDS = 6, KIB = 1024, MIB = 1024 * KIB, PAGE = 4096, CROWD = 128 };
 
 static uint64_t state;
-static int hardened; /* its quarantine may hold 24 MiB, and a little for each thread and class */
+static int hardened; /* the quarantine may hold 24 MiB, and a little for each thread and class */
 
 static uint64_t next_of(uint64_t *at) {
     *at += 0x9e3779b97f4a7c15;
@@ -27,13 +27,13 @@ static uint64_t next_of(uint64_t *at) {
 static size_t between(size_t least, size_t most) {
     return least + next_of(&state) % (most - least + 1);
 }
-/* As likely in each doubling. */
+/* Each doubling of the size is equally likely. */
 static size_t log_between(uint64_t *at, unsigned least, unsigned most) {
     size_t size = (size_t)1 << (least + next_of(at) % (most - least));
     return size + next_of(at) % size;
 }
 
-/* Anonymous memory that is resident, in bytes. Allocates nothing. */
+/* Resident anonymous memory, in bytes. Allocates nothing. */
 static size_t resident(void) {
     char text[4096];
     int file = open("/proc/self/status", O_RDONLY);
@@ -74,8 +74,8 @@ static void shuffle(void **objs, size_t count) {
     }
 }
 
-/* A program that goes on to another size over and over. No time passes: what the largest phase needed may be there
- * still. */
+/* A program that goes on to another size over and over. No time passes, so the memory of the largest phase may still
+ * be resident. */
 static void phases(void) {
     static void *objs[8 << 20];
     size_t base = resident(), highest = 0;
@@ -96,7 +96,7 @@ static void phases(void) {
 
 static pthread_barrier_t barrier;
 
-/* Bursts of many sizes; all is freed. */
+/* Bursts of many sizes; each burst is freed. */
 static void *burst(void *seed) {
     uint64_t at = (uintptr_t)seed;
     for (int i = 0; i < 60; i++) {
@@ -143,7 +143,7 @@ static void idle(void) {
     join();
 }
 
-/* Threads that have ended, and malloc_trim. Their stacks are libc's to keep. */
+/* Threads that have ended, and malloc_trim. Their stacks belong to libc, which may keep them. */
 static void ended(void) {
     static void *objs[1000];
     size_t base = resident(), live = 0;
@@ -173,7 +173,7 @@ static void sparse(void) {
     expect("sparse buffers", base + pages * PAGE / 4 * 5 + 12 * (size_t)MIB);
 }
 
-/* Zeroed memory that nobody touches; fresh, and a second time. */
+/* Zeroed memory that nobody touches: fresh memory, and the same memory a second time. */
 static void zeroed(void) {
     static void *objs[600];
     size_t base = resident();
@@ -188,7 +188,7 @@ static void zeroed(void) {
     }
 }
 
-/* Large buffers that are freed, and then hardly a call. */
+/* Large buffers that are freed, and almost no calls after that. */
 static void quiet(void) {
     size_t base = resident(), live = 0;
     void *objs[40];

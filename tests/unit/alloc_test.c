@@ -42,7 +42,8 @@ static void free_of_a_freed_large_object(void **state) {
     unit_expect_death(free_it, obj, "free: free(0x"); /* invalid or double */
 }
 
-/* Objects until no memory is left, from which on the OS has none. How many; less than `most`. */
+/* Takes objects until no memory is left; from then on the OS refuses memory. Returns their number, which must be
+ * less than `most`. */
 static int fill(void **objs, int most) {
     int count = 0;
     while (count < 1000 && (objs[count] = hak_malloc(1000)) != NULL)
@@ -54,7 +55,7 @@ static int fill(void **objs, int most) {
     return count;
 }
 
-/* All memory is in use, but for one slab of another class, whose slots lie in the thread's bin and in their depot. */
+/* All memory is in use, except one slab of another class. Its slots lie in the thread's bin and in their depot. */
 static void one_slab_is_left(void) {
     enum { MOST = 100000 };
     static void *objs[MOST];
@@ -67,7 +68,7 @@ static void one_slab_is_left(void) {
 
 static void what_is_kept_serves(void **state) {
     (void)state;
-    if (HAK_POLICY_CLASS_BOUND) { /* a slab's memory is for its class only, and in quarantine first */
+    if (HAK_POLICY_CLASS_BOUND) { /* a slab's memory serves its class only, and the slots are in quarantine first */
         skip();
     }
     one_slab_is_left();
@@ -84,7 +85,7 @@ static void what_is_kept_serves(void **state) {
     (void)hak_os_fail_at(0);
 }
 
-/* What nothing can serve takes nothing away from what is kept. */
+/* A request that cannot be served takes nothing away from kept memory. */
 static void the_impossible(void **state) {
     (void)state;
     enum { COUNT = 40 };
@@ -101,7 +102,7 @@ static void the_impossible(void **state) {
     assert_int_equal(hak_cache_held(), held);
 }
 
-/* All memory is in use, but for what was freed last: the quarantine of the hardened variant has that. */
+/* All memory is in use, except what was freed last; the quarantine of the hardened variant holds that. */
 static void what_rests_serves(void **state) {
     (void)state;
     enum { MOST = 100000, FREED = 40 };
@@ -112,7 +113,7 @@ static void what_rests_serves(void **state) {
     while (again < FREED && (objs[count] = hak_malloc(1000)) != NULL)
         count++, again++;
     (void)hak_os_fail_at(0);
-    assert_in_range(again, FREED - 4, FREED); /* of a site's first objects the places between guards rest */
+    assert_in_range(again, FREED - 4, FREED); /* places of a site's first objects stay unused */
     while (count > 0)
         hak_free(objs[--count]);
 }

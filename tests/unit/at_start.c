@@ -12,12 +12,12 @@
 #define VARIABLE "HAK_TEST_FAIL_AT_START="
 
 #if UNDER_MSAN
-/* Instrumented code needs its shadow, which comes only with a constructor; a second call does nothing. */
+/* Instrumented code needs its shadow, which a constructor sets up; a second call does nothing. */
 extern void __msan_init(void);
 __attribute__((section(".preinit_array"), used)) static void (*const shadow_first)(void) = __msan_init;
 #endif
 
-/* Before every constructor, the allocator's and a sanitizer's included. */
+/* Runs before every constructor, also the allocator's and a sanitizer's. */
 __attribute__((no_sanitize("address", "thread"))) static void early(int argc, char **argv,
                                                                     char **environment) {
     (void)argc, (void)argv;

@@ -1,6 +1,6 @@
 /* at_start.h: the start of the allocator, with a failure of the OS in it.
  *
- * It starts before main, so a test that wants its k-th call of the OS to fail runs its own program again. */
+ * The allocator starts before main, so a test that wants its k-th call of the OS to fail runs its own program again. */
 #ifndef HAK_TESTS_AT_START_H
 #define HAK_TESTS_AT_START_H
 
@@ -14,8 +14,8 @@
 #endif
 #endif
 
-/* Runs this program with the argument `argument`, the k-th call of the OS failing; 0: none does. Returns the wait
- * status. */
+/* Runs this program with the argument `argument`, while the k-th call of the OS fails; 0: none fails. Returns the
+ * wait status. */
 int at_start_run(uint64_t k, const char *argument);
 
 #endif

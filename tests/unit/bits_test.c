@@ -1,4 +1,4 @@
-/* bits_test.c: arithmetic of bits.h against the plain way to say the same. */
+/* bits_test.c: the arithmetic of bits.h against plain code for the same. */
 #include "tests/unit/unit.h"
 
 #include "allocator/base/bits.h"

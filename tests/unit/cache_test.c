@@ -41,7 +41,7 @@ static void last_in_first_out(void **state) {
     check_all();
 }
 
-/* In the hardened variant the order is a matter of chance: 200 slots are not in order. */
+/* In the hardened variant the order is random: 200 slots are not in order. */
 static void addresses_go_up(void **state) {
     (void)state;
     enum { COUNT = 200 };
@@ -116,12 +116,12 @@ static void after_the_last_call(void **state) {
         assert_ptr_equal(served, first); /* one cache served all twenty, one after the other */
     }
     assert_int_equal(hak_caches_live, live);
-    if (!HAK_POLICY_CLASS_BOUND) /* else a quarantine may hold objects back */
+    if (!HAK_POLICY_CLASS_BOUND) /* otherwise a quarantine may hold objects back */
         assert_int_equal(hak_cache_objects(), objects);
     check_all();
 }
 
-/* On the hardened variant freed large objects are shut, so that this says nothing new there. */
+/* In the hardened variant freed large objects are shut, so this test adds nothing there. */
 static void small_requests_alone(void **state) {
     (void)state;
     enum { LARGE = 100 * HAK_MIB, SMALL = 20000, SIZE = 500 };
@@ -167,8 +167,8 @@ static unsigned shard_of(void) {
     return hak_cache_mine->shard;
 }
 
-/* Says which shard its thread has, and keeps it until `context`, a barrier, has been passed twice; NULL: ends at
- * once. */
+/* Stores which shard its thread has, and keeps the shard until `context`, a barrier, has been passed twice. NULL:
+ * ends at once. */
 static void *has_a_shard(void *context) {
     uintptr_t shard = shard_of();
     for (int i = 0; i < 2 && context != NULL; i++)
@@ -214,7 +214,7 @@ static void threads_at_once(void **state) {
     pthread_barrier_destroy(&barrier);
 }
 
-/* The shard of a small slot and of a wide one that the calling thread gets from the depots. */
+/* The shards of a small slot and of a wide slot that the calling thread gets from the depots. */
 typedef struct slot_shards {
     unsigned small, wide;
 } slot_shards;
@@ -251,7 +251,7 @@ static void shards_of_slots(void **state) {
 
 static void shards_in_a_child(void **state) {
     (void)state;
-    if (HAK_TSAN) { /* lets no thread begin in a child of several threads */
+    if (HAK_TSAN) { /* a child of a process with several threads cannot start a thread */
         skip();
     }
     pthread_t other;
@@ -267,7 +267,7 @@ static void shards_in_a_child(void **state) {
     pthread_barrier_wait(&barrier);
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), shard_of_thread(other)); /* there nobody has it */
+    assert_int_equal(WEXITSTATUS(status), shard_of_thread(other)); /* nobody has the shard there */
     pthread_barrier_destroy(&barrier);
 }
 
@@ -276,7 +276,7 @@ static void walk(void *unused) {
     hak_cache_check();
 }
 
-/* The thread whose slabs split a class hears of it at one of its next slow calls. */
+/* The thread whose slabs split a class learns of the split at one of its next slow calls. */
 static void hears_of_splits(void **state) {
     (void)state;
     enum { SIZE = 530, HALF = 544, WHOLE = 576, MOST = 40000 };
@@ -297,7 +297,7 @@ static void corruption(void **state) {
     void *a = take(5);
     give(a, 5);
     void ***top = &hak_cache_mine->top[5], ***end = &hak_cache_mine->end[5];
-    **top = (char *)a + 1; /* an entry that is no object at all, or one of another class */
+    **top = (char *)a + 1; /* an entry that is no object, or an object of another class */
     **top = NULL;
     unit_expect_death(walk, NULL, "tag of cached object");
     **top = a;

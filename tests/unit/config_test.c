@@ -1,5 +1,5 @@
-/* config_test.c: the lines of /etc/hakmem.conf. What is done with a file that is not to be trusted:
- * tests/surface/surface_config_test.py. */
+/* config_test.c: the lines of /etc/hakmem.conf. tests/surface/surface_config_test.py tests files that are not to be
+ * trusted. */
 #include "tests/unit/unit.h"
 
 #include "allocator/os/config.h"
@@ -38,7 +38,7 @@ static void patterns(void **state) {
         assert_int_equal(hak_config_matches(rows[i].pattern, rows[i].path), rows[i].matches);
 }
 
-/* What the file gives /usr/bin/it; the text has to stay. */
+/* The settings that the file gives /usr/bin/it; the text has to stay in place. */
 static const char *given(const char *file, const char *name) {
     static char text[1024];
     strcpy(text, file);

@@ -1,5 +1,4 @@
-/* death_test.c: whose turn it is to report, and what a thread that dies leaves behind (death.h, dying.c,
- * hak_lock_break). */
+/* death_test.c: which thread reports, and what a thread that dies leaves behind (death.h, dying.c, hak_lock_break). */
 #include "tests/unit/unit.h"
 
 #include "allocator/base/lock.h"
@@ -27,10 +26,10 @@ static void use_all_sizes(void) {
     }
 }
 
-/* Broken metadata was found under all of them, say. */
+/* As if broken metadata had been found under all of these locks. */
 static void dies_under_locks(void *unused) {
     (void)unused;
-    alarm(SECONDS); /* a deadlock ends, and is seen by what is not said */
+    alarm(SECONDS); /* ends a deadlock; the missing line on stderr shows it */
     use_all_sizes();
     hak_lock_fork_begin();
     hak_lock_take(&hak_init_lock);
@@ -88,7 +87,7 @@ static void *give_soon(void *unused) {
     return unused;
 }
 
-/* A minute of patience: the lock is given long before that, whatever else runs on the machine. */
+/* A minute of patience: the lock is given long before that, however busy the machine is. */
 static void others_may_give(void **state) {
     (void)state;
     enum { MINUTE = 60000 };

@@ -21,7 +21,7 @@ static void check_all(void) {
     hak_superslab_check();
 }
 
-/* The word in each live object says where it stands in live[]. */
+/* The word in each live object is its index in live[]. */
 static unsigned take(unsigned shard, unsigned cls, unsigned count, unsigned want) {
     unsigned got = hak_depot_take_batch(shard, cls, live + count, want);
     assert_true(got >= 1 && got <= want);
@@ -35,7 +35,7 @@ static unsigned take(unsigned shard, unsigned cls, unsigned count, unsigned want
 
 static unsigned give(unsigned shard, unsigned cls, unsigned count, unsigned n) {
     n = n < count ? n : count;
-    for (unsigned i = 0; i < n; i++) { /* random ones to the end */
+    for (unsigned i = 0; i < n; i++) { /* random objects to the end */
         unsigned which = (unsigned)draw(count - i);
         void *obj = live[which];
         live[which] = live[count - 1 - i];

@@ -1,5 +1,5 @@
-/* effects_test.c: what the settings do, by what the OS is asked and what stays resident, in time and by size;
- * through the public functions, on a clock that the test moves. */
+/* effects_test.c: the effects of the settings, seen in the requests to the OS and in resident memory, in time and by
+ * size. It uses the public functions, on a clock that the test moves. */
 #include "tests/unit/unit.h"
 
 #include "allocator/cache/cache.h"
@@ -27,7 +27,8 @@
 
 enum { PERIOD = HAK_IDLE_PERIOD_MS };
 
-/* Instead of libc's: what was asked for as huge pages, and what was to become some at once, which it does not. */
+/* Replaces libc's madvise and records two things: the range for which huge pages were requested, and the range that
+ * was to become huge pages at once (MADV_COLLAPSE, which is not carried out). */
 static uintptr_t huge_from, huge_to, collapse_from, collapse_to;
 static unsigned huge_calls, collapses;
 int madvise(void *addr, size_t size, int advice) {
@@ -45,9 +46,9 @@ int madvise(void *addr, size_t size, int advice) {
     return (int)syscall(SYS_madvise, addr, size, advice);
 }
 
-static uint64_t later; /* milliseconds that the test is ahead */
+static uint64_t later; /* milliseconds by which the test's clock is ahead */
 
-/* So much time goes by, in steps in which somebody looks at the clock. */
+/* Lets so much time go by, in steps; the allocator looks at the clock in each step. */
 static void pass(unsigned milliseconds) {
     for (unsigned step = 0; step < milliseconds; step += PERIOD) {
         later += PERIOD;
@@ -59,7 +60,7 @@ static size_t dirty_large(void) {
     return atomic_load(&hak_release_large_dirty);
 }
 
-/* A free span of so many MiB that is resident, and keeps apart from the next by what lies between them. */
+/* A free resident span of so many MiB. The memory around it keeps it apart from the next one. */
 static char *span(size_t mib) {
     size_t capacity;
     char *obj = hak_large_take(mib * HAK_MIB, HAK_MIN_ALIGN, NULL, &capacity);
@@ -77,7 +78,7 @@ static int fresh(void **state) {
     return 0;
 }
 
-/* What was free for ten seconds goes, all of it; with the gate closed for a hundred. */
+/* All memory that was free for ten seconds goes; with the gate closed, for a hundred seconds. */
 static void idle_memory_goes(void **state) {
     (void)state;
     const struct {
@@ -97,7 +98,7 @@ static void idle_memory_goes(void **state) {
     }
 }
 
-/* So do the objects that bins hold and nobody uses, and the memory of empty slabs. */
+/* Objects in bins that nobody uses go too, and so does the memory of empty slabs. */
 static void idle_slabs_go(void **state) {
     (void)state;
     enum { SMALL = 2000, WIDE = 500 };
@@ -117,7 +118,7 @@ static void idle_slabs_go(void **state) {
     hak_cache_count(held);
     assert_int_not_equal(held[hak_class_of(100)], 0);
     assert_true(atomic_load(&hak_superslab_free_dirty) > 8 * HAK_MIB);
-    for (int i = 0; i < 8; i++) { /* with calls for another class: bins are looked at by their thread */
+    for (int i = 0; i < 8; i++) { /* with calls for another class: each thread looks at its own bins */
         pass(10000);
         for (int k = 0; k < WIDE; k++)
             objs[k] = hak_malloc(3000);
@@ -130,7 +131,7 @@ static void idle_slabs_go(void **state) {
     assert_in_range(atomic_load(&hak_superslab_free_dirty), 0, 4 * HAK_MIB);
 }
 
-/* Of two spans the one that was freed first goes first. */
+/* Of two spans, the one that was freed first goes first. */
 static void oldest_goes_first(void **state) {
     (void)state;
     char *older = span(4), *between = span(1), *newer = span(4), *end = span(1);
@@ -151,7 +152,7 @@ static void heap_of(size_t mib) {
         memset(hak_malloc(60000), 'x', 60000);
 }
 
-/* AUTO: nothing below 12 MiB, then what lies above; ALWAYS: from the start; OFF: never. */
+/* AUTO: no huge pages below 12 MiB, then for the part above; ALWAYS: from the start; OFF: never. */
 static void huge_pages(void **state) {
     (void)state;
     const struct {
@@ -169,7 +170,7 @@ static void huge_pages(void **state) {
     hak_region_huge_from = hak_option.huge_from;
 }
 
-/* One look at the memory of large objects: twice as much was handed out again as ever before. */
+/* After one look at the memory of large objects, twice as much was handed out again as ever before. */
 static unsigned asked_by_a_look(void) {
     static size_t turned = HAK_MIB << 10;
     collapses = 0;
@@ -183,7 +184,7 @@ static unsigned asked_by_a_look(void) {
 enum {
     OBJECTS = 4,
     OBJECT = 8 * HAK_MIB + 20 * HAK_GRANULE
-}; /* the last does not end where a huge page does */
+}; /* the last one does not end at the edge of a huge page */
 static void touch(char *const *objs, unsigned pages_of_16) {
     for (int i = 0; i < OBJECTS; i++)
         for (size_t page = 0; page < OBJECT / hak_os_page; page++)
@@ -191,8 +192,8 @@ static void touch(char *const *objs, unsigned pages_of_16) {
                 objs[i][page * hak_os_page] = 1;
 }
 
-/* Of 16 pages so many are touched before each of three looks. A quarter is enough, an eighth while it grows; and
- * nothing becomes huge below the bound, or where huge pages are off. */
+/* So many of 16 pages are touched before each of three looks. A quarter is enough, an eighth while memory grows.
+ * Below the bound, and where huge pages are off, nothing becomes huge. */
 static void collapse(void **state) {
     (void)state;
     if (!hak_os_resident_told()) {
@@ -209,7 +210,7 @@ static void collapse(void **state) {
         {HAK_MIB, {2, 3, 3}, {false, false, true}},        {SIZE_MAX, {5, 5, 5}, {false, false, false}},
         {HAK_MIB << 10, {5, 5, 5}, {false, false, false}},
     };
-    assert_int_equal(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0); /* pages come one by one */
+    assert_int_equal(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0); /* pages become resident one by one */
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         (void)fresh(NULL);
         hak_region_huge_from = rows[i].from;

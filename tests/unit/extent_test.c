@@ -1,4 +1,4 @@
-/* extent_test.c: pieces of address space that grow where they are, of which nothing is reserved. */
+/* extent_test.c: pieces of address space that grow in place; nothing is reserved for them. */
 #include "tests/unit/unit.h"
 
 #include "allocator/base/bits.h"
@@ -12,7 +12,7 @@ enum { EXTENTS = 64, MANY = 5000 };
 static void skip_where_reserved(void) {
     uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
     if (place == 0)
-        skip(); /* a sanitizer has the address space */
+        skip(); /* a sanitizer has reserved the address space */
     hak_extent_unclaim(place);
 }
 
@@ -37,7 +37,7 @@ static void grows(void **state) {
     assert_false(is_mapped(start));
 }
 
-/* Of what is wanted as much as the address space has, and none of it is mapped. */
+/* A piece gets as much of its wish as the address space has; none of it is mapped. */
 static void more_than_there_is(void **state) {
     (void)state;
     skip_where_reserved();
@@ -65,7 +65,7 @@ static void apart(void **state) {
         hak_extent_end(&extents[i]);
 }
 
-/* Many small ones lie scattered over the address space: there is room between them. */
+/* Many small pieces lie scattered over the address space, with room between them. */
 static void among_many(void **state) {
     (void)state;
     skip_where_reserved();

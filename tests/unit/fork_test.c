@@ -1,4 +1,4 @@
-/* fork_test.c: a fork waits for whoever is inside the allocator, and the child finds no lock taken. */
+/* fork_test.c: a fork waits until no other thread is inside the allocator, and no lock is taken in the child. */
 #include "tests/unit/unit.h"
 
 #include "allocator/cache/cache.h"
@@ -32,7 +32,7 @@ static void *hold(void *context) {
 /* Registers handlers for a while. */
 static void *hold_registry(void *unused) {
     bool began = hak_fork_register_begin();
-    bool again = hak_fork_register_begin(); /* as libc's registration of our own handlers */
+    bool again = hak_fork_register_begin(); /* libc registers our own handlers in the same way */
     atomic_store(&held, true);
     usleep(HELD_US);
     hak_fork_register_end(again);
@@ -41,9 +41,9 @@ static void *hold_registry(void *unused) {
     return again ? &held : unused;
 }
 
-/* In the child: whether the lock had been given, and is free; and everything can be had. */
+/* In the child: whether the lock was given and is free, and whether every lock can be taken. */
 static int look(hak_lock *lock) {
-    alarm(CHILD_SECONDS); /* a deadlock ends, and is told */
+    alarm(CHILD_SECONDS); /* ends a deadlock, which the status shows */
     if (!atomic_load(&given))
         return 1;
     if (lock != NULL && atomic_load(&lock->word) != 0)
@@ -75,7 +75,7 @@ static void waits_for(void *(*body)(void *), hak_lock *lock) {
     hak_free(hak_malloc(HAK_MIB)); /* the parent goes on, too */
 }
 
-/* *state is the lock; NULL: the variant has none. */
+/* *state is the lock; NULL: the variant has no such lock. */
 static void waits(void **state) {
     if (*state == NULL)
         skip();
@@ -87,11 +87,11 @@ static void waits_for_registry(void **state) {
     waits_for(hold_registry, NULL);
 }
 
-/* A signal's handler forks in the middle of a call that has the lock. */
+/* A signal handler forks in the middle of a call that holds the lock. */
 static void alone_takes_none(void **state) {
     (void)state;
     if (!HAK_ALONE())
-        skip(); /* a sanitizer has a thread of its own */
+        skip(); /* a sanitizer has its own thread */
     int status = 0;
     hak_lock_take(&hak_large_lock);
     pid_t child = fork();
@@ -112,8 +112,8 @@ static void alone_takes_none(void **state) {
 enum { THREADS = 5 };
 
 static pthread_barrier_t all_begun, all_end;
-static const hak_cache *caches[2][THREADS]; /* of the parent's threads, of the child's */
-static const hak_cache *of_ended;           /* a thread of the parent's that has ended */
+static const hak_cache *caches[2][THREADS]; /* of the parent's threads and of the child's */
+static const hak_cache *of_ended;           /* a thread of the parent that has ended */
 
 static void *ends(void *unused) {
     hak_free(hak_malloc(100));
@@ -157,7 +157,7 @@ static int count_in(const hak_cache *cache, const hak_cache *of[THREADS]) {
     return count;
 }
 
-/* In the child: 0 when the threads have one each of those that the parent's threads had. */
+/* In the child: 0 when each of its threads has one of the caches that the parent's threads had. */
 static int child_of_threads(void) {
     pthread_t threads[THREADS];
     alarm(CHILD_SECONDS);
@@ -174,7 +174,7 @@ static int child_of_threads(void) {
     return hak_caches_live == 1 ? 0 : 4;
 }
 
-/* And a child of the child's, where the caches of both are nobody's. */
+/* A grandchild, where the caches of both ancestors have no owner. */
 static int child_and_grandchild(void) {
     int status = child_of_threads();
     pid_t child = status == 0 ? fork() : -1;
@@ -188,7 +188,7 @@ static int child_and_grandchild(void) {
 static void caches_serve_again(void **state) {
     (void)state;
     if (HAK_TSAN)
-        skip(); /* no thread begins in a child of several */
+        skip(); /* a child of a process with several threads cannot start a thread */
     pthread_t threads[THREADS];
     int status = 0;
     threads_begin(threads, caches[0]);
@@ -206,7 +206,7 @@ static void caches_serve_again(void **state) {
 }
 
 int main(void) {
-    hak_free(hak_malloc(1)); /* the handlers of fork are in place */
+    hak_free(hak_malloc(1)); /* the handlers of fork are registered */
     const struct CMUnitTest tests[] = {
         {"a process of one thread takes no lock at a fork", alone_takes_none, unit_fresh, NULL, NULL},
         {"a child's threads have the caches of threads that it has not", caches_serve_again, unit_fresh, NULL,

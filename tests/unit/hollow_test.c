@@ -1,5 +1,5 @@
-/* hollow_test.c: somebody else maps where memory is hollow. Theirs stays as it is, and what we lack is had
- * elsewhere. */
+/* hollow_test.c: other code maps memory where a superslab is hollow. Its mapping stays as it is, and the allocator
+ * gets its memory elsewhere. */
 #include "tests/unit/unit.h"
 
 #include <string.h>
@@ -18,7 +18,7 @@ static unsigned holes;
 static void skip_where_reserved(void) {
     uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
     if (place == 0)
-        skip(); /* a sanitizer has the address space: everything is inside of reservations */
+        skip(); /* a sanitizer has the address space: all memory lies inside reservations */
     hak_extent_unclaim(place);
 }
 
@@ -30,7 +30,7 @@ static void take(unsigned count, size_t size) {
     }
 }
 
-/* Maps a page into the first page of what was an object, if nothing is there. */
+/* Maps a page into the first page of a former object, if nothing is there. */
 static void map_theirs(const void *object) {
     uintptr_t page = hak_align_up((uintptr_t)object, hak_os_page);
     void *got = mmap((void *)page, hak_os_page, PROT_READ | PROT_WRITE,
@@ -85,7 +85,7 @@ static void long_slabs(void **state) {
 }
 
 static void cleanup(void) {
-    while (holes > 0) /* a failed test left them */
+    while (holes > 0) /* left by a failed test */
         munmap(theirs[--holes], hak_os_page);
 }
 

@@ -1,4 +1,4 @@
-/* huge_test.c: an object of gigabytes of which a few pages are touched costs what those pages cost. */
+/* huge_test.c: an object of gigabytes costs only its touched pages. */
 #include "tests/unit/unit.h"
 
 #include <stdio.h>
@@ -11,10 +11,10 @@
 
 enum {
     ROUNDS = 4,
-    SAMPLES = 512, /* pages that a test reads of a huge object: 2 MiB of page tables at most, for a while */
+    SAMPLES = 512, /* pages of a huge object that a test reads: 2 MiB of page tables at most, for a while */
     OTHERS = 64,
     MOST_KIB =
-        4096, /* markers in the page tables of 8 GiB would be 16 MiB, a record for each granule 2 MiB a round */
+        4096, /* markers in the page tables of 8 GiB would take 16 MiB; a record for each granule, 2 MiB a round */
 };
 
 /* A line of /proc/self/status, in KiB. */
@@ -40,7 +40,7 @@ static void touch(char *obj, size_t size) {
     obj[0] = obj[size / 2] = obj[size - 1] = 1;
 }
 
-/* Touches a few pages of objects of that size in every way that there is, and frees them. */
+/* Makes objects of that size by every call, touches a few pages of each, and frees them. */
 static void use(size_t size) {
     char *obj = hak_malloc(size);
     touch(obj, size);
@@ -57,13 +57,12 @@ static void use(size_t size) {
 static void sparse(void **state) {
     (void)state;
     uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
-    if (HAK_TSAN ||
-        place == 0) { /* what a sanitizer notes of each access counts, too, and so does its shadow */
+    if (HAK_TSAN || place == 0) { /* a sanitizer's notes of each access count, too, and so does its shadow */
         skip();
     }
     hak_extent_unclaim(place);
     size_t size = huge_size();
-    use(size / 64); /* what comes with the first object, whatever its size */
+    use(size / 64); /* memory that comes with the first object of any size */
     size_t resident = status_of("RssAnon"), tables = status_of("VmPTE");
     for (int i = 0; i < ROUNDS; i++)
         use(size);
@@ -72,7 +71,7 @@ static void sparse(void **state) {
     assert_in_range(status_of("VmPTE"), 0, tables + MOST_KIB);
 }
 
-/* Objects lay there before, and were written: nothing of them is left inside of a huge one, nor known. */
+/* Objects lay there before and were written to: a huge object has none of their contents and none of their records. */
 static void over_others(void **state) {
     (void)state;
     char *others[OTHERS];

@@ -40,7 +40,7 @@ static void growing_at_the_end(void **state) {
     object_give(&it);
 }
 
-/* The object grows to a place elsewhere: what it had is there, and the old place is free and can be had again. */
+/* The object moves to grow: its contents are there, and the old place is free and can be handed out again. */
 static void moving(void **state) {
     (void)state;
     object it, behind, other;
@@ -48,7 +48,7 @@ static void moving(void **state) {
     object_take(&it, 3 * HAK_MIB, 16);
     object_take(&behind, HAK_MIB, 16);
     if (hak_region_find((uintptr_t)it.at)->body.reserved)
-        skip(); /* beside a sanitizer: nothing is moved inside of a reservation */
+        skip(); /* beside a sanitizer: nothing moves inside a reservation */
     memset(it.at, 0x3c, it.size);
     size_t live = hak_release_large_live;
     unsigned char *to = hak_large_move(it.at, 8 * HAK_MIB, &capacity);
@@ -69,7 +69,7 @@ static void moving(void **state) {
     object_give(&behind);
 }
 
-/* Whatever the OS says no to, the object is as it was, all of it. */
+/* Whichever call the OS refuses, the object is unchanged. */
 static void moving_refused(void **state) {
     (void)state;
     for (uint64_t k = 1;; k++) {
@@ -119,7 +119,7 @@ static void moving_does_not_pay(void **state) {
     object_give(&it);
 }
 
-/* Free spans are not mapped any more, what is live is as it was, and all can be had again, zeroed. */
+/* Free spans are no longer mapped, live objects are unchanged, and all memory can be handed out again, zeroed. */
 static void hollowed(void **state) {
     (void)state;
     object objects[8];

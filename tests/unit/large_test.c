@@ -12,7 +12,7 @@
 static void merging(void **state) {
     (void)state;
     object a, b, c;
-    for (int order = 0; order < 6; order++) { /* whichever goes last, one free span is left */
+    for (int order = 0; order < 6; order++) { /* after the last free, one free span is left */
         object_take(&a, HAK_MIB, 16);
         object_take(&b, HAK_MIB, 16);
         object_take(&c, HAK_MIB, 16);
@@ -45,7 +45,7 @@ static void not_live(void **state) {
         assert_false(hak_large_resize(wrong[i], HAK_MIB, &capacity));
     }
     object_give(&it);
-    assert_false(hak_large_give(at)); /* a double free is for the caller to name */
+    assert_false(hak_large_give(at)); /* the caller reports a double free */
     hak_large_check();
 }
 
@@ -72,7 +72,7 @@ static void impossible(void **state) {
     assert_false(hak_large_resize(it.at, (size_t)1 << 47, &capacity));
     assert_false(hak_large_resize(it.at, PTRDIFF_MAX, &capacity));
     assert_false(
-        hak_large_resize(it.at, ((size_t)1 << 48) + HAK_MIB, &capacity)); /* 32 bits of granules: the same */
+        hak_large_resize(it.at, ((size_t)1 << 48) + HAK_MIB, &capacity)); /* more than 32 bits of granules */
     object_give(&it);
 }
 
@@ -96,8 +96,7 @@ static void dirty_is_bounded(void **state) {
     object_take(&big, 64 * HAK_MIB, 16);
     object_give(&big);
     (void)hak_large_purge(0);
-    for (int round = 0; round < 3;
-         round++) { /* 8 MiB are used again and again: never more than these may be dirty */
+    for (int round = 0; round < 3; round++) { /* 8 MiB are used again and again: at most these may be dirty */
         for (int i = 0; i < 8; i++)
             object_take(&part[i], HAK_MIB, 16);
         for (int i = 0; i < 8; i++)
@@ -106,7 +105,7 @@ static void dirty_is_bounded(void **state) {
         assert_true(hak_release_large_dirty <= 9 * HAK_MIB);
     }
     assert_true(hak_large_purge(0) <= 9 * HAK_MIB);
-    object_take(&big, 64 * HAK_MIB, 16); /* what was purged reads as zero, and says so: take looks */
+    object_take(&big, 64 * HAK_MIB, 16); /* purged memory reads as zero and is marked so: take checks it */
     object_give(&big);
 }
 
@@ -115,7 +114,7 @@ static void idle_spans(void **state) {
     hak_release_init(true, HAK_DECOMMIT_OFF, 0);
     object it;
     object_take(&it, 300 * HAK_MIB, 16);
-    object_give(&it); /* more than release.c lets stay */
+    object_give(&it); /* more than release.c keeps */
     assert_int_equal(hak_release_large_dirty, 0);
     hak_release_init(false, HAK_DECOMMIT_OFF, 0);
     object_take(&it, 300 * HAK_MIB, 16);
@@ -124,7 +123,7 @@ static void idle_spans(void **state) {
     (void)hak_large_purge(0);
 }
 
-/* The end goes, whole huge pages of it; the front is what the next object gets. */
+/* Whole huge pages at the end go; the next object gets the front. */
 static void part_of_a_span(void **state) {
     (void)state;
     hak_release_init(false, HAK_DECOMMIT_OFF, 0);
@@ -139,7 +138,7 @@ static void part_of_a_span(void **state) {
     assert_int_equal(purged, before - hak_release_large_dirty);
     assert_int_equal(hak_os_resident_count(start, HAK_SUPERSLAB), HAK_SUPERSLAB / hak_os_page);
     assert_int_equal(hak_os_resident_count(start + 62 * HAK_MIB, HAK_SUPERSLAB), 0);
-    object_take(&it, 64 * HAK_MIB, 16); /* take looks whether it is zero, if it is said to be */
+    object_take(&it, 64 * HAK_MIB, 16); /* take checks that the memory is zero, if it is marked so */
     assert_int_equal((uintptr_t)it.at, start);
     object_give(&it);
     assert_in_range(hak_large_purge(15 * HAK_MIB), before - 15 * HAK_MIB, before);

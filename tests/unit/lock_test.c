@@ -16,7 +16,7 @@
 enum { THREADS = 4, ROUNDS = 50000 };
 
 static hak_lock lock = HAK_LOCK_INIT(HAK_RANK_LARGE);
-static uint64_t guarded; /* not atomic on purpose: it has the lock, or the sum is wrong */
+static uint64_t guarded; /* not atomic on purpose: without the lock the sum would be wrong */
 
 static void *count(void *unused) {
     (void)unused;
@@ -48,7 +48,7 @@ static void exclusion(void **state) {
     assert_int_equal(atomic_load(&lock.word), 0);
 }
 
-/* As in a signal handler that has interrupted its holder. */
+/* As in a signal handler that interrupted the lock's holder. */
 static void seen_free(void **state) {
     (void)state;
     hak_lock *const locks[] = {&hak_cache_lock, hak_policy_lock()};
@@ -84,7 +84,7 @@ static void *take_and_give(void *unused) {
     return NULL;
 }
 
-/* The word is 2 just before the other thread sleeps; a while later it does. */
+/* The word becomes 2 just before the other thread sleeps; a while later it sleeps. */
 static void wakes(void **state) {
     (void)state;
     pthread_t sleeper;
@@ -98,8 +98,8 @@ static void wakes(void **state) {
     assert_int_equal(atomic_load(&lock.word), 0);
 }
 
-/* The slow half by itself, for a word that another thread makes 2 and 0 in turn: whoever sleeps for it finds it
- * changed before (EAGAIN), is woken, or interrupted. */
+/* Only the slow half, for a word that another thread sets to 2 and 0 in turn. A thread that wants to sleep finds the
+ * word changed (EAGAIN), is woken, or is interrupted. */
 static _Atomic bool over;
 static void *flips(void *unused) {
     while (!over) {
@@ -123,7 +123,7 @@ static void slow_half(void **state) {
     atomic_store(&lock.word, 0);
 }
 
-/* Without a race: the word is 2 whenever somebody looks, and the kernel is told another. A signal ends the sleep. */
+/* Without a race: the word is always 2 here, and the kernel is given another value. A signal ends the sleep. */
 static void on_signal(int number) {
     (void)number;
 }
@@ -153,7 +153,7 @@ static void interrupted(void **state) {
     atomic_store(&lock.word, 0);
 }
 
-/* Two sleep; each that is given the lock leaves it marked for the other. */
+/* Two threads sleep; each of them, when it gets the lock, leaves the lock marked for the other. */
 static _Atomic int have_had;
 static void *takes_and_gives_slowly(void *unused) {
     hak_lock_slow(&lock);
@@ -168,7 +168,7 @@ static void every_sleeper_is_woken(void **state) {
     atomic_store(&lock.word, 2);
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&sleepers[i], NULL, takes_and_gives_slowly, NULL), 0);
-    usleep(100000); /* they sleep by now, or the case is an easier one */
+    usleep(100000); /* they sleep by now; otherwise the case is an easier one */
     hak_unlock_slow(&lock);
     for (int i = 0; i < THREADS; i++)
         pthread_join(sleepers[i], NULL);
@@ -205,7 +205,7 @@ static void in_order(void *unused) {
     hak_lock_fork_take(&peer);
     hak_lock_fork_take(&high);
     hak_lock_fork_owns(true);
-    hak_lock_take(&low); /* as a handler does that allocates */
+    hak_lock_take(&low); /* as a signal handler does that allocates */
     hak_lock_give(&low);
     hak_lock_fork_owns(false);
     hak_lock_fork_give(&high);
@@ -230,7 +230,7 @@ static void not_held(void *unused) {
     hak_lock_give(&low);
 }
 
-/* And who comes to sleep meanwhile is woken. */
+/* A thread that goes to sleep meanwhile is woken. */
 static void forks(void **state) {
     (void)state;
     pthread_t sleeper;
@@ -272,7 +272,7 @@ static void ranks(void **state) {
 }
 
 int main(void) {
-    alarm(30); /* who waits for a lock that nobody gives back, waits for ever */
+    alarm(30); /* a thread that waits for a lock which is never given back waits for ever */
     const struct CMUnitTest tests[] = {
         CASE("with one thread a lock is taken and given back without an exchange", alone),
         CASE("only one thread at a time has the lock, and errno is kept", exclusion),

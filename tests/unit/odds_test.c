@@ -1,4 +1,4 @@
-/* odds_test.c: the logarithm and the exponential that the heap profile draws by. */
+/* odds_test.c: the logarithm and the exponential with which the heap profile draws. */
 #include "tests/unit/unit.h"
 
 #include "allocator/base/odds.h"

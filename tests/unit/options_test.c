@@ -1,4 +1,4 @@
-/* options_test.c: what the environment asks for, as a table of settings and verdicts. */
+/* options_test.c: a table of environment settings and of what they select. */
 #include "tests/unit/unit.h"
 
 #include "allocator/options.h"
@@ -51,7 +51,7 @@ static const row rows[] = {
      10,
      WARM,
      NULL}, /* release.c: a closed gate releases nothing */
-    /* a setting wins over a preset, in whichever order they stand */
+    /* a setting wins over a preset, in either order */
     {{"HAKMEM_PROFILE=speed", PREWARM "0"}, false, OFF, 10, 0, NULL},
     {{PREWARM "7", "HAKMEM_PROFILE=balanced"}, true, OFF, 10, 7, NULL},
     {{PREWARM "64"}, true, OFF, 10, 64, NULL},
@@ -111,7 +111,7 @@ static const char *const names[] = {
     "HAKMEM_PROFILE",    "HAKMEM_SS_MEM_LEAN", "HAKMEM_SS_MEM_LEAN_DECOMMIT", "HAKMEM_SS_MEM_LEAN_TARGET_MB",
     "HAKMEM_SS_PREWARM", "HAKMEM_SS_OS_STATS", "HAKMEM_SS_BACKGROUND",        "HAKMEM_SS_HUGE"};
 
-/* In a child, so that the settings go with it. Exit 1: the verdict is wrong. */
+/* Runs in a child, so that the settings end with it. Exit 1: the result is wrong. */
 static void read_row(void *arg) {
     const row *it = arg;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)

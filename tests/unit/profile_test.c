@@ -1,4 +1,4 @@
-/* profile_test.c: stacks of the heap profile are told apart, and counted by what lives and what was made. */
+/* profile_test.c: the heap profile tells stacks apart, and counts live and made objects of each. */
 #include "tests/unit/unit.h"
 
 #include "allocator/heap/profile.h"
@@ -11,7 +11,7 @@ static void *object(int stack, int time) {
     return (void *)(uintptr_t)(0x100000 + 16 * (stack * TIMES + time));
 }
 
-/* What all stacks of that place have: what lies above it on this stack may differ from call to call. */
+/* The frames that all stacks of that place share; the frames above it on this stack may differ from call to call. */
 static hak_profile_stack sums[STACKS];
 static void add_up(void) {
     memset(sums, 0, sizeof sums);
@@ -48,7 +48,7 @@ static void end(int time) {
         hak_profile_ended(object(i, time));
 }
 
-/* Other places that ask for memory, more of them than the table has heads. At this rate each object is a sample. */
+/* Other call sites, more of them than the table has heads. At this rate each object is a sample. */
 static void each_by_itself(void **state) {
     (void)state;
     hak_profile_init(1);
@@ -58,11 +58,11 @@ static void each_by_itself(void **state) {
     expect_sums(TIMES, TIMES);
     end(1);
     expect_sums(TIMES, TIMES - 1);
-    make(1); /* what was known of others is used again */
+    make(1); /* records of other stacks are used again */
     expect_sums(TIMES + 1, TIMES);
     end(0);
     end(1);
-    end(1); /* is known no more: changes nothing */
+    end(1); /* its record is gone: changes nothing */
     end(2);
     expect_sums(TIMES + 1, 0);
     assert_int_equal(hak_profile_lost, 0);

@@ -1,4 +1,4 @@
-/* region_test.c: taking from regions, with the OS willing and not. */
+/* region_test.c: memory taken from regions, with an OS that serves and one that refuses. */
 #include "tests/unit/unit.h"
 
 #include "allocator/heap/large.h"
@@ -65,7 +65,7 @@ static void guarded_records(void **state) {
     assert_ptr_equal(hak_region_record(region, third + HAK_GRANULE - 1), record + 4);
 }
 
-/* Bytes of address space that the process has. */
+/* The size of the process's address space, in bytes. */
 static size_t address_space(void) {
     char text[64] = {0};
     int fd = open("/proc/self/statm", O_RDONLY);
@@ -74,8 +74,8 @@ static size_t address_space(void) {
     return strtoul(text, NULL, 10) * hak_os_page;
 }
 
-/* Beside a sanitizer, whose shadow memory has most addresses, the room is reserved: what is said of address space
- * does not hold. */
+/* A sanitizer's shadow memory has most addresses; beside it the room is reserved, and the claims about address space
+ * do not hold. */
 static void skip_where_reserved(void) {
     hak_region *region;
     assert_true(hak_region_take(HAK_REGION_LARGE, HAK_GRANULE, &region) != 0);
@@ -83,7 +83,7 @@ static void skip_where_reserved(void) {
         skip();
 }
 
-/* Each call of the OS that a take makes fails once: nothing has changed then, and the next take is served. */
+/* Each call of the OS in a take fails once: then nothing has changed, and the next take is served. */
 static void refusals(void **state) {
     (void)state;
     skip_where_reserved();
@@ -133,8 +133,8 @@ static void accounting(void **state) {
     assert_ptr_equal(again, region); /* the entry of the table is used again */
 }
 
-/* Each doubling of the heap takes about a dozen steps; a step is a mapping, its records, tags, tables of the
- * policy's, and advice. */
+/* Each doubling of the heap takes about a dozen steps; a step is a mapping, its records, its tags, the policy's
+ * tables, and advice. */
 static void few_calls(void **state) {
     (void)state;
     hak_region *region;
@@ -152,7 +152,7 @@ static void few_calls(void **state) {
     assert_in_range(second, 1, 6 * 12);
 }
 
-/* What is committed and not used is little, and goes when it is asked for. */
+/* Memory that is committed and unused is little, and goes on request. */
 static void little_ahead(void **state) {
     (void)state;
     hak_region *region;
@@ -168,7 +168,7 @@ static void little_ahead(void **state) {
     memset((void *)addr, 1, HAK_GRANULE);
 }
 
-/* A part that is hollow is not counted, cannot be touched, and comes back as zeros. */
+/* A hollow part is not counted, cannot be touched, and comes back as zeros. */
 static void hollow_parts(void **state) {
     (void)state;
     skip_where_reserved();
@@ -191,7 +191,7 @@ static void hollow_parts(void **state) {
     assert_true(all_zero(hollow, 2 * HAK_MIB));
 }
 
-/* Somebody else has a mapping where the region would grow: it stays, and memory comes from another region. */
+/* Other code has a mapping where the region would grow: it stays, and memory comes from another region. */
 static void somebody_else(void **state) {
     (void)state;
     skip_where_reserved();

@@ -1,4 +1,4 @@
-/* release_test.c: what each policy lets stay resident: tables of policy, memory and verdict. */
+/* release_test.c: what each policy keeps resident, as tables of policy, memory and result. */
 #include "tests/unit/unit.h"
 
 #include "allocator/os/os.h"
@@ -33,7 +33,7 @@ static void excess(void **state) {
         {true, HAK_DECOMMIT_DONTNEED, 10, 8, 4, 0, 0, 2},        /* above: by 2 */
         {true, HAK_DECOMMIT_FREE, 10, 8, 4, 0, 0, 2},            /* the same for FREE */
         {true, HAK_DECOMMIT_DONTNEED, 10, 0, 0, 8, 4, 2},        /* large memory counts as well */
-        {true, HAK_DECOMMIT_DONTNEED, 10, 4, 2, 4, 2, 2},        /* and together */
+        {true, HAK_DECOMMIT_DONTNEED, 10, 4, 2, 4, 2, 2},        /* and both together */
         {true, HAK_DECOMMIT_DONTNEED, 10, 100, 3, 0, 0, 3},      /* never more than is free */
         {true, HAK_DECOMMIT_DONTNEED, 10, 100, 1, 0, 0, 0},      /* a step is an eighth of the target */
         {true, HAK_DECOMMIT_DONTNEED, 0, 0, 1, 0, 0, 1},         /* no target: everything */
@@ -71,7 +71,7 @@ static void bounds(void **state) {
     set(0, 0, 0, 0);
 }
 
-/* What was missed may stay from then on, and while it is needed. */
+/* Missed memory may stay from then on, and as long as it is needed. */
 static void allowance(void **state) {
     (void)state;
     hak_release_init(true, HAK_DECOMMIT_OFF, 0);
@@ -82,13 +82,14 @@ static void allowance(void **state) {
     hak_release_large_missed(4 * HAK_MIB);
     hak_release_large_missed(40 * HAK_MIB);
     assert_int_equal(hak_release_large_most(1), most + 10 * HAK_MIB);
-    hak_release_large_decay(most + 10 * HAK_MIB); /* as much as that was free and in use */
+    hak_release_large_decay(most + 10 * HAK_MIB); /* as much as was free and in use */
     assert_int_equal(hak_release_large_most(1), most + 10 * HAK_MIB);
     hak_release_large_decay(0);
     assert_int_equal(hak_release_large_most(1), most + 5 * HAK_MIB);
 }
 
-/* Instead of libc's: what the kernel was told last. With MADV_FREE contents stay until it needs the pages. */
+/* Replaces libc's madvise and records the kernel's last advice. With MADV_FREE contents stay until the kernel needs
+ * the pages. */
 static int advised;
 int madvise(void *addr, size_t size, int advice) {
     advised = advice;

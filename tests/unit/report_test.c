@@ -87,7 +87,7 @@ static void deaths(void **state) {
     assert_string_equal(unit_stderr_of(check, &here), "");
 }
 
-/* More than one write takes, and than a pipe has room for. */
+/* More than one write takes, and more than a pipe has room for. */
 static char long_text[150001];
 static void send_long(size_t size) {
     hak_outlet to;
@@ -128,7 +128,7 @@ static void nobody_reads(void *unused) {
     if (pipe(ends) != 0 || close(ends[0]) != 0 || dup2(ends[1], STDERR_FILENO) < 0)
         _exit(1);
     signal(SIGPIPE, SIG_DFL);
-    send_long(1000); /* which raises SIGPIPE: that was the allocator's doing, not the program's */
+    send_long(1000); /* which raises SIGPIPE: the allocator caused that, not the program */
     sigset_t pending;
     if (sigpending(&pending) != 0 || sigismember(&pending, SIGPIPE))
         _exit(2);

@@ -20,7 +20,7 @@ static void for_each_guard(void (*test)(size_t guard)) {
         hak_classes[cls] = saved[cls];
 }
 
-/* The smallest class that holds it; a half only where its class is split. */
+/* The smallest class that holds the size; a half only where its class is split. */
 static void expect_classes(const bool split[HAK_TAGS]) {
     unsigned cls = 1;
     for (size_t size = 0; size <= HAK_SLAB_SIZE_MAX; size++) {
@@ -49,7 +49,7 @@ static void check_class_of(size_t guard) {
     hak_size_class_unsplit();
 }
 
-/* What is asked for need not be more than a tenth of a slot: so at a limit nine tenths can be had. */
+/* A slot need not be more than a tenth larger than the request: so nine tenths of a limit can be used. */
 static void halves_waste_little(void **state) {
     (void)state;
     for (unsigned cls = hak_class_of(257); cls <= HAK_CLASSES; cls++) {
@@ -75,7 +75,7 @@ static void check_slack(size_t guard) {
         size_t below = hak_classes[cls - 1].size, size = hak_classes[cls].size;
         assert_true(size > below);
         assert_int_equal(size % HAK_MIN_ALIGN, 0);
-        if (size > 256) /* what a request just above the class below wastes */
+        if (size > 256) /* the waste of a request just above the class below */
             assert_true((size - below) * (size <= 8192 ? 8 : 4) <= below + 32);
     }
 }
@@ -111,7 +111,7 @@ static void slot_of_every_byte(void **state) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         const hak_class_info *info = &hak_classes[cls];
         uint32_t step =
-            info->slab_bytes > 256 * HAK_KIB ? 3 : 1; /* 3 is no factor of a power of two: all residues */
+            info->slab_bytes > 256 * HAK_KIB ? 3 : 1; /* no factor of a power of two: meets all residues */
         for (uint32_t offset = 0; offset < info->slab_bytes; offset += step)
             if (hak_slot_index(info, offset) != offset / info->size)
                 fail_msg("class %u, byte %u: slot %u", cls, offset, hak_slot_index(info, offset));

@@ -61,7 +61,7 @@ static void good_fit(void **state) {
         const hak_span *found = hak_span_index_find(KIND, want);
         uint32_t best = shortest(in, want);
         if (found ==
-            NULL) /* only what shares a list with shorter ones may be overlooked: an eighth too short a search */
+            NULL) /* only a span that shares a list with shorter ones may be missed: an eighth too short a search */
             assert_true(best == 0 || best < want + want / 8 + 1);
         else
             assert_true(in[found - spans] && found->granules >= want);
@@ -73,7 +73,7 @@ static void good_fit(void **state) {
     }
 }
 
-/* Only a few spans of a list are looked at: none of the next, an eighth longer, may hide among them. */
+/* Only a few spans of a list are looked at. None of the next list, an eighth longer, may be hidden by them. */
 static void crowded(void **state) {
     (void)state;
     make_free(&spans[0], 150);

@@ -1,4 +1,4 @@
-/* stack_walk_test.c: stacks are followed by frame pointers, and no further than these are some. */
+/* stack_walk_test.c: the walk follows frame pointers, and stops where they end. */
 #include "tests/unit/unit.h"
 
 #include "allocator/os/os.h"
@@ -13,13 +13,13 @@ typedef struct record {
     uintptr_t next, place; /* as a frame begins: the caller's frame, the return address */
 } record;
 
-/* Each at the next one, their places counted from PLACE. */
+/* Each frame points to the next one; places count from PLACE. */
 static void chain(record *records, unsigned count) {
     for (unsigned i = 0; i < count; i++)
         records[i] = (record){i + 1 < count ? (uintptr_t)&records[i + 1] : 0, PLACE + i};
 }
 
-/* The walk from there finds so many, in their order. */
+/* The walk from there finds so many frames, in their order. */
 static void expect(const record *from, unsigned count) {
     uintptr_t found[MOST];
     assert_int_equal(hak_stack_walk((uintptr_t)from, found, MOST), count);
@@ -86,7 +86,7 @@ static void not_readable(void **state) {
     record *last = (record *)(pages + hak_os_page) - 1;
     *last = (record){(uintptr_t)(last + 1), PLACE};
     expect(last, 1);
-    uintptr_t *half = (uintptr_t *)(pages + hak_os_page) - 1; /* of a record, the other half lies behind */
+    uintptr_t *half = (uintptr_t *)(pages + hak_os_page) - 1; /* half of a record */
     last->next = 0;
     uintptr_t found[MOST];
     assert_int_equal(hak_stack_walk((uintptr_t)half, found, MOST), 0);

@@ -28,7 +28,7 @@ static void follow_use(void **state) {
     memset(large, 1, 10 * HAK_MIB);
     hak_free(large);
     hak_stats_read(&after);
-    if (!HAK_POLICY_CLASS_BOUND) { /* else a quarantine may hold it */
+    if (!HAK_POLICY_CLASS_BOUND) { /* otherwise a quarantine may hold it */
         assert_int_equal(after.live_large_bytes, before.live_large_bytes);
         assert_true(after.free_dirty_bytes >= 10 * HAK_MIB);
         assert_int_equal(hak_trim(0), 1);
@@ -38,7 +38,7 @@ static void follow_use(void **state) {
     }
 }
 
-/* Objects are freed one way: each that leaves live_objects is one operation. */
+/* Objects are freed in one way: each one that leaves live_objects is one operation. */
 static void operations_count_both_ways(void **state) {
     (void)state;
     enum { COUNT = 1000 };
@@ -48,7 +48,7 @@ static void operations_count_both_ways(void **state) {
     for (int i = 0; i < COUNT; i++)
         objs[i] = hak_malloc(5000);
     hak_stats_read(&live);
-    if (!HAK_POLICY_CLASS_BOUND) /* else a sampled object's slot goes back at once */
+    if (!HAK_POLICY_CLASS_BOUND) /* otherwise a sampled object's slot goes back at once */
         assert_int_equal(live.operations - before.operations, live.live_objects - before.live_objects);
     for (int i = 0; i < COUNT; i++)
         hak_free(objs[i]);

@@ -60,7 +60,8 @@ static size_t address_space(void) {
     return got > 0 ? strtoul(text, NULL, 10) * hak_os_page : 0;
 }
 
-/* In a process of its own, before and after the first call. Not cmocka's asserts: nobody is there to print them. */
+/* Runs in a process of its own, before and after the first call. It does not use cmocka's asserts: nothing would
+ * print them. */
 static int small(void) {
     (void)hak_os_fail_at(0);
     size_t before = address_space();
@@ -74,7 +75,7 @@ static void small_table(void **state) {
     (void)state;
     hak_region *region;
     assert_true(hak_region_take(HAK_REGION_LARGE, HAK_GRANULE, &region) != 0);
-    if (region->body.reserved) /* beside a sanitizer no address can be chosen: the whole table */
+    if (region->body.reserved) /* beside a sanitizer no address can be chosen: the table is whole */
         skip();
     int status = at_start_run(0, "small");
     assert_true(WIFEXITED(status));

@@ -1,5 +1,5 @@
-/* tail_test.c: what lies behind objects goes when memory has run out, and comes back; nothing that is somebody's goes
- * with it. Through the public calls, so with all that the variant puts there. */
+/* tail_test.c: the memory behind objects goes when memory has run out, and comes back; no memory in use goes with
+ * it. The tests use the public calls, so the variant's additions are there. */
 #include "tests/unit/unit.h"
 
 #include "allocator/heap/large.h"
@@ -82,7 +82,7 @@ static void walk(void **state) {
         if (draw(8) == 0)
             cut();
         hak_large_check();
-        if (draw(100) == 0) /* all that is free goes, and comes back */
+        if (draw(100) == 0) /* all free memory goes, and comes back */
             for (int how = 0; how < HAK_RECLAIMS; how++)
                 (void)hak_reclaim_memory(1, (hak_reclaim)how);
     }
@@ -92,7 +92,7 @@ static void walk(void **state) {
     hak_large_check();
 }
 
-/* Bytes mapped from the object's first page to the next object that is there. */
+/* Bytes mapped from the object's first page to the next object. */
 static size_t mapped_at(const object *it) {
     size_t bytes = 0;
     while (hak_os_is_mapped((uintptr_t)it->at + bytes, hak_os_page))
@@ -117,7 +117,7 @@ static void only_the_object_is_mapped(void **state) {
     before = hak_region_mapped;
     cut();
     assert_int_equal(before, hak_region_mapped);
-    /* It grows where it is, or elsewhere, and never into nothing. */
+    /* It grows in place or moves, and never into unmapped memory. */
     for (int i = 0; i < OBJECTS; i++) {
         objects[i].at = hak_realloc(objects[i].at, size + 20000);
         assert_non_null(objects[i].at);
@@ -129,7 +129,7 @@ static void only_the_object_is_mapped(void **state) {
     hak_large_check();
 }
 
-/* What is left of it is unmapped at once, and what stood at its end must not be looked for there. */
+/* The rest is unmapped at once; no check may look there for the former end. */
 static void a_very_large_one_shrinks(void **state) {
     (void)state;
     cut(); /* memory is scarce from now on */
@@ -150,7 +150,7 @@ static const hak_slab *slab_of(void *obj) {
     return hak_policy_owns(obj) ? NULL : hak_slab_find((uintptr_t)obj, hak_tag_of(obj));
 }
 
-/* No call of the OS succeeds: what is mapped has to do. */
+/* Every call of the OS fails: mapped memory must do. */
 static void guards_become_slots(void **state) {
     (void)state;
     if (!HAK_POLICY_CLASS_BOUND || hak_policy_slab_guard() == 0)

@@ -1,4 +1,4 @@
-/* unit.h: what the unit tests share: tests named by sentences, and code that must end the process with a message.
+/* unit.h: what the unit tests share: named tests, and code that must end the process with a message.
  *
  * Unit tests call the core below its public functions, so each begins at a known state: hak_test_reset. */
 #ifndef HAK_TESTS_UNIT_H
@@ -16,13 +16,13 @@
 /* An entry of a test table: the text is the test's name. */
 #define CASE(text, function) {text, function, unit_fresh, NULL, NULL}
 
-/* Setup: the allocator as it is after its start. */
+/* Setup: puts the allocator into its state after the start. */
 int unit_fresh(void **state);
 
 /* Runs body(arg) in a forked child: it must end by SIGABRT after a line on stderr that contains `message`. */
 void unit_expect_death(void (*body)(void *arg), void *arg, const char *message);
 
-/* What body(arg) writes to stderr in a forked child, which must exit; cut at sizeof(the static buffer). */
+/* The text that body(arg) writes to stderr in a forked child, which must exit; cut at sizeof(the static buffer). */
 const char *unit_stderr_of(void (*body)(void *arg), void *arg);
 
 /* A pseudo-random number, the same sequence for the same seed (splitmix64, Steele et al. 2014). */
