@@ -11,7 +11,7 @@ static void add(size_t size, size_t limit) {
         known.size[known.count++] = size;
 }
 
-/* Where the class of `size` ends: by its usable size, or at the next eighth of a power of two. */
+/* Where the class of `size` ends: at its usable size, or at the next eighth of a power of two. */
 static size_t boundary_at(size_t size) {
     size_t eighth = (size_t)1 << (63 - __builtin_clzl(size));
     eighth = eighth >= 128 ? eighth / 8 : 16;
@@ -43,7 +43,7 @@ size_t contract_hide(size_t value) {
     return hidden;
 }
 
-/* The pattern has no zero byte and a period that is no power of two: a shifted copy does not match. */
+/* The pattern has no zero byte, and its period is no power of two: so a shifted copy does not match. */
 enum { PERIOD = 251, ROW = 16 * PERIOD };
 
 static const unsigned char *pattern(unsigned seed) {

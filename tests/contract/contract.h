@@ -1,8 +1,8 @@
-/* contract.h: what the contract tests share: tests named by sentences of the specification, and the sizes to try.
+/* contract.h: what the contract tests share: tests named by the specification's promises, and the sizes to try.
  *
- * The tests call hakmem.h's functions only, so they hold for every variant. Size classes are not known here: their
- * boundaries are found by asking hak_usable_size; where that says nothing (a variant that tells the exact
- * request), steps of an eighth of each power of two stand in for them. Compiled alone; single-threaded. */
+ * The tests call only hakmem.h's functions, so they hold for every variant. They do not know the size classes: they
+ * ask hak_usable_size for the boundaries. Where it does not show them (a variant that returns the exact request),
+ * the tests use steps of an eighth of each power of two. Compiled alone; single-threaded. */
 #ifndef HAK_TESTS_CONTRACT_H
 #define HAK_TESTS_CONTRACT_H
 
@@ -29,10 +29,11 @@ typedef struct contract_sizes {
 /* Sizes up to `limit`; computed once, owned by the callee. */
 const contract_sizes *contract_sizes_to(size_t limit);
 
-/* `value`, hidden from the compiler, which would otherwise refuse or fold impossible requests. */
+/* `value`, hidden from the compiler, which would otherwise refuse impossible requests or fold them. */
 size_t contract_hide(size_t value);
 
-/* Writes to, and compares with, the byte pattern that `seed` gives. contract_holds stops at the first difference. */
+/* contract_fill writes the byte pattern that `seed` gives; contract_holds compares, and stops at the first
+ * difference. */
 void contract_fill(void *obj, size_t size, unsigned seed);
 int contract_holds(const void *obj, size_t size, unsigned seed);
 int contract_is_zero(const void *obj, size_t size);

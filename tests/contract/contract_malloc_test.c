@@ -156,7 +156,7 @@ static void free_sized_ends_the_life(void **state) {
     }
 }
 
-/* Not freed, the objects of these rounds would be 12 GiB. */
+/* Without frees the objects of these rounds would take 12 GiB. */
 static void freed_memory_is_used_again(void **state) {
     (void)state;
     static const size_t sizes[] = {16, 1000, 40 * KIB, 300 * KIB, 3 * MIB};

@@ -10,7 +10,7 @@ static size_t smaller(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-/* One object goes from one size to another and keeps the bytes that both have. */
+/* One object goes from one size to another and keeps the bytes that both sizes have. */
 static void check_resize(size_t from, size_t to, unsigned seed) {
     unsigned char *obj = hak_malloc(from);
     assert_non_null(obj);
@@ -86,7 +86,7 @@ static void null_is_malloc(void **state) {
     }
 }
 
-/* Not freed, the objects would be 6 GiB. */
+/* Without frees the objects would take 6 GiB. */
 static void zero_frees(void **state) {
     (void)state;
     hak_stats before, stats;

@@ -1,4 +1,4 @@
-/* contract_token_test.c: the calls with a token are those without one in every other respect (hakmem.h). */
+/* contract_token_test.c: the calls with a token behave like those without one in every other respect (hakmem.h). */
 #include "tests/contract/contract.h"
 
 #include <errno.h>
@@ -25,7 +25,7 @@ static void whole_and_zero(void **state) {
         }
         for (int i = 0; i < OBJECTS; i++)
             hak_free(objs[i]);
-        for (int i = 0; i < OBJECTS; i++) { /* of what was used before */
+        for (int i = 0; i < OBJECTS; i++) { /* of memory used before */
             objs[i] = hak_calloc_token(i % 2 == 0 ? 1 : sizes[s], i % 2 == 0 ? sizes[s] : 1, tokens[t]);
             assert_non_null(objs[i]);
             assert_true(contract_is_zero(objs[i], sizes[s]));

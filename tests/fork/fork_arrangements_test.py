@@ -1,6 +1,7 @@
 #!/usr/bin/env -S python3 -B
-"""fork_arrangements_test.py SOURCE...: forks.c in each way in which a program may come to have the allocator: preloaded, linked before or after a
-library that has handlers of fork, with the archive in it, and static. HAKMEM_TEST_LIBRARY is the shared object, the archive lies beside it."""
+"""fork_arrangements_test.py SOURCE...: runs forks.c in each way in which a program may get the allocator: preloaded,
+linked before or after a library that has handlers of fork, with the archive in it, and static. HAKMEM_TEST_LIBRARY
+is the shared object; the archive lies beside it."""
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ SOURCES, ROOT = sys.argv[1:], os.path.realpath(os.curdir)
 del sys.argv[1:]
 SHARED, VARIANT = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"]
 ARCHIVE = SHARED[: -len(".so")] + ".a"
-SECONDS = 120  # a child that hangs has been ended long before
+SECONDS = 120  # a child that hangs was ended long before
 
 
 def run(*command, **settings):

@@ -1,5 +1,5 @@
-/* forks.c CASE: what must hold when a process forks, whatever its other threads and its libraries do. Ends with
- * status 0 and "done". */
+/* forks.c CASE: what must hold when a process forks, whatever its other threads and its libraries do. It ends with
+ * status 0 and prints "done". */
 #include "include/hakmem.h"
 #include "tests/fork/forks_library.h"
 #include "tests/surface/want.h"
@@ -59,7 +59,7 @@ static void *work(void *unused) {
     return unused;
 }
 
-/* A child works, and may begin threads; of caches it has its own, and theirs. */
+/* A child works, and may start threads. It has its own caches, and those of the parent's threads. */
 static void child_works(void) {
     WANT(caches() == 1);
     library_work();
@@ -69,7 +69,7 @@ static void child_works(void) {
     WANT(caches() == 1);
 }
 
-/* Handlers that were registered first of all allocate, and take locks whose owners allocate. */
+/* Handlers that were registered before all others allocate, and take locks whose owners allocate. */
 static void handlers(void) {
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++)
@@ -81,7 +81,7 @@ static void handlers(void) {
         pthread_join(threads[i], NULL);
 }
 
-/* A handler that forks itself: the inner child goes on, in the handler and after it. */
+/* A handler that itself forks: the inner child goes on, in the handler and after it. */
 static bool nest;
 static void fork_again(void) {
     int status;
@@ -113,7 +113,7 @@ static FILE *open_lines(void) {
     return file;
 }
 
-/* getline allocates while it has the stream. */
+/* getline allocates while it holds the stream. */
 static void *read_lines(void *unused) {
     FILE *file = open_lines();
     while (!atomic_load(&stop)) {
@@ -128,7 +128,7 @@ static void *read_lines(void *unused) {
     return unused;
 }
 
-/* Each has the list of streams and waits for every one of them. */
+/* Each thread holds the list of streams and waits for every stream. */
 static void *flush(void *unused) {
     while (!atomic_load(&stop)) {
         fflush(NULL);
@@ -162,7 +162,7 @@ static void streams(void) {
         pthread_join(threads[i], NULL);
 }
 
-/* Objects of all sizes with known bytes, so that nobody else's may be where they are. */
+/* Objects of all sizes with known bytes, so that an overlapping object would show. */
 enum { OBJECTS = 60 };
 static unsigned char *objects[OBJECTS];
 static size_t sizes[OBJECTS];
@@ -186,7 +186,7 @@ static void replace_all(uint64_t *number) {
 
 static volatile sig_atomic_t forked, children, failed;
 
-/* Every other child ends here; the rest finish what the signal has interrupted. */
+/* Every other child ends here; the rest finish the call that the signal interrupted. */
 static void fork_here(int number) {
     (void)number;
     pid_t child = fork();
@@ -223,7 +223,7 @@ static void interrupted(void) {
     WANT(!failed);
 }
 
-/* The child of vfork has this thread's cache for a while. */
+/* The child of vfork uses this thread's cache for a while. */
 static void vforks(void) {
     pthread_t works = begin_thread(work);
     for (int i = 0; i < FORKS; i++) {
@@ -240,8 +240,8 @@ static void vforks(void) {
     pthread_join(works, NULL);
 }
 
-/* The library's threads and ours have left nothing behind; nor those whose first call is a destructor's, in any
- * round. */
+/* In no round have the library's threads and ours left anything behind, nor the threads whose first call comes from
+ * a destructor. */
 static pthread_key_t keys[2];
 static _Thread_local unsigned rounds;
 static _Atomic unsigned with_cache, last_rounds;
@@ -270,7 +270,7 @@ static void threads_end(void) {
     WANT(caches() == 1);
 }
 
-/* A thread of the parent is in the middle of a report, for ever; what the child does wrong is found all the same. */
+/* A thread of the parent is inside a report for ever; errors of the child are found nevertheless. */
 static void reported(int number) {
     (void)number;
     atomic_store(&stop, true);
@@ -310,7 +310,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; argc == 2 && i < sizeof cases / sizeof cases[0]; i++)
         if (strcmp(argv[1], cases[i].name) == 0) {
             if (cases[i].run != interrupted)
-                alarm(SECONDS); /* who waits for ever is ended */
+                alarm(SECONDS); /* ends a child that waits for ever */
             cases[i].run();
             puts("done");
             fflush(stdout);

@@ -45,7 +45,8 @@ static void *thread(void *unused) {
     return unused;
 }
 
-/* The threads one after the other: what each has must be the next one's. A process of one thread stays that. */
+/* Starts the threads one after the other: each gets the cache of the one before. In the case
+ * `interrupted` the process has no other thread. */
 __attribute__((constructor)) static void begin(int argc, char **argv) {
     pthread_t one;
     bool alone = argc == 2 && strcmp(argv[1], "interrupted") == 0;

@@ -1,5 +1,5 @@
-/* forks_library.h: a library with a lock of its own, which its handlers of fork take and who holds it allocates, as
- * many have. */
+/* forks_library.h: a library with a lock of its own. Its handlers of fork take the lock, and the lock's holder
+ * allocates, as in many libraries. */
 #ifndef HAK_TESTS_FORKS_LIBRARY_H
 #define HAK_TESTS_FORKS_LIBRARY_H
 

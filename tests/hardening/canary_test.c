@@ -78,8 +78,8 @@ static void differ(void **state) {
     assert_int_not_equal(hak_canary_at(bytes), first);
 }
 
-/* Over many keys every bit that may differ does, wherever the object lies; and what two canaries have in common tells
- * nothing of a third: their difference, too, differs by key. */
+/* Over many keys every bit that may differ does differ, wherever the object lies. Two canaries tell nothing about a
+ * third: the difference between two canaries depends on the key, too. */
 static void keys(void **state) {
     (void)state;
     enum { KEYS = 256 };
@@ -102,8 +102,8 @@ static void keys(void **state) {
     }
 }
 
-/* Between addresses that are equally far apart canaries differ each time by something else: leaked ones tell nothing of
- * others. */
+/* For pairs of addresses at an equal distance, canaries differ each time by another value: so leaked canaries do not
+ * give away others. */
 static void not_linear(void **state) {
     (void)state;
     enum { COUNT = 512 };
@@ -121,7 +121,7 @@ static void not_linear(void **state) {
     assert_int_equal(equal, 0);
 }
 
-/* Each bit of a key is drawn, but that factors are odd. */
+/* Each bit of a key is random, except that factors are odd. */
 static void keys_are_whole(void **state) {
     (void)state;
     enum { DRAWS = 64, KEYS = sizeof hak_hardening.canary_keys / sizeof hak_hardening.canary_keys[0] };
@@ -134,7 +134,7 @@ static void keys_are_whole(void **state) {
         }
     }
     assert_int_equal(KEYS, 4);
-    for (int key = 0; key < KEYS; key++) { /* one bit stays as it is in 64 draws: 2^-55 for all of them */
+    for (int key = 0; key < KEYS; key++) { /* one bit stays the same in 64 draws: 2^-55 for all of them */
         assert_int_equal(ones[key], UINT64_MAX);
         assert_int_equal(zeros[key], UINT64_MAX - (uint64_t)(key % 2));
     }
@@ -152,7 +152,8 @@ static void processes(void **state) {
     }
 }
 
-/* What is tested stands on a page that is sealed after start: the program starts itself again, reduced. */
+/* The tested settings lie on a page that is sealed after start: so the program starts itself again, with checks
+ * reduced. */
 int main(int argc, char **argv) {
     if (argc > 1)
         return printf("%016llx\n", (unsigned long long)hak_canary_at((const void *)0x10000)) != 17;

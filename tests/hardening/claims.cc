@@ -1,6 +1,6 @@
-// claims.cc: a program that says wrong things of its objects when it frees them, and whose objects must be none the
-// worse for it. Run by claims_test.py under each variant's .so. `claims repeat N`, `claims sites`, `claims resizes`,
-// `claims wild`, `claims one CLAIM`; prints "done" at the end.
+// claims.cc: a program that states wrong claims when it frees its objects. No object may suffer from that. Run by
+// claims_test.py under each variant's .so. `claims repeat N`, `claims sites`, `claims resizes`, `claims wild`, `claims
+// one CLAIM`; prints "done" at the end.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -21,7 +21,7 @@ void *hide(void *obj) {
     return hidden;
 }
 
-// Each is one place of the program.
+// Each is one call site of the program.
 __attribute__((noinline)) void wrong_size(size_t size, size_t claimed) {
     free_sized(hide(malloc(size)), claimed);
 }
@@ -47,7 +47,7 @@ __attribute__((noinline)) void wrong_realloc(size_t size) {
     free(hide(realloc(hide(::operator new(size)), size + 40)));
 }
 
-// As the three above, each at two places.
+// The same as the three above, each at two call sites.
 template <int place> __attribute__((noinline)) void wrong_resizes(size_t size) {
     free(hide(realloc(hide(::operator new(size)), 4 * size + place)));
     free(hide(rallocx(hide(::operator new(size)), 4 * size + place, 0x40)));
@@ -81,7 +81,7 @@ void sites() {
     }
 }
 
-// Live objects between the wrong ones: they keep their contents, and nothing that is given out overlaps them.
+// Live objects between the wrong claims: they keep their contents, and no object that is handed out overlaps them.
 struct kept {
     unsigned char *obj;
     size_t size;

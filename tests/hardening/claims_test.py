@@ -1,6 +1,7 @@
 #!/usr/bin/env -S python3 -B
-"""claims_test.py PROGRAM: what a program wrongly says of an object that it frees (its size, its alignment, its family) is reported once for each place of
-the program, with what was said, and harms nothing; HAKMEM_HARDENING makes it the end. PROGRAM: claims.cc. Both variants; speed says nothing."""
+"""claims_test.py PROGRAM: a wrong claim about a freed object (its size, its alignment, its family) is reported once for
+each call site, with the claim, and harms nothing; HAKMEM_HARDENING can make it end the process. PROGRAM: claims.cc.
+Both variants; speed reports nothing."""
 import os
 import re
 import signal
@@ -12,7 +13,8 @@ import unittest
 PROGRAM = os.path.realpath(sys.argv.pop(1))
 LIBRARY, HARDENED = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"] == "hardened"
 FIRST = re.compile(r"^hakmem: ([a-z][a-z -]+): [^(\n]*\(0x", re.MULTILINE)
-# Of two libraries one has the C++ library's operators inside, hidden, and the other has not: objects go from one to the other.
+# Of two libraries one contains the C++ library's operators, hidden, and the other does not: objects go from one to the
+# other.
 MAKE = "#include <string>\nstd::string make(int n) { return std::string(n, 'x'); }"
 USE = "#include <string>\nstd::string make(int);\nextern \"C\" int use() { return (int)make(100).size(); }"
 EAT = "#include <string>\nint eat(std::string *s) { int n = s->size(); s->clear(); s->shrink_to_fit(); return n; }"
@@ -30,7 +32,7 @@ def run(*arguments, hardening="", program=PROGRAM, sample="0"):
 
 class Claims(unittest.TestCase):
     def check(self, wanted, *arguments, **settings):
-        """It ends well, and these errors are reported, as often as they are named."""
+        """The program ends well, and these errors are reported, each as often as it is named."""
         status, out, said = run(*arguments, **settings)
         self.assertEqual((status, out), (0, "done\n"), said)
         self.assertEqual(sorted(FIRST.findall(said)), sorted(wanted) if HARDENED else [], said)
@@ -100,7 +102,7 @@ class Claims(unittest.TestCase):
                     subprocess.run(["gcc", "-o", program, "-xc", "-", "-xnone", *libraries, "-Wl,-rpath," + folder], input=MAIN, text=True, check=True)
                     status, out, said = run(program=program)
                     self.assertEqual((status, out), (0, "2000\n"), said)
-                    self.assertLessEqual(len(FIRST.findall(said)), 2, said)  # at most once for each place
+                    self.assertLessEqual(len(FIRST.findall(said)), 2, said)  # at most once for each call site
 
 
 unittest.main()

@@ -1,4 +1,4 @@
-/* dump_test.c: what a report shows of memory has no canary in it, by whose means others could be forged. */
+/* dump_test.c: the memory that a report shows contains no canary, so nobody can use a report to forge canaries. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 
 enum { SIZE = 200 };
 
-/* An object that is no sampled one. */
+/* An object that is not sampled. */
 static char *object(void) {
     char *obj;
     hak_place place;
@@ -32,7 +32,7 @@ static bool is_hidden(const hak_dump *dump, const char *at) {
     return (dump->hidden >> i & 1) != 0;
 }
 
-/* Wherever the piece that is shown begins or ends. */
+/* Wherever the shown piece begins or ends. */
 static void own_canary(void **state) {
     (void)state;
     char *obj = object();
@@ -48,7 +48,8 @@ static void own_canary(void **state) {
     hak_free(obj);
 }
 
-/* One is left where the object ended when it was shorter, or another's has been copied with its place. */
+/* A canary stays where the object ended before it grew, or another object's canary was copied together with its
+ * place. */
 static void former_canary(void **state) {
     (void)state;
     char *obj = object();

@@ -1,7 +1,8 @@
 #!/usr/bin/env -S python3 -B
-"""explain_fuzz_test.py TOOLS_EXPLAIN [CASES [SEED]]: whatever a report says, tools/explain ends with a page or with one line that says
-why not: no exception, no control character on the terminal, nothing opened that is no regular file. Reports are made by the grammar
-of docs/REPORTS.md and then damaged; a failure prints the seed of its case, and `explain_fuzz_test.py TOOLS_EXPLAIN 1 SEED` runs it again."""
+"""explain_fuzz_test.py TOOLS_EXPLAIN [CASES [SEED]]: for any report, tools/explain ends with a page or with one line
+that says why not: no exception, no control character on the terminal, and it opens only regular files. Reports are
+made by the grammar of docs/REPORTS.md and then damaged; a failure prints the seed of its case, and
+`explain_fuzz_test.py TOOLS_EXPLAIN 1 SEED` runs it again."""
 import contextlib
 import importlib.machinery
 import importlib.util
@@ -59,7 +60,7 @@ def load(path):
 
 
 def checked_run(asked):
-    """In place of subprocess.run: only regular files may be asked about, by their whole path."""
+    """Replaces subprocess.run: only regular files may be asked about, by their whole path."""
     def run(command, **_):
         files = [word.removeprefix("--obj=") for word in command[1:] if "/" in word]
         assert files and all(os.path.isfile(path) for path in files), f"{command} opens what is no file"
@@ -70,7 +71,7 @@ def checked_run(asked):
 
 
 def explain(module, path):
-    """(what it printed, what it said at its end)"""
+    """(its stdout, its message at the end)"""
     out, said = io.StringIO(), ""
     sys.argv = ["explain", path]
     with contextlib.redirect_stdout(out):
@@ -96,7 +97,7 @@ def one_case(module, seed, path):
 
 
 def by_hand(tool):
-    """As a user runs it: bytes that are no text on stdin, a stack without a number, a device in the mappings."""
+    """As a user runs it: bytes that are not text on stdin, a stack without a number, a device in the mappings."""
     text = b"hakmem: double free: free(0x10): \xff\xfe\x1b[31m\nhakmem:   stack: zz 0x15\nhakmem:   map: 10-20 r-xp 0 fe:00 1 /dev/zero\n"
     done = subprocess.run([sys.executable, "-B", tool], input=text, capture_output=True, timeout=60, env={**os.environ, "LC_ALL": "C.UTF-8"})
     assert done.returncode == 0 and b"\x1b" not in done.stdout and b"    zz\n    /dev/zero+0x5\n" in done.stdout, done

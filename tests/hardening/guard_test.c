@@ -1,5 +1,5 @@
-/* guard_test.c: where the guard of a large object lies, and what happens when the OS will not open a guarded range
- * again. Markers of the kernel can always be taken away, so that is about guards that are mappings without access. */
+/* guard_test.c: where the guard of a large object lies, and what happens when the OS refuses to open a guarded range
+ * again. The kernel can always remove its markers, so these tests are about guards that are mappings without access. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,11 +19,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Regions become accessible in generous steps: at their end there may be room that was never shut, where an object
- * needs nothing of the OS. What is made there is kept and the trial is made again, so often at most. */
+/* Regions become accessible in large steps: at their end there may be room that was never shut, where an object
+ * needs no call of the OS. An object there is kept and the trial is repeated, at most so often. */
 enum { SIZE = 300 * HAK_KIB, FREED = 200, TRIALS = 100 };
 
-/* Before each: the kernel has no markers, because the third memory call of the trial fails. */
+/* Before each test: the kernel has no markers, because the third memory call of the trial fails. */
 static int without_markers(void **state) {
     (void)state;
     hak_free(hak_malloc(1));
@@ -39,15 +39,15 @@ static void *refused(void *obj, size_t size) {
     (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON);
     errno = 0;
     void *got = hak_realloc(obj, size);
-    assert_true(hak_os_fail_at(0) > 0); /* it was asked */
+    assert_true(hak_os_fail_at(0) > 0); /* the OS was asked */
     if (got == NULL)
         assert_int_equal(errno, ENOMEM);
     hak_large_check();
     return got;
 }
 
-/* More than the quarantine keeps: places that were shut when their objects were freed are free again. Before the
- * answer is no, the quarantine gives what it has. */
+/* More than the quarantine keeps: places that were shut when their objects were freed are free again. Before a
+ * request is refused, the quarantine gives back what it holds. */
 static void a_new_object(void **state) {
     (void)state;
     for (int i = 0; i < FREED; i++)
@@ -69,7 +69,7 @@ static void assert_filled(const char *obj, int byte) {
         assert_int_equal(obj[i], byte);
 }
 
-/* It would grow into what was shut behind it when it was made shorter. */
+/* The object would grow into the memory that was shut behind it when it shrank. */
 static void *made_shorter(void) {
     char *obj = hak_malloc(2 * SIZE);
     memset(obj, 7, SIZE);
@@ -95,7 +95,7 @@ static void an_object_that_grows(void **state) {
     hak_free(grown);
 }
 
-/* The largest request that a slab serves when it asks for a canary has none here: its last page ends with it. */
+/* The largest request that a slab serves, when it asks for a canary, has none here: it fills its last page. */
 static void at_the_last_page(void **state) {
     (void)state;
     char *made = hak_malloc(HAK_SLAB_SIZE_MAX), *aligned = hak_aligned_alloc(HAK_MIB, 16 * hak_os_page);
@@ -108,12 +108,12 @@ static void at_the_last_page(void **state) {
     hak_free(shorter);
 }
 
-/* Somebody else's memory in the odd granules of a superslab whose free granules are hollow. */
+/* Another owner's memory in the odd granules of a superslab whose free granules are hollow. */
 static char *strangers[HAK_SUPERSLAB_GRANULES];
 static void strangers_come(uintptr_t superslab) {
     for (unsigned i = 1; i < HAK_SUPERSLAB_GRANULES; i += 2) {
         void *at = (void *)(superslab + i * (uintptr_t)HAK_GRANULE);
-        /* Not by libc's: ThreadSanitizer lets it map nothing there. */
+        /* A direct system call: ThreadSanitizer lets libc's function map nothing there. */
         void *got = (void *)syscall(SYS_mmap, at, HAK_GRANULE, PROT_READ | PROT_WRITE,
                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
         strangers[i] = got != MAP_FAILED ? got : NULL; /* a slab is there */
@@ -122,7 +122,7 @@ static void strangers_come(uintptr_t superslab) {
     }
 }
 
-/* Not a sampled one. NULL: no memory. */
+/* An object that is not sampled. NULL: no memory. */
 static void *slot(size_t size) {
     void *obj = hak_malloc(size);
     if (obj == NULL || hak_region_find((uintptr_t)obj) != NULL)
@@ -135,12 +135,12 @@ static void a_slab_among_strangers(void **state) {
     (void)state;
     void *first = slot(16);
     if (hak_region_find((uintptr_t)first)
-            ->body.reserved) { /* a sanitizer's shadow: what is hollow stays reserved */
+            ->body.reserved) { /* a sanitizer's shadow: hollow memory stays reserved */
         skip();
     }
     (void)hak_superslab_hollow();
     strangers_come(hak_align_down((uintptr_t)first, HAK_SUPERSLAB));
-    /* Slabs of one granule; those that would lie where strangers are may be refused. */
+    /* Slabs of one granule; the OS may refuse those where other mappings lie. */
     for (size_t size = 32; size < 250; size += 16)
         hak_free(slot(size));
     unsigned seen = 0;
@@ -172,7 +172,7 @@ static size_t least_distance(void *objects[FREED]) {
     return least;
 }
 
-/* SIZE is eleven parts of twelve of five granules: there is room for the guard already. */
+/* SIZE is eleven twelfths of five granules: there is room for the guard already. */
 static void scarce(void **state) {
     (void)state;
     static void *loose[FREED], *close[FREED];

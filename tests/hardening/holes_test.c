@@ -1,5 +1,5 @@
-/* holes_test.c: what a stale pointer or a leak could use and may not: what realloc leaves behind, memory that calloc
- * has not looked at, objects of no bytes that use up what samples need. */
+/* holes_test.c: what a stale pointer or a leak must not be able to use: memory that realloc leaves behind, memory
+ * that calloc has not checked, objects of zero bytes that use up the supply of samples. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The same site for all: but for its first few objects none is sampled. */
+/* The same site for all: except for its first few objects none is sampled. */
 static HAK_NOINLINE char *make(size_t size) {
     char *volatile obj = hak_malloc(size);
     return obj;
@@ -44,7 +44,7 @@ static void tail_rests(void **state) {
         others[i] = make(SHORT);
         assert_true(others[i] + SHORT <= obj || others[i] >= obj + LONG);
     }
-    /* It is the object's again when that wants it, and zero, as nothing of it stayed. */
+    /* When the object grows again the memory belongs to it again, and is zero: no contents stayed. */
     assert_ptr_equal(hak_realloc(obj, AGAIN), obj);
     for (size_t i = SHORT; i < AGAIN; i++)
         assert_int_equal(obj[i], 0);
@@ -66,7 +66,7 @@ static void no_old_canary(void **state) {
             assert_memory_equal(obj + before, &none, sizeof none);
         obj = now;
     }
-    for (int i = 0; i < 100; i++) { /* and none in what is added again after it was taken away */
+    for (int i = 0; i < 100; i++) { /* and no contents in memory that was taken away and comes back */
         size_t before = size;
         size -= 40;
         obj = hak_realloc(obj, size);
@@ -84,7 +84,7 @@ static void calloc_looks(void **state) {
     char *first[TRIES], *objs[COUNT];
     int made = 0;
     const hak_region *region;
-    do { /* until what is mapped does not happen to end where what is used does */
+    do { /* until the end of the mapped memory is not also the end of the used memory */
         assert_in_range(made, 0, TRIES - 1);
         first[made] = make(SIZE);
         region = hak_region_find((uintptr_t)first[made++]);
@@ -92,7 +92,7 @@ static void calloc_looks(void **state) {
     } while (region->used == region->body.mapped);
     unsigned written = 0;
     for (size_t at = region->used; at < region->body.mapped; at += 4096, written++)
-        *(volatile char *)(region->base + at) = 'x'; /* a wild pointer's */
+        *(volatile char *)(region->base + at) = 'x'; /* that of a wild pointer */
     assert_int_not_equal(written, 0);
     for (int i = 0; i < COUNT; i++) {
         objs[i] = hak_calloc(1, SIZE);
@@ -105,7 +105,7 @@ static void calloc_looks(void **state) {
         hak_free(first[--made]);
 }
 
-/* A child that may die of what it does: 0 in it. */
+/* Runs in a child, which may die; returns 0 in the child. */
 static pid_t begin_child(void) {
     pid_t child = fork();
     if (child == 0) {
@@ -118,14 +118,14 @@ static pid_t begin_child(void) {
     return child;
 }
 
-/* The signal that ended it; else its exit status, negated. */
+/* The signal that ended the child; otherwise its exit status, negated. */
 static int end_of(pid_t child) {
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);
     return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
 }
 
-/* The signal that ends a child which shrinks an object in its place, frees it, writes where it was once, and goes
+/* The signal that ends a child. The child shrinks an object in place, frees it, writes to its former place, and goes
  * on. */
 static int after_stale_write(size_t size, size_t shrunk, size_t at) {
     pid_t child = begin_child();
@@ -150,7 +150,7 @@ static void wide_slots_are_looked_at(void **state) {
     assert_int_equal(after_stale_write(30000, 9000, 29000), SIGABRT);
 }
 
-/* KiB of anonymous memory that are resident: pages that were read only do not count. */
+/* KiB of resident anonymous memory: pages that were only read do not count. */
 static long resident(void) {
     char line[256];
     long kib = -1;
@@ -172,12 +172,12 @@ static HAK_NOINLINE char *make_zeroed_unsampled(size_t size) {
 
 static const size_t WIDE[] = {32 * 1024, 65536, 100001, 200 * 1024, 300001, 999999};
 
-/* A page each would be COUNT pages; what the heap itself needs is far less than half of that. */
+/* A page for each would be COUNT pages; the heap itself needs far less than half of that. */
 static void callocs_end_is_left_alone(void **state) {
     (void)state;
     enum { COUNT = 2000 };
     static char *objs[COUNT];
-    if (HAK_TSAN) /* what it notes of each access counts, too */
+    if (HAK_TSAN) /* a sanitizer's notes of each access count, too */
         skip();
     for (size_t i = 0; i < sizeof WIDE / sizeof *WIDE; i++) {
         hak_free(make_zeroed_unsampled(WIDE[i]));
@@ -207,7 +207,7 @@ static void realloc_sets_a_canary(void **state) {
     hak_free(obj);
 }
 
-/* Where the last owner's canary may still lie behind it. */
+/* The last owner's canary may still lie behind it. */
 static void callocs_end_in_used_memory(void **state) {
     (void)state;
     enum { ROUNDS = 400, SIZE = 300001 };
@@ -217,7 +217,7 @@ static void callocs_end_in_used_memory(void **state) {
         hak_free(obj);
         obj = hak_calloc(1, SIZE);
         assert_int_equal(obj[SIZE - 1], 0);
-        hak_free(obj); /* reports what is wrong behind it */
+        hak_free(obj); /* reports an error behind it */
     }
 }
 
@@ -225,7 +225,7 @@ enum { BY_FREE, BY_REALLOC, AFTER_REALLOC, BY_ENDS };
 
 enum { NO_WRITE = -1 };
 
-/* The signal that ends a child which writes `value` behind an object of calloc's; NO_WRITE: does not. */
+/* The signal that ends a child which writes `value` behind an object from calloc; with NO_WRITE it does not write. */
 static int after_overflow(size_t size, int value, int by) {
     pid_t child = begin_child();
     if (child == 0) {
@@ -257,7 +257,7 @@ static void overflow_of_callocs_is_found(void **state) {
     assert_int_equal(after_overflow(20000, 0, BY_FREE), SIGABRT);
 }
 
-/* More of them than there are places for samples. */
+/* More of them than the pool has places for samples. */
 static void nothings_leave_samples(void **state) {
     (void)state;
     enum { NOTHINGS = 6000 };
@@ -276,7 +276,7 @@ static void nothings_leave_samples(void **state) {
     hak_free(there);
 }
 
-/* Two threads at one record: the second of them is told. */
+/* Two threads at one record: the second one learns of the first. */
 static void resize_is_exclusive(void **state) {
     (void)state;
     hak_origin origin = {HAK_FAMILY_MALLOC, HAK_ALIGN_LOG2, 0, 0};

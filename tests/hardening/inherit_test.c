@@ -1,4 +1,4 @@
-/* inherit_test.c: what a forked child looks at, and what a fork may have torn apart. */
+/* inherit_test.c: what a forked child checks, and states that a fork may interrupt half-way. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,7 +54,7 @@ static int find_neighbours(void **state) {
     return first == NULL;
 }
 
-/* As when the record was copied before another thread freed the object, and its page after that. */
+/* As when the record was copied before another thread freed the object, and the object's page after that. */
 static void tear(void) {
     memset(first + SIZE, 0, HAK_CANARY_BYTES);
 }
@@ -91,7 +91,7 @@ static void overflows_and_frees(void) {
 
 static void child_of_one_thread(void **state) {
     (void)state;
-    if (HAK_TSAN) { /* has a thread of its own, so that no process is one of one thread */
+    if (HAK_TSAN) { /* has its own thread, so no process has only one */
         skip();
     }
     assert_int_equal(child_that(sweeps), 0);
@@ -120,7 +120,7 @@ static void child_of_threads(void **state) {
     pthread_join(thread, NULL);
 }
 
-static char *wide; /* its pages are left out of the copy */
+static char *wide; /* the copy lacks the object's pages */
 static void frees_wide(void) {
     memset(wide, 'x', 100);
     hak_free(wide);
@@ -148,13 +148,13 @@ static void has_hole(void) {
         abort();
 }
 
-/* Beside a sanitizer, which has the address space, regions are reserved: their holes are mapped, without access. */
+/* A sanitizer has the address space; beside it regions are reserved: their holes are mapped, without access. */
 static void skip_where_reserved(const hak_region *region) {
     if (region->body.reserved)
         skip();
 }
 
-/* A handler of a signal forks in the middle of a change: the memory is gone, the record does not say so yet. */
+/* A signal handler forks in the middle of a change: the memory is gone, but the record does not show it yet. */
 static void interrupted(void **state) {
     (void)state;
     hak_region *region = &hak_regions[0];
@@ -172,7 +172,7 @@ static void interrupted(void **state) {
     hak_lock_give(&hak_superslab_lock);
 }
 
-/* The same of a large object. */
+/* The same for a large object. */
 static void interrupted_large(void **state) {
     (void)state;
     char *obj = hak_malloc(HAK_MIB);

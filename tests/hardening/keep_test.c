@@ -1,4 +1,4 @@
-/* keep_test.c: how many freed large objects are kept back, and which leave first. */
+/* keep_test.c: how many freed large objects are kept, and which leave first. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,7 +27,7 @@ static void keep(unsigned i, size_t size, bool guarded) {
     assert_true(hak_keep_take(objs[i], capacity, guarded));
 }
 
-/* Of `count` objects of `size` bytes the last `kept` are still there, after each one that comes. */
+/* Of `count` objects of `size` bytes the last `kept` are still kept, after each new one. */
 static void expect_kept(unsigned count, size_t size, bool guarded, unsigned kept) {
     for (unsigned i = 0; i < count; i++) {
         keep(i, size, guarded);
@@ -56,8 +56,8 @@ static void by_mapped_bytes(void **state) {
     expect_kept(200, 8 * HAK_MIB, true, 128);
 }
 
-/* What is unmapped takes no address space of the kernel's, and drives nothing out but by number, and by the pages of
- * our tables that stay resident for what has very many addresses. */
+/* Unmapped memory takes no address space of the kernel's. It drives other objects out only by its number, and by
+ * those pages of our tables that stay resident for very many addresses. */
 static void very_large_drain_little(void **state) {
     (void)state;
     expect_kept(100, 160 * HAK_MIB, true, 100);
@@ -71,7 +71,7 @@ static void two_of_any_size(void **state) {
     expect_kept(5, 17 * (size_t)HAK_MIB * 1024, true, 2);
 }
 
-/* More than may be resident rests without memory, and what came before stays. */
+/* Memory beyond the resident limit is kept without its pages, and the objects before it stay. */
 static void resident_bytes_drain_nothing(void **state) {
     (void)state;
     for (unsigned i = 0; i < 100; i++) {
@@ -103,7 +103,7 @@ static void too_large(void **state) {
     assert_true(hak_keep_take(obj, capacity, true));
 }
 
-/* What is kept has its pages until a second pass sees it, or somebody trims. */
+/* A kept object has its pages until a second pass meets it, or until a trim. */
 static void pages_go(void **state) {
     (void)state;
     for (int how = 0; how < 2; how++) {
@@ -138,7 +138,7 @@ static void all_go_back(void **state) {
     assert_int_equal(atomic_load(&hak_keep_objects), 0);
 }
 
-/* Uses up the time for guards: the next millisecond has some again. */
+/* Uses up the time for guards: in the next millisecond there is some again. */
 static void hurry(void) {
     while (hak_guard_at_leisure())
         hak_free(hak_malloc(300 * HAK_KIB));
@@ -148,7 +148,7 @@ static const hak_large_record *record_of(const void *obj) {
     return hak_ledger_large((uintptr_t)obj);
 }
 
-/* An object of `size` bytes in the place of one of 1 MiB, whose guard has stayed where it was. */
+/* An object of `size` bytes in the place of one of 1 MiB, whose guard stayed where it was. */
 static char *reused(size_t size) {
     for (int tries = 0; tries < 1000; tries++) {
         void *place = hak_malloc(HAK_MIB), *others[8];
@@ -167,7 +167,7 @@ static char *reused(size_t size) {
     return NULL;
 }
 
-/* What the objects before had in them is no zeros. */
+/* The former objects' contents are not zero. */
 static void zeroed_in_a_hurry(void **state) {
     (void)state;
     for (int tries = 0, seen = 0; seen < 3; tries++) {
@@ -181,7 +181,7 @@ static void zeroed_in_a_hurry(void **state) {
         for (int i = 0; i < 8; i++)
             hak_free(others[i]);
         char *obj = hak_calloc(1, HAK_MIB - 100 * HAK_KIB);
-        seen += record_of(obj)->slack != 0; /* one that was kept */
+        seen += record_of(obj)->slack != 0; /* a kept object */
         for (size_t i = 0; i < HAK_MIB - 100 * HAK_KIB; i++)
             if (obj[i] != 0)
                 fail_msg("byte %zu is %d", i, obj[i]);
@@ -189,7 +189,7 @@ static void zeroed_in_a_hurry(void **state) {
     }
 }
 
-/* Also in a hurry: four that were freed last go to no new owner. */
+/* Also when time is short: the four objects that were freed last get no new owner. */
 static void newest_rest(void **state) {
     (void)state;
     enum { NEWEST = 4 };
@@ -264,7 +264,7 @@ static void aligned(void **state) {
     }
 }
 
-/* With time again, the guard comes back to the object's end when it is resized in its place. */
+/* When there is time again, the guard returns to the object's end as the object is resized in place. */
 static void at_leisure(void **state) {
     (void)state;
     char *obj = reused(HAK_MIB - 100 * HAK_KIB);

@@ -1,4 +1,4 @@
-/* ledger_test.c: records say what was asked for, and claims are compared with them. */
+/* ledger_test.c: records hold the request, and claims are compared with them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@ static void size_is_known(void **state) {
         assert_int_equal(hak_usable_size(obj), size);
         unsigned tag = hak_policy_tag(obj);
         hak_place place;
-        if (tag - 1u < HAK_CLASSES) { /* else it is a sampled one */
+        if (tag - 1u < HAK_CLASSES) { /* otherwise it is a sampled object */
             assert_true(hak_ledger_find(obj, &place));
             assert_int_equal(hak_record_size(hak_record_load(place.record)), size);
             assert_int_equal(hak_record_state(hak_record_load(place.record)), HAK_SLOT_LIVE);
@@ -28,7 +28,8 @@ static void size_is_known(void **state) {
     }
 }
 
-/* Of every class, at every slot's edges and between: one product tells the slot and whether one begins there. */
+/* For every class, at every slot's edges and between them: one product tells the slot and whether a slot begins
+ * there. */
 static void only_starts_of_slots_are_found(void **state) {
     (void)state;
     static hak_record records[HAK_GRANULE / HAK_MIN_ALIGN + 3];
@@ -79,7 +80,7 @@ static void claims(void **state) {
         assert_int_equal(hak_claim_fits(rows[i].claim, rows[i].word), rows[i].fits);
 }
 
-/* All of 64 bits: no two look alike, and none that is no power of two fits. Records have at most the alignments of a
+/* All 64-bit alignments: no two look alike, and only powers of two match. Records have at most the alignments of a
  * large object. */
 static void every_alignment_is_told_apart(void **state) {
     (void)state;

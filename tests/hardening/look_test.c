@@ -1,5 +1,5 @@
-/* look_test.c: a thread may stop for ever between a slot's bytes and its record, and no sweep takes that for a
- * error; what is one is still found. */
+/* look_test.c: a thread may stop for ever between a change of a slot's bytes and of its record, and no sweep takes
+ * that for an error. Real errors are still found. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +24,7 @@
 
 enum { SIZE = 200 };
 
-/* A slot that is no sampled object's, freed or live. */
+/* A slot that belongs to no sampled object, freed or live. */
 static hak_view slot_with(char **obj, bool live) {
     hak_place place;
     do
@@ -72,7 +72,7 @@ static void stopped_in_malloc(void **state) {
         hak_canary_set(obj, size);
         assert_int_equal(found_at(&slot), -1);
         hak_view part = slot;
-        part.from += size + 3; /* as of a page that begins within */
+        part.from += size + 3; /* as in a page that begins within it */
         assert_int_equal(found_at(&part), -1);
         if (size != 0) {
             obj[size - 1] = 1;
@@ -81,7 +81,7 @@ static void stopped_in_malloc(void **state) {
         }
         memset(obj + size, 0, HAK_CANARY_BYTES);
     }
-    obj[0] = (char)hak_canary_at(obj); /* a piece of a canary is none */
+    obj[0] = (char)hak_canary_at(obj); /* a part of a canary is no canary */
     assert_int_equal(found_at(&slot), 0);
     obj[0] = 0;
 }
@@ -99,8 +99,8 @@ static void live_damage(void **state) {
     hak_free(obj);
 }
 
-/* What goes round between two looks is not wrong, however often: one thread makes and ends objects of the class
- * while this one looks. */
+/* A slot that goes round between two looks is no error, however often that happens: one thread makes and ends
+ * objects of the class while this one looks. */
 static _Atomic bool over;
 static void *goes_round(void *unused) {
     while (!over) {
@@ -127,7 +127,7 @@ static void while_slots_go_round(void **state) {
         for (uint32_t i = 0; i < hak_classes[granule->cls].slots; i++) {
             uintptr_t start = slab + (uintptr_t)i * granule->size;
             if (!hak_slab_has(whole,
-                              i)) /* the class's first slab may have a part of its memory only, for good */
+                              i)) /* the class's first slab may have only a part of its memory, for good */
                 continue;
             hak_view slot = {granule->run + i,      start,       granule->size, start,
                              start + granule->size, granule->cls};
@@ -138,8 +138,8 @@ static void while_slots_go_round(void **state) {
     hak_free(obj);
 }
 
-/* The same by steps: behind each instruction of a look, in turn, another call of realloc is done. Which of them lie
- * between two reads of the look is so no matter of luck. */
+/* The same in steps: behind each instruction of a look, in turn, another call of realloc runs. So it is certain
+ * which calls lie between two reads of the look. */
 #if HAK_STEPS
 static char *stepped;
 static unsigned steps, apart, calls;
@@ -183,7 +183,7 @@ static void between_instructions(void **state) {
 }
 #endif
 
-/* A slot that has an owner is given to nobody else, though all its bytes are zero as a free one's. */
+/* A slot that has an owner goes to nobody else, although all its bytes are zero like a free slot's. */
 static void has_an_owner(void **state) {
     (void)state;
     char *obj;

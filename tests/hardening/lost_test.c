@@ -1,5 +1,5 @@
-/* lost_test.c: nothing is lost where a quarantine delays what is freed: with the quarantine off, what is in use is
- * again what it was, by number and by byte, after objects were sampled and after the OS has refused at any point. */
+/* lost_test.c: nothing is lost where a quarantine delays frees. With the quarantine off, the memory in use returns
+ * to its former number and bytes after objects were sampled, and after the OS refused at any point. */
 #include "tests/unit/unit.h"
 
 #include "allocator/cache/cache.h"
@@ -16,7 +16,7 @@
 
 enum { OBJECTS = 600, K_MAX = 200 };
 
-/* What is in use once the thread's cache is empty. */
+/* The memory in use once the thread's cache is empty. */
 typedef struct in_use {
     uint64_t objects, slab_bytes, large_bytes, held;
 } in_use;
@@ -40,7 +40,7 @@ static void expect(in_use before) {
 
 static void *objs[OBJECTS];
 
-/* Of all sizes, each from a few call sites; what is refused is NULL. */
+/* Objects of all sizes, each from a few call sites; a refused one is NULL. */
 static void use(void) {
     for (size_t i = 0; i < OBJECTS; i++)
         objs[i] = i % 2 != 0 ? hak_malloc(i * i % 70000) : hak_calloc(1, i * 600);
@@ -77,7 +77,7 @@ static void after_refusals(void **state) {
         }
 }
 
-/* Pages of address space that the process has. */
+/* Pages in the process's address space. */
 static size_t address_space(void) {
     size_t pages = 0;
     FILE *file = fopen("/proc/self/statm", "r");
@@ -87,7 +87,7 @@ static size_t address_space(void) {
     return pages;
 }
 
-/* What a thread needs at its beginning is refused in part. */
+/* A part of what a thread needs at its start is refused. */
 static void of_parts(void **state) {
     (void)state;
     uintptr_t start = hak_os_map_between(HAK_MIB);
@@ -104,8 +104,8 @@ static void of_parts(void **state) {
     assert_int_equal(address_space(), before);
 }
 
-/* Sampled objects stand for slots, which go home at once. The program starts itself again, with everything sampled,
- * then with nothing. */
+/* Sampled objects stand for slots, which go home at once. The program starts itself again, first with everything
+ * sampled, then with nothing. */
 int main(int argc, char **argv) {
     if (argc > 1)
         return 2;

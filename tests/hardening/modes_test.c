@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The page as it is after start with this environment. */
+/* The page as it is after a start with this environment. */
 static void restart(const char *hardening) {
     memset(&hak_hardening_data, 0, sizeof hak_hardening_data);
     setenv("HAKMEM_HARDENING", hardening, 1);
@@ -30,9 +30,9 @@ static void modes(void **state) {
     restart("size:once,alignment:report");
     assert_int_equal(hak_mode_of(HAK_CHECK_SIZE), HAK_MODE_ONCE);
     assert_false(hak_mode_ends(HAK_CHECK_SIZE) || hak_mode_ends(HAK_CHECK_ALIGNMENT));
-    assert_true(hak_mode_ends(HAK_CHECK_FAMILY)); /* in a debug build, as this is one */
+    assert_true(hak_mode_ends(HAK_CHECK_FAMILY)); /* in a debug build, such as this one */
     restart("zero:off");
-    assert_false(hak_hardening.verify); /* nothing is zero, so nothing can be checked */
+    assert_false(hak_hardening.verify); /* no memory is zeroed, so none can be checked for zero */
 }
 
 static void wrong_values(void **state) {
@@ -46,7 +46,7 @@ static void wrong_values(void **state) {
     }
 }
 
-/* The names as README.md and the man page have them. */
+/* The names as in README.md and the man page. */
 static const struct {
     const char *name;
     hak_check check;
@@ -81,7 +81,7 @@ static void every_name(void **state) {
         }
 }
 
-/* What the two fast paths ask, each switched off by its own name, or by that of what it needs. */
+/* The settings that the two fast paths read, each switched off by its own name, or by the name of one that it needs. */
 static void what_is_asked(void **state) {
     (void)state;
     static const struct {
@@ -238,7 +238,8 @@ static void report_settings(void **state) {
     unsetenv("HAKMEM_REPORT_JSON");
 }
 
-/* What is tested stands on a page that is sealed after start: the program starts itself again, reduced. */
+/* The tested settings lie on a page that is sealed after start: so the program starts itself again, with checks
+ * reduced. */
 int main(int argc, char **argv) {
     (void)argc;
     if (getenv("HAKMEM_HARDENING") == NULL && setenv("HAKMEM_HARDENING", "seal:off", 1) == 0)

@@ -1,4 +1,4 @@
-/* named_test.c: errors that went by another name, or unseen. */
+/* named_test.c: errors that were reported under another name, or not found. */
 #include "tests/unit/unit.h"
 
 #include "allocator/base/base.h"
@@ -26,13 +26,13 @@ static void end_with_another_alignment(void *arg) {
     hak_free_aligned_sized(obj, its->said, 100);
 }
 
-/* 2^38 was taken for 2^6, and what is no power of two for 2^30. */
+/* 2^38 was taken for 2^6, and a value that is no power of two for 2^30. */
 static void alignments(void **state) {
     (void)state;
     for (unsigned made = 4; made <= 22; made += 3)
         for (unsigned said = 0; said < 64; said++) {
             claim its = {(size_t)1 << made, (size_t)1 << said};
-            if (said == made || (said < 4 && made == 4)) /* the usual one, as every object has it */
+            if (said == made || (said < 4 && made == 4)) /* the usual alignment, which every object has */
                 assert_string_equal(unit_stderr_of(end_with_another_alignment, &its), "");
             else
                 unit_expect_death(end_with_another_alignment, &its,
@@ -48,7 +48,7 @@ static void end_with_another_size(void *arg) {
     hak_free_sized(hak_malloc(100), *(size_t *)arg);
 }
 
-/* Sizes do not fit into the claim's 48 bits. */
+/* Sizes that do not fit into the claim's 48 bits. */
 static void sizes(void **state) {
     (void)state;
     for (unsigned bit = 47; bit < 64; bit++) {
@@ -62,8 +62,8 @@ static void end_it(void *obj) {
     hak_free(obj);
 }
 
-/* Objects began and ended at every granule before. The start of each granule of a live object is inside of it, also
- * of the last, of which it has a part only. */
+/* Objects began and ended at every granule before. The start of each granule of a live object lies inside the
+ * object. That holds for the last granule, too, of which the object has only a part. */
 static void inside_large(void **state) {
     (void)state;
     enum { OBJECTS = 24, ROUNDS = 60 };
@@ -91,7 +91,7 @@ static void run_reduced(char **argv) {
     abort();
 }
 
-/* The memory of what was freed has gone, and what was known of each slot with it. */
+/* The freed memory has gone, and with it the records of its slots. */
 static void hollow(void **state) {
     (void)state;
     static char *objs[HOLLOW_ONES];
@@ -110,8 +110,8 @@ static void hollow(void **state) {
     }
 }
 
-/* A small heap has no memory there: who goes down from the first slab is told of its first slot. What is random begins
- * alike each time, so some numbers are drawn first. */
+/* A small heap has no memory there: an access below the first slab is reported with the slab's first slot. Random
+ * numbers begin alike each time, so some are drawn first. */
 static void before_the_first_slab(void **state) {
     (void)state;
     unsigned seen = 0;
@@ -123,7 +123,7 @@ static void before_the_first_slab(void **state) {
         hak_place place;
         do
             obj = hak_malloc(64);
-        while (!hak_ledger_find(obj, &place)); /* a sampled one */
+        while (!hak_ledger_find(obj, &place)); /* a sampled object */
         uintptr_t superslab = hak_align_down((uintptr_t)obj, HAK_SUPERSLAB), first = superslab;
         while (hak_tag_of((void *)first) == HAK_TAG_NONE)
             first += HAK_GRANULE;
@@ -139,8 +139,8 @@ static void before_the_first_slab(void **state) {
     assert_true(seen >= 64);
 }
 
-/* Slabs lie apart. The page before one is its guard, who went down from it is named by its first slot; what lies
- * further before it is behind the slab before. */
+/* Slabs lie apart. The page before a slab is its guard: an access below the slab's start is reported with the slab's
+ * first slot. An address further before it lies behind the slab before. */
 static void between_slabs(void **state) {
     (void)state;
     static const size_t sizes[] = {16, 100, 300, 700, 1500, 3000, 6000, 12000};

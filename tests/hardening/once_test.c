@@ -1,4 +1,4 @@
-/* once_test.c: what is reported once. */
+/* once_test.c: errors that are reported once. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +24,7 @@ static void first_of_each(void **state) {
     }
     for (uintptr_t site = 0x1000; site < 0x1000 + SITES; site++)
         assert_false(hak_once_first(HAK_CHECK_SIZE, site));
-    assert_true(hak_once_first(HAK_CHECK_SIZE, 0)); /* a place that is not known is one, too */
+    assert_true(hak_once_first(HAK_CHECK_SIZE, 0)); /* an unknown call site is a call site, too */
     assert_false(hak_once_first(HAK_CHECK_SIZE, 0));
 }
 
@@ -45,7 +45,7 @@ static void among_threads(void **state) {
     assert_int_equal(firsts, SITES);
 }
 
-/* The same by steps: behind each instruction of the question, in turn, another thread asks the same. */
+/* The same in steps: behind each instruction of the question, in turn, another thread asks the same. */
 #if HAK_STEPS
 enum { STEPS = 60 };
 static unsigned step, at_step;
@@ -77,7 +77,7 @@ static void one_of_two(void **state) {
 }
 #endif
 
-/* The last test: the table is full then. */
+/* The last test: it leaves the table full. */
 static void an_end(void **state) {
     (void)state;
     unsigned more = 0;

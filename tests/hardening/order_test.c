@@ -1,5 +1,6 @@
-/* order_test.c: in which order free changes a slot and its record. The slot's memory is made read-only, so that free
- * stops at its first store to the bytes; what the record says then is what a sweep of another thread would see. */
+/* order_test.c: the order in which free changes a slot and its record. The slot's memory is made read-only, so that
+ * free stops at its first store to the bytes. The state of the record at that moment is what a sweep of another
+ * thread would see. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,7 +20,7 @@ enum { SIZE = 60000, PAGE = 4096 };
 
 static uintptr_t shut; /* a page inside the slot */
 static hak_record *record;
-static volatile int seen; /* states, as they were at the fault, one digit each */
+static volatile int seen; /* states at the fault, one digit each */
 
 static void on_store(int number, siginfo_t *info, void *context) {
     (void)context;
@@ -41,7 +42,7 @@ static char *unsampled(void) {
     return obj;
 }
 
-/* Instead of cmocka, which listens in each test. */
+/* Replaces cmocka's handler, which is set in each test. */
 static void listen(void) {
     struct sigaction action = {.sa_sigaction = on_store, .sa_flags = SA_SIGINFO};
     assert_int_equal(sigaction(SIGSEGV, &action, NULL), 0);
@@ -63,7 +64,7 @@ static void held_before_bytes(void **state) {
     }
 }
 
-/* realloc in place: the old canary is in the page that is shut. */
+/* realloc in place: the old canary lies in the page that is shut. */
 static void held_while_resized(void **state) {
     (void)state;
     listen();

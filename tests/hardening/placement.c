@@ -1,4 +1,4 @@
-/* placement.c: where objects come to lie, for placement_test.py.
+/* placement.c: the places of objects, for placement_test.py.
  *
  * placement bases            the addresses of the first objects of 64 B, 200 KiB and 1 MiB; the same of a forked child
  * placement order SIZE N     N distances from one object of SIZE bytes to the next, in bytes

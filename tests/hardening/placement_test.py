@@ -1,8 +1,9 @@
 #!/usr/bin/env -S python3 -B
-"""placement_test.py PROGRAM: where the hardened variant puts objects cannot be guessed. The library is preloaded by PROGRAM's caller.
+"""placement_test.py PROGRAM: nobody can guess where the hardened variant puts objects. PROGRAM's caller preloads the
+library.
 
-Base addresses: the bits of a draw are log2 of the spread over many processes, divided by the largest number that divides all
-distances. The order of slots: the entropy of the distance from one object to the next."""
+Base addresses: the bits of a draw are log2 of the spread over many processes, divided by the largest number that
+divides all distances. The order of slots: the entropy of the distance from one object to the next."""
 import collections
 import math
 import os
@@ -14,15 +15,17 @@ PROGRAM = sys.argv[1]
 ENVIRONMENT = {"LD_PRELOAD": os.environ["HAKMEM_TEST_LIBRARY"], "HAKMEM_SAMPLE_RATE": "0",
                "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
 PROCESSES = 64
-# Of 64 numbers that are drawn evenly the spread is 62/64 of all in the mean, and below 7/10 of it with a chance of 1e-8.
+# 64 numbers drawn evenly spread over 62/64 of the range on average, and over less than 7/10 of it with a chance of
+# 1e-8.
 LOSS = 0.5
 # 47 bits of address space: large objects start on any page, those of 200 KiB at multiples of 32 KiB.
 BITS = {"small": 34, "medium": 32, "large": 34}
-# Small and medium objects begin in one region: two of their distances are equal with a chance of 2^-15 (counted in 2,000 processes), so
-# among 64 some are in one run of 16, and more than four are less often than once in 1e8.
+# Small and medium objects begin in one region: two of their distances are equal with a chance of 2^-15 (counted in
+# 2,000 processes). So one run in 16 has equal ones among 64, and more than four equal ones occur less often than once
+# in 1e8.
 SMALL_MEDIUM_EQUAL = 4
-# Slots come from windows of 32 to 95 free ones (docs/decisions/032): the likeliest distance, one slot, has a share of 1 in 62; the promise
-# is 1 in 32. 96,000 distances tell that to 0.04 bits.
+# Slots come from windows of 32 to 95 free ones (docs/decisions/032): the likeliest distance, one slot, has a share of 1
+# in 62; the promise is 1 in 32. 96,000 distances measure that to 0.04 bits.
 SHANNON, LEAST = 6.8, 5.7
 
 
@@ -31,7 +34,7 @@ def run(*args, **settings):
 
 
 def entropies(values):
-    """Shannon's and the least, in bits."""
+    """Shannon's entropy and the least entropy, in bits."""
     counts = collections.Counter(values)
     total = sum(counts.values())
     shares = [count / total for count in counts.values()]
@@ -56,7 +59,8 @@ class Placement(unittest.TestCase):
                 self.assertGreaterEqual(bits, BITS[name])
 
     def test_granule_of_the_first_slab(self):
-        """5 of the bits: where in its superslab of 32 granules. Of 64 draws less than 16 are met less often than once in 1e15."""
+        """5 of the bits: the place in a superslab of 32 granules. 64 draws meet fewer than 16 places less often than
+        once in 1e15."""
         self.assertGreaterEqual(len({parent[0] >> 16 & 31 for parent, _ in self.processes}), 16)
 
     def test_distance_of_small_and_large_objects(self):
@@ -86,7 +90,8 @@ class Placement(unittest.TestCase):
             self.assertLessEqual(back, share * count)
 
     def test_presets_and_the_quarantine_that_they_set(self):
-        """Of N freed slots of 64 bytes those that come back within so many rounds; 80 bytes each fill what a thread may hold."""
+        """The number of N freed slots of 64 bytes that come back within so many rounds; 80 bytes each fill what a
+        thread may hold."""
         for settings, rounds, least, most in (
                 ({"HAKMEM_QUARANTINE_KB": "64"}, 3000, 38, 40), ({"HAKMEM_QUARANTINE_KB": "1024"}, 6000, 0, 2),
                 ({"HAKMEM_HARDENING": "preset:light"}, 1500, 0, 2), ({"HAKMEM_HARDENING": "preset:light"}, 10000, 38, 40),

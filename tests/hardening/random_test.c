@@ -1,4 +1,4 @@
-/* random_test.c: the generator is ChaCha with 8 rounds, its numbers are spread evenly, its key is erased, two
+/* random_test.c: the generator is ChaCha with 8 rounds, its numbers are spread evenly, its key is erased, and two
  * generators differ. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,7 +55,7 @@ static void numbers_leave_no_trace(void **state) {
     }
 }
 
-/* Word `w` of block `b` of what a key makes, as the generator lays them out: four blocks side by side. */
+/* Word `w` of block `b` of a key's output, as the generator lays the words out: four blocks side by side. */
 static uint32_t word_of(const hak_rng *rng, unsigned b, unsigned w) {
     return rng->words[b / 4 * 64 + w * 4 + b % 4];
 }
@@ -75,7 +75,7 @@ static void known_answer(void **state) {
     }
 }
 
-/* The same by plain steps (Bernstein, "ChaCha, a variant of Salsa20"), for any key and block. */
+/* The same in plain steps (Bernstein, "ChaCha, a variant of Salsa20"), for any key and block. */
 static uint32_t turned(uint32_t x, int n) {
     return x << n | x >> (32 - n);
 }

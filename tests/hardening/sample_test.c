@@ -1,4 +1,4 @@
-/* sample_test.c: which objects are sampled, and that what lies beside the first slot of a slab faults. */
+/* sample_test.c: which objects are sampled, and that an access before the first slot of a slab or behind it faults. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +24,7 @@ static bool is_sampled(const void *obj) {
     return hak_sample_find(obj) != NULL;
 }
 
-/* Classes that nobody has used yet are found in the slow path; the site is the caller's all the same. */
+/* The slow path finds classes that are not used yet; the site is the caller's nevertheless. */
 static void first_of_each_site(void **state) {
     (void)state;
     assert_true(is_sampled(shown(hak_calloc(1, 3000))));
@@ -76,7 +76,7 @@ RARE(rare_0)
 RARE(rare_1)
 RARE(rare_2) RARE(rare_3) static void *(*const rare[])(size_t size) = {rare_0, rare_1, rare_2, rare_3};
 
-/* What the report of a child's fault begins with. */
+/* The first words of the report of a child's fault. */
 static void said_of(char *obj, ptrdiff_t at, char *out, size_t room) {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
@@ -84,7 +84,7 @@ static void said_of(char *obj, ptrdiff_t at, char *out, size_t room) {
     if (child == 0) {
         signal(SIGSEGV, SIG_DFL);
         signal(SIGBUS, SIG_DFL);
-        hak_os_on_fault(hak_verify_fault); /* cmocka had taken its place */
+        hak_os_on_fault(hak_verify_fault); /* cmocka's handler had replaced it */
         dup2(ends[1], STDERR_FILENO);
         read_at(obj, at);
         _exit(0);
@@ -98,7 +98,7 @@ static void said_of(char *obj, ptrdiff_t at, char *out, size_t room) {
     assert_int_equal(waitpid(child, NULL, 0), child);
 }
 
-/* A vector's load may begin before the object that it reads. */
+/* A vector load may begin before the object that it reads. */
 static void freed_and_wide(void **state) {
     (void)state;
     int right_aligned = 0;
@@ -119,7 +119,7 @@ static void freed_and_wide(void **state) {
     assert_true(right_aligned != 0);
 }
 
-/* And goes on for long enough that the running sweep has looked at everything. */
+/* It goes on until the running sweep has checked everything. */
 static void write_and_go_on(char *obj, ptrdiff_t at) {
     static void *others[1000];
     signal(SIGABRT, SIG_DFL);
@@ -134,7 +134,7 @@ static void write_and_go_on(char *obj, ptrdiff_t at) {
 
 static void swept(void **state) {
     (void)state;
-    if (HAK_TSAN) { /* has a thread of its own, so that no process is one of one thread */
+    if (HAK_TSAN) { /* has its own thread, so no process has only one */
         skip();
     }
     char *obj = shown(hak_malloc(40));
@@ -144,7 +144,7 @@ static void swept(void **state) {
     hak_free(obj);
 }
 
-/* The same for slots, and for what was freed: nobody frees them, nor wants them, nor does the process exit. */
+/* The same for slots, and for freed objects: no call frees them or takes them, and the process does not exit. */
 static void freed_and_go_on(char *obj, ptrdiff_t at) {
     hak_free(obj);
     write_and_go_on(obj, at);

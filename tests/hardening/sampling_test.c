@@ -1,5 +1,5 @@
-/* sampling_test.c: how often objects are sampled, on which side their guard is, and that what a sample takes comes
- * back. Counts that are drawn have bounds of seven standard deviations or more: below 1e-11 for each. */
+/* sampling_test.c: how often objects are sampled, on which side their guard is, and that the memory of samples comes
+ * back. Counts of random draws have bounds of seven standard deviations or more: below 1e-11 for each. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,7 +32,7 @@ static bool is_sampled(const void *obj) {
 
 /* What the program prints when it runs again. ------------------------------------------------------------ */
 
-/* Of 2,000 sampled objects, those that begin where their page begins. */
+/* The number of 2,000 sampled objects that begin where their page begins. */
 static unsigned begin_at_page(void) {
     enum { COUNT = 2000 };
     unsigned sampled = 0, left = 0;
@@ -45,7 +45,7 @@ static unsigned begin_at_page(void) {
     return sampled == COUNT ? left : 0;
 }
 
-/* Of 100,000 objects of one call site, those that are sampled. */
+/* The number of 100,000 objects of one call site that are sampled. */
 static unsigned sampled_of_100000(void) {
     unsigned sampled = 0;
     for (int i = 0; i < 100000; i++) {
@@ -56,7 +56,7 @@ static unsigned sampled_of_100000(void) {
     return sampled;
 }
 
-/* Of so many as make the pool go round but not rest, those that are sampled. */
+/* The number of sampled objects when the pool goes round but its places have no time to rest. */
 static unsigned sampled_before_rest(void) {
     unsigned sampled = 0;
     for (int i = 0; i < REST * PLACES; i++) {
@@ -67,7 +67,7 @@ static unsigned sampled_before_rest(void) {
     return sampled;
 }
 
-/* Wishes for samples, more than make all places rested, none of which can be opened. */
+/* Requests for samples, more than it takes until all places have rested; no place can be opened. */
 static void refuse(int wishes) {
     unsigned taken = 0;
     for (unsigned count = 64; count != 0;)
@@ -80,7 +80,7 @@ static void refuse(int wishes) {
     hak_guard_maps_give(taken);
 }
 
-/* Sampled ones of 1,000, after thrice as many as there are places could not be had. */
+/* The sampled ones of 1,000, after three times as many requests as there are places failed. */
 static unsigned sampled_after_refusals(void) {
     unsigned sampled = 0;
     refuse(3 * PLACES);
@@ -92,7 +92,7 @@ static unsigned sampled_after_refusals(void) {
     return sampled;
 }
 
-/* Different distances from one sampled object to the next, of 200. */
+/* The number of different distances from one sampled object to the next, of 200. */
 static unsigned distances(void) {
     enum { MOST = 200 };
     static bool seen[MOST];
@@ -120,8 +120,7 @@ static uint64_t milliseconds(void) {
 /* ThreadSanitizer is slow. */
 enum { MANY = HAK_TSAN ? 1000000 : 8000000, SOME = HAK_TSAN ? 600000 : 3000000 };
 
-/* At the default rate, of millions of allocations as fast as they go: those that are sampled beyond what so many
- * seconds allow. */
+/* At the default rate, millions of allocations at full speed: the samples beyond those that so many seconds allow. */
 static unsigned beyond_the_budget(void) {
     enum { A_SECOND = 128, EARLY = 64 };
     uint64_t begun = milliseconds();
@@ -135,7 +134,7 @@ static unsigned beyond_the_budget(void) {
     return sampled > allowed ? sampled - allowed : 0;
 }
 
-/* Of as many that come a second after others have used up what one second has, 50 at most. */
+/* The samples a second after others used up one second's supply, 50 at most. */
 static unsigned in_later_seconds(void) {
     unsigned sampled = 0;
     for (int i = 0; i < SOME; i++)
@@ -149,7 +148,7 @@ static unsigned in_later_seconds(void) {
     return sampled;
 }
 
-/* Different bytes around 200 sampled objects. */
+/* The number of different bytes around 200 sampled objects. */
 static unsigned fillers(void) {
     bool seen[256] = {false};
     unsigned different = 0;
@@ -162,7 +161,7 @@ static unsigned fillers(void) {
     return different;
 }
 
-/* The largest object that is sampled, in bytes. */
+/* The size of the largest sampled object, in bytes. */
 static unsigned largest(void) {
     unsigned most = 0;
     for (unsigned size = 1; size <= 2 * HAK_SAMPLE_MAX; size += size < HAK_SAMPLE_MAX - 1000 ? 1000 : 1) {
@@ -175,7 +174,7 @@ static unsigned largest(void) {
     return most;
 }
 
-/* Aligned objects that are sampled: those that have not their alignment, and 1,000 when none was sampled. */
+/* Aligned sampled objects: the number without their alignment, and 1,000 when none was sampled. */
 static unsigned misaligned(void) {
     unsigned wrong = 0, sampled = 0;
     for (size_t align = 16; align <= 4096; align *= 2)
@@ -188,7 +187,7 @@ static unsigned misaligned(void) {
     return sampled != 0 ? wrong : 1000;
 }
 
-/* Mappings that are taken still, after many sampled objects have come and gone: 1 for none. */
+/* Mappings that are still taken after many sampled objects have come and gone: 1 for none. */
 static unsigned maps_used(void) {
     for (int i = 0; i < 100; i++)
         hak_free(one_site(SIZE));
@@ -204,7 +203,7 @@ static unsigned maps_used(void) {
     return 1 + before - after;
 }
 
-/* Of as many freed objects as there are places, those that are known after all places were wanted in vain. */
+/* Of as many freed objects as there are places, the number still known after all places were requested in vain. */
 static unsigned known_after_refusals(void) {
     static void *freed[PLACES];
     unsigned known = 0;
@@ -247,8 +246,7 @@ static void share(void **state) {
     (void)state;
     assert_in_range(again_number("share", NULL, "50"), 2000 - 200, 2000 + 200);
     assert_int_equal(again_number("share", NULL, "0"), 0);
-    /* 1 in 5,000, and the first four of a site: with 4.5 standard deviations and more there is one, with 12 no more
-     * than 80. */
+    /* 1 in 5,000, and the first four of a site: within 4.5 standard deviations there is one; within 12, at most 80. */
     assert_in_range(again_number("share", NULL, "5000"), 5, 80);
 }
 
@@ -262,11 +260,11 @@ static void refused(void **state) {
     assert_int_equal(again_number("refuse", NULL, "1"), 1000);
 }
 
-/* Of 99 that are drawn 200 times: 86 on average, with a standard deviation below 4. */
+/* 99 values drawn 200 times: 86 different ones on average, with a standard deviation below 4. */
 static void by_chance(void **state) {
     (void)state;
     assert_in_range(again_number("distances", NULL, "50"), 50, 99);
-    assert_in_range(again_number("fillers", NULL, "1"), 20, 64); /* of 64: 61 on average */
+    assert_in_range(again_number("fillers", NULL, "1"), 20, 64); /* of 64: 61 different ones on average */
 }
 
 static void per_second(void **state) {
@@ -299,7 +297,7 @@ static bool faults(const volatile char *obj, ptrdiff_t at) {
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
 }
 
-/* Also of those that come after the first of the site. */
+/* Also for objects after the first of the site. */
 static void no_bytes(void **state) {
     (void)state;
     char *objs[64];

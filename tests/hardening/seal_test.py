@@ -1,12 +1,12 @@
 #!/usr/bin/env -S python3 -B
-"""seal_test.py: the mappings of metadata are there for good. The library is preloaded by PROGRAM's caller."""
+"""seal_test.py: the mappings of metadata stay for good. PROGRAM's caller preloads the library."""
 import os
 import platform
 import subprocess
 import sys
 import unittest
 
-# Run in the process that is looked at: says of each anonymous mapping that is sealed whether it can be unmapped.
+# Runs in the examined process: prints for each sealed anonymous mapping whether it can be unmapped.
 LOOK = r"""
 import ctypes, errno
 libc = ctypes.CDLL(None, use_errno=True)
@@ -37,7 +37,7 @@ def has_mseal():
     return not filtered and tuple(int(part) for part in platform.release().split(".")[:2]) >= (6, 10)
 
 
-# Where the page of modes, keys and of what the fast paths jump to lies, and how it is mapped.
+# Where the page lies that holds modes, keys and the jump targets of the fast paths, and how it is mapped.
 PAGE = r"""
 import os, sys
 offset = int(sys.argv[1], 16)
@@ -51,7 +51,7 @@ for line in lines:
 
 
 def access_of_page(**environment):
-    """How the page of hak_hardening_data may be accessed, and whether all of it may."""
+    """The access to the page of hak_hardening_data, and whether it is the same for all of the page."""
     library = os.path.realpath(os.environ["HAKMEM_TEST_LIBRARY"])
     symbols = subprocess.run(["nm", library], check=True, capture_output=True, text=True).stdout.splitlines()
     [offset] = [line.split()[0] for line in symbols if line.split()[-1] == "hak_hardening_data"]

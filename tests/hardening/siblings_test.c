@@ -1,5 +1,5 @@
-/* siblings_test.c: what forked children of one parent are handed out cannot be told from one another; and a child
- * looks at nothing of threads that it does not have. */
+/* siblings_test.c: forked children of one parent get objects that cannot be told from one another; and a child
+ * checks nothing of threads that it does not have. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +24,7 @@ typedef struct drawn {
     uintptr_t small[DRAWS];      /* one after the other, all live */
     uintptr_t large[NEXT / 4];   /* of 1 MiB */
     uintptr_t sampled[2];        /* the first of call sites */
-    void *swap[HAK_SWAP_PLACES]; /* what the swap of the wide ones holds after its first exchange */
+    void *swap[HAK_SWAP_PLACES]; /* the content of the wide slots' swap after its first exchange */
     uint64_t random;
 } drawn;
 
@@ -35,7 +35,7 @@ static HAK_NOINLINE uintptr_t site_b(void) {
     return (uintptr_t)hak_malloc(200);
 }
 
-/* In a child: all of it at once. The objects of a class that an exchange gives out go to their bin first. */
+/* In a child: takes all of it at once. When an exchange gives out objects of a class, they first go to their bin. */
 static void draw(drawn *out, void *last) {
     out->sampled[0] = site_a();
     out->sampled[1] = site_b();
@@ -73,7 +73,7 @@ static void in_child(drawn *out, void *last) {
 
 static drawn of[CHILDREN];
 
-/* The parent has used all it has for a while: the rings go round. No object comes from a sample. */
+/* The parent uses all it has for a while: the rings go round. No object comes from a sample. */
 static int fork_children(void **state) {
     (void)state;
     for (int i = 0; i < 20000; i++) {
@@ -89,7 +89,7 @@ static int fork_children(void **state) {
     return 0;
 }
 
-/* Pairs of children that drew the same. */
+/* The number of pairs of children that drew the same. */
 static unsigned equal_pairs(size_t from, size_t size) {
     unsigned equal = 0;
     for (int i = 0; i < CHILDREN; i++)
@@ -102,18 +102,17 @@ static void small_ones(void **state) {
     (void)state;
     assert_int_equal(equal_pairs(offsetof(drawn, small), sizeof of[0].small), 0);
 }
-/* Their sizes are spread by gaps of 1 to 4 granules, and where they begin is that of their region: 2 bits each at
- * least. */
+/* The sizes are spread by gaps of 1 to 4 granules, and the start of the region is random: 2 bits each at least. */
 static void large_ones(void **state) {
     (void)state;
     assert_true(equal_pairs(offsetof(drawn, large), sizeof of[0].large) <= 8);
 }
-/* Of 66 pairs one in 4,096 begins with the same place: more than four are less often than once in 1e11. */
+/* Of 66 pairs one in 4,096 begins with the same place: more than four occur less often than once in 1e11. */
 static void sampled_ones(void **state) {
     (void)state;
     assert_true(equal_pairs(offsetof(drawn, sampled), sizeof of[0].sampled[0]) <= 4);
 }
-/* The same of 16 in another order: one of 15! is the same. */
+/* The same 16 objects in another order: one of 15! orders is the same. */
 static void swaps(void **state) {
     (void)state;
     assert_int_equal(equal_pairs(offsetof(drawn, swap), sizeof of[0].swap), 0);
@@ -129,8 +128,8 @@ static void numbers(void **state) {
     assert_int_equal(equal_pairs(offsetof(drawn, random), sizeof of[0].random), 0);
 }
 
-/* What another thread has freed lies in its quarantine. A copy of one moment has it there, and the record of another
- * moment, in which it has an owner again. */
+/* Objects that another thread has freed lie in its quarantine. A copy of one moment shows them there, together with
+ * the record of another moment, in which they have an owner again. */
 static pthread_barrier_t freed, looked;
 static void *frees(void *obj) {
     hak_free(hak_malloc(1));
@@ -154,7 +153,7 @@ static int status_of_sweep(void) {
 
 static void of_lost_threads(void **state) {
     (void)state;
-    if (HAK_TSAN) { /* a child of several threads may not go on there */
+    if (HAK_TSAN) { /* a child of a process with several threads cannot go on there */
         skip();
     }
     pthread_t thread;
@@ -178,8 +177,9 @@ static void of_lost_threads(void **state) {
     pthread_join(thread, NULL);
 }
 
-/* These come first: what the parent's own quarantine holds once it has gone round uses up what a child looks at. */
-/* A thread that has ended its own state draws from one for all. */
+/* These objects come first: the parent's own quarantine, once it has gone round, uses up the child's number of
+ * checks. */
+/* A thread that has ended its own state draws from one state for all. */
 static uint64_t drawn_in_child(void) {
     uint64_t number = 0;
     int ends[2];

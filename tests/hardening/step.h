@@ -1,5 +1,5 @@
-/* step.h: code that is stepped through, so that what comes between two of its instructions is no matter of luck: behind
- * each of them SIGTRAP is raised, whose handler the test has set. Where HAK_STEPS is 0 nothing is. */
+/* step.h: code that is executed in steps, so that a test decides what happens between two of its instructions.
+ * SIGTRAP is raised behind each instruction; the test has set the handler. Where HAK_STEPS is 0 nothing is raised. */
 #ifndef HAK_TESTS_STEP_H
 #define HAK_TESTS_STEP_H
 

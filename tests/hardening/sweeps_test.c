@@ -1,5 +1,5 @@
 /* sweeps_test.c: sweeps of everything, as at exit, and reports that go on, while threads work. Many objects are
- * sampled. Races are seen by --config=tsan; a sweep that finds anything ends the test. */
+ * sampled. --config=tsan finds races; a sweep that finds an error ends the test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,7 +34,7 @@ static void sweeps(void **state) {
     hak_sweep_all();
 }
 
-/* Each thread's own: to free it twice, to write past its end, to end it by what it was not made by. */
+/* Each thread's own errors: a double free, a write past the end, an end by the wrong function. */
 static void *culprit(void *unused) {
     for (int i = 0; i < ERRORS; i++) {
         char *obj = hak_malloc(24 + (size_t)i);
@@ -62,7 +62,7 @@ static int make_errors(void) {
     return 0;
 }
 
-/* The text of what a process of its own says, cut at the room; its status. */
+/* Stores the output of a process of its own, cut at the room; returns its status. */
 static int said_by_culprits(char *text, size_t room) {
     int ends[2], status = -1;
     assert_int_equal(pipe(ends), 0);
@@ -70,7 +70,7 @@ static int said_by_culprits(char *text, size_t room) {
     if (child == 0) {
         setenv("HAKMEM_HARDENING", "all:report", 1);
         setenv("HAKMEM_SAMPLE_RATE", "0",
-               1); /* past the end of a sampled object lies what faults, in any mode */
+               1); /* past the end of a sampled object an access faults in any mode */
         dup2(ends[1], 2);
         close(ends[0]);
         close(ends[1]);

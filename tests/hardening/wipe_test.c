@@ -1,5 +1,5 @@
-/* wipe_test.c: zeroing and finding bytes, with each width of vectors that this processor has, against plain loops; and
- * the ends of malloc and free that are made for each. */
+/* wipe_test.c: zeroing and finding bytes, with each vector width of this processor, compared with plain loops; and
+ * the ends of malloc and free that exist for each width. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +24,7 @@ enum { MOST = 5000, EDGE = 64 };
 
 static _Alignas(64) unsigned char bytes[MOST + 3 * EDGE];
 
-/* All sizes up to a few tiers of the widest vectors, then some. */
+/* All sizes up to a few of the widest vectors, then some. */
 static size_t next_size(size_t size) {
     return size < 1400 ? size + 16 : size + 208;
 }
@@ -42,7 +42,7 @@ static void clears_exactly(void **state) {
         }
 }
 
-/* Of wide slots only what is not zero is written to. */
+/* In wide slots only the bytes that are not zero are written to. */
 static void clears_the_only_byte(void **state) {
     (void)state;
     static const size_t sizes[] = {HAK_WIPE_LOOKS, HAK_WIPE_LOOKS + 16, MOST / 16 * 16};
@@ -57,7 +57,7 @@ static void clears_the_only_byte(void **state) {
         }
 }
 
-/* KiB of the mapping around the address that have memory of their own. */
+/* The KiB in the mapping around the address that have memory of their own. */
 static size_t own_memory(const void *addr) {
     FILE *maps = fopen("/proc/self/smaps", "r");
     assert_non_null(maps);
@@ -74,7 +74,7 @@ static size_t own_memory(const void *addr) {
     return kib;
 }
 
-/* 4 MiB, of which the owner touches the first byte of each 200 KB, and malloc the last page. */
+/* 4 MiB: the owner touches the first byte of each 200 KB, and malloc touches the last page. */
 static void what_nobody_touched_takes_no_memory(void **state) {
     (void)state;
     enum { OBJS = 20, SIZE = 200000 };
@@ -137,7 +137,7 @@ static void finds_the_first(void **state) {
 
 enum { KEPT = 64 };
 
-/* Objects of all sizes, shrunk in place now and then, are handed out as zeros after others had them. */
+/* Objects of all sizes, sometimes shrunk in place, are handed out as zeros after others had their memory. */
 static void objects_are_zero(void **state) {
     (void)state;
     static unsigned char *kept[KEPT];
@@ -158,7 +158,7 @@ static void objects_are_zero(void **state) {
     }
 }
 
-/* True when a process in which error(size, at) happens ends by abort. */
+/* True when a process that runs error(size, at) ends by abort. */
 static bool dies(void (*error)(size_t size, size_t at), size_t size, size_t at) {
     int status = 0;
     pid_t child = fork();
@@ -195,7 +195,7 @@ static void freed_bytes_count(void **state) {
             assert_true(dies(write_freed, sizes[i], at));
 }
 
-/* Of wide slots, too, the first and the last of what the owner had. */
+/* For wide slots, too: the first and the last byte that the owner had. */
 static void freed_bytes_of_wide_slots(void **state) {
     (void)state;
     for (size_t size = 1025; size <= 65536; size = size * 5 / 4) {
@@ -206,7 +206,7 @@ static void freed_bytes_of_wide_slots(void **state) {
     }
 }
 
-/* `size` bytes, a canary of 8, and what is left of the slot. */
+/* `size` bytes, a canary of 8, and the rest of the slot. */
 static const struct {
     size_t size, slot;
 } slack[] = {{1, 16}, {7, 16}, {9, 32}, {40, 48}, {41, 64}, {57, 80}, {258, 288}, {500, 512}, {517, 576}};
@@ -241,9 +241,9 @@ static int widest(void **state) {
     return hak_wipe_choose(HAK_WIPE_WIDEST) < 16;
 }
 
-/* What is chosen stands on a page that is sealed after start, and quarantine, random choice and sampling would find
- * errors later: the program starts itself again, reduced. A processor without the wider vectors tests the narrower ones
- * twice. */
+/* The chosen width lies on a page that is sealed after start, and quarantine, random choice and sampling would find
+ * errors later: so the program starts itself again, with checks reduced. A processor without the wider vectors tests
+ * the narrower ones twice. */
 int main(int argc, char **argv) {
     (void)argc;
     if (getenv("HAKMEM_HARDENING") == NULL && setenv("HAKMEM_SAMPLE_RATE", "0", 1) == 0 &&

@@ -1,6 +1,6 @@
 /* life.c: correct programs that end, or fork, while their threads are in the middle of something. `life NAME` runs
- * one of them, many times over in processes of its own, and ends with 0 when each of those has ended well and has
- * said nothing. */
+ * one of them, many times over in processes of its own. It ends with 0 when each of those ended well and printed
+ * nothing. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ static uint32_t next_of(uint32_t *seed) {
     return *seed = *seed * 1664525 + 1013904223;
 }
 
-/* From 16 bytes to 4 MiB, small ones as often as large ones; one size alone meets every moment of its life soonest. */
+/* From 16 bytes to 4 MiB, small ones as often as large ones. One size alone meets every moment of its life soonest. */
 static size_t size_of(uint32_t *seed, int same) {
     if (same == SMALL)
         return 16 + next_of(seed) / 65536 % 3000;
@@ -72,8 +72,7 @@ static void start(int threads) {
     }
 }
 
-/* One run of this program with other arguments: true when it has ended well. What it says on stderr is counted as
- * *said. */
+/* One run of this program with other arguments: true when it ended well. Its output on stderr is counted in *said. */
 static bool run(const char *what, int threads, int size, int *said) {
     char numbers[2][16];
     snprintf(numbers[0], sizeof numbers[0], "%d", threads);
@@ -140,7 +139,7 @@ static void some_work(int i) {
     }
 }
 
-/* What the program had left out of the copy, or wiped, in pages of an object of its own. */
+/* Pages of an object that the program excluded from the copy, or marked to be wiped. */
 static char *left_out[4];
 static void ends_left_out(int i) {
     memset(left_out[i], 'x', PAGE); /* it may be used again, when it was wiped */
@@ -187,7 +186,7 @@ static void *once(void *unused) {
     return unused;
 }
 
-/* Many threads have lived at once. */
+/* Many threads were alive at once. */
 static void had_threads(int count) {
     pthread_t *threads = calloc((size_t)count, sizeof *threads);
     pthread_attr_t attr;
@@ -202,8 +201,8 @@ static void had_threads(int count) {
     free(threads);
 }
 
-/* The processor's time that a whole run may take is bounded: many times what it takes, and a part of what it took
- * when each slot at exit cost a walk over all threads that ever were. */
+/* The processor time of a whole run has a limit: many times what a run takes, but less than it took when each slot
+ * at exit cost a walk over all threads that ever existed. */
 static int crowd(void) {
     int said = 0;
     struct rlimit limit = {5, 5};
@@ -213,7 +212,7 @@ static int crowd(void) {
     return !ended || said != 0;
 }
 
-/* Readers of streams, under which exit() takes the buffers away. */
+/* Readers of streams; exit() frees their buffers. */
 static void *reads(void *unused) {
     FILE *file = fopen("/proc/self/exe", "r");
     char *line = NULL;
@@ -224,8 +223,8 @@ static void *reads(void *unused) {
     return unused;
 }
 
-/* libc itself reads with a length and an address that do not belong together; where that leads out of all memory no
- * allocator can help. A report of ours would be a lie. */
+/* libc itself reads with a length and an address that do not belong together. No allocator can help when the read
+ * leads out of all memory. A report of ours would be wrong. */
 static int streams(void) {
     int bad = 0, said = 0;
     for (int i = 0; i < 60; i++)
@@ -254,7 +253,7 @@ static int forks(void (*life)(int i), int count, bool behind_libc) {
     usleep(30000);
     int failed = children(life, count, behind_libc);
     fflush(stdout);
-    _exit(failed); /* how this process ends is not what is asked here */
+    _exit(failed); /* this test does not ask how the process ends */
 }
 
 int main(int count, char **args) {

@@ -13,7 +13,7 @@ enum { SLOTS_MAX = 512, WHOLE = 65536, PAGE = 4096, ALIGN_SHIFT_MAX = 21 };
 typedef struct object {
     unsigned char *at; /* NULL: the slot is empty */
     size_t size;
-    size_t alignment;  /* 0: not of an aligned call */
+    size_t alignment;  /* 0: not from an aligned call */
     unsigned char key; /* the pattern */
 } object;
 
@@ -42,7 +42,7 @@ static bool fail(const object *o, const char *what) {
     return false;
 }
 
-/* The pattern depends on the byte's place, so that a shifted copy shows. */
+/* The pattern depends on the byte's place, so that a shifted copy is found. */
 static unsigned char pattern(const object *o, size_t i) {
     return (unsigned char)(o->key + i + (i >> 8) * 31);
 }
@@ -59,7 +59,7 @@ static void fill(object *o) {
         o->at[i] = pattern(o, i);
 }
 
-/* Whether the first `size` bytes of what is now at `at` are those of `o`. */
+/* Whether the first `size` bytes at `at` are those of `o`. */
 static bool holds(const object *o, const unsigned char *at, size_t size) {
     for (size_t i = 0; i < size; i = next_byte(o, i))
         if (at[i] != pattern(o, i))

@@ -5,7 +5,7 @@
 
 #include "fuzz/mutator.h"
 
-/* What a generator's programs are made of. */
+/* The parameters of a generator's programs. */
 typedef struct recipe {
     unsigned records;  /* from half of it to it */
     unsigned slots;    /* how many are used */
@@ -123,7 +123,7 @@ static const char *counted(const heap_api *heap, const uint8_t *bytes, size_t le
 static const char *without_os(const heap_api *heap, const uint8_t *bytes, size_t length) {
     static play game;
     bool fresh =
-        length != 0 && bytes[1] == 0; /* now and then without any memory: that costs ten times as much */
+        length != 0 && bytes[1] == 0; /* sometimes without any memory: that costs ten times as much */
     heap->reset(fresh ? FUZZ_RESET_FRESH : FUZZ_RESET_KEPT);
     play_begin(&game, heap, bytes, length);
     game.os_fails = true;
@@ -133,7 +133,7 @@ static const char *without_os(const heap_api *heap, const uint8_t *bytes, size_t
     return game.broken;
 }
 
-/* A process that has children, ends, and sometimes gets nothing from the OS: and nobody is reported. */
+/* A process that has children, ends, and is sometimes refused memory by the OS; nothing is reported. */
 static const char *lived(const heap_api *heap, const uint8_t *bytes, size_t length) {
     static play game;
     heap->reset(FUZZ_RESET_KEPT);
@@ -149,7 +149,7 @@ static const char *lived(const heap_api *heap, const uint8_t *bytes, size_t leng
     return game.broken;
 }
 
-/* What a program saw of each step. */
+/* What a program observed at each step. */
 typedef struct trace {
     play *game;
     unsigned count;
@@ -170,7 +170,7 @@ static const char *traced(const heap_api *heap, const uint8_t *bytes, size_t len
     t->count = 0;
     play_begin(&game, heap, bytes, length);
     play_begin(&other, heap, bytes, noise ? length : 0);
-    other.program.budget /= 2; /* so that it does not do the same at the same time */
+    other.program.budget /= 2; /* so that the two do not do the same at the same time */
     while (ops_program_next(&game.program, trace_step, t))
         if (noise)
             (void)ops_program_next(&other.program, play_step, &other);

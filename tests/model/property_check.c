@@ -13,7 +13,7 @@ enum { TRIES = 4000, RULE_MAX = 160 };
 
 /* Shared with the child. */
 typedef struct progress {
-    uint64_t seed;       /* of the case that runs */
+    uint64_t seed;       /* of the running case */
     char rule[RULE_MAX]; /* that was broken; empty: none */
 } progress;
 
@@ -36,7 +36,7 @@ static bool in_child(void (*work)(const void *context), const void *context, boo
             _exit(3);
         note->rule[0] = 0;
         work(context);
-        _exit(0); /* without the exit handlers of the test */
+        _exit(0); /* skips the exit handlers of the test */
     }
     int status = 0;
     if (child < 0 || waitpid(child, &status, 0) != child)
@@ -128,7 +128,7 @@ static bool try_record(shrinking *s, size_t at, ops_record record) {
     return adopt(s, candidate, s->length);
 }
 
-/* Makes the numbers of a record smaller, and its operation plainer. */
+/* Makes the numbers of a record smaller, and its operation simpler. */
 static void simplify_record(shrinking *s, size_t at) {
     ops_record r = ops_decode(s->bytes + at), t;
     if (r.code == OPS_RECYCLE_ZEROED || r.code == OPS_BURST || r.code == OPS_SWEEP) {
@@ -151,7 +151,7 @@ static void simplify_record(shrinking *s, size_t at) {
     }
 }
 
-/* Gives all records of one slot a lower number that nobody has. */
+/* Gives all records of one slot a lower number that no slot has. */
 static void renumber(shrinking *s) {
     for (unsigned from = OPS_SLOTS; from-- > 0;) {
         uint8_t candidate[PROPERTY_ROOM];
