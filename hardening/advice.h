@@ -1,10 +1,11 @@
-/* advice.h: what to do next about an error, for the report's last line. */
+/* advice.h: advice on what to do about an error, for the last line of a report. */
 #ifndef HAK_ADVICE_H
 #define HAK_ADVICE_H
 
 #include "allocator/base/base.h"
 
-/* Of an error of error_names.h. What a sampled object would tell is there already when the object was one. */
+/* The advice for an error of error_names.h. `sampled`: the object was a sampled one, so the report has its
+ * stacks already. */
 const char *hak_advice(const char *error, bool sampled);
 
 #endif

@@ -6,7 +6,7 @@
 void hak_canary_init(void) {
     uint64_t *keys = hak_hardening.canary_keys;
     hak_os_random(keys, sizeof hak_hardening.canary_keys);
-    keys[1] |= 1; /* a factor of zero would take all else away */
+    keys[1] |= 1; /* a factor of zero would make every product zero */
     keys[3] |= 1;
 }
 

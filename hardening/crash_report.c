@@ -21,10 +21,10 @@ enum {
     HAK_PATH_MOST = 4096, /* PATH_MAX */
 };
 
-/* All of this belongs to the thread whose turn it is. */
+/* All of this belongs to the thread that has the turn (death.h). */
 static hak_line line;
 static hak_outlet to;
-static uintptr_t addresses[3 * STACK_MAX + 1]; /* all that a report's stacks have */
+static uintptr_t addresses[3 * STACK_MAX + 1]; /* all return addresses of a report's stacks */
 static hak_located found;
 static uintptr_t walk_from; /* a frame */
 
@@ -50,7 +50,7 @@ static const char *family_name(unsigned family) {
     return names[family & 3];
 }
 
-/* A distance with its sign. */
+/* Adds the distance with its sign. */
 static void line_offset(uintptr_t addr, uintptr_t obj) {
     hak_line_text(&line, addr < obj ? "-" : "+");
     hak_line_number(&line, addr < obj ? obj - addr : addr - obj);
@@ -83,7 +83,7 @@ static void send_object(const hak_error *error) {
     send();
 }
 
-/* What the caller said of the object: a size and an alignment if it said any. */
+/* Writes the claim, with its size and alignment if it has any. */
 static void send_claim(const hak_claim *claim) {
     begin("claimed");
     hak_line_text(&line, "made by ");
@@ -146,7 +146,8 @@ static void send_thread(void) {
     send();
 }
 
-/* True when one of the addresses lies in the line's mapping, which looks like `7f00-7f80 r-xp 00001000 ... name`. */
+/* True when one of the addresses lies in the mapping of this line, which looks like `7f00-7f80 r-xp 00001000
+ * ... name`. */
 HAK_UNSEEN static bool maps_one_of(const char *text, unsigned count) {
     uintptr_t bounds[2] = {0, 0};
     for (int i = 0; i < 2; i++, text++)
@@ -158,14 +159,14 @@ HAK_UNSEEN static bool maps_one_of(const char *text, unsigned count) {
     return false;
 }
 
-/* Paths may be longer than a line has room for, and a path that is cut off names no file. */
+/* Writes the line directly: a path may be longer than a line of ours, and a cut path names no file. */
 static void send_map(const char *text, size_t size) {
     begin("map");
     hak_outlet_send(&to, line.text, line.used);
     hak_outlet_send(&to, text, size);
 }
 
-/* The lines of the process's map that the stacks lead to: what tools/explain needs to name functions. */
+/* Writes the mappings that contain return addresses; tools/explain needs them to name functions. */
 static void send_maps(unsigned count) {
     static char text[HAK_PATH_MOST + 128];
     int file = hak_os_filter == HAK_FILTER_OWN ? -1 : hak_os_open("/proc/self/maps");
@@ -197,7 +198,7 @@ static void json_number(const char *key, uint64_t value) {
     hak_line_number(&line, value);
 }
 
-/* One line, every field a number or one of our own literals: nothing needs an escape. */
+/* Writes one line. Every field is a number or one of our own literals, so nothing needs an escape. */
 static void send_json(const hak_error *error) {
     line.used = 0;
     json_text("{\"hakmem\":\"error\",\"error\":\"", error->name);
@@ -219,7 +220,7 @@ static void send_json(const hak_error *error) {
     send();
 }
 
-/* HAKMEM_REPORT_PATH.<process id>. False: none is wanted. */
+/* Opens HAKMEM_REPORT_PATH.<process id>. False: no copy is wanted. */
 static bool open_copy(void) {
     if (hak_hardening.report_path[0] == 0 || hak_os_filter == HAK_FILTER_OWN)
         return false;
@@ -232,7 +233,7 @@ static bool open_copy(void) {
     return true;
 }
 
-/* Appends a sampled object's stack to `addresses`; returns how many there are. */
+/* Writes a stack of a sampled object and appends it to `addresses`. Returns the new number of addresses. */
 static unsigned send_sampled(const char *word, const uintptr_t *stack, unsigned count) {
     unsigned own = 0;
     for (; own < HAK_SAMPLE_STACK && stack[own] != 0; own++)
@@ -284,7 +285,7 @@ static void send_report(const hak_error *error) {
     hak_outlet_close(&to);
 }
 
-/* One after the other: whatever becomes of the file, stderr has all of it by then. */
+/* Writes to stderr first, then to the file: whatever happens to the file, stderr has the whole report. */
 static void send_both(const void *about) {
     const hak_error *error = about;
     hak_outlet_stderr(&to);
@@ -304,7 +305,8 @@ void hak_error_report(const hak_error *error) {
         hak_death_speak(send_both, error);
     } else
         hak_line_error_send(error->name, error->call, error->addr, error->what);
-    /* The handler that a fuzzer had before ours would end its run: fuzz/verdict.c waits for the abort. */
+    /* In debug builds a fault ends here, because a fuzzer's own handler would end its run: fuzz/verdict.c waits
+     * for the abort. */
     bool ends_here = !error->is_fault || HAK_DEBUG_BUILD;
     if (hak_mode_ends(error->check) && ends_here)
         hak_death_end(false);

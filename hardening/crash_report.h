@@ -1,13 +1,12 @@
-/* crash_report.h: says what error was found, and ends the process.
+/* crash_report.h: reports an error, and ends the process.
  *
- * The first line has a fixed grammar (docs/REPORTS.md):
- *     hakmem: <error>: <call>(<address>): <what>
- * with one literal per error (HAK_ERROR_...). The lines after it begin `hakmem: ` and a word that says what they hold.
- * No allocation, no lock of the heap, little stack (its buffers belong to the thread whose turn it is), and the heap is
- * read through the kernel, so that broken memory cannot break the report. When several threads die at once the first
- * one reports and the others wait for the end (death.h). It is no cancellation point and never waits long (outlet.h). A
- * socket on descriptor 2 gets the first line only, without the address. A copy goes to the file
- * HAKMEM_REPORT_PATH.<process id>; HAKMEM_REPORT_JSON=1 adds one line of JSON. */
+ * <error> is one literal per error (HAK_ERROR_...). Each further line begins with `hakmem: ` and a word that
+ * names its contents. A report makes no allocation, takes no lock of the heap and needs little stack (its
+ * buffers are static and belong to the thread that reports). It reads the heap through the kernel, so broken
+ * memory cannot break it. When several threads die at once the first one reports and the others wait for the
+ * end (death.h). A report is no cancellation point and never waits long (outlet.h). A socket on descriptor 2
+ * gets only the first line, without the address. A copy goes to the file HAKMEM_REPORT_PATH.<process id>;
+ * HAKMEM_REPORT_JSON=1 adds one line of JSON. */
 #ifndef HAK_CRASH_REPORT_H
 #define HAK_CRASH_REPORT_H
 
@@ -15,24 +14,23 @@
 #include "hardening/error_names.h"
 #include "hardening/modes.h"
 
-/* It may stand on a small stack: no byte between its members is lost. */
+/* May lie on a small stack, so its members leave no gaps. */
 typedef struct hak_error {
     const char *name;
-    hak_check check; /* whose mode says whether the process ends */
-    bool was_live;   /* when the call came; its record says already what becomes of it */
-    bool is_fault;   /* the action of the signal says what becomes of the process */
-    const char
-        *call; /* what found it: a function of the program's, "read", "write", "malloc", "exit", "sweep" */
-    uintptr_t addr; /* what was passed, or touched */
+    hak_check check;  /* its mode decides whether the process ends */
+    bool was_live;    /* the object was live when the call came; its record may have changed since */
+    bool is_fault;    /* the action of the signal decides what happens to the process */
+    const char *call; /* the call that found it, or "read", "write", "exit", "sweep" */
+    uintptr_t addr;   /* the address that was passed or touched */
     const char *what;
-    uintptr_t bad;          /* the first wrong byte; 0: none is */
-    const hak_claim *claim; /* what was wrongly said of the object; NULL: that is not the error */
-    uintptr_t caller;       /* return address of the call, 0: not known */
-    uintptr_t frame;        /* frame pointer to walk from, 0: the reporting function's own */
+    uintptr_t bad;          /* the first wrong byte; 0: none */
+    const hak_claim *claim; /* the wrong claim; NULL: the error is another one */
+    uintptr_t caller;       /* return address of the call; 0: unknown */
+    uintptr_t frame;        /* frame pointer to walk from; 0: the reporting function's own */
 } hak_error;
 
-/* Ends the process, unless the check's mode is `report` or the error is a fault. The caller holds no lock. Keeps
- * errno. */
+/* Reports the error and ends the process, unless the check's mode lets it go on or the error is a fault. The
+ * caller holds no lock. Keeps errno. */
 void hak_error_report(const hak_error *error);
 
 #endif

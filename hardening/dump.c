@@ -18,7 +18,7 @@ static void hide(hak_dump *dump, uintptr_t from, size_t count) {
             dump->hidden |= (uint64_t)1 << (at - dump->from);
 }
 
-/* What is a canary's by its place: after the object that lies there, whatever became of it, as long as it is intact. */
+/* True for an intact byte in the place of a canary: behind the object that lies there, whatever its state. */
 static bool is_marked(uintptr_t addr, unsigned char byte, const hak_located *found) {
     uintptr_t end = found->obj + found->size;
     if (found->where == HAK_WHERE_SAMPLED)
@@ -37,7 +37,8 @@ static void hide_by_place(hak_dump *dump) {
     }
 }
 
-/* What is one by its value: of an object that was longer or shorter before, or that another thread ends just now. */
+/* Hides canaries by their value: those of objects that were longer or shorter before, or that another thread
+ * frees now. */
 static void hide_by_value(hak_dump *dump) {
     unsigned char text[EDGE + HAK_DUMP_BYTES + EDGE];
     size_t before = hak_os_read(text, dump->from - EDGE, EDGE) == EDGE ? EDGE : 0;

@@ -1,7 +1,7 @@
-/* dump.h: bytes around an address for a report, and which of them nobody may see: those of canaries, and of what
- * surrounds sampled objects, which comes from the same keys. A report may end in a log that many read, and the keys
- * hold for the process and its children. Bytes of a canary that were overwritten are shown. Async-signal-safe; the
- * memory is read through the kernel. */
+/* dump.h: the bytes around an address for a report, without the bytes of canaries and of the surroundings of
+ * sampled objects, which come from the same keys. A report may end in a log that many people read, and the keys
+ * stay the same for the process and its children. Bytes of a canary that were overwritten are shown.
+ * Async-signal-safe; reads memory through the kernel. */
 #ifndef HAK_DUMP_H
 #define HAK_DUMP_H
 
@@ -11,9 +11,9 @@ enum { HAK_DUMP_BEFORE = 16, HAK_DUMP_BYTES = 48 };
 
 typedef struct hak_dump {
     uintptr_t from;
-    size_t got; /* bytes that could be read, from the front */
+    size_t got; /* bytes that were readable, from the front */
     unsigned char bytes[HAK_DUMP_BYTES];
-    uint64_t hidden; /* bit i: bytes[i] is not to be shown */
+    uint64_t hidden; /* bit i: bytes[i] must not be shown */
 } hak_dump;
 
 void hak_dump_read(hak_dump *out, uintptr_t around);

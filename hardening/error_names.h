@@ -1,4 +1,4 @@
-/* error_names.h: what errors are called in reports (docs/REPORTS.md): one literal each. */
+/* error_names.h: the names of errors in reports (docs/REPORTS.md), one literal each. */
 #ifndef HAK_ERROR_NAMES_H
 #define HAK_ERROR_NAMES_H
 

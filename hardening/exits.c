@@ -9,16 +9,16 @@ enum {
      * characters. */
     STREAM_LEAST = 216,
     STREAM_MOST = 512,
-    /* Pages that may be opened: a thread stumbles over one or two. */
+    /* Most pages that are opened: a thread touches one or two. */
     MENDED_MOST = 4096,
 };
 
 HAK_HIDDEN _Atomic bool hak_exits_over;
-static uintptr_t libc_start, libc_end; /* its code; nothing where that is not known */
-static bool libc_apart;                /* it is not the program's code, too */
+static uintptr_t libc_start, libc_end; /* libc's code; empty when unknown */
+static bool libc_apart;                /* libc is a module of its own, not linked into the program */
 static _Atomic unsigned mended;
 
-/* Before, nothing of libc's streams is in use. */
+/* Runs before any stream of libc is in use. */
 __attribute__((constructor(102))) static void process_begins(void) {
     uintptr_t marks[HAK_OS_LANDMARKS], start, end;
     hak_os_landmarks(marks);
@@ -39,6 +39,6 @@ bool hak_exits_mend(const hak_fault *fault) {
         atomic_fetch_add(&mended, 1) >= MENDED_MOST)
         return false;
     uintptr_t page = hak_align_down(fault->addr, hak_os_page);
-    /* A sampled object's page is not mapped any more; unless another thread has been here just now. */
+    /* A freed sampled object's page is not mapped, unless another thread has just been here. */
     return hak_guard_open(page, hak_os_page) || hak_os_map_at(page, hak_os_page) != HAK_MAP_REFUSED;
 }

@@ -9,7 +9,7 @@
 
 HAK_HIDDEN uint32_t hak_forks;
 HAK_HIDDEN bool hak_inherit_unsure;
-static unsigned process; /* its number */
+static unsigned process; /* process id */
 
 void hak_inherit_start(void) {
     process = hak_os_pid();
@@ -19,20 +19,20 @@ bool hak_inherit_unseen(void) {
     return process != hak_os_pid();
 }
 
-/* Halves until each part is there, or is not. */
+/* Halves the range until each part is wholly mapped or wholly unmapped. */
 void hak_inherit_fill(uintptr_t addr, size_t size) {
     if (size == 0 || hak_os_is_mapped(addr, size))
         return;
     if (hak_os_map_at(addr, size) == HAK_MAP_DONE)
         return;
     if (size <= hak_os_page)
-        return; /* the OS refuses */
+        return; /* the OS refuses memory */
     size_t half = hak_align_up(size / 2, hak_os_page);
     hak_inherit_fill(addr, half);
     hak_inherit_fill(addr + half, size - half);
 }
 
-/* What was hollow in the parent stays so. */
+/* Leaves hollow granules hollow. */
 static void fill_superslab(const hak_superslab *superslab) {
     for (unsigned i = 0, end; superslab->start != 0 && i < HAK_SUPERSLAB_GRANULES; i = end) {
         bool hollow = (superslab->hollow_mask >> i & 1) != 0;
@@ -56,9 +56,8 @@ static void fill_spans(const hak_region *region) {
             hak_inherit_fill(hak_span_start(region, span), hak_span_bytes(span->granules));
 }
 
-/* Where the fork has interrupted the change of a kind of region, in a handler of a signal, records do not say what is
- * mapped: what they call mapped may be a hole already, which has to stay one, for the interrupted call goes on in the
- * child. */
+/* If a fork in a signal handler has interrupted a change, the records do not say what is mapped. The
+ * interrupted call goes on in the child, so a hole that records still call mapped must stay. */
 static void fill_region(const hak_region *region) {
     bool is_slabs = region->kind == HAK_REGION_SLABS;
     if (hak_lock_is_taken(is_slabs ? &hak_superslab_lock : &hak_large_lock))
@@ -72,7 +71,7 @@ static void fill_region(const hak_region *region) {
 void hak_inherit_begin(void) {
     process = hak_os_pid();
     hak_forks++;
-    hak_inherit_unsure |= !HAK_ALONE(); /* which libc leaves in a child as it was in its parent */
+    hak_inherit_unsure |= !HAK_ALONE(); /* libc leaves this in a child as it was in the parent */
     for (unsigned i = 0; i < atomic_load(&hak_regions_used); i++) {
         if (hak_regions[i].size == 0)
             continue;
@@ -88,8 +87,8 @@ bool hak_inherited(uintptr_t addr) {
     return ledger != NULL && addr - ledger->base < ledger->inherited;
 }
 
-/* A program wipes whole pages of its own object, so that only a wide object, which has all of a page before its end and
- * more, can have lost what lies there. */
+/* A program can only wipe whole pages of its own object, so only an object that covers the page from its start
+ * to the end of the object can have lost its canary. */
 HAK_PEEKS bool hak_inherit_wiped(const void *obj, size_t size, size_t room) {
     uintptr_t end = (uintptr_t)obj + size, page = hak_align_down(end, hak_os_page);
     if (hak_forks == 0 || end == page || (uintptr_t)obj >= page || !hak_inherited((uintptr_t)obj))

@@ -1,4 +1,4 @@
-/* keep.h: freed large objects are kept back for a while: the quarantine of large objects.
+/* keep.h: the quarantine of large objects.
  *
  * First in, first out: 640 of them, and 1 GiB of address space that is mapped, which very large ones are not (guard.h):
  * 16 GiB of those. What had no guard may stay resident, up to 64 MiB (8 with a lean policy); beyond that it rests

@@ -1,11 +1,12 @@
-/* locate.h: what lies at an address, for reports, and for verifying pointers that are no live object's. Cold. Takes no
- * lock, so that it works in a signal handler; what it says of objects that other threads change just now may be old. */
+/* locate.h: finds the object at an address, for reports and for pointers that are not the start of a live
+ * object. Cold. Takes no lock, so it works in a signal handler; for objects that other threads are changing the
+ * result may be outdated. */
 #ifndef HAK_LOCATE_H
 #define HAK_LOCATE_H
 
 #include "hardening/located.h"
 
-/* False: nothing of ours. */
+/* False: not our memory. */
 bool hak_locate(uintptr_t addr, hak_located *out);
 
 #endif

@@ -6,11 +6,11 @@
 #include "hardening/quarantine.h"
 #include "hardening/stain.h"
 
-/* How often it is tried to see the same twice while no slot goes round: a try takes some 100 ns, a turn of the shortest
- * ring 1 us. */
+/* Tries to see the same bytes twice while no slot of the class goes round. A try takes about 100 ns, a turn of
+ * the shortest ring 1 us. */
 enum { TRIES = 512 };
 
-/* The first wrong byte of a live object's slot; NULL: none. */
+/* The first wrong byte in the slot of a live object; NULL: none. */
 HAK_PEEKS static const unsigned char *live_wrong(const hak_view *slot, uint32_t word) {
     size_t size = hak_record_size(word);
     const unsigned char *end = (const unsigned char *)slot->start + size;
@@ -25,7 +25,7 @@ HAK_PEEKS static const unsigned char *live_wrong(const hak_view *slot, uint32_t 
     return hak_stain_find(end + HAK_CANARY_BYTES, slot->size - size - HAK_CANARY_BYTES);
 }
 
-/* The end of the intact canary that the byte is part of; NULL: it is part of none. */
+/* The end of the intact canary that contains the byte; NULL: none does. */
 HAK_PEEKS static const unsigned char *canary_end(const hak_view *slot, const unsigned char *bad) {
     for (unsigned i = 0; i < HAK_CANARY_BYTES && hak_hardening.canary; i++) {
         const unsigned char *at = bad - i;
@@ -37,7 +37,8 @@ HAK_PEEKS static const unsigned char *canary_end(const hak_view *slot, const uns
     return NULL;
 }
 
-/* The first byte of a free slot that is not zero, and no part of the canary of who makes it live just now. */
+/* The first byte of a free slot that is neither zero nor part of the canary of a thread that is allocating the
+ * slot now. */
 HAK_PEEKS static const unsigned char *free_wrong(const hak_view *slot) {
     uintptr_t at = slot->from;
     while (at < slot->to) {
@@ -63,8 +64,8 @@ static const unsigned char *wrong(const hak_view *slot, uint32_t word) {
     return NULL;
 }
 
-/* As wrong(), if the record is the same before and after. The acquire pairs with hak_record_store, the fence with
- * hak_record_hold: who sees bytes that were written behind that sees the record, too. */
+/* As wrong(), but only if the record is the same before and after. The acquire pairs with hak_record_store, the
+ * fence with hak_record_hold: a thread that sees bytes written after the record also sees the record. */
 static const unsigned char *wrong_again(const hak_view *slot, uint32_t word) {
     if (atomic_load_explicit(slot->record, memory_order_acquire) != word)
         return NULL;

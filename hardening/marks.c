@@ -3,7 +3,7 @@
 
 #include "allocator/os/os.h"
 
-enum { GROUP = 64, WORD = 64 }; /* granules of a mark, marks of a word */
+enum { GROUP = 64, WORD = 64 }; /* granules per mark, marks per word */
 
 static _Atomic uint64_t *word_of(const hak_ledger_region *ledger, size_t granule) {
     return (_Atomic uint64_t *)ledger->marks.start + granule / GROUP / WORD;
@@ -16,7 +16,7 @@ size_t hak_marks_bytes(size_t size) {
     return hak_align_up((size >> HAK_GRANULE_SHIFT) / GROUP / 8 + sizeof(uint64_t), hak_os_page);
 }
 
-/* A mark that is there is not written again: most are. */
+/* Does not write marks that are set already, as most are. */
 void hak_marks_set(const hak_ledger_region *ledger, size_t from, size_t end) {
     for (size_t at = from; at < end; at = hak_align_down(at, GROUP) + GROUP)
         if ((atomic_load_explicit(word_of(ledger, at), memory_order_relaxed) & bit_of(at)) == 0)

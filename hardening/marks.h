@@ -1,27 +1,28 @@
-/* marks.h: which records of large objects may say something: a bit for each 64 of them, 4 MiB of the region.
+/* marks.h: a bitmap of the records of large objects that are in use: one bit for 64 records, which describe 4
+ * MiB of a region.
  *
  *   records   |H0000000000....|0000000000000000|0000000000000000| .. |0000H000000000 | H0000 ..
  *   marks            1               0                 0         ..         1            1
  *
- * An object of a terabyte has sixteen million records, of which its first and its last few say something. Who looks at,
- * or clears, all that an object covers goes from mark to mark, so that nothing grows with a size that is only asked
- * for. Whoever writes a record marks it first; a mark is taken away by the owner of all 64 granules only.
- * Thread-safe. */
+ * A large object of a terabyte has sixteen million records, of which only the first and the last few are used.
+ * Code that reads or clears all records of an object goes from mark to mark, so its cost does not grow with a
+ * size that is only requested. A thread sets the mark before it writes a record. Only the owner of all 64
+ * granules clears a mark. Thread-safe. */
 #ifndef HAK_MARKS_H
 #define HAK_MARKS_H
 
 #include "hardening/ledger.h"
 
-/* Bytes of marks for so many bytes of a region. */
+/* Bytes of marks for a region of `size` bytes. */
 size_t hak_marks_bytes(size_t size);
 
-/* The records of granules `from` to `end` of the region may say something from now on. */
+/* Marks the records of granules [from, end): they may be in use from now on. */
 void hak_marks_set(const hak_ledger_region *ledger, size_t from, size_t end);
 
-/* They are zero, all of them. */
+/* Clears the marks of granules [from, end), whose records are all zero. */
 void hak_marks_clear(const hak_ledger_region *ledger, size_t from, size_t end);
 
-/* The first granule from `at` on whose record may say something; `end` when there is none before that. */
+/* The first granule from `at` on whose record may be in use; `end` when there is none before it. */
 size_t hak_marks_next(const hak_ledger_region *ledger, size_t at, size_t end);
 
 #endif

@@ -47,8 +47,8 @@ void hak_matter_not_live(const hak_matter *m, uint32_t word) {
                           NULL);
 }
 
-/* Where the program or one of its libraries brought some of C++'s operators itself, they may well call malloc, and
- * others do not: what is claimed of an object that any of them had a part in says nothing. */
+/* True when a wrong claim proves nothing: if the program or one of its libraries replaces some of C++'s
+ * operators, those may call malloc while the others do not. */
 static bool claim_means_nothing(hak_claim claim, uint32_t word) {
     bool ends_in_c = claim.family == HAK_FAMILY_MALLOC, made_in_c = (word & FAMILY_BITS) == 0;
     if (ends_in_c && made_in_c)
@@ -60,7 +60,7 @@ static bool claim_is_right(hak_claim claim, uint32_t word, size_t size) {
     return hak_claim_fits(claim, word) && (claim.size == HAK_CLAIM_NO_SIZE || claim.size == size);
 }
 
-/* What nobody hears of need not be looked at: to see whether a claim means anything is dear. */
+/* True when nothing would be reported anyway. Saves the costly test whether a claim proves anything. */
 static bool is_silent(hak_check check, uintptr_t caller) {
     return hak_mode_of(check) == HAK_MODE_OFF ||
            (hak_mode_of(check) == HAK_MODE_ONCE && hak_once_seen(check, caller));
@@ -75,15 +75,15 @@ static void wrong_claim(const hak_matter *m, hak_claim claim, uint32_t word, hak
     hak_matter_report(&its, error, check, what, NULL);
 }
 
-/* What a resize claims was looked at by hak_verify_live, which knows the place in the program; what it has moved it
- * then ends. */
+/* True when hak_verify_live has checked the claim of a resize already, with the call site. The resize then
+ * frees what it has moved. */
 static bool claim_is_verified(const hak_matter *m) {
     return hak_matter_resizes(m->call) && m->not_live == NULL;
 }
 
-/* Whatever is claimed, the object ends by its record. */
+/* The claim does not change how the object is freed. */
 void hak_matter_check_claim(const hak_matter *m, hak_claim claim, uint32_t word, size_t size) {
-    word &= ~(uint32_t)HAK_RECORD_TYPED; /* of which no claim speaks */
+    word &= ~(uint32_t)HAK_RECORD_TYPED; /* not part of a claim */
     if (claim_is_verified(m) || claim_is_right(claim, word, size))
         return;
     if ((word & FAMILY_BITS) != (uint32_t)claim.family << HAK_RECORD_FAMILY_SHIFT)

@@ -30,22 +30,23 @@ static const char ACCEPTED[] =
 
 enum {
     SAMPLE_PERIOD_MAX = 1 << 30,
-    /* Of programs that say types; one of four for data. What more cost, and odds that two types share one:
-     * docs/decisions/037. */
+    /* Partitions of programs whose calls have types; one in four is for data. docs/decisions/037 has the cost
+     * of more, and the odds that two types share one. */
     PARTITIONS = 8,
     QUARANTINE_KIB_MIN = 64,
     QUARANTINE_KIB_MAX = 64 * 1024,
 };
 
 typedef struct preset {
-    uint32_t off; /* a bit per hak_check */
+    uint32_t off; /* bit i: check i is off */
     uint32_t sample_period, quarantine_kib;
-    bool ends; /* wrong claims end the process as well */
+    bool ends; /* wrong claims end the process, too */
 } preset;
 
-/* light: what each call looks at anyway, and placement; no pass over the bytes of an object. What remains of the price
- * is the record of each slot. standard: one allocation in 5,000 lies between guards, 5 us each, so 1 ns for every one;
- * its quarantine is that of 65,536 places for slots of up to 80 bytes. max: for those who would rather pay. */
+/* light: what each call checks anyway, and placement; no pass over the bytes of an object. The remaining cost
+ * is that of the records. standard: one allocation in 5,000 lies between guards; 5 us each make 1 ns for every
+ * allocation. Its quarantine is that of 65,536 places for slots of up to 80 bytes. max: for users who accept a
+ * higher cost. */
 enum { LIGHT, STANDARD, MAX, PRESETS };
 static const char *const preset_names[PRESETS] = {"light", "standard", "max"};
 static const preset presets[PRESETS] = {
@@ -58,7 +59,7 @@ const char *hak_check_name(hak_check check) {
     return names[check];
 }
 
-/* The index of the word of `length` bytes among `words`; `count` when it is none of them. */
+/* The index of the word of `length` bytes in `words`; `count` when it is not there. */
 static unsigned find_word(const char *text, size_t length, const char *const *words, unsigned count) {
     for (unsigned i = 0; i < count; i++)
         if (strlen(words[i]) == length && memcmp(words[i], text, length) == 0)
@@ -137,12 +138,12 @@ static const preset *read_modes(void) {
         at += length + (at[length] == ',');
     }
     if (hak_options_by_user(
-            "HAKMEM_HARDENING")) /* who wrote the file knows, and all processes would say it */
+            "HAKMEM_HARDENING")) /* not for the configuration file: every process would write the line */
         announce();
     return its;
 }
 
-/* Stores the variable's number in *out when it is set and right; true then. */
+/* Stores the variable's number in *out and returns true when it is set and valid. */
 static bool read_number(const char *name, uint64_t least, uint64_t most, const char *accepted,
                         const char *used, uint64_t *out) {
     const char *text = hak_options_text(name);
@@ -175,7 +176,7 @@ static void read_quarantine(const preset *its) {
     hak_hardening.quarantine_kib = (uint32_t)kib;
 }
 
-/* 1 is no partition more than 0. */
+/* One partition is the same as none. */
 static void read_partitions(void) {
     uint64_t count = PARTITIONS;
     bool set = read_number("HAKMEM_PARTITIONS", 0, HAK_PARTITIONS_MAX, "0 to 64",

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* Four blocks side by side: the compiler has vector registers for that on every machine. */
+/* Computes four blocks side by side: the compiler uses vector registers for them on every machine. */
 typedef uint32_t lanes __attribute__((vector_size(16)));
 enum { LANES = 4, BLOCK = 64, ROUNDS = 8 };
 
@@ -40,7 +40,7 @@ static void four_blocks(const uint32_t key[8], uint32_t counter, uint32_t *out) 
     }
     for (int i = 0; i < 16; i++) {
         x[i] += start[i];
-        memcpy(out + i * LANES, &x[i], sizeof x[i]); /* any order of the words is as random */
+        memcpy(out + i * LANES, &x[i], sizeof x[i]); /* the order of the words does not matter */
     }
 }
 
@@ -50,7 +50,7 @@ void hak_rng_refill(hak_rng *rng) {
     for (uint32_t block = 0; block < HAK_RNG_BATCH / BLOCK; block += LANES)
         four_blocks(key, block, rng->words + block * (BLOCK / 4));
     memset(key, 0, sizeof key);
-    __asm__ volatile("" : : "r"(key) : "memory"); /* the compiler must not leave that out */
+    __asm__ volatile("" : : "r"(key) : "memory"); /* keeps the compiler from removing the memset */
     rng->next = HAK_RNG_KEY;
 }
 
@@ -65,7 +65,7 @@ void hak_rng_bytes(hak_rng *rng, void *out, size_t size) {
     if (rng->next + size > HAK_RNG_BATCH)
         hak_rng_refill(rng);
     memcpy(out, rng->bytes + rng->next, size);
-    memset(rng->bytes + rng->next, 0, size); /* who reads the state later does not learn it */
+    memset(rng->bytes + rng->next, 0, size); /* a later leak of the state does not reveal it */
     rng->next += (uint32_t)size;
 }
 

@@ -1,36 +1,38 @@
-/* random.h: random numbers that nobody can predict from those he has seen.
+/* random.h: random numbers that cannot be predicted from earlier ones.
  *
- * ChaCha with 8 rounds (Bernstein 2008), keyed by the kernel; each batch first replaces the key that made it ("fast key
- * erasure", Bernstein 2017), so that a leak of the state does not tell earlier numbers. A generator belongs to whoever
- * holds it: a thread, or a lock. */
+ * ChaCha with 8 rounds (Bernstein 2008), keyed by the kernel. Each batch first replaces the key that made it
+ * ("fast key erasure", Bernstein 2017), so a leak of the state does not reveal earlier numbers. A generator
+ * belongs to one thread, or is guarded by a lock. */
 #ifndef HAK_RANDOM_H
 #define HAK_RANDOM_H
 
 #include "allocator/base/base.h"
 
 enum {
-    HAK_RNG_BATCH = 512, /* bytes made at once, the next key included */
+    HAK_RNG_BATCH = 512, /* bytes per batch, the next key included */
     HAK_RNG_KEY = 32,
 };
 
 typedef struct hak_rng {
     union {
-        uint8_t bytes[HAK_RNG_BATCH]; /* the key, then numbers that were not handed out */
+        uint8_t bytes[HAK_RNG_BATCH]; /* the key, then unused numbers */
         uint32_t words[HAK_RNG_BATCH / 4];
     };
-    uint32_t next; /* index of the next byte; HAK_RNG_BATCH: none is left. 0 in zeroed memory: not seeded */
+    uint32_t
+        next; /* index of the next unused byte; HAK_RNG_BATCH: none left; 0, as in zeroed memory: not seeded */
 } hak_rng;
 
-/* A new key from the kernel. */
+/* Seeds the generator with a new key from the kernel. */
 void hak_rng_seed(hak_rng *rng);
 
-/* The next batch. */
+/* Makes the next batch. */
 void hak_rng_refill(hak_rng *rng);
 
 /* Fills `out` with `size` (at most 64) bytes. */
 void hak_rng_bytes(hak_rng *rng, void *out, size_t size);
 
-/* Not seeded yet: seeds first. Who reads the state later does not learn the number. */
+/* The next number. Seeds a new generator first. Each number is erased, so a later leak of the state does not
+ * reveal it. */
 uint64_t hak_rng_next_slow(hak_rng *rng);
 HAK_INLINE uint64_t hak_rng_next(hak_rng *rng) {
     typedef uint64_t word __attribute__((aligned(1), may_alias));
@@ -43,7 +45,7 @@ HAK_INLINE uint64_t hak_rng_next(hak_rng *rng) {
     return number;
 }
 
-/* 0 to bound - 1; biased by less than bound / 2^32. */
+/* A number from 0 to bound - 1; biased by less than bound / 2^32. */
 HAK_INLINE uint32_t hak_rng_below(hak_rng *rng, uint32_t bound) {
     return (uint32_t)(((hak_rng_next(rng) >> 32) * bound) >> 32);
 }

@@ -14,34 +14,36 @@
 
 enum {
     PLACES = 4096,
-    /* Objects of no bytes have places of their own, behind the others, so that no number of them keeps any object from
-     * being sampled. What is beyond so many gets a slot, as any other object does. */
+    /* Places for objects of 0 bytes. They are apart, so that such objects keep no other from being sampled.
+     * When they are used up, an object of 0 bytes gets a slot like any other. */
     NOTHINGS = 16384,
     ALL_PLACES = PLACES + NOTHINGS,
-    /* A freed place rests until so many times the pool was wanted: else a spray would get it back. */
+    /* A freed place rests until so many times the pool's places were wanted; otherwise a heap spray would get
+     * it back. */
     REST = 3,
-    /* Places looked at for one that is not live. */
+    /* Places that are tried to find one that is not live. */
     TRIES = 16,
-    DATA_AT = HAK_SAMPLE_PLACE / 2 - HAK_SAMPLE_MAX / 2, /* where the accessible pages begin in a place */
+    DATA_AT = HAK_SAMPLE_PLACE / 2 - HAK_SAMPLE_MAX / 2, /* offset of the accessible pages in a place */
 };
 
 static hak_extent place_extent, record_extent;
 static uintptr_t pool;
-static unsigned places; /* in the pool, of both kinds; 0: there is none */
+static unsigned places; /* places of both kinds; 0: no pool */
 static hak_sample *samples;
-/* Places of one kind, taken in turn; hak_hardening_lock. */
+/* Places of one kind, taken in turn. Guarded by hak_hardening_lock. */
 typedef struct turn {
     unsigned first, count;
-    unsigned next;           /* the one that was freed longest ago, or never used */
-    _Atomic uint32_t wishes; /* how often one was wanted; raised under the lock */
+    unsigned next;           /* the place that was freed longest ago, or was never used */
+    _Atomic uint32_t wishes; /* how often a place was wanted; raised under the lock */
 } turn;
 static turn sampled_turn = {.first = 0}, nothing_turn = {.first = PLACES};
 static uint64_t
-    mapped_records[ALL_PLACES / 64]; /* bit i: the i-th page of records is mapped; hak_hardening_lock */
-/* Places that ever were used: at exit nobody looks at the others, whose records were never touched and take 1 MiB. */
+    mapped_records[ALL_PLACES / 64]; /* bit i: page i of the records is mapped; hak_hardening_lock */
+/* Bit i: place i has been used. The sweep at exit skips the others, whose untouched records would take 1 MiB. */
 static _Atomic uint64_t used_places[ALL_PLACES / 64];
 
-/* Nothing is mapped but the pages of live objects, and those of the table that hold a record which was ever used. */
+/* Claims the pool's addresses. Only the pages of live objects are mapped, and the pages with records that were
+ * ever used. */
 void hak_sample_init(void) {
     if (!hak_extent_begin(&place_extent, (size_t)ALL_PLACES * HAK_SAMPLE_PLACE, 0, HAK_GRANULE) ||
         !hak_extent_begin(&record_extent, ALL_PLACES * sizeof(hak_sample), 0, hak_os_page) ||
@@ -57,7 +59,7 @@ void hak_sample_init(void) {
     nothing_turn.next = (unsigned)(hak_random_next() % NOTHINGS);
 }
 
-/* The record of the place can be read, now or already. */
+/* Maps the record of the place if needed. False: the OS refused. */
 static HAK_UNSEEN bool record_map(unsigned place) {
     size_t page = place * sizeof(hak_sample) / hak_os_page;
     uint64_t bit = (uint64_t)1 << page % 64;
@@ -72,7 +74,7 @@ static turn *turn_of(size_t size) {
     return size != 0 ? &sampled_turn : &nothing_turn;
 }
 
-/* A place that is not live, and had no object of another partition before; the lock is held. */
+/* Takes a place that is not live and had no object of another partition. The lock is held. */
 static hak_sample *place_take(turn *from, unsigned partition) {
     uint32_t wishes = ++from->wishes;
     for (unsigned i = 0; i < TRIES && i < from->count; i++) {
@@ -97,7 +99,7 @@ static uintptr_t place_of(const hak_sample *sample) {
     return pool + (size_t)(sample - samples) * HAK_SAMPLE_PLACE;
 }
 
-/* The pages that hold the object's bytes; an object of no bytes has none. */
+/* Bytes of the pages that hold the object; 0 for an object of 0 bytes. */
 static size_t pages_of(size_t size) {
     return hak_align_up(size, hak_os_page);
 }
@@ -106,8 +108,8 @@ static uintptr_t data_of(const hak_sample *sample) {
     return place_of(sample) + DATA_AT;
 }
 
-/* What fills the page around the object, so that writes that stay in it are found when the object is freed: no letter,
- * no zero. */
+/* The byte that fills the pages around the object, so that writes which stay inside are found when the object
+ * is freed. It is no letter and not zero. */
 static unsigned char filler(const hak_sample *sample) {
     return (unsigned char)((hak_canary_at((void *)data_of(sample)) >> 24 & 0x3f) | 0x80);
 }
@@ -122,15 +124,14 @@ static void stack_note(uintptr_t *out, uintptr_t caller) {
     (void)hak_stack_walk((uintptr_t)__builtin_frame_address(0), out + (caller != 0), HAK_SAMPLE_STACK - 1);
 }
 
-/* Three of four are right-aligned: reading past the end is the more common error. */
+/* Three of four objects are right-aligned, because access past the end is the more common error. */
 static uintptr_t align(uintptr_t data, size_t size, unsigned align_log2) {
     if (size == 0 || (hak_random_next() >> 60) % 4 == 0)
         return data;
     return hak_align_down(data + pages_of(size) - size, (size_t)1 << align_log2);
 }
 
-/* The object's pages are mapped, between addresses that are not; false when the OS refuses, or so many mappings are too
- * many. */
+/* Maps the object's pages, between unmapped addresses. False: the OS refused, or too many mappings are in use. */
 static HAK_UNSEEN bool data_open(const hak_sample *sample, size_t bytes) {
     if (!hak_guard_maps_take(1))
         return false;
@@ -140,7 +141,7 @@ static HAK_UNSEEN bool data_open(const hak_sample *sample, size_t bytes) {
     return false;
 }
 
-/* And the end of it, contents included. */
+/* Makes the pages inaccessible, and drops their contents. */
 static HAK_UNSEEN void pages_shut(const hak_sample *sample, size_t bytes) {
     if (place_extent.reserved) {
         (void)hak_os_protect(data_of(sample), bytes);
@@ -161,7 +162,7 @@ static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller)
         size_t i = (size_t)(sample - samples);
         before = sample->word;
         sample->partition = (uint16_t)origin.partition;
-        sample->word = HAK_SLOT_HELD; /* nobody else takes it */
+        sample->word = HAK_SLOT_HELD; /* no other thread takes it */
         atomic_fetch_or_explicit(&used_places[i / 64], (uint64_t)1 << i % 64, memory_order_relaxed);
     }
     hak_lock_give(&hak_hardening_lock);
@@ -169,7 +170,7 @@ static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller)
         return NULL;
     uintptr_t data = data_of(sample);
     if (size != 0 && !data_open(sample, pages_of(size))) {
-        sample->word = before; /* whoever frees what was there once more still hears of it */
+        sample->word = before; /* a second free of the object before is still reported */
         return NULL;
     }
     sample->obj = align(data, size, origin.align_log2);
@@ -181,7 +182,7 @@ static hak_sample *sample_make(size_t size, hak_origin origin, uintptr_t caller)
     memset(sample->freed, 0, sizeof sample->freed);
     memset((char *)data, filler(sample), sample->obj - data);
     memset((char *)sample->obj + size, filler(sample), data + pages_of(size) - (sample->obj + size));
-    origin.partition = 0; /* its frees find it in the slow path anyway */
+    origin.partition = 0; /* frees of it take the slow path anyway */
     sample->word = hak_record_live(origin);
     HAK_PROBE(sample, sample->obj, size);
     return sample;
@@ -205,7 +206,7 @@ static HAK_UNSEEN bool was_used(size_t place) {
     return (atomic_load_explicit(&used_places[place / 64], memory_order_relaxed) >> place % 64 & 1) != 0;
 }
 
-/* The place that `addr` lies in, if it ever was used; NULL outside of the pool. */
+/* The place that contains `addr`, if it was ever used; NULL outside the pool. */
 static hak_sample *place_at(uintptr_t addr) {
     size_t place = (addr - pool) / HAK_SAMPLE_PLACE;
     return addr >= pool && place < places && was_used(place) ? &samples[place] : NULL;
@@ -221,7 +222,8 @@ bool hak_sample_end(hak_sample *sample, uint32_t *word) {
     if (hak_record_state(*word) != HAK_SLOT_LIVE)
         return false;
     sample->freed_at =
-        turn_of(sample->size)->wishes; /* before it is free: who looks for a place reads the state first */
+        turn_of(sample->size)
+            ->wishes; /* before the state changes: a search for a place reads the state first */
     return atomic_compare_exchange_strong(&sample->word, word,
                                           (*word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_FREED);
 }
@@ -232,13 +234,14 @@ void hak_sample_give(hak_sample *sample, uintptr_t caller) {
     stack_note(sample->freed, caller);
     if (size == 0)
         return;
-    /* Whoever looks at its bytes holds the lock and has seen it live: behind the lock nobody does any more. */
+    /* A thread that checks the bytes holds the lock and has seen the object live. After this take of the lock
+     * none does any more. */
     hak_lock_take(&hak_hardening_lock);
     hak_lock_give(&hak_hardening_lock);
     data_shut(sample, size);
 }
 
-/* The first byte of [from, to) that is none of the two; NULL: all are. */
+/* The first byte of [from, to) that has neither value; NULL: none. */
 static const unsigned char *find_other(uintptr_t from, uintptr_t to, unsigned char right, unsigned char or) {
     for (const unsigned char *at = (const unsigned char *)from; at < (const unsigned char *)to; at++)
         if (*at != right && *at != or)
@@ -250,7 +253,7 @@ const unsigned char *hak_sample_overflow(const hak_sample *sample, size_t reach)
     uintptr_t data = data_of(sample), end = data + pages_of(sample->size);
     uintptr_t after = sample->obj + sample->size;
     unsigned char right = filler(sample);
-    unsigned char wiped = sample->forks != hak_forks ? 0 : right; /* by a fork: inherit.h */
+    unsigned char wiped = sample->forks != hak_forks ? 0 : right; /* wiped by a fork: inherit.h */
     const unsigned char *bad = find_other(after, after + hak_min(reach, end - after), right, wiped);
     if (bad != NULL)
         return bad;
@@ -316,7 +319,7 @@ void hak_sample_each(void (*each)(const hak_sample *sample)) {
         }
 }
 
-/* The program may have left its pages out of the copy. */
+/* Maps pages that the program excluded from the copy. */
 static void data_fill(const hak_sample *sample) {
     hak_inherit_fill(data_of(sample), pages_of(sample->size));
 }
@@ -324,8 +327,8 @@ static void data_fill(const hak_sample *sample) {
 void hak_sample_fork_child(void) {
     if (places == 0)
         return;
-    /* Not hak_random_next: a thread without a state of its own takes a lock there, and a handler that forks may have
-     * interrupted this very thread while it had that lock. */
+    /* Not hak_random_next: for a thread without a state of its own that takes a lock, which this very thread
+     * may hold if the fork is in a signal handler. */
     uint64_t number;
     hak_os_random(&number, sizeof number);
     sampled_turn.next = (unsigned)(number % PLACES);
@@ -333,21 +336,21 @@ void hak_sample_fork_child(void) {
     hak_sample_each(data_fill);
 }
 
-/* After a reset places are used in order, so that the next one need look at no more than those. */
+/* After a reset, places are used in order, so that the next reset is short. */
 HAK_UNSEEN void hak_sample_reset(bool stay) {
     (void)stay;
     for (unsigned i = 0; i < places; i++) {
         if (!was_used(i))
             continue;
         if (samples[i].word != 0 &&
-            samples[i].size != 0) /* a report may have been jumped out of, before it was shut */
+            samples[i].size != 0) /* a test may have jumped out of a report before the pages were shut */
             pages_shut(&samples[i], pages_of(samples[i].size));
         samples[i].word = 0;
     }
     for (unsigned i = 0; i < ALL_PLACES / 64; i++)
         atomic_store(&used_places[i], 0);
     for (unsigned page = 0; page < ALL_PLACES;
-         page++) /* the next program asks the OS as often as the one before */
+         page++) /* so the next input makes the same system calls as the one before */
         if ((mapped_records[page / 64] >> page % 64 & 1) != 0 && !record_extent.reserved)
             hak_os_unmap(record_extent.start + page * hak_os_page, hak_os_page);
     memset(mapped_records, 0, sizeof mapped_records);

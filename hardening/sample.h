@@ -1,12 +1,13 @@
-/* sample.h: sampled objects lie between guards, and what touches the guards is caught in the act.
+/* sample.h: sampled objects, which lie between guards, so that an access to a guard is caught at once.
  *
  *   |  guard  | guard | .... object | guard |  guard  |      right-aligned: reading past the end faults
  *   |  guard  | object ....         | guard |  guard  |      left-aligned: reading before the start faults
  *
- * Sampled are the first allocation of each call site (of the first few sites the first four), one in HAKMEM_SAMPLE_RATE
- * after that, and every object of no bytes, which has no accessible byte at all. The pool is a mapping of its own
- * without a tag, so that every call finds its objects in the slow path; all checks of the ledger hold for them. A freed
- * one becomes inaccessible, and its place is the last to be used again. The pool is guarded by the hardening lock. */
+ * Sampled are the first allocation of each call site (the first four of the first few sites), one in
+ * HAKMEM_SAMPLE_RATE after that, and every object of 0 bytes, which has no accessible byte. The pool is a
+ * mapping of its own without tags, so every call finds its objects on the slow path; all checks of the ledger
+ * apply to them. A freed object becomes inaccessible, and its place is reused last. The hardening lock guards
+ * the pool. */
 #ifndef HAK_SAMPLE_H
 #define HAK_SAMPLE_H
 
@@ -24,60 +25,61 @@ enum {
 typedef struct hak_sample {
     uintptr_t obj;
     size_t size;           /* bytes */
-    _Atomic uint32_t word; /* as a record, without the size */
-    _Atomic bool told;     /* the running sweep has reported it: once is enough where the program goes on */
-    uint32_t made_by, freed_by;                                /* threads */
-    uint32_t forks;                                            /* hak_forks when it was made */
-    uint16_t partition;                                        /* of the place, from its first use on */
-    uint32_t freed_at;                                         /* how many samples were wanted until then */
-    uintptr_t made[HAK_SAMPLE_STACK], freed[HAK_SAMPLE_STACK]; /* return addresses, 0: no more */
+    _Atomic uint32_t word; /* in the form of a record, without the size */
+    _Atomic bool told;     /* the running sweep has reported it: no second report when the program goes on */
+    uint32_t made_by, freed_by; /* threads */
+    uint32_t forks;             /* hak_forks when it was allocated */
+    uint16_t partition;         /* partition of the place, from its first use on */
+    uint32_t freed_at;          /* number of samples wanted before it was freed */
+    uintptr_t made[HAK_SAMPLE_STACK], freed[HAK_SAMPLE_STACK]; /* return addresses; 0 ends them */
 } __attribute__((aligned(HAK_SAMPLE_RECORD))) hak_sample;
 _Static_assert(sizeof(hak_sample) == HAK_SAMPLE_RECORD, "no record lies across two pages");
 
 void hak_sample_init(void);
 void hak_sample_fork_child(void);
-void hak_sample_reset(
-    bool stay); /* debug builds: no place was ever used, no call site seen; see hak_policy_reset */
+void hak_sample_reset(bool stay); /* debug builds: forgets all places and call sites; see hak_policy_reset */
 
-/* Perhaps a sampled object instead of `obj`, which goes home then; else NULL. Restarts the countdown of the call
- * site. */
+/* May return a sampled object in the place of `obj`, which then goes back to its depot; else NULL. Restarts the
+ * countdown of the call site. */
 void *hak_sample_take_slow(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
 
-/* The sampled object that starts at `obj`, live or freed; NULL: none. */
+/* The sampled object at `obj`, live or freed; NULL: none. */
 hak_sample *hak_sample_find(const void *obj);
 
-/* From live to freed, once: false when it was not live. `word`: as it was. */
+/* Changes the object from live to freed. False: it was not live. *word: its state before. */
 bool hak_sample_end(hak_sample *sample, uint32_t *word);
 
-/* Takes the bytes of an object away that was ended and verified. */
+/* Unmaps the bytes of a freed and verified object. */
 void hak_sample_give(hak_sample *sample, uintptr_t caller);
 
-/* The first byte in the object's pages, at most `reach` from it, that is not as it was: those after it first; NULL: all
- * are. The caller has ended the object, or looks through hak_sample_look. */
+/* hak_sample_overflow, below: the first changed byte in the object's pages, at most `reach` bytes from the
+ * object, those after it first; NULL: none. The caller has freed the object, or calls through hak_sample_look. */
 /* The byte that fills the accessible pages around the object. */
 unsigned char hak_sample_filler(const hak_sample *sample);
 const unsigned char *hak_sample_overflow(const hak_sample *sample, size_t reach);
 
-/* The same for an object that another thread may free meanwhile: NULL, too, if it is not live. False when it cannot be
- * told just now: the lock is not waited for, because a process may exit in a signal handler that has interrupted its
- * holder. */
+/* The same for an object that another thread may free meanwhile; *bad is NULL as well when the object is not
+ * live. False: unknown now, because the lock is taken. It is not waited for: a process may exit in a signal
+ * handler that interrupted the holder. */
 bool hak_sample_look(const hak_sample *sample, size_t reach, const unsigned char **bad);
 
 bool hak_sample_locate(uintptr_t addr, hak_located *out);
 
-/* As hak_sample_locate; for an address in a place that was never used, the last sampled object before it. */
+/* As hak_sample_locate, but for an address in a place that was never used finds the last sampled object before
+ * it. */
 bool hak_sample_locate_before(uintptr_t addr, hak_located *out);
 
-/* True when a fork may have torn it apart: nobody looks at it but who frees it. */
+/* True when a fork may have copied the object at different moments. Such an object is checked only when it is
+ * freed. */
 HAK_INLINE bool hak_sample_torn(const hak_sample *sample) {
     return HAK_UNLIKELY(hak_inherit_unsure) && sample->forks != hak_forks;
 }
 
-/* The live sampled object whose turn it is, when one after the other is looked at; NULL: none in this part of the pool.
- * `at`: 0 at first, kept by the caller. */
+/* For a walk over live sampled objects: the next one; NULL: none in this part of the pool. `at`: 0 at first,
+ * then kept by the caller. */
 hak_sample *hak_sample_next(unsigned *at);
 
-/* Calls `each` for every live sampled object that is not torn. */
+/* Calls `each` for every live sampled object that is not torn by a fork. */
 void hak_sample_each(void (*each)(const hak_sample *sample));
 
 #endif

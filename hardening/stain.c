@@ -30,11 +30,11 @@ void hak_stain_slot(void *obj, uintptr_t caller) {
         return;
     }
     const unsigned char *bad =
-        hak_stain_find(obj, place.size); /* once in a while a part of it was looked at only */
+        hak_stain_find(obj, place.size); /* checks the whole slot: the caller may have checked a part */
     if (bad == NULL)
         return;
     hak_matter_report(&m, HAK_ERROR_WRITE, HAK_CHECK_WRITE, "bytes of a freed object were overwritten", bad);
-    hak_hardening.wipe.clear(obj, place.size); /* it was a report only: the next owner gets a clean slot */
+    hak_hardening.wipe.clear(obj, place.size); /* the process goes on: the next owner gets a zeroed slot */
 }
 
 void hak_stain_slack(const void *obj, size_t size, size_t room, const char *call) {

@@ -1,16 +1,16 @@
-/* stain.h: bytes that must be zero and are not: finding them, and saying so. Cold. */
+/* stain.h: finds and reports bytes that must be zero and are not. Cold. */
 #ifndef HAK_STAIN_H
 #define HAK_STAIN_H
 
 #include "allocator/base/base.h"
 
-/* The first byte of [start, start + size) that is not zero; NULL when all are. Any alignment. Not quick. */
+/* The first byte of [start, start + size) that is not zero; NULL: none. Any alignment. Not fast. */
 const unsigned char *hak_stain_find(const void *start, size_t size);
 
-/* A slot that was handed out is not free, or not zero: reports it. */
+/* Reports that a slot about to be allocated is not free, or is not zero. */
 void hak_stain_slot(void *obj, uintptr_t caller);
 
-/* Reports bytes of the slot past the canary that are not zero; nothing when all are. */
+/* Reports bytes of the slot after the canary that are not zero, if there are any. */
 void hak_stain_slack(const void *obj, size_t size, size_t room, const char *call);
 
 #endif

@@ -1,22 +1,23 @@
-/* typed.h: the typed heap: a slot, and a range of addresses for large objects, is of one partition as long as the
- * process lives.
+/* typed.h: the typed heap: each slot, and each range of addresses for large objects, belongs to one partition
+ * as long as the process lives.
  *
  *   token of the type --secret hash--> partition --> its shard's depots --> slabs that stay with class and partition
  *
- * Partitions 1 to hak_hardening.partitions: the first hak_hardening.partitions_of_data for types without pointers, the
- * others for types with pointers; 0 for what says no type. The slab's entry in the ledger says which it is, and the
- * record of a live object that it is of one: so free leaves the fast path for hak_typed_free, and what has no partition
- * pays nothing. Each thread has caches of the core's for each partition it uses, and one quarantine for all of them:
- * what leaves it goes to the cache of its own partition. docs/decisions/037. */
+ * Partitions are 1 to hak_hardening.partitions. The first hak_hardening.partitions_of_data are for types
+ * without pointers, the others for types with pointers; 0 is for untyped objects. The slab's entry in the
+ * ledger names the partition, and the record of a live object says that it has one. So its free leaves the fast
+ * path for hak_typed_free, and untyped objects pay nothing. A thread has one cache of the core for each
+ * partition that it uses, and one quarantine for all of them; an object that leaves it goes to the cache of its
+ * own partition. docs/decisions/037. */
 #ifndef HAK_TYPED_H
 #define HAK_TYPED_H
 
 #include "hardening/quarantine.h"
 
-/* After hak_modes_init. */
+/* Called after hak_modes_init. */
 void hak_typed_init(void);
 
-/* One secret number for each; no key is guessed from which tokens share a partition. */
+/* A secret hash. Which tokens share a partition does not reveal the keys. */
 HAK_INLINE uint64_t hak_typed_hash(uint64_t what) {
     for (int i = 0; i < 2; i++) {
         unsigned __int128 product =
@@ -26,8 +27,8 @@ HAK_INLINE uint64_t hak_typed_hash(uint64_t what) {
     return what;
 }
 
-/* The partition of the token. Tokens of less than 2^32 are those of a program that limits their number: which half of
- * them is for pointers is not known, so they are all taken for such. */
+/* The partition of the token. Tokens below 2^32 come from a program that limits their number: which of them
+ * mean pointers is not known, so all count as types with pointers. */
 HAK_INLINE unsigned hak_typed_partition(uint64_t token) {
     unsigned first = 1, count = hak_hardening.partitions, data = hak_hardening.partitions_of_data;
     if (token == 0 || count == 0)
@@ -38,28 +39,29 @@ HAK_INLINE unsigned hak_typed_partition(uint64_t token) {
     return first + (unsigned)((hak_typed_hash(token) >> 32) * count >> 32);
 }
 
-/* Of a place of the program's that says no type; 0 unless HAKMEM_PARTITIONS asks for that. */
+/* The partition of an untyped call site; 0 unless HAKMEM_PARTITIONS asks for such partitions. */
 HAK_INLINE unsigned hak_typed_partition_of_site(uintptr_t caller) {
     if (!hak_hardening.partitions_by_site)
         return 0;
     return 1 + (unsigned)((hak_typed_hash(caller) >> 32) * hak_hardening.partitions >> 32);
 }
 
-/* Of a live object of any kind; 0: none. */
+/* The partition of a live object of any kind; 0: none. */
 unsigned hak_typed_partition_of(const void *obj);
-/* Of the slot that begins there; *cls: its class. */
+/* The partition of the slot at `obj`; stores its class in *cls. */
 unsigned hak_typed_partition_of_slot(const void *obj, unsigned *cls);
 
-/* As hak_hardening.end, of an object of a partition. */
+/* As hak_hardening.end, for an object of a partition. */
 void *hak_typed_end(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,
                     const char *call);
 
-/* As hak_quarantine_first. */
+/* As hak_quarantine_first, for an object of a partition. */
 void *hak_typed_first(void *obj);
 
-/* The calling thread's quarantine for partitions ends with it. Before hak_quarantine_end. */
+/* Ends the calling thread's quarantine for partitions, when the thread ends. Called before hak_quarantine_end. */
 void hak_typed_thread_ends(void);
-/* Calls `does` as if that quarantine were the thread's only one; nothing, where it has none. */
+/* Calls `does` with that quarantine in the place of the thread's own one. Does nothing when the thread has
+ * none. */
 void hak_typed_swapped(void (*does)(void));
 void hak_typed_fork_child(void);
 

@@ -28,10 +28,10 @@ static HAK_NOINLINE hak_leaving free_of_partition(const hak_granule *granule, vo
 #if defined(__clang__) && __has_attribute(musttail)
 #define JUMP __attribute__((musttail))
 #else
-#define JUMP /* gcc 12 makes a jump of it by itself */
+#define JUMP /* gcc 12 emits a jump by itself */
 #endif
 
-/* What ends in a report has little stack, so no frame of this is left below it. */
+/* A report may run on a small stack, so this function leaves no frame below it. */
 hak_leaving hak_typed_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller) {
     const hak_granule *granule = obj != NULL ? hak_granule_find((uintptr_t)obj) : NULL;
     if (granule == NULL || granule->partition == 0)

@@ -13,8 +13,8 @@ hak_fault_verdict hak_verify_fault(const hak_fault *fault) {
     if (hak_exits_mend(fault))
         return HAK_FAULT_MENDED;
     static const char *const calls[] = {"access", "read", "write"};
-    /* In pages that were the object's own: they fault only because it was freed, whatever byte of it a wide access
-     * begins at. */
+    /* An access to the object's own pages faults only because it was freed, at whatever byte a wide access
+     * begins. */
     bool freed = hak_record_state(found.word) == HAK_SLOT_FREED &&
                  addr - (found.obj - found.before) < found.before + found.room;
     const char *what = freed              ? "of an object that has been freed"

@@ -12,8 +12,8 @@
 #include "hardening/marks.h"
 #include "hardening/stain.h"
 
-/* Bytes behind the object that are ours: to the end of its last page, and where no guard follows there as many as the
- * canary needs. */
+/* Bytes behind the object that we may use: to the end of its last page, and at least the canary's where no
+ * guard follows. */
 static size_t large_room(const hak_large_record *record) {
     size_t room = hak_ledger_large_pages(record) - record->size;
     return record->slack != 0 ? hak_max(room, HAK_CANARY_BYTES) : room;
@@ -33,7 +33,8 @@ const unsigned char *hak_verify_large_overflow(const void *obj, const hak_large_
     return hak_stain_find(end + HAK_CANARY_BYTES, room - HAK_CANARY_BYTES);
 }
 
-/* The canary, and zeros to the end of the page; a bare object has all of that. `word`: what its record will be. */
+/* Writes the canary, and zeros to the end of the page. A bare object has zeros already. `word`: the record to
+ * be. */
 static void large_mark_end(void *obj, const hak_large_record *record, uint32_t word) {
     unsigned char *end = (unsigned char *)obj + record->size;
     size_t room = (word & HAK_RECORD_BARE) != 0 ? 0 : large_room(record);
@@ -42,13 +43,13 @@ static void large_mark_end(void *obj, const hak_large_record *record, uint32_t w
         end[i] = i < HAK_CANARY_BYTES ? (unsigned char)(right >> (8 * i)) : 0;
 }
 
-/* What large_mark_end wrote is gone: nobody finds it in memory that realloc adds. */
+/* Removes what large_mark_end wrote, so that it does not appear in memory that realloc adds. */
 static void large_clear_mark(void *obj, const hak_large_record *record) {
     if (hak_hardening.canary)
         memset((char *)obj + record->size, 0, hak_min(large_room(record), HAK_CANARY_BYTES));
 }
 
-/* The tail that an object has left in its span: where no guard took its memory, it goes here. */
+/* Purges the tail that a shrunk object leaves in its span, in case no guard has taken its memory. */
 static void large_purge_tail(void *obj, const hak_large_record *record, size_t before) {
     size_t from = hak_ledger_large_pages(record), to = hak_align_up(before, hak_os_page);
     if (to > from && hak_policy_tail_stays())
@@ -90,7 +91,7 @@ hak_large_record *hak_verify_large_live(hak_matter *m, hak_claim claim, bool end
     return record;
 }
 
-/* Of objects that began there before: to the last granule, which the object may have only a part of. */
+/* Clears records of earlier objects inside this one, up to its last granule, of which it may have only a part. */
 static void forget_inside(const void *obj, size_t capacity) {
     const hak_ledger_region *ledger = hak_ledger_of((uintptr_t)obj);
     size_t first = ((uintptr_t)obj - ledger->base) >> HAK_GRANULE_SHIFT;
@@ -98,7 +99,7 @@ static void forget_inside(const void *obj, size_t capacity) {
     for (size_t i = hak_marks_next(ledger, first + 1, last + 1); i <= last;
          i = hak_marks_next(ledger, i + 1, last + 1))
         HAK_SHOW(ledger->large[i].word, 0);
-    hak_marks_clear(ledger, first + 1, last); /* none there has a guard either: hak_guard_large_live */
+    hak_marks_clear(ledger, first + 1, last); /* no guard is there either: hak_guard_large_live */
     hak_marks_set(ledger, first, first + 1);
 }
 
@@ -108,16 +109,16 @@ bool hak_verify_large_alloc(void *obj, size_t size, size_t capacity, hak_origin 
         return false;
     forget_inside(obj, capacity);
     record->size = size;
-    origin.partition = 0; /* the region says it */
+    origin.partition = 0; /* the region names it */
     uint32_t word = hak_record_live(origin);
     large_mark_end(obj, record, word);
     __atomic_store_n(&record->word, word, __ATOMIC_RELEASE);
     return true;
 }
 
-/* A sweep that has seen the object live looks at its end with the lock held, and who takes tails away does so there.
- * Either they see that the object is live no more, or they are waited for here, before what they look at may be shut,
- * or what they take away is written to. */
+/* A sweep checks the end of an object, and tails are cut, under the large lock and only if the object is live.
+ * The caller has changed the state. So either they see that the object is not live, or the caller waits for
+ * them here, before the memory that they use is shut or written to. */
 _Atomic bool hak_verify_large_sweep, hak_verify_large_settles;
 static void large_wait(void) {
     if (HAK_LIKELY(!atomic_load(&hak_verify_large_sweep) && !atomic_load(&hak_verify_large_settles)))
@@ -126,7 +127,7 @@ static void large_wait(void) {
     hak_lock_give(&hak_large_lock);
 }
 
-/* As it was settled last: whoever changes that holds the record, or has it freed, before he waits. */
+/* The last settled end: a thread that changes it holds the record or has freed the object, before it waits. */
 size_t hak_verify_large_end(const void *obj, size_t capacity) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
     if (record == NULL || hak_record_state(__atomic_load_n(&record->word, __ATOMIC_SEQ_CST)) != HAK_SLOT_LIVE)
@@ -134,7 +135,7 @@ size_t hak_verify_large_end(const void *obj, size_t capacity) {
     return capacity + HAK_GLANCE(record->slack) * hak_os_page;
 }
 
-/* Sweeps look away meanwhile, and another thread that frees the object finds it held. */
+/* Sweeps skip a held object, and another thread that frees it finds it held. */
 bool hak_verify_large_hold(void *obj) {
     hak_large_record *record = hak_ledger_large((uintptr_t)obj);
     uint32_t word = record != NULL ? __atomic_load_n(&record->word, __ATOMIC_RELAXED) : 0;
@@ -150,7 +151,7 @@ bool hak_verify_large_hold(void *obj) {
     return true;
 }
 
-/* Live from now on, as the word says else. */
+/* Makes the object live again, otherwise as `word` says. */
 static void large_release(void *obj, hak_large_record *record, uint32_t word) {
     word = (word & ~(uint32_t)HAK_RECORD_STATE) | HAK_SLOT_LIVE;
     large_mark_end(obj, record, word);
@@ -180,7 +181,7 @@ bool hak_verify_large_resize(void *obj, size_t size, size_t capacity) {
 bool hak_verify_large_free(void *obj) {
     size_t capacity = hak_large_capacity(obj);
     if (capacity == 0)
-        return true; /* another thread frees it at this moment: hak_large_give tells the caller */
+        return true; /* another thread is freeing it now: hak_large_give tells the caller */
     large_wait();
     bool guarded = hak_guard_large_freed(obj);
     size_t slack = hak_ledger_large((uintptr_t)obj)->slack * hak_os_page;

@@ -1,33 +1,35 @@
-/* verify_large.h: the ends of large objects, whose life the ledger records, and what is no live object's start. */
+/* verify_large.h: checks large objects, whose states are in the ledger, and addresses that are not the start of
+ * a live object. */
 #ifndef HAK_VERIFY_LARGE_H
 #define HAK_VERIFY_LARGE_H
 
 #include "hardening/matter.h"
 
-/* Large objects: becomes live; is to be resized (false: it is not live), or could not be; was resized: false when the
- * OS refuses its memory, nothing has changed then; is freed: true when it is to be given to hak_large_give now. */
+/* The life of a large object. alloc: becomes live. hold: is about to be resized (false: it is not live).
+ * unhold: could not be resized. resize: was resized. free: is freed; true: give it to hak_large_give now. alloc
+ * and resize return false when the OS refuses memory; nothing has changed then. */
 bool hak_verify_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin);
 bool hak_verify_large_hold(void *obj);
 void hak_verify_large_unhold(void *obj);
 bool hak_verify_large_resize(void *obj, size_t size, size_t capacity);
 bool hak_verify_large_free(void *obj);
 
-/* Bytes from its start that are the live object's, or looked at; 0: somebody is at work on it. With hak_large_lock, and
- * while hak_verify_large_settles is set. */
+/* Bytes from the start of a live object that belong to it or are checked; 0: a thread is at work on it.
+ * hak_large_lock is held and hak_verify_large_settles is set. */
 size_t hak_verify_large_end(const void *obj, size_t capacity);
 extern HAK_HIDDEN _Atomic bool hak_verify_large_settles;
 
-/* The first byte past the end of a large object that is not as it was; NULL: all are. */
+/* The first changed byte past the end of a large object; NULL: none. */
 const unsigned char *hak_verify_large_overflow(const void *obj, const hak_large_record *record);
 
-/* Set while a sweep looks at large objects: with hak_large_lock, at those whose record says live then. */
+/* Set while a sweep checks large objects: it holds hak_large_lock, and checks objects whose record says live. */
 extern HAK_HIDDEN _Atomic bool hak_verify_large_sweep;
 
-/* The record of the large object that starts at the matter's address, which is freed then when `end_it`; NULL, after
- * the report, when none starts there that is live. */
+/* The record of the live large object at the matter's address; frees the object with `end_it`. NULL, after the
+ * report: no live object starts there. */
 hak_large_record *hak_verify_large_live(hak_matter *m, hak_claim claim, bool end_it);
 
-/* Nothing that is live begins there: reports it. Outside of all regions, or inside a large object, or of its gap. */
+/* Reports an address where no live object begins: outside all regions, or inside a large object or its gap. */
 void hak_verify_stray(const hak_matter *m);
 
 #endif

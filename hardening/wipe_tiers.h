@@ -1,11 +1,12 @@
-/* wipe_tiers.h: zeroing and the search for a byte that is not zero, for one vector width. wipe.c includes it once for
- * each width that the processor may have.
+/* wipe_tiers.h: zeroing, and the search for a byte that is not zero, for one vector width. wipe.c includes it
+ * once for each width that the processor may have.
  *
- * Random sizes make every loop end a mispredicted branch, which costs more than the memory (18 ns for a fixed size of
- * 512 B, 60 ns for random ones, both passes). So a tier does all its accesses always: the first and the last vector
- * unaligned, those between aligned, and where they would pass the last aligned one, that one again. p is a multiple of
- * 16, size a multiple of 16 and at least 16. Measured with sizes of 16 to 1024 B in the second-level cache, AVX-512:
- * zeroing 5 ns (a loop 7, rep stosb 16, a jump table 13, masked stores 9), the search 6 ns. */
+ * With random sizes the end of every loop is a mispredicted branch, which costs more than the memory (18 ns for
+ * a fixed size of 512 B, 60 ns for random sizes, both passes). So a tier always makes all its accesses: the
+ * first and the last vector unaligned, those between aligned; an access that would pass the last aligned vector
+ * repeats that one. p and size are multiples of 16, and size is at least 16. Measured with sizes of 16 to 1024
+ * B in the second-level cache, AVX-512: zeroing 5 ns (a loop 7, rep stosb 16, a jump table 13, masked stores
+ * 9), the search 6 ns. */
 #ifndef WIPE_WIDTH
 #define WIPE_WIDTH      16
 #define WIPE_NAME(name) name##_any
@@ -24,7 +25,7 @@
 
 typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(1), may_alias));
 
-/* Where access i of a tier goes. */
+/* The address of access i of a tier. */
 #define WIPE_AT(i) (next + (i) * WIPE_WIDTH < stop ? next + (i) * WIPE_WIDTH : stop)
 
 #define WIPE_STORE_AT(at) (*(WIPE_NAME(vec) *)(at) = zero)
@@ -34,7 +35,7 @@ typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(
 #define WIPE_3(DO)        DO(0), DO(1), DO(2)
 #define WIPE_4(DO, i)     DO(i), DO((i) + 1), DO((i) + 2), DO((i) + 3)
 
-/* One bit per byte of the vector at p that is not zero. */
+/* A bit for each byte of the vector at p that is not zero. */
 #if defined(__SSE2__)
 #define WIPE_NOT_ZERO_16(p)                                                                                  \
     (uint32_t)(_mm_movemask_epi8(                                                                            \
@@ -50,8 +51,8 @@ typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(
 #define WIPE_IS_ZERO(any) (((any)[0] | (any)[1]) == 0)
 #endif
 
-/* All but the first and the last vector, of more than two; `next` is aligned. What is repeated where there is no loop
- * is the last aligned vector: one across two lines is two accesses each time. */
+/* All vectors between the first and the last one; `next` is aligned. Without a loop, the last aligned vector is
+ * repeated: an unaligned vector across two lines would cost two accesses each time. */
 #define WIPE_MIDDLE(DO)                                                                                      \
     do {                                                                                                     \
         if (HAK_LIKELY(size <= 16 * WIPE_WIDTH)) {                                                           \
@@ -69,8 +70,8 @@ typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(
         }                                                                                                    \
     } while (0)
 
-/* More than HAK_WIPE_LOOKS bytes, of which many were often never written to: those stay as they are, so that nothing is
- * fetched for writing or written back, and a page that nobody has touched takes no memory. */
+/* For more than HAK_WIPE_LOOKS bytes. Often many of them were never written. These are not written here either,
+ * so nothing is fetched for writing or written back, and an untouched page takes no memory. */
 WIPE_TARGET static HAK_NOINLINE void WIPE_NAME(clear_wide)(char *p, size_t size) {
     const WIPE_NAME(vec) zero = {0};
     char *last = p + size - WIPE_WIDTH, *next = p + (-(uintptr_t)p & (WIPE_WIDTH - 1)), *stop = last;
@@ -128,8 +129,8 @@ HAK_PEEKS WIPE_TARGET static bool WIPE_NAME(is_clear)(const char *p, size_t size
     return WIPE_NAME(is_clear_inline)(p, size);
 }
 
-/* True when the last `slack` bytes of the slot that ends at `end` are zero. The slot is a multiple of 16, so that up to
- * 15 bytes are the upper part of its last 16. Few, but for aligned objects. */
+/* True when the last `slack` bytes of the slot that ends at `end` are zero. A slot is a multiple of 16, so up
+ * to 15 bytes are the upper part of its last 16. Slack is short, except for aligned objects. */
 WIPE_TARGET HAK_INLINE bool WIPE_NAME(slack_is_clear)(const char *end, size_t slack) {
     typedef uint64_t word __attribute__((aligned(1), may_alias));
     size_t whole = slack & ~(size_t)15;
@@ -148,7 +149,7 @@ WIPE_TARGET static bool WIPE_NAME(finish)(char *p, size_t used, size_t room) {
     return true;
 }
 
-/* hak_hardening.reuse of a slot of more than HAK_WIPE_WHOLE bytes. */
+/* hak_hardening.reuse for a slot of more than HAK_WIPE_WHOLE bytes. */
 WIPE_TARGET static HAK_NOINLINE void *WIPE_NAME(reuse_wide)(void *obj, size_t size, hak_record *record,
                                                             uint32_t live, size_t room) {
     size_t used = hak_wipe_looked_at(room, hak_record_size(hak_record_load(record)));
@@ -171,7 +172,7 @@ WIPE_TARGET static void *WIPE_NAME(reuse)(void *obj, size_t size, hak_record *re
     return obj;
 }
 
-/* hak_hardening.end of a slot with much behind its object. */
+/* hak_hardening.end for a slot with much slack. */
 WIPE_TARGET static HAK_NOINLINE void *WIPE_NAME(end_wide)(void *obj, const hak_granule *granule,
                                                           hak_record *record, uint32_t word,
                                                           const char *call) {
@@ -181,8 +182,8 @@ WIPE_TARGET static HAK_NOINLINE void *WIPE_NAME(end_wide)(void *obj, const hak_g
     return hak_ring_exchange(hak_guarded_mine, obj, granule->cls, granule->size);
 }
 
-/* hak_hardening.end; held first, so that another thread that frees the object too finds that out, and sweeps do not
- * look at it; zeroed then; freed. The slack is looked at by one load, whose lower bytes do not count. */
+/* hak_hardening.end. Holds the slot first, so that another thread that also frees it notices, and sweeps skip
+ * it. Then zeroes it, and marks it freed. One load checks the slack; bits below the slack are shifted out. */
 WIPE_TARGET static void *WIPE_NAME(end)(void *obj, const hak_granule *granule, hak_record *record,
                                         uint32_t word, const char *call) {
     hak_guarded *mine = hak_guarded_mine;
@@ -196,7 +197,7 @@ WIPE_TARGET static void *WIPE_NAME(end)(void *obj, const hak_granule *granule, h
         bits = WIPE_NOT_ZERO(end - WIPE_WIDTH) >> 1 >> (WIPE_WIDTH - 1 - slack);
     else if (HAK_LIKELY(slack <= 16))
         bits = WIPE_NOT_ZERO_16(end - 16) >> (16 - slack);
-    else /* realloc made the object smaller in its place */
+    else /* realloc has shrunk the object in place */
         HAK_TAIL return WIPE_NAME(end_wide)(obj, granule, record, word, call);
     if (HAK_UNLIKELY(bits != 0))
         HAK_TAIL return hak_wipe_end_slow(obj, granule, record, word, call);
@@ -213,7 +214,7 @@ WIPE_TARGET static void *WIPE_NAME(end)(void *obj, const hak_granule *granule, h
 #undef WIPE_3
 #undef WIPE_4
 #undef WIPE_MIDDLE
-#ifdef WIPE_DEFAULT /* the header alone: nobody uses the functions */
+#ifdef WIPE_DEFAULT /* the header is compiled alone: the functions are unused */
 static inline void *WIPE_NAME(unused)(void) {
     (void)&WIPE_NAME(reuse), (void)&WIPE_NAME(end), (void)&WIPE_NAME(clear), (void)&WIPE_NAME(is_clear);
     return (void *)&WIPE_NAME(finish);
