@@ -2,13 +2,15 @@
 #include "hardening/ledger.h"
 
 #include "allocator/os/os.h"
+#include "allocator/pages/table.h"
 #include "hardening/marks.h"
 #include "hardening/runs.h"
 #include "hardening/seal.h"
 
 #include <string.h>
 
-HAK_HIDDEN hak_ledger_region hak_ledger[HAK_REGIONS_MAX + 1];
+HAK_HIDDEN hak_ledger_region *hak_ledger;
+HAK_HIDDEN hak_ledger_region hak_ledger_first;
 
 void hak_ledger_count(size_t bytes) {
     atomic_fetch_add_explicit(&hak_region_mapped, bytes, memory_order_relaxed);
@@ -40,6 +42,11 @@ static bool grow_marks(hak_ledger_region *ledger, size_t end) {
 }
 
 bool hak_ledger_region_born(hak_region *region, size_t size) {
+    static hak_extent table;
+    if (!hak_table_reach(&table, sizeof(hak_ledger_region), HAK_REGIONS_MAX, region->index + 1u))
+        return false;
+    if (hak_ledger == NULL) /* others read it */
+        hak_ledger = (hak_ledger_region *)table.start;
     hak_ledger_region *ledger = &hak_ledger[region->index];
     *ledger = (hak_ledger_region){.base = region->base, .size = size};
     if (!hak_extent_begin(&ledger->table, table_bytes(region->kind, size),

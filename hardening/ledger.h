@@ -103,9 +103,10 @@ typedef struct hak_ledger_region {
     size_t inherited; /* bytes from base on that were in use when this process was forked: inherit.h */
 } hak_ledger_region;
 
-/* By the region's index. [HAK_REGIONS_MAX] is a copy of the first region of slabs: the one that is asked first. */
-extern HAK_HIDDEN hak_ledger_region hak_ledger[HAK_REGIONS_MAX + 1];
-#define hak_ledger_first hak_ledger[HAK_REGIONS_MAX]
+/* By the region's index. */
+extern HAK_HIDDEN hak_ledger_region *hak_ledger;
+/* A copy of that of the first region of slabs: the one that is asked first. */
+extern HAK_HIDDEN hak_ledger_region hak_ledger_first;
 
 bool hak_ledger_region_born(hak_region *region, size_t size);
 bool hak_ledger_region_commit(hak_region *region, size_t end);

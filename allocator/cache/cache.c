@@ -296,7 +296,7 @@ void hak_cache_flush_slow(void *obj, unsigned cls) {
 void *hak_cache_refill_typed(unsigned partition, unsigned cls) {
     hak_cache *cache = hak_cache_typed(partition);
     if (HAK_UNLIKELY(cache == NULL))
-        return take_one(cls, hak_cache_shard_of(partition));
+        return hak_cache_open(partition) ? take_one(cls, hak_cache_shard_of(partition)) : NULL;
     void *obj = hak_cache_pop(cache, cls);
     return obj != NULL ? obj : refill(cache, cls);
 }

@@ -206,22 +206,21 @@ void hak_cache_end(void) {
     hak_lock_give(&hak_cache_lock);
 }
 
-/* The shard of the partition. A fork has taken the lock before it takes those of the depots, so they do not become more
- * meanwhile. */
-unsigned hak_cache_shard_of(unsigned partition) {
-    if (HAK_UNLIKELY(partition > atomic_load_explicit(&hak_depot_partitions, memory_order_acquire))) {
-        hak_lock_take(&hak_cache_lock);
-        hak_depot_open(partition);
-        hak_lock_give(&hak_cache_lock);
-    }
-    return hak_shards + partition - 1;
+/* A fork has taken the lock before it takes those of the depots, so they do not become more meanwhile. */
+bool hak_cache_open(unsigned partition) {
+    if (HAK_LIKELY(partition <= atomic_load_explicit(&hak_depot_partitions, memory_order_acquire)))
+        return true;
+    hak_lock_take(&hak_cache_lock);
+    bool done = hak_depot_open(partition);
+    hak_lock_give(&hak_cache_lock);
+    return done;
 }
 
 /* The calling thread's cache for the partition; NULL: it has none, and gets none. */
 hak_cache *hak_cache_typed(unsigned partition) {
     hak_cache *mine = hak_cache_mine, *cache = mine->part[partition];
     if (HAK_LIKELY(cache != NULL) || hak_cache_is_static(mine) ||
-        atomic_load_explicit(&typed_caches, memory_order_relaxed) >= TYPED_MOST)
+        atomic_load_explicit(&typed_caches, memory_order_relaxed) >= TYPED_MOST || !hak_cache_open(partition))
         return cache;
     cache = cache_take(partition);
     if (cache == NULL)

@@ -23,8 +23,13 @@ void hak_cache_bins_init(hak_cache *cache);
 /* Objects in the ration of the class. */
 unsigned hak_cache_ration_count(const hak_cache *cache, unsigned cls);
 
-/* The shard of the partition. */
-unsigned hak_cache_shard_of(unsigned partition);
+/* The partition has a shard from now on; false when the OS has no memory for its depots. */
+bool hak_cache_open(unsigned partition);
+
+/* Of one that is open. */
+HAK_INLINE unsigned hak_cache_shard_of(unsigned partition) {
+    return hak_shards + partition - 1;
+}
 
 /* The calling thread's cache for the partition; NULL: it has none, and gets none. */
 hak_cache *hak_cache_typed(unsigned partition);

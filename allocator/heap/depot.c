@@ -21,12 +21,24 @@ enum {
     PURGE_PART = 8,
 };
 
-static depot depots[HAK_SHARDS_MAX + HAK_POLICY_PARTITIONS][HAK_TAGS];
+static depot (*depots)[HAK_TAGS]; /* by shard; NULL before the first one begins */
 _Atomic unsigned hak_depot_partitions;
 
-/* Of threads and of partitions. */
+/* Of threads and of partitions. A report may come before there are any. */
 static unsigned shards_in_use(void) {
-    return hak_shards + atomic_load_explicit(&hak_depot_partitions, memory_order_acquire);
+    unsigned partitions = atomic_load_explicit(&hak_depot_partitions, memory_order_acquire);
+    return depots != NULL ? hak_shards + partitions : 0;
+}
+
+/* The depots of the first `shards` shards have memory; false when the OS refuses. */
+static bool reach(unsigned shards) {
+    static hak_extent table;
+    enum { MOST = HAK_SHARDS_MAX + HAK_POLICY_PARTITIONS };
+    if (!hak_region_reach(&table, sizeof depots[0], MOST, shards))
+        return false;
+    if (depots == NULL) /* others read it */
+        depots = (depot(*)[HAK_TAGS])table.start;
+    return true;
 }
 
 static void begin(unsigned shard) {
@@ -37,19 +49,26 @@ static void begin(unsigned shard) {
     }
 }
 
-void hak_depot_init(unsigned shards) {
-    hak_shards = (unsigned)hak_min(shards, HAK_SHARDS_MAX);
+bool hak_depot_init(unsigned shards) {
+    shards = (unsigned)hak_min(shards, HAK_SHARDS_MAX);
+    if (!reach(shards))
+        return false;
+    hak_shards = shards;
     atomic_store_explicit(&hak_depot_partitions, 0, memory_order_relaxed);
     for (unsigned shard = 0; shard < hak_shards; shard++)
         begin(shard);
+    return true;
 }
 
 /* release: what is begun is there for whoever sees the number. Pairs with the acquire in shards_in_use. */
-void hak_depot_open(unsigned partitions) {
+bool hak_depot_open(unsigned partitions) {
+    if (!reach(hak_shards + partitions))
+        return false;
     for (unsigned have = shards_in_use() - hak_shards; have < partitions; have++) {
         begin(hak_shards + have);
         atomic_store_explicit(&hak_depot_partitions, have + 1, memory_order_release);
     }
+    return true;
 }
 
 /* A new slab, in the list. Drops the lock while the superslab layer, perhaps the OS, is asked. */

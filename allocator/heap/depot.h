@@ -16,14 +16,16 @@
 
 enum { HAK_SHARDS_MAX = 32 };
 
-/* With 1 to HAK_SHARDS_MAX shards for threads (hak_shards), and none for partitions. */
-void hak_depot_init(unsigned shards);
+/* With 1 to HAK_SHARDS_MAX shards for threads (hak_shards), and none for partitions. False when the OS has no memory
+ * for them, and nothing has changed. */
+bool hak_depot_init(unsigned shards);
 
 /* How many partitions have a shard: those from 1 on. */
 extern _Atomic unsigned hak_depot_partitions;
 
-/* So many have one from now on, at least. The caller holds a lock that a fork takes before those of the depots. */
-void hak_depot_open(unsigned partitions);
+/* So many have one from now on, at least; false when the OS has no memory for them. The caller holds a lock that a fork
+ * takes before those of the depots. */
+bool hak_depot_open(unsigned partitions);
 
 /* Stores up to `want` objects of `cls` in out[]; returns how many: 0 when the OS has no memory, else at least 1. */
 unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned want);

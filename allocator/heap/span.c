@@ -207,6 +207,8 @@ static HAK_NOINLINE hak_map_result make_hollow(hak_region *region, hak_span *spa
 
 /* A free span of at least `granules`, from the lists or new; NULL when the OS refuses. */
 static hak_span *find_or_grow(hak_region_kind kind, uint32_t granules, bool prefer_hollow) {
+    if (!hak_span_index_open(kind))
+        return NULL;
     hak_span *span = hak_span_index_find(kind, granules);
     if (span == NULL && prefer_hollow)
         span = grow(kind, granules, true);
@@ -236,8 +238,8 @@ hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_r
 
 hak_span *hak_span_take_hollow(hak_region_kind kind, uint32_t need, hak_region **region) {
     hak_lock_check_held(&hak_large_lock);
-    hak_span *span = hak_span_index_find(kind, need);
-    if (span == NULL)
+    hak_span *span = hak_span_index_open(kind) ? hak_span_index_find(kind, need) : NULL;
+    if (span == NULL && hak_span_index_open(kind))
         span = grow(kind, need, true);
     if (span == NULL)
         return NULL;

@@ -18,8 +18,9 @@ typedef struct hak_span_index {
     uint64_t not_empty[WORDS];
 } hak_span_index;
 
-static hak_span_index indexes[HAK_REGION_TYPED + HAK_POLICY_PARTITIONS];
-static unsigned begun; /* the kinds below have theirs */
+static hak_span_index plain[HAK_REGION_TYPED];
+static hak_span_index *typed; /* of HAK_REGION_TYPED, and so on */
+static unsigned begun;        /* the kinds below have theirs */
 
 static void begin(hak_span_index *index) {
     for (unsigned i = 0; i < LISTS; i++)
@@ -29,14 +30,28 @@ static void begin(hak_span_index *index) {
 }
 
 static hak_span_index *index_for(unsigned kind) {
-    while (HAK_UNLIKELY(begun <= kind))
-        begin(&indexes[begun++]);
-    return &indexes[kind];
+    return kind < HAK_REGION_TYPED ? &plain[kind] : &typed[kind - HAK_REGION_TYPED];
+}
+
+static void begin_to(unsigned kind) {
+    while (begun <= kind)
+        begin(index_for(begun++));
 }
 
 void hak_span_index_init(void) {
     begun = 0;
-    (void)index_for(HAK_REGION_TYPED - 1);
+    begin_to(HAK_REGION_TYPED - 1);
+}
+
+bool hak_span_index_open(hak_region_kind kind) {
+    static hak_extent table;
+    if (HAK_LIKELY(kind < begun))
+        return true;
+    if (!hak_region_reach(&table, sizeof typed[0], HAK_POLICY_PARTITIONS, kind - HAK_REGION_TYPED + 1))
+        return false;
+    typed = (hak_span_index *)table.start;
+    begin_to(kind);
+    return true;
 }
 
 /* Lengths below SUBS have a list each; above, the three bits after the highest choose one. Both in one formula:
@@ -127,5 +142,5 @@ static HAK_WALKER void check_index(const hak_span_index *index) {
 
 HAK_WALKER void hak_span_index_check(void) {
     for (unsigned kind = 0; kind < begun; kind++)
-        check_index(&indexes[kind]);
+        check_index(index_for(kind));
 }

@@ -8,6 +8,9 @@
 #include "allocator/heap/span.h"
 
 void hak_span_index_init(void);
+
+/* Spans of the kind may be added and asked for from now on; false when the OS has no memory for their lists. */
+bool hak_span_index_open(hak_region_kind kind);
 void hak_span_index_add(hak_span *span);    /* granules and kind are set */
 void hak_span_index_remove(hak_span *span); /* granules is as it was at add */
 

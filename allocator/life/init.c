@@ -39,14 +39,13 @@ static bool init_locked(void) {
         return false;
     hak_size_class_init(hak_policy_slab_guard());
     profile_init();
-    if (!hak_tag_init())
+    if (!hak_depot_init(hak_os_cpus() * SHARDS_PER_CPU) || !hak_tag_init())
         return false;
     hak_region_huge_from = hak_option.huge_from;
     hak_superslab_init();
     if (hak_os_limited())
         hak_superslab_split_all();
     hak_large_init();
-    hak_depot_init(hak_os_cpus() * SHARDS_PER_CPU);
     hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
     hak_idle_init();
     (void)hak_superslab_prewarm(hak_option.prewarm); /* a wish: without it the first requests map */

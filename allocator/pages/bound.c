@@ -11,16 +11,21 @@ typedef struct slabs {
     uint64_t asked; /* when such a slab was asked for, by a count of that */
 } slabs;
 
-static slabs of[HAK_POLICY_PARTITIONS + 1][HAK_TAGS];
+static slabs plain[HAK_TAGS];    /* without a partition */
+static slabs (*typed)[HAK_TAGS]; /* of partition 1, and so on */
 static uint64_t asks;
 static unsigned partitions; /* the highest that ever was asked for */
 
+static slabs *of(unsigned partition) {
+    return partition == 0 ? plain : typed[partition - 1];
+}
+
 static void begin(unsigned partition) {
-    HAK_CHECK(partition <= HAK_POLICY_PARTITIONS, "no such partition"); /* gcc looks at the array's bounds */
+    slabs *its = of(partition);
     for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
-        hak_list_init(&of[partition][cls].dirty);
-        hak_list_init(&of[partition][cls].clean);
-        of[partition][cls].asked = 0;
+        hak_list_init(&its[cls].dirty);
+        hak_list_init(&its[cls].clean);
+        its[cls].asked = 0;
     }
 }
 
@@ -30,8 +35,20 @@ void hak_bound_init(void) {
     begin(0);
 }
 
+bool hak_bound_open(unsigned partition) {
+    static hak_extent table;
+    if (HAK_LIKELY(partition <= partitions))
+        return true;
+    if (!hak_region_reach(&table, sizeof typed[0], HAK_POLICY_PARTITIONS, partition))
+        return false;
+    typed = (slabs(*)[HAK_TAGS])table.start;
+    while (partitions < partition)
+        begin(++partitions);
+    return true;
+}
+
 static slabs *slabs_of(const hak_slab *slab) {
-    return &of[hak_shard_partition(slab->shard)][slab->cls];
+    return &of(hak_shard_partition(slab->shard))[slab->cls];
 }
 
 void hak_bound_add(hak_slab *slab) {
@@ -39,9 +56,7 @@ void hak_bound_add(hak_slab *slab) {
 }
 
 hak_slab *hak_bound_find(unsigned cls, unsigned partition) {
-    while (partitions < partition)
-        begin(++partitions);
-    slabs *its = &of[partition][cls];
+    slabs *its = &of(partition)[cls];
     its->asked = ++asks;
     hak_link *list = hak_list_empty(&its->dirty) ? &its->clean : &its->dirty;
     return hak_list_empty(list) ? NULL : HAK_OWNER_OF(list->next, hak_slab, link);
@@ -56,7 +71,7 @@ static slabs *idlest(void) {
     slabs *found = NULL;
     for (unsigned partition = 0; partition <= partitions; partition++)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-            slabs *its = &of[partition][cls];
+            slabs *its = &of(partition)[cls];
             if (!hak_list_empty(&its->dirty) && (found == NULL || its->asked < found->asked))
                 found = its;
         }
@@ -101,7 +116,7 @@ static HAK_WALKER void check_list(const hak_link *list, const slabs *its,
 HAK_WALKER void hak_bound_check(void (*each)(const hak_slab *slab)) {
     for (unsigned partition = 0; partition <= partitions; partition++)
         for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
-            const slabs *its = &of[partition][cls];
+            const slabs *its = &of(partition)[cls];
             check_list(&its->dirty, its, each);
             check_list(&its->clean, its, each);
         }

@@ -14,6 +14,9 @@ void hak_bound_init(void);
 /* A slab whose pages may be resident, freed just now. */
 void hak_bound_add(hak_slab *slab);
 
+/* The partition's slabs may be given and asked for from now on; false when the OS has no memory for its lists. */
+bool hak_bound_open(unsigned partition);
+
 /* Of the class and the partition: the slab that was freed last, or one whose pages are gone; it stays listed. NULL:
  * none. */
 hak_slab *hak_bound_find(unsigned cls, unsigned partition);

@@ -3,11 +3,12 @@
 
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
+#include "allocator/pages/table.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
 
 hak_lock hak_region_lock = HAK_LOCK_INIT(HAK_RANK_REGION);
-hak_region hak_regions[HAK_REGIONS_MAX];
+hak_region *hak_regions;
 _Atomic unsigned hak_regions_used;
 size_t hak_region_huge_from = SIZE_MAX;
 _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metadata;
@@ -52,15 +53,27 @@ void hak_region_define(hak_region_kind kind, unsigned unit_shift, size_t record_
 
 /* An entry of the table that is free, NULL when none is. */
 static hak_region *entry_take(void) {
+    static hak_extent table;
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
     for (unsigned i = 0; i < used; i++)
         if (atomic_load_explicit(&hak_regions[i].size, memory_order_relaxed) == 0)
             return &hak_regions[i];
-    return used < HAK_REGIONS_MAX ? &hak_regions[used] : NULL;
+    if (used == HAK_REGIONS_MAX || !hak_table_reach(&table, sizeof(hak_region), HAK_REGIONS_MAX, used + 1))
+        return NULL;
+    if (hak_regions == NULL) /* others read it */
+        hak_regions = (hak_region *)table.start;
+    return &hak_regions[used];
 }
 
 static size_t meta_bytes(hak_region_kind kind, size_t size) {
     return hak_align_up((size >> kinds[kind].unit_shift) * kinds[kind].record_size, hak_os_page);
+}
+
+bool hak_region_reach(hak_extent *table, size_t size, size_t most, size_t entries) {
+    hak_lock_take(&hak_region_lock);
+    bool done = hak_table_reach(table, size, most, entries);
+    hak_lock_give(&hak_region_lock);
+    return done;
 }
 
 /* What is committed of a region of `size` bytes, `committed` of which are, when it has to reach `end`. Whole huge

@@ -50,7 +50,7 @@ typedef struct hak_region {
 enum { HAK_REGIONS_MAX = 1024 };
 
 extern hak_lock hak_region_lock;
-extern hak_region hak_regions[HAK_REGIONS_MAX];
+extern hak_region *hak_regions;           /* has an address when one was in use */
 extern _Atomic unsigned hak_regions_used; /* entries of the table that ever were in use */
 
 /* Bytes of address space, of memory that may be touched, and of that for records: for statistics. */
@@ -126,6 +126,9 @@ hak_map_result hak_region_fill(hak_region *region, uintptr_t addr, size_t size);
 /* Moves what is mapped at `from` to the hollow part at `to`, as hak_os_move does; `from` is hollow then. */
 bool hak_region_move(hak_region *old, uintptr_t from, size_t size, hak_region *region, uintptr_t to,
                      size_t new_size);
+
+/* hak_table_reach (table.h). Any lock but the region's may be held, the same one at each call for a table. */
+bool hak_region_reach(hak_extent *table, size_t size, size_t most, size_t entries);
 
 /* Gives what is committed and not used back. Bytes. */
 size_t hak_region_trim(void);

@@ -22,18 +22,22 @@ static const uint32_t ALL_FREE = 0xffffffffu;
 enum {
     /* So much more goes than comes: a phase that needs less than the one before makes it shrink. */
     EXCHANGE_TIMES = 2,
-    /* So many superslabs are mapped slab by slab: a small program is small where the kernel counts, too (mlockall under
-     * the usual 8 MiB). Later ones come whole, with one call. */
-    PIECEWISE = 4,
+    /* So many granules are mapped slab by slab, in superslabs born hollow: a small program is small where the kernel
+     * counts, too (mlockall under the usual 8 MiB). Superslabs after that come whole, with one call. And so many: slabs
+     * in part leave much of theirs empty. */
+    PIECES = 4 * HAK_SUPERSLAB_GRANULES,
+    BIRTHS = 16,
     /* The first slab of a class of wide slots is mapped in part there: a C++ program has one object of 72 KiB, whose
-     * slab would have 1 MiB. */
+     * slab would have 1 MiB; every one has a stream's buffer of 4 KiB, whose slab has 2 MiB where 256
+     * slots are wanted. */
     PART_BYTES = 128 * HAK_KIB,
     PART_FROM = 2 * PART_BYTES,
+    PART_SLOTS = 64,
     /* A class of so many slabs is split: what the slabs, caches and quarantines of a class more cost is less than what
      * it saves. From four on, 200 threads that idle kept a third more (hardened). */
     SPLIT_FROM = 16,
 };
-static unsigned births;             /* of superslabs, up to PIECEWISE */
+static unsigned births, pieces;     /* superslabs born so, granules mapped so */
 static bool had_slab[HAK_TAGS];     /* the class */
 static uint32_t slabs_of[HAK_TAGS]; /* in use, per class */
 
@@ -43,7 +47,7 @@ void hak_superslab_init(void) {
         hak_list_init(&with_run[i]);
     hak_bound_init();
     lowest = 0;
-    births = 0;
+    births = pieces = 0;
     for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
         had_slab[cls] = false;
         slabs_of[cls] = 0;
@@ -71,7 +75,7 @@ static void relist(hak_superslab *superslab) {
 
 /* Where every superslab is to be a huge page it is mapped whole. */
 static bool wants_pieces(void) {
-    if (births == PIECEWISE || hak_region_huge_from == 0)
+    if (births == BIRTHS || pieces >= PIECES || hak_region_huge_from == 0)
         return false;
     births++;
     return true;
@@ -143,8 +147,10 @@ static hak_map_result fill(hak_superslab *superslab, uint32_t mask) {
         uint32_t run = next_run(&left);
         hak_map_result result =
             hak_region_fill(hak_region_find(superslab->start), run_start(superslab, run), bytes_of(run));
-        if (result == HAK_MAP_DONE)
+        if (result == HAK_MAP_DONE) {
             superslab->hollow_mask &= ~run;
+            pieces = (unsigned)hak_min(PIECES, pieces + (unsigned)__builtin_popcount(run));
+        }
         if (result == HAK_MAP_TAKEN)
             superslab->free_mask &= ~run;
         if (result == HAK_MAP_TAKEN || all == HAK_MAP_DONE)
@@ -166,14 +172,22 @@ static unsigned place_for(const hak_superslab *superslab, unsigned granules) {
     return (unsigned)first;
 }
 
+/* Where slots are drawn, as many as a batch is drawn from. */
+static uint32_t part_slots(const hak_class_info *info) {
+    size_t least = info->size <= HAK_POLICY_SLAB_SLOTS_SIZE ? PART_SLOTS : 1;
+    return (uint32_t)hak_max(least, PART_BYTES / info->size);
+}
+
 /* Some slots of a new slab of a class of wide slots have memory, which are drawn; false where all must. */
 static bool choose_part(hak_slab *slab) {
     const hak_class_info *info = &hak_classes[slab->cls];
-    bool wide = info->size > HAK_POLICY_SLAB_SLOTS_SIZE && info->slab_bytes >= PART_FROM;
-    if (!wide || info->slots > UINT8_MAX || (hak_slab_mask(slab) & ~hak_superslab_of(slab)->hollow_mask) != 0)
+    uint32_t step = hak_part_step(info), all = info->slots / step,
+             count = (part_slots(info) + step - 1) / step;
+    if (info->slab_bytes < PART_FROM || count >= all ||
+        (hak_slab_mask(slab) & ~hak_superslab_of(slab)->hollow_mask) != 0)
         return false;
-    slab->part_count = (uint8_t)hak_max(1, PART_BYTES / info->size);
-    slab->part_from = (uint8_t)hak_policy_slot_choice(info->slots - slab->part_count + 1u);
+    slab->part_count = (uint8_t)count;
+    slab->part_from = (uint8_t)hak_policy_slot_choice(all - count + 1);
     return true;
 }
 
@@ -248,12 +262,13 @@ static void vacate(hak_slab *slab) {
 }
 
 static void fill_bits(hak_slab *slab) {
-    uint32_t words = (slab->slots + 63) / 64, from = slab->part_from, count = slab->part_count;
+    uint32_t words = (slab->slots + 63) / 64;
+    hak_slab_slots part = hak_slab_part_slots(slab);
     for (uint32_t i = 0; i < words; i++)
-        slab->free_bits[i] = count != 0 ? 0 : UINT64_MAX;
-    for (uint32_t slot = from; slot < from + count; slot++)
+        slab->free_bits[i] = part.count != 0 ? 0 : UINT64_MAX;
+    for (uint32_t slot = part.from; slot < part.from + part.count; slot++)
         slab->free_bits[slot / 64] |= (uint64_t)1 << slot % 64;
-    if (count == 0 && slab->slots % 64 != 0)
+    if (part.count == 0 && slab->slots % 64 != 0)
         slab->free_bits[words - 1] = ((uint64_t)1 << (slab->slots % 64)) - 1;
 }
 
@@ -315,12 +330,21 @@ static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     hak_tag_set(slab->start, info->slab_bytes, cls);
 }
 
+/* NULL when the OS refuses. */
+static hak_slab *take_locked(unsigned cls, unsigned shard) {
+    hak_lock_check_held(&hak_superslab_lock);
+    if (!HAK_POLICY_CLASS_BOUND)
+        return take_any(cls);
+    if (!hak_bound_open(hak_shard_partition(shard)))
+        return NULL;
+    hak_map_result result = HAK_MAP_TAKEN;
+    hak_slab *slab = take_bound(cls, shard, &result);
+    return slab == NULL && result == HAK_MAP_TAKEN ? take_any(cls) : slab; /* there was none */
+}
+
 hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard) {
     hak_lock_take(&hak_superslab_lock);
-    hak_map_result result = HAK_MAP_TAKEN;
-    hak_slab *slab = HAK_POLICY_CLASS_BOUND ? take_bound(cls, shard, &result) : NULL;
-    if (slab == NULL && result == HAK_MAP_TAKEN) /* there was none */
-        slab = take_any(cls);
+    hak_slab *slab = take_locked(cls, shard);
     if (slab != NULL)
         slab_begin(slab, cls, shard);
     hak_lock_give(&hak_superslab_lock);

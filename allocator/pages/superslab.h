@@ -42,7 +42,8 @@ typedef struct hak_slab {
         purged; /* slots that were free when pages of theirs were given back last; 0: not since one was taken */
     uint16_t
         fresh; /* slots from this one on were never handed out since the slab's memory last read as zero */
-    /* Where only a part of the slab is mapped: the slots that have memory, from which on and how many; 0: all have. */
+    /* Where only a part of the slab is mapped: the slots that have memory, from which on and how many, in steps of
+     * hak_part_step; 0: all have. */
     uint8_t part_from, part_count;
 } hak_slab;
 
@@ -84,12 +85,29 @@ HAK_INLINE uint32_t hak_slab_mask(const hak_slab *slab) {
     return hak_ones32((unsigned)(slab - hak_superslab_of(slab)->slabs), slab->granules);
 }
 
+/* So many slots of a slab are a step, of which there are fewer than 256. */
+HAK_INLINE uint32_t hak_part_step(const hak_class_info *info) {
+    return info->slots / 256 + 1;
+}
+
+/* The slots that have memory where not all have. */
+typedef struct hak_slab_slots {
+    uint32_t from, count;
+} hak_slab_slots;
+HAK_INLINE hak_slab_slots hak_slab_part_slots(const hak_slab *slab) {
+    uint32_t step = hak_part_step(&hak_classes[slab->cls]);
+    return (hak_slab_slots){slab->part_from * step, slab->part_count * step};
+}
+
 /* True when the slot has memory, and may be free or somebody's; how many have; whether all of these are free. */
 HAK_INLINE bool hak_slab_has(const hak_slab *slab, uint32_t slot) {
-    return HAK_LIKELY(slab->part_count == 0) ? slot < slab->slots : slot - slab->part_from < slab->part_count;
+    if (HAK_LIKELY(slab->part_count == 0))
+        return slot < slab->slots;
+    hak_slab_slots part = hak_slab_part_slots(slab);
+    return slot - part.from < part.count;
 }
 HAK_INLINE uint32_t hak_slab_all(const hak_slab *slab) {
-    return HAK_LIKELY(slab->part_count == 0) ? slab->slots : slab->part_count;
+    return HAK_LIKELY(slab->part_count == 0) ? slab->slots : hak_slab_part_slots(slab).count;
 }
 HAK_INLINE bool hak_slab_is_empty(const hak_slab *slab) {
     return slab->free == hak_slab_all(slab);
@@ -98,8 +116,9 @@ HAK_INLINE bool hak_slab_is_empty(const hak_slab *slab) {
 /* A bit per granule of the slab that has slots, or is to have them: the others need not be mapped. */
 HAK_INLINE uint32_t hak_slab_memory(const hak_slab *slab) {
     const hak_class_info *info = &hak_classes[slab->cls];
-    size_t from = slab->part_from * (size_t)info->size;
-    size_t count = slab->part_count != 0 ? slab->part_count : info->slots;
+    hak_slab_slots part = hak_slab_part_slots(slab);
+    size_t from = (size_t)part.from * info->size;
+    size_t count = slab->part_count != 0 ? part.count : info->slots;
     unsigned first = (unsigned)(from >> HAK_GRANULE_SHIFT);
     unsigned last = (unsigned)((from + count * info->size - 1) >> HAK_GRANULE_SHIFT);
     return hak_ones32((unsigned)(slab - hak_superslab_of(slab)->slabs) + first, last - first + 1);

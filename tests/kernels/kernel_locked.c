@@ -1,5 +1,6 @@
-/* kernel_locked.c: mlockall without privilege under the usual limit of 8 MiB, in a small program that has used some
- * sizes: it is granted, a thread starts, what fits can be had, and what does not is refused with ENOMEM. */
+/* kernel_locked.c: mlockall without privilege under the usual limit of 8 MiB, in a small program that has used sizes
+ * of all kinds, or will: it is granted, a thread starts, what fits can be had, and what does not is refused with
+ * ENOMEM. */
 #include "kernel_check.h"
 
 #include <errno.h>
@@ -11,7 +12,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { KIB = 1 << 10, LIMIT = 8192 * KIB, SIZES = 7, LEAST = 512 * KIB, STACK = 64 * KIB };
+enum { KIB = 1 << 10, LIMIT = 8192 * KIB, FEW = 7, LEAST = 512 * KIB, STACK = 64 * KIB };
+static const size_t sizes[] = {16,   24,   40,   100,  200, 500, 1000, 64,   80,    48,    300,   700,
+                               1500, 2000, 3000, 4000, 128, 160, 5000, 8000, 10000, 16000, 20000, 30000};
+enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
 static void *works(void *arg) {
     free(malloc(100));
@@ -25,10 +29,9 @@ static void drop_privilege(void) {
     CHECK(syscall(SYS_capset, &head, none) == 0);
 }
 
-static void use_some(void) {
-    static const size_t sizes[SIZES] = {16, 24, 40, 100, 200, 500, 1000};
+static void use(int count) {
     static char *objs[SIZES];
-    for (int i = 0; i < SIZES; i++) {
+    for (int i = 0; i < count; i++) {
         CHECK((objs[i] = malloc(sizes[i])) != NULL);
         memset(objs[i], 1, sizes[i]);
     }
@@ -50,16 +53,22 @@ static void takes_what_there_is(size_t size) {
     }
 }
 
-static void live(int flags) {
+static void start_thread(void) {
     pthread_attr_t attr;
     pthread_t thread;
-    drop_privilege();
-    use_some();
-    CHECK(mlockall(flags) == 0);
     CHECK(pthread_attr_init(&attr) == 0 && pthread_attr_setstacksize(&attr, STACK) == 0);
     CHECK(pthread_create(&thread, &attr, works, NULL) == 0);
     CHECK(pthread_join(thread, NULL) == 0);
-    if ((flags & MCL_FUTURE) != 0) {
+}
+
+/* So many sizes were used before it asks, and so many are after that. */
+static void live(int flags, int before, int after) {
+    drop_privilege();
+    use(before);
+    CHECK(mlockall(flags) == 0);
+    start_thread();
+    use(after);
+    if ((flags & MCL_FUTURE) != 0 && before + after <= FEW) {
         takes_what_there_is(100);
         takes_what_there_is(3000);
         takes_what_there_is(100);
@@ -68,6 +77,10 @@ static void live(int flags) {
 
 int main(void) {
     static const int flags[] = {MCL_CURRENT, MCL_FUTURE, MCL_CURRENT | MCL_FUTURE};
+    static const struct {
+        int before, after;
+    } uses[] = {{FEW, 0}, {0, FEW}, {SIZES, 0}, {0, SIZES}};
+    enum { LIVES = 3 * sizeof uses / sizeof uses[0] };
     struct rlimit limit;
     CHECK(getrlimit(RLIMIT_MEMLOCK, &limit) == 0);
     if (limit.rlim_max < LIMIT) {
@@ -76,12 +89,12 @@ int main(void) {
     }
     limit.rlim_cur = limit.rlim_max = LIMIT;
     CHECK(setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < LIVES; i++) {
         fflush(stdout);
         pid_t child = fork();
         int status;
         if (child == 0) {
-            live(flags[i]);
+            live(flags[i % 3], uses[i / 3].before, uses[i / 3].after);
             _exit(0);
         }
         CHECK(child > 0 && waitpid(child, &status, 0) == child);

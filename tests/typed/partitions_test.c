@@ -197,6 +197,45 @@ static void places_of_nothing(void **state) {
     }
 }
 
+/* In a process that has said no type yet; true when the OS was called `k` times or more. */
+static bool first_of_partitions(uint64_t k) {
+    void *objs[4];
+    (void)hak_os_fail_at(k);
+    for (int i = 0; i < 4; i++)
+        objs[i] = hak_malloc_token(i % 2 == 0 ? 100 : HAK_MIB, token_of((uint64_t)(7 - i)));
+    uint64_t seen = hak_os_fail_at(0);
+    for (int i = 0; i < 4; i++) {
+        if (objs[i] == NULL)
+            objs[i] = hak_malloc_token(i % 2 == 0 ? 100 : HAK_MIB, token_of((uint64_t)(7 - i)));
+        assert_non_null(objs[i]);
+        assert_int_equal(hak_typed_partition_of(objs[i]), hak_typed_partition(token_of((uint64_t)(7 - i))));
+        memset(objs[i], 1, 100);
+    }
+    for (int i = 0; i < 4; i++)
+        hak_free(objs[i]);
+    hak_superslab_check();
+    hak_depot_check();
+    hak_large_check();
+    return seen >= k;
+}
+
+/* Whichever call of the OS fails: the tables of partitions are mapped with their first object. */
+static void tables_refused(void **state) {
+    (void)state;
+    enum { MORE = 7, DONE };
+    hak_free(hak_malloc(100));
+    int status = MORE << 8;
+    uint64_t k = 1;
+    for (; status == MORE << 8; k++) {
+        pid_t child = fork();
+        if (child == 0)
+            _exit(first_of_partitions(k) ? MORE : DONE);
+        assert_int_equal(waitpid(child, &status, 0), child);
+    }
+    assert_int_equal(status, DONE << 8);
+    assert_true(k > 4);
+}
+
 static void *first_call_is_free(void *obj) {
     hak_free(obj);
     return NULL;
@@ -334,6 +373,8 @@ static void errors_are_found(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        CASE("where the OS refuses a table of partitions nothing is lost",
+             tables_refused), /* while there are none */
         CASE("a place of one partition is never of another, whatever threads do", never_of_another),
         CASE("types with pointers and those without never share a partition", data_and_pointers_apart),
         CASE("an empty slab waits for its partition", empty_slabs_stay),

@@ -24,7 +24,7 @@ static unsigned class_with(unsigned granules) {
 /* What may be touched of a slab: all of it, or the part that is mapped. */
 static void touch(const hak_slab *slab, int byte) {
     size_t size = hak_classes[slab->cls].size;
-    memset((void *)(slab->start + slab->part_from * size), byte, hak_slab_all(slab) * size);
+    memset((void *)(slab->start + hak_slab_part_slots(slab).from * size), byte, hak_slab_all(slab) * size);
 }
 
 static void expect_slab(const hak_slab *slab, unsigned cls, unsigned shard) {
@@ -108,6 +108,30 @@ static void first_in_part(void **state) {
     touch(again, 1);
     hak_superslab_give_slab(again);
     hak_superslab_give_slab(second);
+}
+
+/* The same where slabs are wide because there are to be slots to draw from: as many as a batch is drawn from. */
+static void first_in_part_of_many(void **state) {
+    (void)state;
+    enum { LEAST = 64 };
+    if (HAK_POLICY_SLAB_SLOTS == 0)
+        skip(); /* such slabs are short */
+    for (size_t size = 1100; size <= 4500; size += 400) {
+        unsigned cls = hak_class_of(size);
+        hak_test_reset(HAK_RESET_FRESH);
+        hak_slab *first = hak_superslab_take_slab(cls, 0);
+        if (hak_region_find(first->start)->body.reserved)
+            skip();
+        size_t wanted = hak_max(128 * HAK_KIB, LEAST * hak_classes[cls].size);
+        assert_in_range(hak_slab_all(first), LEAST, first->slots - 1);
+        assert_true(mapped_bytes(first) <= wanted + 2 * HAK_GRANULE);
+        assert_int_equal(mapped_bytes(first), hak_superslab_live_bytes);
+        touch(first, 1);
+        hak_slab *second = hak_superslab_take_slab(cls, 0);
+        assert_int_equal(second->part_count, 0);
+        touch(second, 1);
+        hak_superslab_check();
+    }
 }
 
 /* Whichever call fails: one of them is that for all of it. */
@@ -506,6 +530,8 @@ int main(void) {
         CASE("what no slot of a slab in use has goes when memory is short", tails_go),
         CASE("a class of sixteen slabs is split", many_slabs_split),
         CASE("where a whole slab of wide slots is refused, a part of it is had", refused_whole),
+        CASE("a small heap has as many slots of a class's first slab as a batch is drawn from",
+             first_in_part_of_many),
         CASE("of the places that a superslab has for a slab each is as likely as the others", every_place),
         CASE("a purge gives free pages back until so many are left", purged),
         CASE("a slab that is resident in part is exchanged by what is fresh of it", resident_in_part),
