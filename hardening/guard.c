@@ -76,7 +76,7 @@ bool hak_guard_is_scarce(void) {
 /* A page is tried, because a kernel says what it can only when it is asked. */
 void hak_guard_init(void) {
     maps_most = hak_os_maps_allowed() / MAPS_PART;
-    if (hak_os_limited())
+    if (hak_os_limited() || hak_os_strict())
         hak_guard_scarce();
     uintptr_t page = hak_os_reserve(hak_os_page, hak_os_page, 0);
     have_markers = page != 0 && hak_os_commit(page, hak_os_page) && hak_os_guard(page, hak_os_page);

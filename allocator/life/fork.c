@@ -12,7 +12,9 @@
 #include "allocator/heap/profile.h"
 #include "allocator/life/idle.h"
 #include "allocator/life/init.h"
+#include "allocator/life/reclaim.h"
 #include "allocator/os/death.h"
+#include "allocator/os/os_process.h"
 #include "allocator/os/stack_walk.h"
 #include "allocator/policy.h"
 
@@ -102,6 +104,8 @@ void hak_fork_unlock_child(void) {
 static void prepare(void) {
     if (depth++ != 0 || HAK_ALONE() || hak_fork_by_libc())
         return;
+    if (hak_os_strict()) /* the kernel wants room for all that is mapped once more */
+        (void)hak_reclaim_memory(1, HAK_RECLAIM_IDLE);
     if (_IO_list_lock != NULL)
         _IO_list_lock();
     hak_fork_lock();

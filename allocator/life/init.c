@@ -45,6 +45,7 @@ static bool init_locked(void) {
     hak_superslab_init();
     if (hak_os_limited())
         hak_superslab_split_all();
+    (void)hak_os_strict(); /* later the process may filter its system calls */
     hak_large_init();
     hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
     hak_idle_init();

@@ -105,17 +105,34 @@ void hak_os_close(int file) {
     errno = saved;
 }
 
-unsigned hak_os_maps_allowed(void) {
+/* The number that the kernel says in the file; 0 where it says none. */
+static unsigned number_in(const char *path) {
     char text[16] = {0}; /* MemorySanitizer does not see what a raw call writes */
-    int file = hak_os_filter != HAK_FILTER_OWN ? hak_os_open("/proc/sys/vm/max_map_count") : -1;
+    int file = hak_os_filter != HAK_FILTER_OWN ? hak_os_open(path) : -1;
     if (file < 0)
-        return HAK_OS_MAPS_USUAL;
+        return 0;
     size_t got = hak_os_load(file, text, sizeof text);
     hak_os_close(file);
     unsigned number = 0;
     for (size_t i = 0; i < got && text[i] >= '0' && text[i] <= '9' && number < HAK_OS_MAPS_USUAL * 100; i++)
         number = number * 10 + (unsigned)(text[i] - '0');
+    return number;
+}
+
+unsigned hak_os_maps_allowed(void) {
+    unsigned number = number_in("/proc/sys/vm/max_map_count");
     return number != 0 ? number : HAK_OS_MAPS_USUAL;
+}
+
+bool hak_os_strict(void) {
+    enum { UNKNOWN, NO, YES };
+    static _Atomic int known;
+    int answer = atomic_load_explicit(&known, memory_order_relaxed);
+    if (answer == UNKNOWN) {
+        answer = number_in("/proc/sys/vm/overcommit_memory") == 2 ? YES : NO;
+        atomic_store_explicit(&known, answer, memory_order_relaxed);
+    }
+    return answer == YES;
 }
 
 /* Why the open file is not to be trusted; NULL: it is. Of the owner of a file that this user namespace has no name

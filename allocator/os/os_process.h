@@ -16,6 +16,10 @@ size_t hak_os_read(void *out, uintptr_t from, size_t size);
 /* Whether address space or data of the process has a limit (RLIMIT_AS, RLIMIT_DATA). */
 bool hak_os_limited(void);
 
+/* Whether all that is mapped to be written counts as memory in use, touched or not (vm.overcommit_memory 2): against
+ * all processes' limit, and once more in a fork. As it was at the first call, when the allocator starts. */
+bool hak_os_strict(void);
+
 /* Mappings that the process may have: vm.max_map_count, which may be small. */
 enum { HAK_OS_MAPS_USUAL = 65530 }; /* where the kernel does not say */
 unsigned hak_os_maps_allowed(void);

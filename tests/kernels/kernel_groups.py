@@ -112,6 +112,8 @@ def quick_plan():
     runs += cores(BASE, "guards", ("guard",), ("hardened",)) + cores(BASE, "large", ("os", "region"))
     for setting in (SETTINGS[1], SETTINGS[3], SETTINGS[4], SETTINGS[5]):
         runs += programs(setting, ("vectors",), ("speed", "hardened"))
+        if setting.overcommit == 2:  # where a fork needs as much as is mapped
+            runs += programs(setting, ("forks",), ("hardened",))
     return runs
 
 
