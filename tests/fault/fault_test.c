@@ -1,5 +1,5 @@
 /* fault_test.c: the fault sweep: in each scenario, the k-th call of the OS fails, for every k, alone and with all
- * that follow. A request is then served or refused with ENOMEM; what was allocated before is unchanged, can be
+ * following calls. A request is then served or refused with ENOMEM. Objects from before are unchanged and can be
  * freed, and nothing is lost. The allocator works again when the OS does. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,7 +41,7 @@ typedef struct object {
 static object objects[OBJECTS];
 static unsigned refused; /* requests that got NULL, in this run */
 
-/* Every 4096th byte and the last: what is checked, must have been written. */
+/* Every 4096th byte and the last: those that are checked must be written. */
 static void paint(object *it, unsigned mark) {
     it->mark = (unsigned char)mark;
     for (size_t i = 0; i < it->size; i += 4096)
@@ -55,7 +55,7 @@ static void expect_paint(const object *it, size_t size) {
             fail_msg("contents changed at byte %zu of %zu", i, it->size);
 }
 
-/* True when served; else the refusal was a proper one. */
+/* True when served; otherwise the refusal was a proper one. */
 static bool served(const void *obj) {
     if (obj != NULL)
         return true;
@@ -222,9 +222,9 @@ static void check_all(void) {
     hak_large_check();
 }
 
-/* The same scenario is served in full when the OS works again; and when the thread has given up what it holds in its
- * cache, no slab and no large object is in use. Where a variant delays frees, what is delayed cannot be told from
- * what is lost: there it stays within what one scenario needs several times over. */
+/* When the OS works again the same scenario is served in full. When the thread has given up its cache's objects, no
+ * slab and no large object is in use. Where a variant delays frees, delayed objects cannot be told from lost ones:
+ * there the memory in use stays within several times the need of one scenario. */
 static void expect_nothing_lost(void (*scenario)(void)) {
     check_all();
     refused = 0;
@@ -237,7 +237,7 @@ static void expect_nothing_lost(void (*scenario)(void)) {
     assert_true(hak_superslab_live_bytes <= (HAK_POLICY_CLASS_BOUND ? 128 * HAK_MIB : 0));
 }
 
-/* Runs the scenario with the k-th call failing; false when it makes fewer calls. */
+/* Runs the scenario while the k-th call fails; false when it makes fewer calls. */
 static bool run_once(void (*scenario)(void), uint64_t k, uint64_t on) {
     hak_test_reset(HAK_RESET_FRESH);
     memset(objects, 0, sizeof objects);
@@ -254,7 +254,7 @@ static void sweep(void (*scenario)(void)) {
     uint64_t k = 1;
     for (; run_once(scenario, k, 0); k++)
         assert_true(k < K_MAX);
-    for (uint64_t at = 1; at <= k; at += 1 + at / LATE_PART) /* the call has done a part then */
+    for (uint64_t at = 1; at <= k; at += 1 + at / LATE_PART) /* then a part of the work is done */
         (void)run_once(scenario, at, HAK_OS_FAIL_LATE);
     for (uint64_t from = 1; from <= k; from += 1 + from / 16) { /* from here on, everything fails */
         hak_test_reset(HAK_RESET_FRESH);
@@ -266,7 +266,7 @@ static void sweep(void (*scenario)(void)) {
         (void)hak_os_fail_at(0);
         expect_nothing_lost(scenario);
     }
-    assert_true(k > 3); /* the scenario does ask the OS, and is refused something */
+    assert_true(k > 3); /* the scenario does call the OS, and some calls are refused */
     assert_true(refusals > 0);
 }
 
@@ -303,7 +303,8 @@ static void sweep_fork(void **state) {
     sweep(forked);
 }
 
-/* In a process of its own: exit 0 when all requests were served, 1 when some were refused, others: wrong. */
+/* Runs in a process of its own: exit 0 when all requests were served, 1 when some were refused; any other status is
+ * wrong. */
 static int after_start(void) {
     uint64_t seen = hak_os_fail_at(0); /* the OS works again */
     bool all = true;

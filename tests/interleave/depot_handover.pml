@@ -1,8 +1,9 @@
-/* depot_handover.pml: depot.c: a thread that refills drops the depot's lock while a new slab is asked for; others bring objects home
- * meanwhile, and a slab that is all free goes back to the superslab layer after the lock. One slab of two slots, room for one more.
+/* depot_handover.pml: depot.c: a thread that refills drops the depot's lock while it asks for a new slab; other
+ * threads bring objects home meanwhile, and a slab whose slots are all free goes back to the superslab layer after
+ * the lock. One slab of two slots, room for one more.
  *
- * Holds: no slot has two owners; a slab that goes back has all its slots free and is in no list; no slab is lost.
- * Mutants: GIVES_BACK_BEFORE_UNLINK, FORGETS_TO_RELIST, COUNTS_WITHOUT_LOCK */
+ * Properties: no slot has two owners; a slab that goes back has all its slots free and is in no list; no slab is
+ * lost. Mutants: GIVES_BACK_BEFORE_UNLINK, FORGETS_TO_RELIST, COUNTS_WITHOUT_LOCK */
 #define SLABS 2
 #define SLOTS 2
 
@@ -13,7 +14,7 @@ byte free[SLABS];          /* free slots in the slab */
 byte owners[SLABS];        /* slots that threads hold */
 byte spare = 0;            /* slabs in the list with all slots free */
 bool locked = false;       /* the depot's lock */
-bool superslab[SLABS] = true; /* the superslab layer has it; its own lock is the atomic step */
+bool superslab[SLABS] = true; /* the superslab layer has it; the layer's own lock is the atomic step */
 
 inline lock()   { atomic { !locked -> locked = true } }
 inline unlock() { locked = false }
@@ -140,7 +141,7 @@ init {
     do
     :: slab == SLABS -> break
     :: else ->
-        /* Every slab is where it can be found again. */
+        /* Every slab can be found again. */
         assert(owners[slab] == 0 && (superslab[slab] || (listed[slab] && free[slab] == SLOTS)));
         slab++
     od

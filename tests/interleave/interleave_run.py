@@ -1,6 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""interleave_run.py MODEL.pml...: spin looks at every interleaving of each model, and finds nothing wrong; then at each of the mutants
-that the model's head names, and must find something wrong in all of them."""
+"""interleave_run.py MODEL.pml...: spin checks every interleaving of each model and must find no error; then it checks
+each of the mutants that the model's head names, and must find an error in every one."""
 import os
 import re
 import subprocess
@@ -9,7 +9,7 @@ import tempfile
 
 
 def errors(model, scratch, mutant=None):
-    """How many errors spin finds in the model."""
+    """The number of errors that spin finds in the model."""
     define = [f"-D{mutant}"] if mutant else []
     subprocess.run(["spin", *define, "-a", model], cwd=scratch, check=True, capture_output=True)
     subprocess.run(["gcc", "-O1", "-w", "-DSAFETY", "-DMEMLIM=1024", "-o", "pan", "pan.c"], cwd=scratch, check=True)

@@ -10,7 +10,7 @@ byte word = 0;
 byte inside = 0;
 bool sleeping[THREADS];
 
-/* FUTEX_WAIT: sleeps only if the word still has the value, in one step; FUTEX_WAKE: wakes one of those who sleep. */
+/* FUTEX_WAIT: sleeps only if the word still has the value, in one step; FUTEX_WAKE: wakes one of the sleepers. */
 inline futex_wait(me, value) {
     atomic {
 #ifdef SLEEPS_WITHOUT_LOOKING
@@ -22,7 +22,7 @@ inline futex_wait(me, value) {
         fi
 #endif
     };
-    !sleeping[me] /* blocks until somebody wakes this thread */
+    !sleeping[me] /* blocks until another thread wakes this one */
 }
 
 inline futex_wake() {
@@ -98,7 +98,8 @@ inline fork_take(me) {
 #endif
 }
 
-/* Neither compare and exchange of a handler that allocates may find what it looks for; the slow halves do nothing. */
+/* Neither compare and exchange of a handler that allocates finds the value that it expects; the slow halves do
+ * nothing. */
 inline take_and_give() {
     atomic { assert(word != 0) };
     atomic {

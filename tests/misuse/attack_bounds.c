@@ -1,6 +1,6 @@
-/* attack_bounds.c: attacks on allocators that keep their metadata in reach of a linear write: the whole
- * neighbourhood, the start of the page, or the start of the aligned block that masking an address leads to
- * (mimalloc, rpmalloc and others), is overwritten with the address of the target, as a blind attacker would. Won
+/* attack_bounds.c: attacks on allocators that keep their metadata in reach of a linear write. The attack overwrites
+ * the whole neighbourhood, the start of the page, or the start of the aligned block to which masking an address
+ * leads (mimalloc, rpmalloc and others), with the address of the target, as a blind attacker would. The attack wins
  * when malloc hands out the target or overlapping objects. */
 #include "misuse.h"
 

@@ -1,11 +1,11 @@
-/* attack_double_free.c: double and invalid frees done to win something: the same memory handed out twice (fastbin
- * dup, house of botcake, dup into a consolidated bin), or memory of the attacker's choice freed so that malloc hands
- * it out (house of spirit). Every well-known dodge of the usual checks is one case. */
+/* attack_double_free.c: double and invalid frees with which an attacker wants to win something: the same memory
+ * handed out twice (fastbin dup, house of botcake, dup into a consolidated bin), or memory of the attacker's choice,
+ * freed so that malloc hands it out (house of spirit). Every well-known way around the usual checks is one case. */
 #include "misuse.h"
 
 static _Alignas(64) uint64_t forged[1024];
 
-/* Takes 16 objects of `size`; two of them overlapping is the win. */
+/* Takes 16 objects of `size`; the attack wins when two of them overlap. */
 static void spray(bool error, size_t size) {
     void *objs[16];
     take_many(objs, 16, size);
@@ -99,7 +99,7 @@ static void dup_across_threads(bool error, size_t size) {
         check_overlap(objs, 16, size);
 }
 
-/* The stale pointer is freed when the slot has a new owner; a third allocation then shares it. */
+/* The stale pointer is freed when the slot has a new owner; a third allocation then shares the slot. */
 static void free_of_the_new_owner(bool error, size_t size) {
     void *stale = take(size), *objs[16];
     drop(stale);
@@ -147,7 +147,7 @@ static void spirit_global(bool error, size_t size) {
     spirit(error, size, forged, sizeof forged);
 }
 
-/* The forged object lies inside a live one: what malloc hands out overlaps it. */
+/* The forged object lies inside a live one: an object that malloc hands out there overlaps it. */
 static void spirit_inside(bool error, size_t size) {
     void *objs[17];
     char *holder = take(2048);
@@ -161,7 +161,7 @@ static void spirit_inside(bool error, size_t size) {
     drop(holder);
 }
 
-/* A slot that was never given out is freed: the next mallocs give it out twice. */
+/* A slot that was never handed out is freed: the next mallocs hand it out twice. */
 static void free_of_an_unborn_slot(bool error, size_t size) {
     static void *objs[512];
     char *obj = take(size), *next = take(size);
@@ -173,7 +173,7 @@ static void free_of_an_unborn_slot(bool error, size_t size) {
         check_overlap(objs, 512, size);
 }
 
-/* The caller lies about the size, so that the slot goes to the lists of a larger class. */
+/* The caller states a wrong size, so that the slot goes to the lists of a larger class. */
 static void sized_into_a_larger_class(bool error, size_t size) {
     void *objs[64], *large[64];
     take_many(objs, 64, 48);

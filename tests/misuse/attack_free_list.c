@@ -1,7 +1,7 @@
 /* attack_free_list.c: attacks on free lists kept inside freed objects (tcache and fastbin poisoning and their
- * relatives): the freed object's first words are replaced by the address of the target, plain or as glibc's
- * safe-linking stores it, by a dangling pointer or from a neighbour. Won when malloc hands out the target, or
- * overlapping objects. */
+ * relatives). The freed object's first words are replaced by the address of the target, plain or as glibc's
+ * safe-linking stores it, through a dangling pointer or from a neighbour. The attack wins when malloc hands out the
+ * target, or overlapping objects. */
 #include "misuse.h"
 
 enum { TRIES = 4096, SIZE = 72 };
@@ -11,7 +11,7 @@ static void *tries[TRIES];
 
 typedef enum link_form { PLAIN, SAFE_LINKED, PLAIN_SECOND_WORD, BYTE_SWAPPED } link_form;
 
-/* What the list would hold at `place` if it led to the target. */
+/* The word that the list would hold at `place` if it led to the target. */
 static uint64_t link_to_target(const void *place, link_form form) {
     uint64_t address = (uint64_t)&target[64];
     if (form == SAFE_LINKED)
@@ -29,7 +29,7 @@ static void set_target(void) {
         target[i] = ((SIZE + 8 + 15) & ~15u) | 1; /* a size that glibc would accept, in every place */
 }
 
-/* Takes back all there is and looks for the target each time; the exit of the process may check the heap as well. */
+/* Takes all free objects back and looks for the target each time; the allocator may also check the heap at exit. */
 static void collect(size_t size, bool error) {
     for (size_t i = 0; i < TRIES; i++) {
         tries[i] = take(size);
@@ -65,7 +65,7 @@ static void drop_four(void *objs) {
     drop_many(objs, 4);
 }
 
-/* Freed by another thread: lists of remote frees are linked as well. */
+/* Freed by another thread: an allocator also links its lists of remote frees. */
 static void by_remote_free(bool error, size_t form) {
     void *objs[4];
     set_target();
@@ -76,7 +76,7 @@ static void by_remote_free(bool error, size_t form) {
     collect(SIZE, error);
 }
 
-/* A linear overflow from a live object over the freed one after it; glibc's size word is kept plausible. */
+/* A linear overflow from a live object over the freed one after it; glibc's size word stays plausible. */
 static void by_overflow(bool error, size_t form) {
     void *objs[64];
     set_target();
@@ -132,7 +132,7 @@ static void forged_bin_member(bool error, size_t size) {
         barrier[i] = take(24);
     }
     drop_many(objs, 16);
-    drop(take(16 * size)); /* sorts what is free */
+    drop(take(16 * size)); /* sorts free memory */
     if (error) {
         for (size_t i = 0; i < 512; i += 2) {
             target[i] = (uint64_t)&target[62];

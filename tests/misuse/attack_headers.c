@@ -1,6 +1,6 @@
 /* attack_headers.c: attacks on headers kept beside objects (glibc's size words, mapped-block headers, scudo's
- * header): a neighbour's header is forged by an overflow or underwrite, so that the allocator merges, splits, unmaps
- * or measures the wrong memory. Overlapping chunks, house of einherjar, unsafe unlink, large bin, house of force,
+ * header). An overflow or underwrite forges a neighbour's header, so that the allocator merges, splits, unmaps or
+ * measures the wrong memory. Overlapping chunks, house of einherjar, unsafe unlink, large bin, house of force,
  * muney. */
 #include "misuse.h"
 
@@ -11,14 +11,14 @@ static void write_word(void *place, uint64_t word) {
     memcpy(hide(place), &word, sizeof word);
 }
 
-/* Live objects around objs[i]: those that a larger block in its place would cover. */
+/* The live objects around objs[i] that a larger block in its place would cover. */
 static void check_covers(void **objs, size_t count, void *block, size_t length) {
     for (size_t i = 0; i < count; i++)
         if (objs[i] && (uintptr_t)objs[i] - (uintptr_t)block < length)
             primitive("two live objects overlap");
 }
 
-/* The size word before objs[20], reached by the overflow of the object before it, becomes larger. */
+/* An overflow of the object before objs[20] makes the size word before objs[20] larger. */
 static void size_enlarged(bool error, size_t size) {
     void *objs[64], *victim;
     take_many(objs, 64, size);
@@ -115,7 +115,7 @@ static void sorted_insert(bool error, size_t size) {
     drop(barrier2);
 }
 
-/* House of force: the size of what is left of the heap becomes enormous. */
+/* House of force: the size of the rest of the heap becomes enormous. */
 static void rest_enlarged(bool error, size_t size) {
     char *obj = take(size), *reached;
     if (error) {
@@ -142,7 +142,7 @@ static void mapped_header_forged(bool error, size_t size) {
         check_covers(objs, 3, tries[i], size);
 }
 
-/* Whatever lies in the 16 bytes before an object is replaced by what lies before another, larger one. */
+/* The 16 bytes before an object are replaced by those before another, larger object. */
 static void header_transplanted(bool error, size_t size) {
     char *small = take(48), *large = take(size);
     void *objs[32];
@@ -167,7 +167,7 @@ static const misuse_case cases[] = {
     {"attack_sorted_insert", "write after free", "write-after-free", SURE, sorted_insert, 1336},
     {"attack_rest_enlarged", UNDER, "sweep", SURE, rest_enlarged, 264},
     {"attack_mapped_header_forged", "out-of-bounds access", "guard", SURE, mapped_header_forged, 40 << 20},
-    /* Where there are no headers, what lies before both objects may be the same. */
+    /* Where there are no headers, the bytes before both objects may be the same. */
     {"attack_header_transplanted", UNDER, "sweep", CHANCE, header_transplanted, 2000},
 };
 MISUSE_GROUP(attack_headers, "attack", cases);

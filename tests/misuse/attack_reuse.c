@@ -1,7 +1,6 @@
-/* attack_reuse.c: attacks that need no damage to the allocator at all: a dangling pointer is enough once its memory
- * has a new owner (reclaim), or a size that wraps around. The win is a dangling pointer that sees what a new owner
- * wrote. Nothing forbidden happens that could be detected until then; what counts is that memory does not come back
- * too soon. */
+/* attack_reuse.c: attacks that damage nothing of the allocator. A dangling pointer is enough once its memory has a
+ * new owner (reclaim), and so is a size that wraps around. The attack wins when a dangling pointer sees what a new
+ * owner wrote. Until then nothing happens that could be detected; it counts that memory does not come back too soon. */
 #include "misuse.h"
 
 static void *owners[8192];
@@ -37,7 +36,7 @@ static void reclaim_large_by_spray(bool error, size_t size) {
         check_reclaimed(stale, size, 16);
 }
 
-/* The attacker frees as well, to push the slot out of whatever delays it. */
+/* The attacker frees objects as well, to push the slot out of any structure that delays it. */
 static void reclaim_after_rounds(bool error, size_t rounds) {
     void *stale = take(64);
     drop(stale);
@@ -103,7 +102,7 @@ static void reclaim_after_realloc(bool error, size_t size) {
         check_reclaimed(stale, size, 16);
 }
 
-/* No error of the program: the answer must be NULL, else the object is far smaller than asked for. */
+/* This is no error of the program: the answer must be NULL; otherwise the object is far smaller than the request. */
 static void sizes_that_wrap(bool error, size_t arg) {
     static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 7, SIZE_MAX - 15, SIZE_MAX - 4095,
                                    (size_t)PTRDIFF_MAX + 1};

@@ -1,5 +1,5 @@
 /* cwe122_heap_overflow.c: writes past the end (CWE-122) of an object that is freed afterwards.
- * cwe122_overflow_found.c has the overflows that no free of the object itself can find. */
+ * cwe122_overflow_found.c has the overflows that a free of the object itself cannot find. */
 #include "misuse.h"
 
 #include <stdio.h>

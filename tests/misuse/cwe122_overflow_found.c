@@ -1,6 +1,6 @@
 /* cwe122_overflow_found.c: writes past the end (CWE-122) that the free of the object itself cannot find: it is never
- * freed, or the bytes after it belong to a guard. They are found by neighbours, by the sweep, at exit or by the
- * guard. */
+ * freed, or the bytes after it belong to a guard. Frees of neighbours, the sweep, the check at exit or the guard
+ * find them. */
 #include "misuse.h"
 
 #include <unistd.h>
@@ -35,7 +35,7 @@ static void never_freed_large(bool error, size_t size) {
     fill(kept[0], (ptrdiff_t)size - 10, (ptrdiff_t)(size + error), 0x41);
 }
 
-/* _exit: only the frees of the neighbours can find it. */
+/* The program ends by _exit: only the frees of the neighbours can find it. */
 static void by_neighbours(bool error, size_t size) {
     take_many(kept, 256, size);
     if (error)
@@ -45,8 +45,8 @@ static void by_neighbours(bool error, size_t size) {
     _exit(0);
 }
 
-/* _exit, and no neighbour is freed: only the sweep can find it. Of 8 objects from one call site the first are
- * sampled. */
+/* The program ends by _exit, and no neighbour is freed: only the sweep can find it. Of 8 objects from one call site
+ * the first are sampled. */
 static void by_the_sweep(bool error, size_t which) {
     static void *others[1000];
     const size_t size = 72;
@@ -73,7 +73,7 @@ static void stream_past_large(bool error, size_t size) {
     drop(obj);
 }
 
-/* A run of bytes from a small object on: sooner or later it meets something that is watched. */
+/* A run of bytes from a small object on: at some distance it meets bytes that are checked. */
 static void stream_past_small(bool error, size_t length) {
     char *obj = take(64);
     memset(hide(obj), 0x41, error ? length : 64);

@@ -1,6 +1,6 @@
-/* cwe124_127_bounds.c: writes before the start (CWE-124), reads past the end (CWE-126) and before the start (CWE-127).
- * A read leaves no trace, so only guards find one: always beside large objects, and for small ones when the
- * object is sampled. The table says so instead of hoping. */
+/* cwe124_127_bounds.c: writes before the start (CWE-124), reads past the end (CWE-126) and before the start
+ * (CWE-127). A read leaves no trace, so only guards find one: always beside large objects, and beside small ones
+ * when the object is sampled. The table states which reads are found by chance. */
 #include "misuse.h"
 
 static void *kept[64];
@@ -12,7 +12,7 @@ static void write_before(bool error, size_t distance) {
     drop(obj);
 }
 
-/* The byte before belongs to the end of the slot of a live object with a canary of its own. */
+/* The byte before the object belongs to the end of a live object's slot, with a canary of its own. */
 static void write_before_among_live(bool error, size_t size) {
     take_many(kept, 64, size);
     misuse_pair near = closest(kept, 64);

@@ -1,5 +1,6 @@
-/* cwe416_use_after_free.c: an object is used after its end (CWE-416). Writes are found when the process ends, or when
- * the slot is wanted again; reads of small objects only by guards. realloc and malloc_usable_size refuse at once. */
+/* cwe416_use_after_free.c: an object is used after its end (CWE-416). Writes are found when the process ends, or
+ * when the slot is about to be handed out again; reads of small objects only by guards. realloc and
+ * malloc_usable_size refuse at once. */
 #include "misuse.h"
 
 #include <stdio.h>
@@ -71,7 +72,7 @@ static void system_call_writes(bool error, size_t size) {
     if (!error)
         drop(obj);
     else if (refused)
-        abort(); /* the kernel met a guard: as good as a fault */
+        abort(); /* the kernel met a guard: counts as a fault */
 }
 
 static void write_through_old_pointer(bool error, size_t size) {
@@ -115,7 +116,7 @@ static void slab_has_died(bool error, size_t size) {
         put(objs[1000], 5, 0x41);
 }
 
-/* _exit: nothing at the end of the process can find it, only the rounds that want the slot again. */
+/* The program ends by _exit: no check at exit can find it, only the rounds that take the slot again. */
 static void found_on_reuse(bool error, size_t size) {
     char *obj = take(size);
     drop(obj);

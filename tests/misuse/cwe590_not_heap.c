@@ -96,7 +96,7 @@ static void far_in_the_heap(bool error, size_t distance) {
     drop(obj);
 }
 
-/* An object that begins such a block has nothing before it: the next one is taken then. */
+/* An object that begins such a block has nothing before it: the next object is used then. */
 static void header_of_the_heap(bool error, size_t mask) {
     char *obj = take(64), *start = (char *)((uintptr_t)obj & ~(uintptr_t)mask);
     for (int i = 0; i < 100 && start == obj; i++) {
@@ -170,7 +170,7 @@ static const misuse_case cases[] = {
     {"free_far_in_the_heap_64_mib", "invalid free|interior free", "ledger", SURE, far_in_the_heap, 64 << 20},
     {"free_of_start_of_the_page", "invalid free|interior free|double free", "ledger", SURE,
      header_of_the_heap, 4095},
-    /* In one run of twenty a live object of somebody else begins there, whose free cannot be told from this one. */
+    /* In one run of twenty another owner's live object begins there; its free cannot be told from this one. */
     {"free_of_start_of_2_mib", "invalid free|interior free|double free", "ledger", CHANCE, header_of_the_heap,
      0x1fffff},
     {"realloc_of_stack", "invalid realloc", "realloc", SURE, resize_stack, 64},

@@ -1,6 +1,6 @@
-/* cwe762_mismatch_cc.cc: an object is given back by another family than it came from, or with a wrong size or alignment
- * (CWE-762); and the C++ ways to free twice or inside. The operators are called directly, as compilers do, and never
- * inside ?:, because clang 19 then emits both calls. */
+/* cwe762_mismatch_cc.cc: an object is freed by another family than it came from, or with a wrong size or alignment
+ * (CWE-762); and double and interior frees through C++. The operators are called directly, as compilers do, and
+ * never inside ?:, because clang 19 then emits both calls. */
 #include "misuse.h"
 
 #include <new>

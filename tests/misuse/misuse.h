@@ -1,11 +1,10 @@
 /* misuse.h: what the misuse programs share.
  *
- * A case is one error against the heap. run(true, arg) commits it; run(false, arg) is its innocent twin, the
- * same code without the error. Cases use the program's own malloc family and new/delete only, so that one
- * binary runs on every allocator by LD_PRELOAD. The allocator is called through volatile pointers, and
- * addresses pass through hide(), so that no compiler can see an error and optimise it away. A case that wins
- * an exploit primitive says so with primitive(). Only the C library and pthreads are used.
- */
+ * A case is one error against the heap. run(true, arg) makes the error; run(false, arg) is its twin, the same code
+ * without the error. Cases use only the program's own malloc family and new/delete, so that one binary runs on every
+ * allocator by LD_PRELOAD. The allocator is called through volatile pointers, and addresses pass through hide(), so
+ * that no compiler can see an error and optimise it away. A case that wins an exploit primitive reports it by
+ * primitive(). Only the C library and pthreads are used. */
 #ifndef MISUSE_H
 #define MISUSE_H
 
@@ -19,17 +18,17 @@
 extern "C" {
 #endif
 
-/* How surely an allocator with the needed mitigation finds the error. */
+/* How reliably an allocator with the needed mitigation finds the error. */
 typedef enum misuse_sure {
     SURE,    /* every time, by design */
-    SAMPLED, /* when the object is a sampled guard object, or lies beside a guard */
+    SAMPLED, /* when the object is sampled, or lies beside a guard */
     CHANCE,  /* depends on placement or timing: usually, not always */
-    NOT_WON, /* nothing need be detected, but no primitive may be won */
+    NOT_WON, /* need not be detected, but no primitive may be won */
 } misuse_sure;
 
 typedef struct misuse_case {
-    const char *name;   /* what is done wrong; the name on the command line */
-    const char *errors; /* error literals of the crash line that are right, separated by '|' */
+    const char *name;   /* the error; the name on the command line */
+    const char *errors; /* error texts of the crash line that are right, separated by '|' */
     const char *needs;  /* the mitigation that finds or stops it: MITIGATIONS in misuse_cases.py */
     misuse_sure sure;
     void (*run)(bool error, size_t arg);
@@ -60,25 +59,25 @@ extern size_t (*volatile usable)(void *obj);
 void drop_sized(void *obj, size_t size);
 void drop_aligned_sized(void *obj, size_t alignment, size_t size);
 
-/* The same pointer, of which the compiler knows nothing any more. */
+/* The same pointer; the compiler does not know what it points to. */
 void *hide(const volatile void *pointer);
 
-/* Byte accesses that are not optimised away. */
+/* Byte accesses that the compiler does not optimise away. */
 void put(void *obj, ptrdiff_t offset, int value);
 int get(const void *obj, ptrdiff_t offset);
 void fill(void *obj, ptrdiff_t from, ptrdiff_t to, int value);
 
 /* `rounds` times malloc and free of one `size`. */
 void churn(size_t size, size_t rounds);
-/* Runs fn(arg) in a thread of its own, until it ends. */
+/* Runs fn(arg) in a new thread, and waits for its end. */
 void in_thread(void (*fn)(void *), void *arg);
 /* Runs fn(arg) in a child process; if a signal ends the child, the same signal ends this process. */
 void in_child(void (*fn)(void *), void *arg);
 
-/* Fills objs with `count` new objects of `size` / frees all that are not NULL. */
+/* The first fills objs with `count` new objects of `size`; the second frees all that are not NULL. */
 void take_many(void **objs, size_t count, size_t size);
 void drop_many(void **objs, size_t count);
-/* Indexes of the two of `objs` with the least distance, the lower address first. */
+/* The indexes of the two of `objs` with the least distance, the lower address first. */
 typedef struct misuse_pair {
     size_t low, high;
 } misuse_pair;
@@ -86,7 +85,7 @@ misuse_pair closest(void **objs, size_t count);
 
 /* An exploit primitive was won: prints "PRIMITIVE: what" on stdout and ends the process with status 42. */
 __attribute__((noreturn)) void primitive(const char *what);
-/* primitive() if two of the objects overlap / if one lies in [start, start + length). */
+/* The first calls primitive() if two of the objects overlap; the second, if one lies in [start, start + length). */
 void check_overlap(void **objs, size_t count, size_t size);
 void check_placed(void **objs, size_t count, const void *start, size_t length);
 

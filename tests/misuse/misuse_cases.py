@@ -16,12 +16,12 @@ import resource
 import signal
 import subprocess
 
-# The mitigations that hakmem-hardened has. A case whose mitigation is missing here is listed as "not yet" and
-# not asserted. When a mitigation lands, add its name: that turns its cases on.
+# The mitigations that hakmem-hardened has. A case whose mitigation is missing here is listed as "not yet" and not
+# asserted. When a mitigation lands, add its name: that turns its cases on.
 MITIGATIONS_IN = ["core", "ledger", "realloc", "usable", "size", "family", "alignment", "canary", "sweep", "write-after-free", "quarantine",
                   "guard", "sample"]
 
-# Every name that a case may give as what it needs, and what it stands for.
+# Every mitigation that a case may name, and its meaning.
 MITIGATIONS = {
     "core": "sizes are checked for overflow",
     "ledger": "state of each slot: double, interior, misaligned and foreign frees",
@@ -38,15 +38,16 @@ MITIGATIONS = {
     "sample": "sampled objects between guards",
 }
 
-# What a sampled guard object calls the error that others find later.
+# The other name of an error when a sampled object's guard finds it.
 SEEN_BY_GUARDS = {"heap overflow": "out-of-bounds access", "heap underflow": "out-of-bounds access",
                   "write after free": "use after free"}
 
-# Wrong claims are reported once and go on by default; here every check ends the process, so that a verdict is a status.
+# Wrong claims are reported once and go on by default; here every check ends the process, so that the status shows the
+# verdict.
 STRICT = {"HAKMEM_HARDENING": "all:abort"}
 
-# Seconds. Cases that want 300,000 objects take the longest, when each of them is put between guards: to take a page away costs
-# up to 50 us on a virtual machine, and a busy one multiplies that.
+# Seconds. Cases with 300,000 objects take the longest, when each object is put between guards: to take a page away
+# costs up to 50 us on a virtual machine, and a busy one multiplies that.
 TIME_LIMIT = 240
 
 SURE, SAMPLED, CHANCE, NOT_WON = "sure", "sampled", "chance", "not won"
@@ -73,7 +74,8 @@ def read_cases(program):
 
 
 def no_core_files():
-    """For every process started from now on. A preexec_fn would do it too, but keeps Python from vfork: four times as long for the corpus."""
+    """Sets it for every process started from now on. A preexec_fn would do it too, but keeps Python from vfork: four
+    times as long for the corpus."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
@@ -83,7 +85,7 @@ def names_the_error(case, named):
         # A fault far from every object belongs to no error of the heap; the process just must not go on.
         return case.sure != SURE and bool(case.errors)
     allowed = set(case.errors)
-    if "sample" in MITIGATIONS_IN:  # the object may have been between guards, which see it sooner
+    if "sample" in MITIGATIONS_IN:  # the object may have been between guards, which find the error sooner
         allowed |= {guard for error, guard in SEEN_BY_GUARDS.items() if error in allowed}
     return named[0] in allowed
 
@@ -134,7 +136,7 @@ def is_in(case):
 
 
 def complaints(case, outcomes):
-    """What is wrong with the outcomes of an error on hakmem-hardened, one line each distinct complaint."""
+    """The complaints about the outcomes of an error on hakmem-hardened, one line for each distinct one."""
     wrong = set()
     for verdict, said in outcomes:
         if verdict in ("broken", "wrong"):

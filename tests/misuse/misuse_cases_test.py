@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""The verdict of a run, case by case: a test of the corpus is worth what this is worth."""
+"""The verdict of a run, case by case: the corpus relies on it."""
 import unittest
 
 import misuse_cases as misuse

@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""misuse_doc_check.py PROGRAM DETECTION.md: fails when the page does not list exactly the cases of the corpus."""
+"""misuse_doc_check.py PROGRAM DETECTION.md: fails unless the page lists exactly the cases of the corpus."""
 import sys
 
 import misuse_cases as misuse

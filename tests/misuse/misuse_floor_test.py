@@ -1,6 +1,7 @@
 #!/usr/bin/env -S python3 -B
-"""misuse_floor_test.py PROGRAM LIBRARY: errors that are found by chance, or where the object is sampled, are found. misuse_run.py lets them pass
-in silence; here each is committed until it is found, as often as makes never finding it less likely than 1e-10."""
+"""misuse_floor_test.py PROGRAM LIBRARY: errors that are found by chance, or only when the object is sampled, are found.
+misuse_run.py accepts it when they are not found; here each error is repeated until it is found, up to the number of
+runs in which missing it every time is less likely than 1e-10."""
 import math
 import os
 import sys
@@ -10,9 +11,9 @@ import misuse_cases as misuse
 
 PROGRAM, LIBRARY = sys.argv[1:3]
 NEVER = 1e-10
-# By name: HAKMEM_SAMPLE_RATE (None: not set) and the least probability of one run. Of four sampled objects three end before their guard and one
-# begins behind it; in 40 runs each that stand at 0.9 were found 40 times. What stands at 0.1 was found 10 times: the slot behind the damaged
-# one has to be among those that are freed.
+# By name: HAKMEM_SAMPLE_RATE (None: not set) and the least probability of one run. Three of four sampled objects end
+# before their guard and one begins behind it. The errors with 0.9 were found 40 times in 40 runs. The error with 0.1
+# was found 10 times: the slot behind the damaged one has to be among those that are freed.
 ONE_OF_FOUR, THREE_OF_FOUR, NEARLY = 0.2, 0.6, 0.9
 FLOORS = {
     "overread_by_1": ("1", THREE_OF_FOUR), "overread_at_8": ("1", THREE_OF_FOUR), "overread_at_64": ("1", THREE_OF_FOUR),
@@ -29,7 +30,7 @@ def floor_of(case):
 
 class Floors(unittest.TestCase):
     def found(self, case, rate, runs):
-        """True as soon as one of so many runs is detected; none is lost, wrong or broken."""
+        """True as soon as one of so many runs is detected; no run may be won, wrong or broken."""
         environment = {"LD_PRELOAD": os.path.abspath(LIBRARY), **({"HAKMEM_SAMPLE_RATE": rate} if rate is not None else {})}
         allocator = misuse.Allocator("hardened", environment, True)
         for _ in range(runs):

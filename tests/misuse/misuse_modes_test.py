@@ -12,14 +12,15 @@ import misuse_cases as misuse
 PROGRAM, LIBRARY = sys.argv[1:3]
 CHECKS = ("free", "family", "size", "alignment", "canary", "neighbours", "sweep", "zero", "write", "quarantine", "random", "guard", "sample", "seal")
 CASES = misuse.read_cases(PROGRAM)
-# Every so many cases, of all groups, where each runs many times.
+# Every n-th case, from all groups, where each runs many times.
 SOME = CASES[::11]
-# Accesses that a guard sees end by the signal, whatever the mode; and what is sampled is found by chance.
+# Accesses to a guard end the process by the signal, whatever the mode; and errors of sampled objects are found by
+# chance.
 VERIFIED = [case for case in CASES if case.sure == misuse.SURE and case.needs not in ("guard", "sample")]
 
 
 def run(case, mode, hardening="", limit=None):
-    """(status, what it wrote to stderr without the line that tells of the reducing)"""
+    """(status, its stderr without the line that announces the reduced checks)"""
     environment = {"LD_PRELOAD": os.path.abspath(LIBRARY), "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
     if hardening:  # and no error is found by chance
         environment.update(HAKMEM_HARDENING=hardening, HAKMEM_SAMPLE_RATE="0")

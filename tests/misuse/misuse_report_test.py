@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""misuse_report_test.py PROGRAM LIBRARY: what a report of the hardened variant says is right for the object that it is about."""
+"""misuse_report_test.py PROGRAM LIBRARY: a report of the hardened variant states true facts about its object."""
 import glob
 import json
 import os
@@ -37,7 +37,7 @@ class Report(unittest.TestCase):
                 with self.subTest(name=name, environment=environment):
                     lines = report(name, environment)
                     if lines[""][0].startswith("read") or lines[""][0].startswith("write"):
-                        continue  # a guard saw it: nobody was about to end the object
+                        continue  # a guard found it: no call was about to end the object
                     self.assertIn(", live, made by ", lines["object"][0])
                     self.assertNotIn("freed", lines)
 
@@ -89,7 +89,8 @@ class Report(unittest.TestCase):
         self.assertTrue(second.startswith("hakmem: double free: "), second)
 
     def test_a_fault_is_passed_on(self):
-        """To the handler that was there before ours, in both of its forms, or to the default action; a signal that was sent has its usual end and is no error."""
+        """The signal goes to the handler that was there before ours, in both of its forms, or to the default action. A
+        signal that was sent has its usual end and is no error."""
         source = """
             #include <signal.h>
             #include <stdlib.h>

@@ -1,10 +1,10 @@
 #!/usr/bin/env -S python3 -B
-"""misuse_run.py: runs the misuse corpus on one variant of hakmem and says whether every verdict is the expected one.
+"""misuse_run.py: runs the misuse corpus on one variant of hakmem and reports whether every verdict is the expected one.
 
-hardened: every twin is silent; every error whose mitigation is in (misuse_cases.MITIGATIONS_IN) and that is found surely is
-found, by its own crash line; no primitive is won. Cases of other mitigations are printed as "not yet".
-speed: every twin is silent. Its errors are run and reported but not asserted: it has no side tables, so a double free or an
-overflow has no defined outcome there, and to assert today's accident would only freeze it.
+hardened: every twin is silent; every error whose mitigation is in (misuse_cases.MITIGATIONS_IN) and that is found every
+time is found, by its own crash line; no primitive is won. Cases of other mitigations are printed as "not yet". speed:
+every twin is silent. Its errors are run and reported but not asserted: it has no side tables, so a double free or an
+overflow has no defined outcome there, and an assertion would only fix the outcome of today.
 """
 import argparse
 import sys
@@ -24,7 +24,7 @@ def arguments():
 
 
 def check_preload(program, allocator):
-    """The library must really be what answers: a program without it would pass every twin."""
+    """The library must really serve the calls: a program without it would pass every twin."""
     probe = misuse.Case("415", "double_free_tiny", ["double free"], "ledger", misuse.SURE)
     outcome = misuse.run_once(program, allocator, probe, "error")
     return outcome.verdict == "detected"

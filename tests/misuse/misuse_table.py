@@ -28,7 +28,8 @@ MARKS = {"detected": "yes", "silent": "-", "won": "WON", "n/a": "n/a", "wrong": 
 
 
 def the_one(*patterns):
-    """The newest of the files that match the first pattern that any does; None: this distribution has it not, or tools/setup lab never ran."""
+    """The newest of the files that match the first pattern with a match. None: this distribution lacks it, or
+    tools/setup lab never ran."""
     found = [sorted(glob.glob(pattern))[-1] for pattern in patterns if glob.glob(pattern)]
     if not found:
         print(f"misuse_table: {' and '.join(patterns)} is left out: not installed (tools/setup lab)", file=sys.stderr)
@@ -54,7 +55,7 @@ def own(hardened, speed):
     if "sample" in misuse.MITIGATIONS_IN:
         found.append(misuse.Allocator("unsampled", {**hakmem, **HAKMEM_SAMPLE_NONE}, True))
         found.append(misuse.Allocator("all sampled", {**hakmem, **HAKMEM_SAMPLE_ALL}, True))
-    # No crash line is demanded of the speed variant, so it is verified as the peers are.
+    # The speed variant needs no crash line, so it is verified as the peers are.
     return found + [misuse.Allocator("hakmem (speed)", {"LD_PRELOAD": speed}, False)]
 
 
@@ -81,7 +82,7 @@ def show_progress(name):
 
 
 def share(results, cases, verdicts):
-    """Runs with one of the verdicts, and all runs in which the error was possible."""
+    """(the number of runs with one of the verdicts, the number of all runs in which the error was possible)"""
     outcomes = [o.verdict for case in cases for o in results[case.name, "error"] if o.verdict != "n/a"]
     return sum(v in verdicts for v in outcomes), len(outcomes)
 
@@ -133,7 +134,7 @@ def mitigation_table(cases, results):
 
 
 def mark(outcomes):
-    """One word, or how often each verdict came."""
+    """One word, or the number of times that each verdict came."""
     verdicts = [o.verdict for o in outcomes]
     if len(set(verdicts)) == 1:
         return MARKS[verdicts[0]]

@@ -30,7 +30,7 @@ static size_t draw_size(uint64_t *seed) {
     return crowd_draw(seed) % ((size_t)2 << shift);
 }
 
-/* Its first and last bytes are written: what is handed on is handed on with its contents. */
+/* Its first and last bytes are written: an object that is passed on keeps its contents. */
 static void *written(char *obj, size_t size) {
     if (obj != NULL && size != 0) {
         obj[0] = 'a';
@@ -54,14 +54,14 @@ static void *make(uint64_t *seed) {
     }
 }
 
-/* NULL: the old one is as it was. */
+/* NULL: the old object is unchanged. */
 static void *resize(uint64_t *seed, void *obj) {
     size_t size = 1 + draw_size(seed);
     void *grown = hak_realloc(obj, size);
     return grown != NULL ? written(grown, size) : obj;
 }
 
-/* Objects on their way from any thread to any other. No lock, which a forked child might find taken. */
+/* Objects on their way from any thread to any other. No lock: a forked child might find it taken. */
 static void *_Atomic shared[SHARED];
 static void *swap(unsigned place, void *obj) {
     return atomic_exchange_explicit(&shared[place], obj, memory_order_acq_rel);
@@ -83,7 +83,7 @@ void crowd_work(uint64_t seed, unsigned steps) {
             *place = NULL;
         }
         if (i % BATCH == 0)
-            usleep(PAUSE_US); /* so that what else goes on gets its turn on a machine with few processors */
+            usleep(PAUSE_US); /* lets other threads have their turn on a machine with few processors */
     }
     for (unsigned i = 0; i < OWN; i++)
         hak_free(own[i]);

@@ -1,5 +1,5 @@
-/* races_test.c: what else may go on while threads work: who asks what is in use, trims, forks, exits, or has no
- * memory. Races are seen by --config=tsan. */
+/* races_test.c: other things that may happen while threads work: calls for the memory in use, trims, forks, exits,
+ * and refused memory. --config=tsan finds races. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,7 +56,7 @@ static void policies(void **state) {
     }
 }
 
-/* Requests are refused or served, now in one thread, now in another; what was handed out stays as it is. */
+/* Requests are refused or served, now in one thread, now in another; objects handed out before stay unchanged. */
 static void failures(void **state) {
     (void)state;
     crowd_start(THREADS);

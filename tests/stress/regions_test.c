@@ -1,5 +1,5 @@
-/* regions_test.c: who finds a region without a lock sees all that was written before it was there. The order of the
- * stores is seen by --config=tsan. */
+/* regions_test.c: a thread that finds a region without a lock sees everything that was written before the region was
+ * published. --config=tsan checks the order of the stores. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 
 enum { ROUNDS = 16 };
 
-/* Relaxed: they tell where to look, and when that is done, and order nothing. */
+/* Relaxed: these variables say where to look and when to stop, and order nothing. */
 static _Atomic uintptr_t begun;
 static _Atomic int done;
 
@@ -33,7 +33,7 @@ static void *looks(void *unused) {
     return unused;
 }
 
-/* Each region's room is used up, so that another one begins. */
+/* Each region's room is used up, so that another region begins. */
 static void found_whole(void **state) {
     (void)state;
     pthread_t thread;
@@ -44,7 +44,7 @@ static void found_whole(void **state) {
         uintptr_t addr = hak_region_take(HAK_REGION_LARGE, HAK_GRANULE, &region);
         assert_int_not_equal(addr, 0);
         hak_lock_take(&hak_region_lock);
-        region->body.room = region->used; /* as when somebody has mapped behind it */
+        region->body.room = region->used; /* as when another mapping lies behind it */
         hak_lock_give(&hak_region_lock);
         atomic_store_explicit(&begun, addr, memory_order_relaxed);
         while (atomic_load_explicit(&done, memory_order_relaxed) != round)

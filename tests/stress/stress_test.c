@@ -1,5 +1,5 @@
-/* stress_test.c: threads, their ends, forks and signals, all at once. Single runs are short; a deadlock ends by the
- * test's time limit, a race that ThreadSanitizer sees by --config=tsan, lost objects by the counts at the end. */
+/* stress_test.c: threads, their ends, forks and signals, all at once. Single runs are short. The test's time limit
+ * ends a deadlock, --config=tsan finds races, and the counts at the end show lost objects. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -89,7 +89,7 @@ static void empty_shared(void) {
         end(swap(i, NULL));
 }
 
-/* What is in use when every object was freed and this thread's cache is empty. */
+/* The memory in use when every object was freed and this thread's cache is empty. */
 static void expect_all_home(void) {
     hak_cache_flush_all();
     hak_depot_trim();
@@ -97,7 +97,7 @@ static void expect_all_home(void) {
     hak_superslab_check();
     hak_large_check();
     if (HAK_POLICY_CLASS_BOUND)
-        return; /* frees may be delayed: what is in quarantine cannot be told from what is lost */
+        return; /* frees may be delayed: objects in quarantine cannot be told from lost ones */
     assert_int_equal(hak_large_count, 0);
     assert_int_equal(hak_superslab_live_bytes, 0);
     assert_int_equal(hak_cache_objects(), 0);
@@ -140,7 +140,7 @@ static void short_lives(void **state) {
     assert_int_equal(hak_caches_live, 1);
 }
 
-/* Destructors that free, allocate, and set their key again, before and after the allocator's own. */
+/* Destructors that free, allocate, and set their key again, before and after the allocator's own destructor. */
 static pthread_key_t keys[4];
 
 static void destroy(void *value) {
@@ -256,8 +256,7 @@ static void count_signal(int number) {
     atomic_fetch_add(&signals, 1);
 }
 
-/* Signals interrupt the allocator wherever it is, its waiting for locks included; the handler itself allocates
- * nothing. */
+/* Signals interrupt the allocator at any point, also while it waits for locks; the handler itself allocates nothing. */
 static void interrupted(void **state) {
     (void)state;
     struct sigaction action = {.sa_handler =
@@ -279,7 +278,7 @@ static void interrupted(void **state) {
     expect_all_home();
 }
 
-/* The destructor of a key that is younger than the allocator's, which therefore comes after it in each round. */
+/* The destructor of a key that was created after the allocator's key, so it runs later in each round. */
 static pthread_key_t younger;
 static int error_seen, rounds_with_cache;
 static void at_end(void *round) {

@@ -1,4 +1,4 @@
-/* deepbind_module.c: what surface_deepbind.c opens with RTLD_DEEPBIND. */
+/* deepbind_module.c: the module that surface_deepbind.c opens with RTLD_DEEPBIND. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env -S python3 -B
-"""install_test.py WORKSPACE LIBRARY: what tools/install lays out is enough to build programs: with pkg-config, with CMake, with the .a, and
-with nothing but LD_PRELOAD. LIBRARY: one of the built ones; the others lie beside it."""
+"""install_test.py WORKSPACE LIBRARY: the files that tools/install installs are enough to build programs: with
+pkg-config, with CMake, with the .a, and with nothing but LD_PRELOAD. LIBRARY: one of the built ones; the others lie
+beside it."""
 import os
 import subprocess
 import sys
@@ -124,7 +125,7 @@ class Install(unittest.TestCase):
         with open(os.path.join(self.prefix, "share/doc/hakmem/hakmem.conf"), encoding="utf-8") as file:
             lines = file.read().splitlines()
         self.assertTrue(any("rustc" in line for line in lines))
-        self.assertEqual([line for line in lines if line and line[0] != "#"], [])  # as it is it sets nothing
+        self.assertEqual([line for line in lines if line and line[0] != "#"], [])  # without changes it sets nothing
 
     def test_the_page_names_the_version(self):
         with open(os.path.join(self.prefix, "share/man/man7/hakmem.7"), encoding="utf-8") as page:

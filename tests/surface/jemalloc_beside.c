@@ -1,6 +1,6 @@
-/* jemalloc_beside.c: a library that comes after the allocator and has jemalloc's own calls, as libjemalloc.so has,
- * which a program that is made for jemalloc is linked with. None of them may be reached: its objects would be
- * another heap's. */
+/* jemalloc_beside.c: a library that comes after the allocator and has jemalloc's own calls, like libjemalloc.so,
+ * with which a program made for jemalloc is linked. None of them may be reached: its objects would belong to another
+ * heap. */
 #include "include/hakmem_jemalloc.h"
 
 #include <stdio.h>

@@ -4,11 +4,11 @@
  *   OTHER_KERNEL_NO_PROC=1     there is no /proc
  *   OTHER_KERNEL_NO_RANDOM=1   a sandbox forbids getrandom
  *   OTHER_KERNEL_SECURE=1      the program runs with raised privileges (AT_SECURE)
- *   OTHER_KERNEL_REFUSES=mseal=ENOSYS,guard=EINVAL    what it has not, or forbids, and how it says so (the table below
- *   has the names)
+ *   OTHER_KERNEL_REFUSES=mseal=ENOSYS,guard=EINVAL    the calls that it lacks or forbids, with the error of each (the
+ *   table below has the names)
  *
- * Exact where the allocator could tell: what a kernel with 64 KiB pages refuses is refused, and what it would touch
- * beyond the length that it was asked for is touched. Calls that libc makes inside itself are not seen. */
+ * It is exact where the allocator could see a difference: it refuses what a kernel with 64 KiB pages refuses, and it
+ * touches the memory beyond a requested length that such a kernel would touch. It does not see libc's own calls. */
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
@@ -25,8 +25,8 @@
 
 enum { SMALL_PAGE = 4096 };
 
-/* What the kernel left above the first frame: argc, argv, the environment, the auxiliary vector. Read there, because
- * the allocator starts before libc has set environ. */
+/* The words that the kernel left above the first frame: argc, argv, the environment, the auxiliary vector. They are
+ * read there, because the allocator starts before libc has set environ. */
 extern void *__libc_stack_end;
 
 static char **environment(void) {
@@ -42,7 +42,7 @@ static const char *setting(const char *name) {
     return NULL;
 }
 
-/* The kernel itself, for this file: `syscall` below is what the allocator gets. */
+/* The real system call, for this file: the allocator gets `syscall` below. */
 static long ask_kernel(long number, long a, long b, long c, long d, long e, long f) {
 #if defined(__x86_64__)
     long answer;
@@ -78,7 +78,7 @@ static long ask_kernel(long number, long a, long b, long c, long d, long e, long
     ask_kernel(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 #define KERNEL(...) KERNEL_SIX(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
 
-/* What may be refused: a system call, or one advice of madvise, or mremap with one flag. */
+/* A call that may be refused: a system call, one advice of madvise, or mremap with one flag. */
 enum {
     ANY = -1,
     SYS_MSEAL = 462,
@@ -124,7 +124,7 @@ static int error_in(const char *list, const char *name) {
     return 0;
 }
 
-/* True, and errno set, when this kernel has no such call. `detail`: the advice of madvise, the flags of mremap. */
+/* True, and errno set, when this kernel lacks the call. `detail`: the advice of madvise, the flags of mremap. */
 static bool lacks(long number, long detail) {
     const char *list = setting("OTHER_KERNEL_REFUSES");
     for (size_t i = 0; list != NULL && i < sizeof refusals / sizeof refusals[0]; i++) {
@@ -156,7 +156,7 @@ ssize_t getrandom(void *out, size_t size, unsigned flags) {
     return -1;
 }
 
-/* What the allocator asks for by number. */
+/* The calls that the allocator makes by number. */
 long syscall(long number, ...) {
     long args[6];
     va_list more;
@@ -211,7 +211,7 @@ static bool refused(uintptr_t addr) {
     return true;
 }
 
-/* Anonymous memory at a multiple of the page: a larger piece, and its ends given back. */
+/* Anonymous memory at a multiple of the page: takes a larger piece and gives its ends back. */
 static void *map_anywhere(size_t size, int protection, int flags) {
     size_t padded = size + page();
     long got = KERNEL(SYS_mmap, NULL, padded, protection, flags, -1, 0);

@@ -1,4 +1,4 @@
-// own_operators.h: operators new and delete of a library's own, on top of malloc. Included once in a library.
+// own_operators.h: a library's own operators new and delete, on top of malloc. Included once in a library.
 #ifndef HAK_TESTS_OWN_OPERATORS_H
 #define HAK_TESTS_OWN_OPERATORS_H
 

@@ -1,4 +1,5 @@
-// plugin.cc: what surface_plugins.c loads and unloads: it allocates when it is loaded and frees when it is unloaded.
+// plugin.cc: the plug-in that surface_plugins.c loads and unloads: it allocates when it is loaded and frees when it is
+// unloaded.
 #include <cstring>
 #include <map>
 #include <string>

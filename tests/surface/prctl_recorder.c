@@ -1,5 +1,5 @@
-/* prctl_recorder.c: a library whose prctl comes between the allocator's and libc's, as of one that wraps it: it
- * notes what it gets. */
+/* prctl_recorder.c: a library whose prctl comes between the allocator's and libc's, as a wrapper's does: it records
+ * its arguments. */
 #include <string.h>
 
 unsigned long prctl_recorded[5];

@@ -25,7 +25,7 @@ void *__libc_valloc(size_t size);
 void *__libc_pvalloc(size_t size);
 extern const char *hak_variant(void) __attribute__((weak));
 
-/* Hidden from the compiler, which knows what malloc returns and drops what nobody uses. */
+/* Hidden from the compiler, which knows what malloc returns and drops unused objects. */
 static void *hide(void *obj) {
     void *volatile hidden = obj;
     return hidden;
@@ -156,11 +156,11 @@ static void information(void) {
     malloc_stats(); /* on stderr */
     free(large);
     (void)malloc_trim(0);
-    WANT(malloc_trim(0) == 0 || malloc_trim(0) == 0); /* nothing is left to be given back */
+    WANT(malloc_trim(0) == 0 || malloc_trim(0) == 0); /* no memory is left to give back */
 }
 
-/* What clang 22 calls when types are told apart: pvalloc has whole pages, valloc begins at one, and reallocf ends what
- * cannot be resized. */
+/* The calls of clang 22 when types are told apart: pvalloc returns whole pages, valloc returns the start of a page,
+ * and reallocf ends an object that cannot be resized. */
 extern void *__alloc_token_pvalloc(size_t size, size_t token) __attribute__((weak));
 extern void *__alloc_token_valloc(size_t size, size_t token) __attribute__((weak));
 extern void *__alloc_token_reallocf(void *obj, size_t size, size_t token) __attribute__((weak));

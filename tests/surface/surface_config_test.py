@@ -1,7 +1,8 @@
 #!/usr/bin/env -S python3 -B
-"""surface_config_test.py PROGRAM KERNEL: /etc/hakmem.conf sets options for the programs that it names, wins over nothing that the user set, is honoured with
-raised privileges, and is not read when anybody but root could have written it. PROGRAM: claims.cc. KERNEL: other_kernel.so, which says that privileges are
-raised. Runs in a mount namespace of its own, with an /etc of its own."""
+"""surface_config_test.py PROGRAM KERNEL: /etc/hakmem.conf sets options for the programs that it names, overrides no
+setting of the user, applies with raised privileges, and is not read when others than root could have written it.
+PROGRAM: claims.cc. KERNEL: other_kernel.so, which reports raised privileges. Runs in a mount namespace of its own,
+with an /etc of its own."""
 import os
 import signal
 import subprocess
@@ -91,7 +92,7 @@ class Config(unittest.TestCase):
                 self.write(f"* {setting}\n")
                 got, said = self.run_program()
                 self.assertEqual((got, said.count(REPORT)), (status, reports), said)
-                self.assertNotIn("sets", said)  # who set it knows, and every process would say it
+                self.assertNotIn("sets", said)  # the administrator who set it knows, and every process would print it
         self.write("* size:off\n")
         got, said = self.run_program(HAKMEM_HARDENING="size:abort")
         self.assertEqual((got, said.count(REPORT)), (-signal.SIGABRT, 1), said)

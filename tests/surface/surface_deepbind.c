@@ -1,5 +1,5 @@
 /* surface_deepbind.c: a module that is opened with RTLD_DEEPBIND shares the program's malloc and free. The module
- * lies beside the program, and is found by its RUNPATH: dlopen still knows who has called. */
+ * lies beside the program, and dlopen finds it by the program's RUNPATH: so dlopen still knows its caller. */
 #include "tests/surface/want.h"
 
 #include <dlfcn.h>

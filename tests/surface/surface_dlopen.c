@@ -1,5 +1,5 @@
 /* surface_dlopen.c: a program that dlopens the allocator, with threads that were there before, closes it, and goes
- * on with what it has from it. The file to open is in HAKMEM_TEST_LIBRARY. Exit 1 with a line: something is wrong. */
+ * on to use objects from it. HAKMEM_TEST_LIBRARY names the file to open. Exit 1 with a line: something is wrong. */
 #include "tests/surface/want.h"
 
 #include <dlfcn.h>
@@ -44,7 +44,7 @@ static void *run(void *arg) {
     use(me);
     kept[me] = memset(hak.malloc(100), (int)me, 100);
     pthread_barrier_wait(&closed);
-    use(me); /* its thread-local memory outlives the dlclose, and so does what runs when the thread ends */
+    use(me); /* its thread-local memory outlives the dlclose, and so does the code that runs when the thread ends */
     return NULL;
 }
 

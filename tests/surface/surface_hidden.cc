@@ -1,5 +1,5 @@
-// surface_hidden.cc: a shared library that has operators new and delete of its own and shows them to nobody
-// (surface_hidden.lds), as libraries do that are linked with a C++ library of their own.
+// surface_hidden.cc: a shared library with its own operators new and delete, which it hides (surface_hidden.lds), as
+// libraries do that are linked with their own C++ library.
 #include "tests/surface/own_operators.h"
 
 #include <memory>

@@ -1,5 +1,5 @@
-/* surface_info.c: what mallinfo, mallinfo2, malloc_info, malloc_stats and malloc_trim say, beside what the program
- * knows that it has live and freed. Run under each variant's .so. Prints the first line that is wrong; exit 1. */
+/* surface_info.c: the figures of mallinfo, mallinfo2, malloc_info, malloc_stats and malloc_trim, compared with what
+ * the program knows to be live and freed. Run under each variant's .so. Prints the first line that is wrong; exit 1. */
 #include "tests/surface/want.h"
 
 #include "include/hakmem.h"
@@ -20,7 +20,7 @@ enum {
     COUNT = 5 * 1024, /* of 1,008 bytes: 5 MiB; slots are no more than a quarter larger */
     SIZE = 1008,
     LARGE = 5 * MIB,   /* one large object */
-    SLACK = 64 * 1024, /* what a few samples and stdio's buffers come to */
+    SLACK = 64 * 1024, /* the memory of a few samples and of stdio's buffers */
 };
 
 static void *objs[COUNT];
@@ -43,7 +43,7 @@ static size_t distance(size_t a, size_t b) {
 
 static struct mallinfo2 look(void) {
     struct mallinfo2 now = mallinfo2();
-    WANT(now.arena == now.uordblks + now.fordblks); /* so it is in glibc */
+    WANT(now.arena == now.uordblks + now.fordblks); /* as in glibc */
     WANT(now.fsmblks <= now.fordblks && now.keepcost <= now.fordblks);
     WANT(now.usmblks == 0 && (now.hblks == 0) == (now.hblkhd == 0) &&
          (now.smblks == 0) == (now.fsmblks == 0));
@@ -91,7 +91,7 @@ static void large_objects(void) {
     WANT(distance(none.uordblks, before.uordblks) <= SLACK);
 }
 
-/* What threads and the quarantine hold is not in use, whatever holds it: of classes that nobody has used before. */
+/* Memory that threads and the quarantine hold is not in use: for classes that were not used before. */
 static void set_aside(void) {
     enum { EACH = 48 };
     static const size_t sizes[] = {17000, 21000, 27000, 33000, 42000, 55000, 80000, 120000};
@@ -105,7 +105,7 @@ static void set_aside(void) {
     WANT(distance(look().uordblks, before.uordblks) <= SLACK);
 }
 
-/* With HAKMEM_SAMPLE_RATE=1: objects that lie between guards are in use as well, in whole pages. */
+/* With HAKMEM_SAMPLE_RATE=1: objects between guards are in use as well, in whole pages. */
 static void sampled(void) {
     enum { EACH = 100, PAGE = 4096 };
     free(malloc(1));
@@ -119,7 +119,7 @@ static void sampled(void) {
     WANT(distance(look().uordblks, before.uordblks) <= PAGE);
 }
 
-/* malloc_trim empties what threads and the quarantine hold, but for a quarter of a MiB. */
+/* malloc_trim empties what threads and the quarantine hold, except a quarter of a MiB. */
 static void trims_what_is_held(void) {
     enum { MANY = 60000 };
     static void *many[MANY];
@@ -135,16 +135,16 @@ static void trims_what_is_held(void) {
     WANT(holds ? before.fsmblks > MIB && after.fsmblks <= MIB / 4 : after.smblks == 0);
 }
 
-/* What malloc_trim says that it would give back, it gives back; what it is told to keep, it keeps. */
+/* malloc_trim gives back the memory that it reports, and keeps the memory that it is told to keep. */
 static void trims(void) {
-    void *small = malloc(100); /* so that something is live */
+    void *small = malloc(100); /* so that an object is live */
     fill(4 * SIZE);            /* 20 MiB */
     drop(0, 1);
     char *large = malloc(LARGE);
     WANT(small != NULL && large != NULL);
     memset(large, 1, LARGE);
     free(large);
-    (void)malloc_trim(100ul * MIB); /* all may stay: but caches are emptied */
+    (void)malloc_trim(100ul * MIB); /* all memory may stay: but caches are emptied */
     struct mallinfo2 before = look();
     size_t keep = before.keepcost / 2;
     WANT(malloc_trim(keep) == 1);
@@ -156,7 +156,7 @@ static void trims(void) {
     free(small);
 }
 
-/* What other threads have in their caches is not in use either. */
+/* Memory in other threads' caches is not in use either. */
 static sem_t freed, go;
 static void *worker(void *unused) {
     void **mine = malloc(COUNT * sizeof *mine);
@@ -189,7 +189,7 @@ static void other_threads(void) {
     WANT(distance(look().uordblks, before.uordblks) <= THREADS * SLACK);
 }
 
-/* The old form says the same, and INT_MAX at most. */
+/* The old form reports the same, and INT_MAX at most. */
 static void old_form(void) {
     struct mallinfo2 wide = look();
     struct mallinfo old = mallinfo();
@@ -199,13 +199,13 @@ static void old_form(void) {
     WANT((size_t)old.uordblks == wide.uordblks && (size_t)old.fordblks == wide.fordblks);
     WANT((size_t)old.keepcost == wide.keepcost);
     void *three_gib = malloc((size_t)3 << 30);
-    if (three_gib != NULL) /* else the machine has no room for it */
+    if (three_gib != NULL) /* otherwise the machine has no room for it */
         WANT(mallinfo().hblkhd == 0x7fffffff);
     free(three_gib);
 }
 
-/* For the Python side: with 5 MiB in small objects and 5 in a large one live and as much freed, the XML on
- * descriptor 3, the figures of malloc_stats on stderr, and mallinfo2's on stdout. */
+/* For the Python side: with 5 MiB live in small objects, 5 MiB live in a large one, and as much freed, writes the
+ * XML to descriptor 3, the figures of malloc_stats to stderr, and mallinfo2's to stdout. */
 static void print_all(void) {
     FILE *xml = fdopen(3, "w");
     WANT(xml != NULL);

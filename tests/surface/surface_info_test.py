@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""The figures of mallinfo2, malloc_info and malloc_stats: each is right by itself (surface_info), and all three say the same."""
+"""The figures of mallinfo2, malloc_info and malloc_stats: each is right by itself (surface_info), and all three
+agree."""
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ ENV = {"PATH": os.environ["PATH"], "HAKMEM_TEST_VARIANT": os.environ["HAKMEM_TES
        "LD_PRELOAD": os.environ["HAKMEM_TEST_LIBRARY"], "LLVM_PROFILE_FILE": os.environ.get("LLVM_PROFILE_FILE", "")}
 FIELDS = "arena ordblks smblks hblks hblkhd fsmblks uordblks fordblks keepcost".split()
 OWN = "mapped committed slabs superslabs metadata caches".split()  # of hak_stats
-LARGE, HALF = 5 << 20, 5 * 1024 // 2 * 1008  # what `surface_info print` has live
+LARGE, HALF = 5 << 20, 5 * 1024 // 2 * 1008  # the live memory of `surface_info print`
 
 
 def printed():

@@ -1,6 +1,6 @@
-/* surface_jemalloc.c: jemalloc's own calls beside malloc's, as a program made for jemalloc mixes them: one heap is
- * behind both. Run under each variant's .so, before a library that has these calls too, and linked with it. Prints
- * the first line that is wrong; exit 1. */
+/* surface_jemalloc.c: jemalloc's own calls beside malloc's, mixed as in a program made for jemalloc: one heap serves
+ * both. Run under each variant's .so, before a library that has these calls too, and linked with it. Prints the
+ * first line that is wrong; exit 1. */
 #include "include/hakmem_jemalloc.h"
 #include "tests/surface/want.h"
 
@@ -23,7 +23,8 @@ static bool all(const unsigned char *bytes, size_t from, size_t to, unsigned cha
     return true;
 }
 
-/* What one family makes the other ends; an object has what nallocx says, and sdallocx takes that for its size. */
+/* Each family frees the other's objects; an object has the size that nallocx returns, and sdallocx accepts that
+ * size. */
 static void one_heap(size_t size) {
     WANT(nallocx(size, 0) >= size);
     void *obj = malloc(size);
@@ -61,7 +62,7 @@ static void alignments(size_t size) {
     WANT(MALLOCX_ALIGN(64) == 6 && MALLOCX_ALIGN((size_t)1 << 35) == 35 && MALLOCX_ALIGN(1) == 0);
 }
 
-/* Freed with other contents first, so that what is zero was made so. */
+/* Freed with other contents first, so that zeros were made on purpose. */
 static void zeros(size_t size) {
     void *dirty[8];
     for (int i = 0; i < 8; i++)
@@ -79,7 +80,7 @@ static void zeros(size_t size) {
     }
 }
 
-/* All that an object has is zero, so that what it grows by where it lies is zero, too, whatever was there before. */
+/* All bytes of an object are zero, so the bytes that it gains in place are zero, too, whatever was there before. */
 static void zeros_to_the_end(size_t size, int flags) {
     void *dirty[8];
     for (int i = 0; i < 8; i++)
@@ -99,7 +100,7 @@ static void zeros_to_the_end(size_t size, int flags) {
         dallocx(dirty[i], flags);
 }
 
-/* Who asks for 30 to 1030 bytes, and has 100, does not get less because it cannot be 1030. */
+/* A caller that asks for 30 to 1030 bytes, and has 100, does not get less because 1030 is impossible. */
 static void never_less_than_it_had(void) {
     for (int i = 0; i < 100; i++) {
         void *obj = mallocx(100, 0);
@@ -109,7 +110,7 @@ static void never_less_than_it_had(void) {
     }
 }
 
-/* It stays where it is, and says what it has; what is new is zero where that is asked for. */
+/* The object stays in place, and the call returns its size; new bytes are zero where that is requested. */
 static void in_place(size_t size) {
     unsigned char *obj = mallocx(size, 0);
     memset(obj, 4, size);
@@ -119,13 +120,13 @@ static void in_place(size_t size) {
     WANT(has == sallocx(obj, 0) && all(obj, 0, size, 4));
     WANT(has <= had || all(obj, had, has, 0));
     WANT(has < size + 8 || has >= size + 8);
-    WANT(xallocx(obj, SIZE_MAX / 4, SIZE_MAX, 0) == has); /* cannot be: nothing has changed */
+    WANT(xallocx(obj, SIZE_MAX / 4, SIZE_MAX, 0) == has); /* impossible: nothing has changed */
     memset(obj, 5, has);
     WANT(xallocx(obj, size / 2 + 1, 0, 0) >= size / 2 + 1 && all(obj, 0, size / 2 + 1, 5));
     dallocx(obj, 0);
 }
 
-/* A large object's neighbours are free now and then, a slot has room up to its class: somewhere it grows. */
+/* A large object's neighbours are sometimes free, and a slot has room up to its class: somewhere the object grows. */
 static void grows_somewhere(void) {
     bool grown = false;
     for (size_t size = 1; size < 200 && !grown; size++) {
@@ -136,7 +137,7 @@ static void grows_somewhere(void) {
     WANT(grown);
 }
 
-/* What has not the alignment that is asked for stays as it is; a sum that cannot be is none. */
+/* An object without the requested alignment stays unchanged; an impossible sum of sizes counts as none. */
 static void in_place_or_not(void) {
     unsigned grown = 0; /* not those that end where a guard begins */
     for (int i = 0; i < 100; i++) {
@@ -287,7 +288,7 @@ static void by_numbers(void) {
     WANT(mallctlnametomib("epoch", mib, &count) == 0 && count == 1);
 }
 
-/* As programs make a heap of their own, which is a number here. */
+/* As programs do that make a heap of their own, which is a number here. */
 static void arenas(void) {
     unsigned arena = 0, tcache = 0, again = 0;
     size_t length = sizeof arena;
@@ -310,7 +311,7 @@ static void arenas(void) {
     WANT(mallctl("arena.0.destroy", NULL, NULL, NULL, 0) == EFAULT);
     WANT(mallctl("thread.arena", &arena, &length, &again, sizeof again) == 0 && arena == 0);
     WANT(unsigned_of("thread.arena") == again);
-    unsigned same = 0; /* one variable for both: what is written counts, what is read comes after it */
+    unsigned same = 0; /* one variable for both: the written value counts, the old value is stored after it */
     WANT(mallctl("thread.arena", &same, &length, &same, sizeof same) == 0 && same == again);
     WANT(unsigned_of("thread.arena") == 0);
     unsigned nobodys = 4000;
@@ -340,7 +341,7 @@ static void arenas(void) {
          bool_of("thread.tcache.enabled"));
 }
 
-/* There is an end to them, which is told, and after which nothing is worse than before. */
+/* Their number has a limit. The call reports it, and nothing is worse than before. */
 static void all_arenas(void) {
     unsigned arena, last = 0, made = 0;
     size_t length = sizeof arena;
@@ -508,7 +509,7 @@ static void *work(void *unused) {
 }
 
 int main(void) {
-    WANT(unsigned_of("thread.arena") == 0); /* before all else */
+    WANT(unsigned_of("thread.arena") == 0); /* before all others */
     for (int i = 0; i < SIZES; i++) {
         one_heap(sizes[i]);
         alignments(sizes[i]);

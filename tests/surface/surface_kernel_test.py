@@ -1,6 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""Other kernels than this one, as other_kernel.c shows them to the allocator: larger pages, no /proc; calls that it has not, or forbids;
-raised privileges; limits."""
+"""Other kernels than this one, as other_kernel.c shows them to the allocator: larger pages; no /proc; missing or
+forbidden calls; raised privileges; limits."""
 import os
 import resource
 import subprocess
@@ -11,14 +11,14 @@ import unittest
 OTHER_KERNEL, SURFACE, MEMORY, NEW, PROBE, GUARDS, VECTORS = (os.path.realpath(sys.argv.pop(1)) for _ in range(7))
 LIBRARY, VARIANT = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"]
 PAGES = (4096, 16384, 65536)
-# What kernels and sandboxes refuse, by the names that other_kernel.c and kernel_probe.c have for it.
+# The calls that kernels and sandboxes refuse, by the names in other_kernel.c and kernel_probe.c.
 REFUSALS = ("mseal", "mremap", "dontunmap", "guard", "populate", "free", "dontneed", "huge", "dontdump", "mincore", "process_vm_readv",
             "getrandom")
 ERRORS = ("ENOSYS", "EINVAL", "EPERM")
 
 
 def run(*command, limit=None, ok=True, stdin="", **settings):
-    """Under another kernel, the allocator preloaded."""
+    """Runs under another kernel, with the allocator preloaded."""
     settings = {name: str(value) for name, value in settings.items()}
     env = dict(settings, PATH=os.environ["PATH"], LD_PRELOAD=f"{OTHER_KERNEL} {LIBRARY}", LLVM_PROFILE_FILE=os.environ.get("LLVM_PROFILE_FILE", ""))
     done = subprocess.run(
@@ -41,8 +41,9 @@ class Pages(unittest.TestCase):
         on_every_page_size(NEW)
 
     def test_the_emulated_kernel_refuses_what_a_real_one_would(self):
-        """Else the tests above say nothing: an allocator that takes the pages for smaller than they are must not get far. By chance all its
-        addresses may be multiples of a large page (some 1 run in 60): one of twelve must fail, and none does once in 10^20 at most."""
+        """Otherwise the tests above show nothing: an allocator that takes the pages for smaller than they are must
+        fail. By chance all its addresses may be multiples of a large page (some 1 run in 60): one of twelve must
+        fail; that none does happens once in 10^20 at most."""
         with tempfile.TemporaryDirectory() as scratch:
             liar = os.path.join(scratch, "liar.so")
             source = "unsigned long getauxval(unsigned long type) { return type == 6 ? 4096 : 0; }"
@@ -103,14 +104,14 @@ class NoRandom(unittest.TestCase):
 
 
 class Refusals(unittest.TestCase):
-    """Nothing is known by the kernel's version: each call is made, and may be refused, each alone and all at once. All but MADV_DONTNEED,
-    that is: without that and without markers no freed memory could be shut."""
+    """The allocator does not use the kernel's version: it makes each call, and each may be refused, alone or all at
+    once. The exception is MADV_DONTNEED: without that and without markers no freed memory could be shut."""
 
     TOGETHER = [",".join(f"{name}={error}" for name in REFUSALS if name != "dontneed") for error in ERRORS]
     LISTS = [f"{name}={error}" for name in REFUSALS for error in ERRORS] + TOGETHER
 
     def test_the_emulated_kernel_refuses_each(self):
-        """And nothing else: else the tests below say nothing."""
+        """It refuses nothing else: otherwise the tests below show nothing."""
         here = dict(word.split("=") for word in run(PROBE).stdout.split()[:-1])
         self.assertEqual(sorted(here), sorted(REFUSALS))
         for refused in self.LISTS:
@@ -124,7 +125,7 @@ class Refusals(unittest.TestCase):
         for refused in self.LISTS:
             with self.subTest(refused):
                 self.assertEqual(run(SURFACE, OTHER_KERNEL_REFUSES=refused).stdout.splitlines()[-1], VARIANT)
-                # between guards often; what the hardened variant promises is looked at
+                # often between guards; checks what the hardened variant promises
                 done = run(GUARDS, OTHER_KERNEL_REFUSES=refused, HAKMEM_SAMPLE_RATE=100)
                 self.assertRegex(done.stdout, f"^{VARIANT} [1-9][0-9]* checks\n$")
                 self.assertEqual(done.stderr, "")
@@ -135,7 +136,7 @@ class Refusals(unittest.TestCase):
                 self.assertRegex(run(VECTORS, OTHER_KERNEL_REFUSES=refused).stdout, f"^{VARIANT} [1-9][0-9]* checks\n$")
 
     def test_memory_comes_back(self):
-        """By any way that is left."""
+        """By any remaining way."""
         for refused in ("free=EINVAL", "mincore=EPERM", "mseal=EPERM", "huge=EINVAL"):
             for how in ("FREE", "DONTNEED"):
                 done = run(MEMORY, "burst", "64", OTHER_KERNEL_REFUSES=refused, HAKMEM_SS_MEM_LEAN_DECOMMIT=how)
@@ -176,7 +177,7 @@ class Privileged(unittest.TestCase):
 
 class Limits(unittest.TestCase):
     def test_256_mib_of_private_memory(self):
-        """As a container's limit: what is reserved does not count, what is committed does."""
+        """Like a container's limit: reserved memory does not count, committed memory does."""
         run(MEMORY, "limited", limit=(resource.RLIMIT_DATA, 256 << 20))
 
 

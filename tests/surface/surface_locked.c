@@ -1,5 +1,5 @@
-/* surface_locked.c: a program that locks objects of its own in memory and frees them so. What it gets later, large
- * or small, it can read and write from its first byte to its last; what calloc gives is zero. */
+/* surface_locked.c: a program that locks its objects in memory and frees them locked. It can read and write its
+ * later objects, large or small, from the first byte to the last; memory from calloc is zero. */
 #include "tests/surface/want.h"
 
 #include <stdlib.h>
@@ -22,7 +22,7 @@ static char *resized(char *obj, size_t size) {
     return moved;
 }
 
-/* Where the limit of what may be locked is reached nothing more is, which changes nothing for the rest. */
+/* At the limit of locked memory nothing more is locked, which changes nothing else. */
 static void lock_and_free(size_t size) {
     char *locked = filled(size, 1), *between = filled(size, 2);
     (void)mlock(locked, size);

@@ -1,5 +1,5 @@
-/* surface_memory.c WHAT [MIB]: what surface_options_test.py and surface_kernel_test.py run. Prints resident KiB at
- * the end. */
+/* surface_memory.c WHAT [MIB]: the program of surface_options_test.py and surface_kernel_test.py. Prints resident
+ * KiB at the end. */
 #include <errno.h>
 #include <malloc.h>
 #include <spawn.h>
@@ -38,7 +38,7 @@ static void burst(size_t mib) {
     free(objs);
 }
 
-/* In 256 MiB of address space: some 100 MiB are there, and too much is refused. */
+/* In 256 MiB of address space: some 100 MiB can be had, and too large a request is refused. */
 static void limited(void) {
     enum { COUNT = 100 };
     static char *objs[COUNT];
@@ -76,7 +76,7 @@ static void spawn(void) {
     free(malloc(100));
 }
 
-/* KiB of memory for which huge pages were asked, with `mib` MiB in slabs. */
+/* KiB of memory for which huge pages were requested, with `mib` MiB in slabs. */
 static void huge(size_t mib) {
     unsigned long kib = 0, sum = 0;
     char line[512];
@@ -98,7 +98,7 @@ static void huge(size_t mib) {
     printf("%lu\n", sum);
 }
 
-/* A double free, with the object's neighbours alive. */
+/* A double free, with the object's neighbours live. */
 static void error(void) {
     char *volatile obj = malloc(100);
     free(obj);

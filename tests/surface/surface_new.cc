@@ -114,7 +114,8 @@ static void handlers_that_throw() {
     std::set_new_handler(nullptr);
 }
 
-// What is no power of two is refused, as libstdc++ does: no handler is asked, for no memory would help.
+// An alignment that is no power of two is refused, as in libstdc++: no handler is called, because memory would not
+// help.
 static void wrong_alignments() {
     std::set_new_handler(throwing_handler);
     int before = thrown;

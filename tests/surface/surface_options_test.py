@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""What the environment does to a program under the .so: profiles, wrong values, statistics at exit, memory that comes back."""
+"""The effects of the environment on a program under the .so: profiles, wrong values, statistics at exit, memory that
+comes back."""
 import os
 import re
 import subprocess
@@ -56,7 +57,7 @@ class Options(unittest.TestCase):
 
     def test_off_keeps_what_a_trim_gives_back(self):
         kept = resident_after_burst(64, HAKMEM_PROFILE="speed")
-        if os.environ["HAKMEM_TEST_VARIANT"] == "speed":  # the other shuts freed large objects, which takes their pages
+        if os.environ["HAKMEM_TEST_VARIANT"] == "speed":  # hardened shuts freed large objects: no pages
             self.assertGreater(kept, 60 * 1024)
         self.assertLess(int(run("trim", "64", HAKMEM_PROFILE="speed").stdout.split()[-1]), 32 * 1024)
 

@@ -1,4 +1,4 @@
-// surface_own_operators.cc: objects go back and forth between the program, whose operators are the allocator's, and a
+// surface_own_operators.cc: objects go back and forth between the program, which uses the allocator's operators, and a
 // library that has its own, on top of malloc.
 #include "tests/surface/want.h"
 

@@ -1,5 +1,5 @@
-// surface_own_operators_library.cc: a library whose own calls of operator new and delete stay in it, while others that
-// call them get the allocator's.
+// surface_own_operators_library.cc: a library whose own calls of operator new and delete stay in it, while other
+// callers get the allocator's.
 #include "tests/surface/own_operators.h"
 
 extern "C" int *own_make(int value) {

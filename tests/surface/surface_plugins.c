@@ -28,7 +28,7 @@ static void *give_one(void *plugin) {
     return function(1000);
 }
 
-/* What the plug-in made is taken by another load of it. */
+/* Another load of the plug-in takes the objects of this one. */
 static void round_trip(int i) {
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     WANT(plugin != NULL);
@@ -47,7 +47,7 @@ static void round_trip(int i) {
     WANT(outlives[i][0] == 'p');
 }
 
-/* What the caller asks of dlopen it gets. */
+/* dlopen serves its caller's request. */
 static void modes(void) {
     WANT(dlsym(RTLD_DEFAULT, "plugin_give") == NULL);
     void *local = dlopen(path, RTLD_LAZY | RTLD_LOCAL);

@@ -1,4 +1,4 @@
-/* surface_prctl.c: prctl passes on all five words, as they are, to whoever comes next, and the answer back. */
+/* surface_prctl.c: prctl passes all five words unchanged to the next prctl, and returns its answer. */
 #include "tests/surface/want.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* surface_profile.c: allocations whose sums are known, for surface_profile_test.py: `surface_profile WORK`. What each
- * function here allocates is found by its name in the profile. */
+/* surface_profile.c: allocations whose sums are known, for surface_profile_test.py: `surface_profile WORK`. The
+ * profile shows each function's allocations under its name. */
 #include "tests/surface/want.h"
 
 #include <malloc.h>
@@ -12,7 +12,7 @@
 
 extern size_t hak_profile_save(const char *path) __attribute__((weak));
 
-/* Not the last thing that its caller does, and not inlined: it is on the stack. */
+/* Not the last action of its caller, and not inlined: so it is on the stack. */
 #define PLACE __attribute__((noinline)) static
 enum { MANY = 200000 };
 static void *kept[MANY];

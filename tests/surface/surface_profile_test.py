@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""surface_profile_test.py PROGRAM TOOL: the heap profile says what a program allocates, whatever it does with it, and tools/heap_profile reads it.
+"""surface_profile_test.py PROGRAM TOOL: the heap profile shows what a program allocates, whatever it does with it, and
+tools/heap_profile reads the profile.
 
 Estimates are sums over thousands of samples: the bounds are seven of their standard deviations away, or more."""
 import glob
@@ -37,7 +38,8 @@ class Profiles(unittest.TestCase):
         return sorted(path for path in glob.glob(self.path + ".*") if path[len(self.path) + 1:].isdigit())
 
     def read(self, path=None):
-        """{function of the program: [live objects, live bytes, objects in all, bytes in all]} by the table of the tool, made of names."""
+        """{function of the program: [live objects, live bytes, objects in all, bytes in all]} from the tool's table,
+        by names."""
         path = path or self.files()[0]
         out = subprocess.run([TOOL, path], capture_output=True, text=True)
         self.assertEqual(out.returncode, 0, out.stderr)
@@ -89,7 +91,7 @@ class Profiles(unittest.TestCase):
         self.near(made, MANY)
 
     def test_an_object_that_is_freed_at_once_counts(self):
-        """A thread that only ever uses one object of its cache again and again is seen, too."""
+        """A thread that uses only one object of its cache again and again is seen, too."""
         self.run_program("frees_at_once")
         live, _, made, size = self.read()["frees_at_once"]
         self.assertEqual(live, 0)
@@ -148,7 +150,8 @@ class Profiles(unittest.TestCase):
         self.assertEqual(os.listdir(self.folder), [])
 
     def test_every_place_that_is_live_at_exit(self):
-        """Each object is a sample at this rate, so all of it is exact: places by what they have, and none that has nothing."""
+        """Each object is a sample at this rate, so all figures are exact: places have their objects, and no place
+        has none."""
         said = self.run_program("keeps_small", "keeps_large", "clears", rate=1, HAKMEM_HEAP_PROFILE="", HAKMEM_HEAP_LEAKS="1").stderr.splitlines()
         size, objects, places, samples = map(int, re.fullmatch(r"hakmem: live at exit: (\d+) bytes in (\d+) objects of (\d+) places, by (\d+) samples", said[0]).groups())
         found = [tuple(map(int, re.match(r"hakmem:   (\d+) bytes in (\d+) objects, allocated at 0x", line).groups())) for line in said[1:]]

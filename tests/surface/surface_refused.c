@@ -1,6 +1,5 @@
-/* surface_refused.c: a process that goes on to live without one of the system calls that the allocator makes,
- * because a filter answers for the kernel: with ENOSYS or EPERM. What it has then is what it had before, and it gets
- * more. */
+/* surface_refused.c: a process that goes on without one of the system calls that the allocator makes, because a
+ * filter answers for the kernel, with ENOSYS or EPERM. Its objects stay unchanged, and it gets more memory. */
 #include "tests/surface/want.h"
 
 #include <errno.h>
@@ -27,7 +26,7 @@ static unsigned next(unsigned *state) {
     return *state = *state * 1664525 + 1013904223;
 }
 
-/* Large objects come and go, grow and shrink; each has its first and last byte still. */
+/* Large objects come and go, grow and shrink; each keeps its first and last byte. */
 static void work(unsigned state) {
     for (int step = 0; step < STEPS; step++) {
         unsigned i = next(&state) >> 8 & (OBJECTS - 1);
@@ -45,7 +44,7 @@ static void work(unsigned state) {
     }
 }
 
-/* By system calls alone, as who links a library for filters does; or by prctl, which the allocator hears of. */
+/* By system calls alone, as a library for filters does; or by prctl, which the allocator intercepts. */
 static void refuse(int call, int error, bool heard) {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),

@@ -1,9 +1,9 @@
-// surface_replaced.cc: a program with some of C++'s operators of its own: C++17 [replacement.functions] lets it replace
-// any of them alone, and [new.delete] says that the others then work on top of these. Built once for each choice, named
-// by REPLACE_...; with HEADER what new returns is not what malloc did, as in programs that keep a size. Exit 1: the
-// others do not work on top.
+// surface_replaced.cc: a program that replaces some of C++'s operators. C++17 [replacement.functions] lets it replace
+// any of them alone, and [new.delete] requires that the others then call these. Built once for each choice, named by
+// REPLACE_...; with HEADER new returns another address than malloc did, as in programs that keep a size. Exit 1: the
+// others do not call the replaced ones.
 #if !defined(__clang__)
-// That a program replaces one form without the other is the point.
+// The point of the test: the program replaces one form without the other.
 #pragma GCC diagnostic ignored "-Wsized-deallocation"
 #endif
 
@@ -119,7 +119,7 @@ int main() {
     if (ended == 0)
         return printf("the program's delete was not called\n"), 1;
 #endif
-#if defined(REPLACE_NEW) && defined(REPLACE_DELETE) // all forms but the aligned ones end there
+#if defined(REPLACE_NEW) && defined(REPLACE_DELETE) // all forms except the aligned ones end there
     if (made != ended)
         return printf("%u objects were made and %u ended\n", made, ended), 1;
 #endif

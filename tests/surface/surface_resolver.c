@@ -1,5 +1,5 @@
-/* surface_resolver.c: the program's IFUNC resolver, which runs while the program is being relocated, allocates. What
- * it has made is there in main, can be freed, and nothing else is left of it. */
+/* surface_resolver.c: the program's IFUNC resolver, which runs while the program is being relocated, allocates. In
+ * main its objects are still there and can be freed, and nothing else of it is left. */
 #include "include/hakmem.h"
 #include "tests/surface/want.h"
 

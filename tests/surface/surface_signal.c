@@ -1,13 +1,13 @@
-/* surface_signal.c: a program that is sent SIGUSR2, for surface_signal_test.py. It says what it is about to do in a
- * line, and goes on when a line comes in.
+/* surface_signal.c: a program that is sent SIGUSR2, for surface_signal_test.py. It announces each step in a line, and
+ * goes on when a line comes in.
  *
  *   busy N      N threads in malloc and free; the main thread in a read, which the signal must not end
  *   rest        the main thread in a read, having called malloc once
- *   masked      the signal is shut; a line, and it is opened
+ *   masked      the signal is blocked; after a line it is unblocked
  *   own         a handler of the program's own
  *   fork        the parent reads; its child raises the signal, then the child of a vfork does
- *   exec PATH   becomes PATH rest, with the signal shut and pending
- *   small       raises it on an alternate stack of the least size that there is, behind which memory is shut
+ *   exec PATH   becomes PATH rest, with the signal blocked and pending
+ *   small       raises it on an alternate stack of the least size; memory without access lies behind it
  *   raise N     raises it N times in each of two threads
  *   disturbed   raises it with an errno to keep, a handler of another signal that jumps away, threads that are
  *               cancelled */
@@ -42,7 +42,7 @@ static void *work(void *seed) {
     static _Thread_local void *objects[128];
     unsigned random = (unsigned)(size_t)seed;
     free(malloc(random));
-    (void)pthread_barrier_wait(&begun); /* each has its cache */
+    (void)pthread_barrier_wait(&begun); /* each has its own cache */
     while (!over) {
         random = random * 1664525 + 1013904223;
         void **at = &objects[random >> 8 & 127];
@@ -102,7 +102,7 @@ static void forks(void) {
     WANT(fflush(stdout) == 0 && raise(SIGUSR2) == 0);
 }
 
-/* The frame that the kernel makes is most of such a stack. */
+/* The kernel's frame takes most of such a stack. */
 static void small(void) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (size_t)sysconf(_SC_MINSIGSTKSZ) + 2048;
     size_t whole = (size + page - 1) / page * page;
@@ -148,7 +148,7 @@ static void jump(int number) {
     siglongjmp(back, number);
 }
 
-/* Cancelled at any instruction, as soon as it may be. */
+/* May be cancelled at any instruction. */
 static void *cancelled(void *unused) {
     WANT(pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL) == 0);
     for (;;)

@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""surface_signal_test.py PROGRAM: statistics of a running process at a signal (HAKMEM_STATS_SIGNAL): when, to where, and that nobody is disturbed."""
+"""surface_signal_test.py PROGRAM: statistics of a running process at a signal (HAKMEM_STATS_SIGNAL): when, to where,
+and that the process is not disturbed."""
 import contextlib
 import glob
 import json
@@ -42,7 +43,7 @@ class Signal(unittest.TestCase):
             self.assertEqual(process.wait(PATIENCE), 0, process.stdout.read())
 
     def files(self):
-        """Those of signals: PATH.PROCESS.NUMBER."""
+        """The files of signals: PATH.PROCESS.NUMBER."""
         return sorted(glob.glob(self.path + ".*.*"))
 
     def read(self, path):
@@ -76,7 +77,7 @@ class Signal(unittest.TestCase):
             outside = json.loads(subprocess.run([sys.executable, "-B", HAKMEM, "stat", "--json", str(process.pid)], capture_output=True, text=True, check=True).stdout)
             self.assertEqual(said, outside)
             self.assertEqual(list(said), list(outside))
-        self.assertTrue(os.path.exists(f"{self.path}.{process.pid}"))  # what HAKMEM_STATS writes at exit is written, too
+        self.assertTrue(os.path.exists(f"{self.path}.{process.pid}"))  # HAKMEM_STATS writes one at exit, too
         self.assertEqual(len(self.files()), 3)
 
     def test_a_process_whose_threads_are_all_in_malloc_answers(self):

@@ -1,8 +1,8 @@
-/* surface_stats.c: a heap that is known, for surface_stats_test.py and hakmem_test.py: `surface_stats wait` says
- * "ready" and ends when its input does; `surface_stats title` overwrites its environment; `surface_stats handler N`
- * exits in a signal handler after N microseconds; `surface_stats json SIZE` prints what hak_stats_json writes into a
- * buffer of SIZE bytes, and what it returns; `surface_stats figures` that and, of the same moment, each figure as
- * hak_stats_read, mallinfo2, mallctl and the page for other processes say it. */
+/* surface_stats.c: a known heap, for surface_stats_test.py and hakmem_test.py: `surface_stats wait` prints "ready"
+ * and ends when its input does; `surface_stats title` overwrites its environment; `surface_stats handler N` exits in
+ * a signal handler after N microseconds; `surface_stats json SIZE` prints what hak_stats_json writes into a buffer
+ * of SIZE bytes, and its return value; `surface_stats figures` prints that and, of the same moment, each figure from
+ * hak_stats_read, mallinfo2, mallctl and the page for other processes. */
 #include "tests/surface/want.h"
 
 #include "include/hakmem.h"
@@ -26,7 +26,7 @@ static void print_json(size_t size) {
     WANT(hak_stats_json != NULL && size < sizeof text);
     memset(text, 'x', sizeof text);
     size_t length = hak_stats_json(text, size);
-    WANT(text[size] == 'x'); /* what comes behind is not touched */
+    WANT(text[size] == 'x'); /* the bytes behind it are not touched */
     printf("%zu\n%s\n", length, size == 0 ? "" : text);
 }
 
@@ -36,7 +36,7 @@ static size_t control(const char *name) {
     return value;
 }
 
-/* The table that others read (docs/STATS.md), and what stands where it points. */
+/* The table that other processes read (docs/STATS.md), and the values to which it points. */
 typedef struct counter {
     char name[24];
     const void *address;
@@ -66,7 +66,7 @@ static const page *find_page(void) {
     return found;
 }
 
-/* Bytes of a slot of the class of which most are out. */
+/* The slot size of the class with the most objects in use. */
 static uint64_t busiest(const page *table) {
     const counter *size = NULL, *out = NULL;
     for (uint32_t i = 0; i < table->count; i++) {
@@ -90,7 +90,8 @@ static uint64_t sum_of(const counter *one) {
     return sum;
 }
 
-/* Nothing is allocated before all of it is there. Some of it was freed, and some of that goes back. */
+/* Nothing is allocated before all objects are there. Some of them were freed, and some of the freed memory goes
+ * back. */
 static void print_figures(void) {
     static char text[32768];
     static void *freed[3000];
@@ -150,7 +151,7 @@ static void print_figures(void) {
         printf("%s %llu\n", all[i].name, (unsigned long long)all[i].value);
 }
 
-/* As servers do that write a title over what they were started with. */
+/* Like servers that overwrite their arguments with a title. */
 static void write_title(void) {
     for (char **one = environ; *one != NULL; one++)
         if (strncmp(*one, "LLVM_", 5) != 0)
@@ -161,7 +162,7 @@ static void handler(int number) {
     exit(number == SIGALRM ? 0 : 1);
 }
 
-/* As servers do at SIGTERM, in the middle of malloc more often than not. */
+/* As servers do at SIGTERM, usually in the middle of malloc. */
 static void exit_in_handler(long microseconds) {
     static void *objects[3000];
     struct itimerval once = {{0, 0}, {0, microseconds}};

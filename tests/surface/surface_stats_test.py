@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""surface_stats_test.py PROGRAM SCHEMA: statistics as JSON, from the process and at its exit, are what the schema says and what the program has."""
+"""surface_stats_test.py PROGRAM SCHEMA: statistics as JSON, from the running process and at its exit, match the
+schema and the program's heap."""
 import glob
 import json
 import os
@@ -22,7 +23,7 @@ def run(*arguments, **settings):
 
 
 def violations(value, schema, root, path="$"):
-    """What of the value is not as the schema wants it; knows as much of JSON Schema as ours uses."""
+    """The parts of the value that break the schema; handles the parts of JSON Schema that ours uses."""
     if "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
     kinds = {"object": dict, "array": list, "string": str, "integer": int}
@@ -56,7 +57,7 @@ class Stats(unittest.TestCase):
         self.assertGreaterEqual(said["large"]["bytes"], LARGE * LARGE_SIZE)
         self.assertLess(said["large"]["bytes"], LARGE * (LARGE_SIZE + 65536))
         self.assertEqual([one["size"] for one in said["classes"]], sorted({one["size"] for one in said["classes"]}))
-        # What lies between guards is counted in the totals, and in no class.
+        # Objects between guards count in the totals, and in no class.
         busy = max(said["classes"], key=lambda one: one["live"])
         self.assertTrue(COUNT * 0.95 < busy["live"] <= COUNT + 100 and SIZE <= busy["size"] <= SIZE * 5 // 4, said)
         self.assertGreaterEqual(said["mapped_bytes"], said["committed_bytes"])
@@ -87,7 +88,7 @@ class Stats(unittest.TestCase):
         self.assertEqual(known["map.class_out"] + known["map.large_objects"], known["live_objects"])
         self.assertEqual(known["map.busiest"], max(said["classes"], key=lambda one: one["live"])["size"])
         self.assertEqual(known["map.large_bytes"], known["live_large_bytes"])
-        # What is not zero here, so that none of them can stand for another.
+        # Fields that are not zero here, so that none of them can stand for another.
         small, large = said["small"], said["large"]
         self.assertEqual(large["count"], LARGE - 1)
         self.assertEqual(said["large_most"]["count"], LARGE)
@@ -95,7 +96,7 @@ class Stats(unittest.TestCase):
         self.assertEqual(said["large_most"]["bytes"] * (LARGE - 1), large["bytes"] * LARGE)
         self.assertGreaterEqual(said["arena_most_bytes"], said["arena_bytes"])
         self.assertGreaterEqual(said["set_aside"]["bytes"], 16 * said["set_aside"]["count"])
-        self.assertGreaterEqual(small["count"], sum(one["live"] for one in said["classes"]))  # the rest lies between guards
+        self.assertGreaterEqual(small["count"], sum(one["live"] for one in said["classes"]))  # others: between guards
         self.assertGreater(said["operations"], COUNT)
         self.assertTrue(said["os"]["mmap"] > 0 and said["os"]["madvise"] > 0, said)
         self.assertEqual(said["caches"], 1)
@@ -121,12 +122,12 @@ class Stats(unittest.TestCase):
             run("title", HAKMEM_STATS=os.path.join(folder, "other"))
             [other] = glob.glob(os.path.join(folder, "other.*"))
             os.remove(other)
-            run(HAKMEM_STATS=os.path.join(folder, "no", "such", "folder"))  # which stops nobody
+            run(HAKMEM_STATS=os.path.join(folder, "no", "such", "folder"))  # which does not stop the process
             self.assertEqual(len(os.listdir(folder)), 1)
 
     def test_a_process_that_exits_in_a_handler_exits(self):
         with tempfile.TemporaryDirectory() as folder:
-            for number in range(12):  # each waited for a lock of its own before, more often than not
+            for number in range(12):  # before, each usually waited for a lock that its own thread held
                 run("handler", str(5000 + 37 * number), HAKMEM_STATS=os.path.join(folder, "stats"))
 
     def test_a_path_that_is_too_long_is_told(self):

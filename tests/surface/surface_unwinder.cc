@@ -1,5 +1,5 @@
-// surface_unwinder.cc: with a heap profile, a program that makes code at run time and throws through it does not wait
-// for itself: the unwinder allocates under a lock of its own. Unwind tables that are there already stand for such code.
+// surface_unwinder.cc: a program makes code at run time and throws through it. With a heap profile it does not wait for
+// itself, although the unwinder allocates under a lock of its own. Existing unwind tables stand for such code.
 #include "tests/surface/want.h"
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""Symbol versions: who asks for malloc, whatever version of libc's it wants, gets ours; hak_* has a version, and programs from before it run."""
+"""Symbol versions: a program that asks for malloc, in any version of libc's, gets ours; hak_* has a version, and
+programs from before it run."""
 import os
 import subprocess
 import tempfile
@@ -9,7 +10,7 @@ LIBRARY = os.environ["HAKMEM_TEST_LIBRARY"]
 NAME = os.path.basename(LIBRARY)
 VERSION = "HAKMEM_0.2"
 
-# As programs of old ask: by a version that is not libc's default one any more, or by none.
+# As old programs ask: by a version that is no longer libc's default, or by none.
 OLD = r"""
 #define ASK(name, version) \
     extern char own_##name; \
@@ -111,12 +112,12 @@ class Versions(unittest.TestCase):
         program, opened = self.program(), LIBRARY[:-3] + "-dlopen.so"
         said = dict(line.rsplit(" ", 1) for line in output(program, opened, LD_PRELOAD=LIBRARY).splitlines())
         self.assertEqual(said, {**{what: NAME for what in OURS}, "dlvsym of another": "none", "opened malloc": os.path.basename(opened), "opened hak_malloc": os.path.basename(opened)})
-        without = dict(line.rsplit(" ", 1) for line in output(program).splitlines())  # what it is that the preload changes
+        without = dict(line.rsplit(" ", 1) for line in output(program).splitlines())  # what the preload changes
         self.assertEqual(without["old malloc"], "libc.so.6")
         self.assertEqual(without["hak_version"], "none")
 
     def linked(self, name, library):
-        """USER linked with a library of this name, which is found in the folder of the real one."""
+        """Links USER with a library of this name, which is found in the folder of the real one."""
         return self.build(name, USER, library, "-Wl,-rpath," + os.path.dirname(LIBRARY))
 
     def asked_for(self, program):

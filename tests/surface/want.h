@@ -1,11 +1,11 @@
-/* want.h: what the programs of tests/surface ask for, in C and in C++. */
+/* want.h: the check that the programs of tests/surface use, in C and in C++. */
 #ifndef HAK_TESTS_WANT_H
 #define HAK_TESTS_WANT_H
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Else the program ends with status 1 and a line that says where it is not so. */
+/* If it does not hold, the program ends with status 1 and prints the place. */
 #define WANT(cond)                                                                                           \
     do {                                                                                                     \
         if (!(cond)) {                                                                                       \

@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* The compiler takes it that malloc leaves errno alone. */
+/* The compiler assumes that malloc leaves errno alone. */
 #define ERROR (*(volatile int *)&errno)
 
-/* BSD's, which libc has not: of a program that is made for it. */
+/* BSD's function, which libc lacks: for a program that expects it. */
 void *reallocf(void *obj, size_t size);
 
 static void all_forms(void) {
@@ -22,7 +22,7 @@ static void all_forms(void) {
     zero(nodes, 3 * size);
     free(good(nodes, 300 * size, 16));
     free(good((node *)aligned_alloc(64, 64 * sizeof(node)), 64 * size,
-              64)); /* a multiple: newer valgrinds want that */
+              64)); /* a multiple: newer versions of valgrind require that */
     free(good((node *)memalign(128, sizeof(node)), size, 128));
     free(good((node *)valloc(sizeof(node)), size, page));
     free(good((node *)pvalloc(sizeof(node)), size, page));
@@ -43,7 +43,7 @@ static void refusals(void) {
     kept->number = 7;
     WANT((out = realloc(kept, most)) == NULL && ERROR == ENOMEM && kept->number == 7);
     WANT((out = reallocarray(kept, most, 2)) == NULL && kept->number == 7);
-    WANT((out = reallocf(kept, most)) == NULL); /* and kept is no more */
+    WANT((out = reallocf(kept, most)) == NULL); /* and no longer kept */
     ERROR = 0;
     WANT((out = aligned_alloc(odd, 16)) == NULL && ERROR == EINVAL);
     WANT((out = pvalloc(most)) == NULL);
@@ -54,7 +54,7 @@ static void refusals(void) {
     WANT((out = realloc(malloc(100), 0)) == NULL);
 }
 
-/* Large objects, too, zeroed ones among them. */
+/* Large objects too, some of them zeroed. */
 static void sizes(void) {
     for (size_t size = 1; size < (size_t)64 << 20; size = size * 3 + 1) {
         char *obj = calloc(1, size);

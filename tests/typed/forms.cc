@@ -13,7 +13,7 @@ struct alignas(64) wide {
     int number;
 };
 
-/* As tcmalloc and LLVM's memory profiles have them: a hint how often the object is going to be used. */
+/* As in tcmalloc and LLVM's memory profiles: a hint how often the object is going to be used. */
 enum class __hot_cold_t : unsigned char;
 void *operator new(std::size_t, __hot_cold_t);
 void *operator new[](std::size_t, __hot_cold_t);

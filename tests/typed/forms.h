@@ -1,5 +1,5 @@
-/* forms.h: every function that clang 22 calls with a token, by the names that it knows. forms.c and forms.cc call each
- * of them once. With `good` what they return is looked at. */
+/* forms.h: every function that clang 22 calls with a token, under the names that clang uses. forms.c and forms.cc
+ * call each of them once. With `good` they check the returned objects. */
 #ifndef HAK_TESTS_FORMS_H
 #define HAK_TESTS_FORMS_H
 
@@ -14,7 +14,7 @@ typedef struct node {
     int number;
 } node;
 
-/* Hidden from the compiler, which drops what nobody uses. */
+/* Hidden from the compiler, which drops unused objects. */
 static inline void *good(void *obj, size_t size, size_t align) {
     void *volatile hidden = obj;
     WANT(hidden != NULL && (uintptr_t)hidden % align == 0);

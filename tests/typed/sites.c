@@ -1,5 +1,5 @@
-/* sites.c: which of 32 places of a program that asks for objects of one size share memory with which others, over
- * several rounds. Prints the number of groups of places that share none. */
+/* sites.c: 32 call sites of a program ask for objects of one size: which of them share memory with which others,
+ * over several rounds? Prints the number of groups of sites that share no memory. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 enum { SITES = 32, OBJECTS = 100, ROUNDS = 6, SIZE = 64, GRANULES = 1 << 16 };
 
-/* Volatile, so that malloc is called, not jumped to: it would be called from main. */
+/* Volatile, so that malloc is called, not jumped to: after a jump its caller would be main. */
 #define SITE(n)                                                                                              \
     __attribute__((noinline)) static void *site_##n(void) {                                                  \
         void *volatile obj = malloc(SIZE + (n) % 2);                                                         \
@@ -24,7 +24,7 @@ static int root(int site) {
     return parent[site] == site ? site : (parent[site] = root(parent[site]));
 }
 
-/* The place that first had an object in the granule. */
+/* The call site that first had an object in the granule. */
 static struct {
     uintptr_t granule;
     int site;
@@ -52,7 +52,7 @@ int main(void) {
         for (int j = 0; j < OBJECTS; j++)
             for (int i = 0; i < SITES; i++) {
                 objs[i][j] = sites[i]();
-                if (round % 2 == 1) /* what realloc moves stays with its place */
+                if (round % 2 == 1) /* an object that realloc moves stays with its call site */
                     objs[i][j] = realloc(objs[i][j], 3 * SIZE);
                 memset(objs[i][j], i, SIZE);
                 note(objs[i][j], i);

@@ -1,6 +1,6 @@
-/* spray.c: an attacker who knows everything but the keys wants the memory of a freed object for another type. Prints
- * after how many objects he got it, 0: never. `spray data`: by data without pointers, `same`: by objects of the same
- * type, `large`: by data, of 1 MiB. */
+/* spray.c: an attacker who knows everything except the keys wants the memory of a freed object for another type.
+ * Prints the number of objects after which he got it, 0: never. `spray data`: by data without pointers, `same`: by
+ * objects of the same type, `large`: by data, of 1 MiB. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ typedef struct large_victim {
 
 enum { SPRAYED = 200000, SPRAYED_LARGE = 3000, HELD = 64 };
 
-/* What is sprayed is held for a while, and given up again. (volatile: the compiler takes it that no object is where
+/* Sprayed objects are held for a while, then freed. (volatile: the compiler assumes that no object lies where
  * another was.) */
 #define SPRAY(type, count)                                                                                   \
     do {                                                                                                     \

@@ -1,6 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""typed_forms_test.py ARCHIVE FORMS.c FORMS.cc WANT.h SPRAY.c: what clang 22 calls with -fsanitize=alloc-token is there, whatever it is made to emit, in the shared
-object and in the archive, and works. Without that compiler: skipped."""
+"""typed_forms_test.py ARCHIVE FORMS.c FORMS.cc WANT.h SPRAY.c: every function that clang 22 can be made to call with
+-fsanitize=alloc-token is in the shared object and in the archive, and works. Without that compiler: skipped."""
 import os
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ del sys.argv[1:6]
 CLANG = shutil.which("clang-22")
 LIBRARY, HARDENED = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"] == "hardened"
 FAST = ["-fsanitize-alloc-token-fast-abi"]
-# What may be asked of the compiler: both ABIs, limits, modes, and its other calls (there are none of libc's).
+# The options of the compiler: both ABIs, limits, modes, and its other calls (none of them are libc's).
 WAYS = [[], ["-falloc-token-max=1"], ["-falloc-token-max=100"], ["-fsanitize-alloc-token-extended"]] + \
     [FAST + [f"-falloc-token-max={most}"] for most in (1, 2, 3, 5, 8, 15, 16)] + \
     [["-Xclang", f"-falloc-token-mode={mode}", *more] for mode in ("typehash", "random", "increment", "typehashpointersplit")
@@ -43,7 +43,7 @@ class Forms(unittest.TestCase):
         return out
 
     def program(self, source, *flags, static=False):
-        """Its path. It brings the archive, or is to be run under the shared object."""
+        """Returns the program's path. The program contains the archive, or is to be run under the shared object."""
         out = os.path.join(self.folder, "program")
         driver = "clang++-22" if source.endswith("cc") else CLANG
         done = run(driver, self.compiled(source, *flags), "-o", out, *([ARCHIVE, "-pthread"] if static else [LIBRARY, "-Wl,-rpath," + os.path.dirname(LIBRARY)]))
@@ -59,7 +59,7 @@ class Forms(unittest.TestCase):
                 called |= symbols(self.compiled(source, *way), "--undefined-only")
         self.assertEqual(called - exported, set())
         self.assertGreaterEqual(len(called), 100)
-        # and what it has a name for was called, each form by one token at least
+        # and each function that it has a name for was called, each form with at least one token
         forms = {name.replace("__alloc_token_", "", 1) for name in exported if not name.replace("__alloc_token_", "", 1)[:1].isdigit()}
         self.assertEqual({form for form in forms if "__alloc_token_" + form not in called}, set())
 
@@ -82,7 +82,7 @@ class Forms(unittest.TestCase):
         for way in ([], FAST + ["-falloc-token-max=16"]):
             program = self.program(SPRAY, *way)
             got = {by: int(run(program, by, env={"HAKMEM_SAMPLE_RATE": "0"}).stdout) for by in ("data", "large", "same")}
-            self.assertGreater(got["same"], 0) # else it says nothing that others do not
+            self.assertGreater(got["same"], 0) # otherwise it shows nothing that others do not
             if HARDENED:
                 self.assertEqual((got["data"], got["large"]), (0, 0))
             else:

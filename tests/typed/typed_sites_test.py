@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""typed_sites_test.py PROGRAM: HAKMEM_PARTITIONS=N keeps the objects of a program's places apart, in N partitions at most. PROGRAM: sites.c."""
+"""typed_sites_test.py PROGRAM: HAKMEM_PARTITIONS=N keeps the objects of a program's call sites apart, in at most N
+partitions. PROGRAM: sites.c."""
 import os
 import subprocess
 import sys
