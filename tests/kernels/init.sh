@@ -1,10 +1,12 @@
 #!/bin/busybox sh
-# init.sh: the first process of the machine that kernel_vm.py boots. Follows /plan; says on the second serial line what came of it:
+# init.sh: the first process of the machine that kernel_vm.py boots. It follows /plan and writes to the second serial
+# line:
 #   @start RELEASE              the machine is up
-#   @setting NAME               the kernel is now set so
-#   @end NUMBER STATUS SECONDS  a run of the plan has ended; lines "= ..." before it have its last line, "| ..." what a failed one printed
+#   @setting NAME               the kernel has these settings now
+#   @end NUMBER STATUS SECONDS  a run of the plan has ended; before it, lines "= ..." have the run's last line, "| ..." a failed run's output
 #   @done                       the plan is finished
-# Lines of /plan: "setting NAME THP OVERCOMMIT MAPS LIMIT_MIB" (0: as the kernel has it) and "run NUMBER SECONDS VARIABLES... -- COMMAND...".
+# Lines of /plan: "setting NAME THP OVERCOMMIT MAPS LIMIT_MIB" (0: as the kernel has it) and
+# "run NUMBER SECONDS VARIABLES... -- COMMAND...".
 /bin/busybox mkdir -p /proc /sys /dev /tmp /usr /root
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -23,7 +25,7 @@ ulimit -c 0
 all_maps=$(cat /proc/sys/vm/max_map_count)
 group=/sys/fs/cgroup/limited
 
-# A value that does not stick would make every run below say nothing: it is read back.
+# If a value did not stick, every run below would show nothing: so the value is read back.
 put() { # VALUE FILE
     echo "$1" >"$2"
     case " $(cat "$2") " in *" $1 "* | *"[$1]"*) ;; *) echo "| $2 is not $1" ;; esac
@@ -33,7 +35,7 @@ setting() { # NAME THP OVERCOMMIT MAPS LIMIT_MIB
     put "$2" /sys/kernel/mm/transparent_hugepage/enabled
     put "$3" /proc/sys/vm/overcommit_memory
     put "$([ "$4" = 0 ] && echo "$all_maps" || echo "$4")" /proc/sys/vm/max_map_count
-    for try in 1 2 3 4 5; do # what was killed leaves it a moment later
+    for try in 1 2 3 4 5; do # a killed process leaves it a moment later
         [ ! -d $group ] || rmdir $group 2>/dev/null || sleep 1
     done
     limited=
@@ -56,7 +58,7 @@ run() { # NUMBER SECONDS VARIABLES... -- COMMAND...
     read -r began rest </proc/uptime
     (
         cd /tests || exit 1
-        [ -z "$limited" ] || echo 0 >$group/cgroup.procs # 0: who writes
+        [ -z "$limited" ] || echo 0 >$group/cgroup.procs # 0: the writer itself
         # shellcheck disable=SC2086
         exec timeout -s KILL "$seconds" env $variables "$@" >/tmp/log 2>&1
     )

@@ -1,7 +1,8 @@
 """kernel_archive.py: gets Debian's kernels, and keeps them in a cache outside the tree.
 
-Only fetch() needs a network: it asks the Debian mirror that this machine's own apt uses, with lists and settings in a scratch
-folder, so nothing of the machine's apt changes and no root is needed. A kernel that was fetched stays until fetch(newest=True).
+Only fetch() needs a network: it asks the Debian mirror that this machine's own apt uses, with lists and settings in a
+scratch folder, so nothing of the machine's apt changes and no root is needed. A fetched kernel stays until
+fetch(newest=True).
 """
 import collections
 import os
@@ -11,8 +12,8 @@ import shutil
 import subprocess
 import tempfile
 
-# name: how tests and tables call it; suite: where the archive has it. A kernel that is not `wanted` is taken where it can be
-# had, and named as missing where not.
+# name: the name in tests and tables; suite: the archive's suite that has it. A kernel that is not `wanted` is used
+# where it can be fetched, and reported as missing elsewhere.
 Kernel = collections.namedtuple("Kernel", "name suite wanted")
 KERNELS = (
     Kernel("debian11", "bullseye", False),
@@ -22,11 +23,11 @@ KERNELS = (
 )
 SUITES = {kernel.suite for kernel in KERNELS} | {"oldstable", "stable", "testing", "unstable", "sid", "forky"}
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
-PACKAGE = "linux-image-cloud-amd64"  # no drivers that qemu's simplest machine does not need; depends on the present image
+PACKAGE = "linux-image-cloud-amd64"  # without drivers that qemu does not need; depends on the image
 
 
 class ArchiveError(Exception):
-    """A kernel cannot be had; the text says why."""
+    """A kernel cannot be fetched; the text gives the reason."""
 
 
 def cache():
@@ -35,7 +36,7 @@ def cache():
 
 
 def image(kernel):
-    """(path of the image, release) of a kernel that was fetched."""
+    """(path of the image, release) of a fetched kernel."""
     folder = os.path.join(cache(), kernel.name)
     found = [name for name in os.listdir(folder) if name.startswith("vmlinuz-")] if os.path.isdir(folder) else []
     if not found:
@@ -51,7 +52,8 @@ def run(*command, **more):
 
 
 def mirror():
-    """The address of the Debian mirror in this machine's sources of apt. (Origin is empty before the first apt-get update.)"""
+    """The address of the Debian mirror in this machine's sources of apt. (Origin is empty before the first apt-get
+    update.)"""
     fields = "$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
     for line in run("apt-get", "indextargets", "--format", fields, "Created-By: Packages").splitlines():
         origin, address, release, component = line.split("|")
@@ -68,7 +70,7 @@ class Apt:
         for folder in ("lists/partial", "archives/partial", "debs"):
             os.makedirs(os.path.join(scratch, folder))
         open(self.path("status"), "w", encoding="ascii").close()
-        if os.getuid() == 0:  # apt lets a user of its own do the downloads
+        if os.getuid() == 0:  # apt downloads as a user of its own
             os.chmod(scratch, 0o755)
             shutil.chown(self.path("debs"), "_apt")
 
@@ -98,7 +100,8 @@ class Apt:
 
 
 def unpack_image(apt, package):
-    """The path of the kernel's file. From about 7.2 on the package of the image only depends on the one that has it."""
+    """The path of the kernel's file. From about 7.2 on the image's package only depends on the package that has the
+    file."""
     while package:
         run("dpkg-deb", "-x", apt.download(package), apt.path("image"))
         for folder, _, files in os.walk(apt.path("image")):
@@ -132,8 +135,8 @@ def is_here(kernel):
 
 
 def fetch(newest=False):
-    """Fetches what is missing, or everything anew. Yields a line for each kernel; raises at the end when a wanted one is missing.
-    Asks nobody when all wanted ones are here."""
+    """Fetches missing kernels, or all anew. Yields a line for each kernel; raises at the end when a wanted one is
+    missing. Uses no network when all wanted ones are here."""
     missing = []
     if not newest and all(is_here(kernel) for kernel in KERNELS if kernel.wanted):
         yield from (f"{kernel.name}: {image(kernel)[1]}" for kernel in KERNELS if is_here(kernel))

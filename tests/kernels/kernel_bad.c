@@ -1,10 +1,11 @@
-/* kernel_bad.c HOW: fails on purpose. What the harness says about it shows that it can say no. */
+/* kernel_bad.c HOW: fails on purpose. The harness must report it as failed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* More than a cgroup of 256 MiB has, and more than half of the machine's memory when that is what may be promised. */
+/* More than a cgroup of 256 MiB has, and more than half of the machine's memory, for a machine that may promise only
+ * half. */
 static int eat(void) {
     for (int mib = 0; mib < 900; mib++) {
         char *obj = malloc(1 << 20);
@@ -28,5 +29,5 @@ int main(int argc, char **argv) {
         pause();
     if (strcmp(how, "eats") == 0)
         return eat();
-    return 0; /* and says nothing */
+    return 0; /* and prints nothing */
 }

@@ -1,5 +1,5 @@
 /* kernel_check.h: what the programs of tests/kernels share. Each is a correct program: it also passes on glibc's
- * malloc, which is how it is known that the program, not the allocator, keeps to what the kernel promises. */
+ * malloc. That shows that the program relies only on what the kernel promises. */
 #ifndef HAK_TESTS_KERNEL_CHECK_H
 #define HAK_TESTS_KERNEL_CHECK_H
 
@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Of the allocator under the program; glibc has none. */
+/* A function of the allocator under the program; glibc has none. */
 extern const char *hak_variant(void) __attribute__((weak));
 
 static _Atomic unsigned long kernel_checks;
 
-/* Else the program ends, with status 1 and a line that says where it is not so. */
+/* If it does not hold, the program ends with status 1 and prints the place. */
 #define CHECK(cond)                                                                                          \
     do {                                                                                                     \
         kernel_checks++;                                                                                     \
@@ -25,7 +25,7 @@ static _Atomic unsigned long kernel_checks;
         }                                                                                                    \
     } while (0)
 
-/* The last line of a program that has passed: whose malloc it ran on, and how much it looked at. */
+/* The last line of a program that has passed: the malloc on which it ran, and how much it checked. */
 static inline int kernel_passed(void) {
     printf("%s %lu checks\n", hak_variant != NULL ? hak_variant() : "glibc", kernel_checks);
     return 0;
@@ -38,8 +38,8 @@ static inline uint64_t kernel_draw(uint64_t *seed) {
     return z ^ (z >> 31);
 }
 
-/* A word at the start of each KERNEL_STEP bytes of an object, and its last byte: what is checked must have been
- * written. */
+/* A word at the start of each KERNEL_STEP bytes of an object, and its last byte: the checked bytes must be written
+ * before. */
 enum { KERNEL_STEP = 4096 };
 
 static inline uint64_t kernel_mark(uint64_t id, size_t at) {

@@ -1,5 +1,5 @@
-/* kernel_exits.c: processes end by exit() while their threads work, and forked children while the parent's threads
- * work. Each ends with its own status and says nothing: a correct program is never reported. */
+/* kernel_exits.c: processes end by exit() while their threads work, and forked children end while the parent's
+ * threads work. Each ends with its own status and prints nothing: a correct program is never reported. */
 #include "kernel_check.h"
 
 #include <pthread.h>
@@ -33,7 +33,7 @@ static void begin(unsigned threads) {
     usleep(20000);
 }
 
-/* What it prints goes to a pipe: how a report of a process that lives on is seen. */
+/* The child's output goes to a pipe: so a report of a process that lives on is seen. */
 static void expect_quiet_end(void (*life)(unsigned), unsigned which) {
     int ends[2], status;
     char said[400];

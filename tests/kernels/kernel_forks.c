@@ -1,5 +1,5 @@
-/* kernel_forks.c: forks of a process whose threads allocate. Child and parent go on with a heap each: what was there
- * before is there in both, and what one writes the other does not see, large objects and growing vectors included. */
+/* kernel_forks.c: forks of a process whose threads allocate. Child and parent go on with a heap each. Objects from
+ * before the fork are in both, and neither sees the other's writes, also in large objects and growing vectors. */
 #include "kernel_check.h"
 
 #include <pthread.h>
@@ -32,7 +32,7 @@ static void *works(void *arg) {
     return NULL;
 }
 
-/* Moves every object to twice its size, and lets go of half of them. */
+/* Moves every object to twice its size, and frees half of them. */
 static void live_on(uint64_t id) {
     for (unsigned i = 0; i < OBJECTS; i++) {
         CHECK(kernel_is_painted(before[i], i, size_of(i)));
@@ -54,7 +54,7 @@ static void *in_the_child(void *arg) {
 
 static _Noreturn void child(unsigned number) {
     pthread_t thread;
-    if (number % 4 == 3) { /* the child has threads of its own */
+    if (number % 4 == 3) { /* the child has its own threads */
         CHECK(pthread_create(&thread, NULL, in_the_child, (void *)(uintptr_t)(number + 1)) == 0);
         CHECK(pthread_join(thread, NULL) == 0);
     } else

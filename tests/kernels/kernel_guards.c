@@ -1,7 +1,7 @@
-/* kernel_guards.c: what the hardened variant asks of the kernel holds whichever way it is had: memory beside a large
- * object and memory of a freed one cannot be used, and what is sealed cannot be unmapped. Many objects between
- * guards do not use up the kernel's mappings, so threads start afterwards. The speed variant and glibc, which
- * promise none of the first two, only allocate. */
+/* kernel_guards.c: the hardened variant's requests to the kernel have their effect, by whichever call they are
+ * served: memory beside a large object and memory of a freed one cannot be used, and sealed memory cannot be
+ * unmapped. Many objects between guards do not use up the kernel's mappings, so threads start afterwards. The speed
+ * variant and glibc, which promise neither of the first two, only allocate. */
 #include "kernel_check.h"
 
 #include <errno.h>
@@ -27,7 +27,7 @@ static void after_free(void) {
     victim[SIZE / 2]++;
 }
 
-/* A signal ends a child that does `what`. */
+/* True when a signal ends a child that does `what`. */
 static bool faults(void (*what)(void)) {
     pid_t child = fork();
     CHECK(child >= 0);
@@ -49,7 +49,7 @@ static bool can_seal(void) {
     return page != MAP_FAILED && syscall(462, page, 65536, 0) == 0 && munmap(page, 65536) != 0;
 }
 
-/* Anonymous mappings that are sealed, of those with access; our own page and the vdso's are not among them. */
+/* The number of sealed anonymous mappings with access; our own page and the vdso's are not counted. */
 static unsigned count_sealed(void) {
     char line[512], access[5] = "";
     unsigned found = 0;
@@ -74,7 +74,7 @@ static void *nothing(void *arg) {
     return arg;
 }
 
-/* Objects with guards come and go; small ones are between guards now and then. */
+/* Objects with guards come and go; small ones lie between guards sometimes. */
 static void many(void) {
     static char *large[OBJECTS], *small[SMALL];
     for (unsigned round = 0; round < 3; round++) {

@@ -1,11 +1,13 @@
-"""kernel_image.py: the file system that a machine of kernel_vm.py boots with: busybox, init.sh, test programs with what they load, the plan."""
+"""kernel_image.py: the file system from which a machine of kernel_vm.py boots: busybox, init.sh, test programs with
+their libraries, the plan."""
 import os
 import re
 import subprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUSYBOX = "/bin/busybox"
-# Loaded while a program runs, so no program names them: pthread_cancel's; what the limits programs open.
+# Loaded while a program runs, so no program names them: the library of pthread_cancel, and the one that the limits
+# programs open.
 OPENED = ("/lib/x86_64-linux-gnu/libgcc_s.so.1", "/lib/x86_64-linux-gnu/libm.so.6")
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 
@@ -44,7 +46,7 @@ class Image:
 
 
 def loaded(programs):
-    """Paths of what the dynamic linker loads for the programs."""
+    """Paths of the files that the dynamic linker loads for the programs."""
     found = {LOADER, *OPENED}
     for program in programs:
         said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
@@ -55,7 +57,7 @@ def loaded(programs):
 
 
 def write_image(out, tests, plan):
-    """tests: {name: path}, which the machine has in /tests; plan: text, see init.sh."""
+    """tests: {name: path}, copied to /tests of the machine; plan: text, see init.sh."""
     image = Image()
     image.folder("dev")
     image.entry("dev/console", 0o020600, device=(5, 1))

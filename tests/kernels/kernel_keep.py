@@ -1,6 +1,7 @@
 """kernel_keep.py: results that are kept in a file as they come, so that hours of runs can be done in parts.
 
-A line of JSON per result, after one that says of which test programs they are: those of others are not taken."""
+The first line identifies the test programs; each further line is a result as JSON. Results of other test programs are
+not used."""
 import hashlib
 import json
 import os
@@ -9,11 +10,11 @@ from kernel_report import Result
 
 
 class KeepError(Exception):
-    """The file cannot be gone on with; the text says why."""
+    """The runs cannot go on with the file; the text gives the reason."""
 
 
 def digest(tests):
-    """Of the test programs: {name: path}."""
+    """A digest of the test programs: {name: path}."""
     whole = hashlib.sha256()
     for name, path in sorted(tests.items()):
         with open(path, "rb") as program:
@@ -26,7 +27,7 @@ def key_of(kernel, run):
 
 
 class Keep:
-    """The results in the file, and those that are added; without a path, none but these."""
+    """The results in the file, and those that are added; without a path, only the latter."""
 
     def __init__(self, path, tests):
         self.path, self.found = path, {}

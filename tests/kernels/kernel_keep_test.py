@@ -1,6 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""kernel_keep_test.py: what --keep's file has is taken again, failures included, and of other test programs it is refused; the table says what
-was not run."""
+"""kernel_keep_test.py: the results in --keep's file are used again, failures included; a file of other test programs is
+refused; the table shows what was not run."""
 import os
 import tempfile
 import unittest

@@ -1,5 +1,5 @@
-/* kernel_limit.h: how much can be had at a limit, and what glibc's malloc gets there: the same program, run once more
- * without what is preloaded. */
+/* kernel_limit.h: how much memory can be had at a limit, and how much glibc's malloc gets there: the same program,
+ * run once more without the preloaded library. */
 #ifndef HAK_TESTS_KERNEL_LIMIT_H
 #define HAK_TESTS_KERNEL_LIMIT_H
 
@@ -7,7 +7,8 @@
 
 #include <errno.h>
 
-/* Bytes of objects of `size` until malloc says ENOMEM; all are freed again. Each has a pointer to the one before. */
+/* Bytes of objects of `size` until malloc fails with ENOMEM; all are freed again. Each has a pointer to the one
+ * before. */
 static inline size_t kernel_fill(size_t size) {
     size_t got = 0;
     char *links = NULL;
@@ -26,7 +27,8 @@ static inline size_t kernel_fill(size_t size) {
     return got;
 }
 
-/* The `count` numbers that this program prints when it is run with the arguments; bare: without what is preloaded. */
+/* The `count` numbers that this program prints when it is run with the arguments; bare: without the preloaded
+ * library. */
 static inline void kernel_figures(const char *arguments, bool bare, size_t *got, int count) {
     char command[4400], self[4096] = "";
     CHECK(readlink("/proc/self/exe", self, sizeof self - 1) > 0);

@@ -1,7 +1,7 @@
-/* kernel_limits.c: limits that fall while the program runs, and memory that runs out. As on glibc: what fits is had,
- * what does not is refused with ENOMEM; threads start and libraries open; and what was freed after a refusal can be
- * had again in any size. glibc's figures come from this program itself, run once more without the allocator: the
- * allocator gets nine tenths of them. */
+/* kernel_limits.c: limits that fall while the program runs, and memory that runs out. As on glibc: requests that fit
+ * are served, others are refused with ENOMEM; threads start and libraries open; and memory that was freed after a
+ * refusal can be had again in any size. glibc's figures come from this program itself, run once more without the
+ * allocator: the allocator gets nine tenths of them. */
 #include "kernel_limit.h"
 
 #include <dlfcn.h>

@@ -85,7 +85,7 @@ def plan_of(args):
 
 
 def kernels_of(args):
-    """The kernels to run on, and a line for each that need not be there and is not."""
+    """The kernels to run on, and a line for each missing kernel that is not required."""
     chosen, missing = [], []
     for kernel in kernel_archive.KERNELS:
         if kernel.name not in (args.kernel or [kernel.name]):
@@ -98,7 +98,7 @@ def kernels_of(args):
 
 
 def skip_if_absent(kernels):
-    """Ends the process with status 0 where tools/setup could not get what a machine needs."""
+    """Ends the process with status 0 where tools/setup could not install what a machine needs."""
     absent = [f"no {name}" for name in (kernel_vm.QEMU, "busybox") if not shutil.which(name)]
     absent += [f"kernel {kernel.name} is not in {kernel_archive.cache()}" for kernel in kernels if not kernel_archive.is_here(kernel)]
     if absent:
@@ -134,7 +134,7 @@ def run_all(kernels, runs, tests, path, tell):
     results = []
     for kernel in kernels:
         kept = {run: keep.get(kernel.name, run) for run in runs}
-        left = [run for run in runs if kept[run] is None or not kept[run].passed]  # what has failed is made again
+        left = [run for run in runs if kept[run] is None or not kept[run].passed]  # a failed run is made again
         if left and not tell:
             made = kernel_report.run_plan(kernel, left, tests, lambda line: print(line, flush=True), keep.put)
             kept.update(zip(left, made))

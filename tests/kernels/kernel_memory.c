@@ -1,6 +1,6 @@
-/* kernel_memory.c: a program whose phases use different sizes, threads that each used much once, objects that are
- * hardly touched: what is freed serves the next phase. In a cgroup of 256 MiB that is a matter of life; elsewhere
- * what is resident is looked at. */
+/* kernel_memory.c: a program whose phases use different sizes, threads that each used much memory once, and objects
+ * that are hardly touched: freed memory serves the next phase. In a cgroup of 256 MiB the process is killed
+ * otherwise; elsewhere the resident memory is checked. */
 #include "kernel_check.h"
 
 #include <malloc.h>
@@ -10,7 +10,7 @@
 
 enum { MIB = 1 << 20, LIVE = 48 * MIB, MOST = 200 * MIB, PHASES = 9, THREADS = 12, BURST = 8 * MIB };
 
-/* Bytes of anonymous memory that are resident. */
+/* Resident anonymous memory, in bytes. */
 static size_t resident(void) {
     char line[256];
     size_t kib = 0;
@@ -23,7 +23,7 @@ static size_t resident(void) {
     return kib << 10;
 }
 
-/* Its table is no memory of the allocator's. */
+/* Its table is not the allocator's memory. */
 static void use(size_t size, size_t bytes) {
     size_t count = bytes / size;
     char **objs =

@@ -1,6 +1,6 @@
 /* kernel_moves.c: realloc of objects that have to move, from and to places that lie in several mappings of the
- * kernel: at the size from which huge pages are asked for, beside purged and guarded neighbours, in forked children,
- * and after limits fell. It gives the object with its contents, or NULL and the object as it was. */
+ * kernel: at the size from which huge pages are requested, beside purged and guarded neighbours, in forked children,
+ * and after limits fell. realloc returns the object with its contents, or NULL and the object is unchanged. */
 #include "kernel_check.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@ typedef struct object {
     size_t size;
 } object;
 
-/* From where `size` bytes have to move: a small neighbour behind. Returns how often realloc said NULL. */
+/* Makes an object of `size` bytes move: a small neighbour lies behind it. Returns how often realloc returned NULL. */
 static unsigned grow_in_steps(size_t size, unsigned steps) {
     unsigned refused = 0;
     char *obj = malloc(size), *stops[64];
@@ -96,7 +96,7 @@ static void lower(int resource, size_t bytes) {
     CHECK(setrlimit(resource, &limit) == 0);
 }
 
-/* The page move of a large object meets the limit: refused, or served, and nothing is lost. */
+/* The page move of a large object meets the limit: it is refused, or served, and nothing is lost. */
 static void address_space_falls(void) {
     char *obj = malloc(4 * MIB), *stop = malloc(300 << 10);
     CHECK(obj != NULL && stop != NULL);
@@ -128,14 +128,14 @@ static void data_falls(void) {
     }
     CHECK(refused > 0);
     free(obj);
-    obj = malloc(4 * MIB); /* what was freed can be had again */
+    obj = malloc(4 * MIB); /* freed memory can be had again */
     CHECK(obj != NULL);
     free(obj);
     free(stop);
 }
 
 int main(void) {
-    CHECK(grow_in_steps(11 * MIB, 4) == 0); /* over the 12 MiB from which huge pages are asked for */
+    CHECK(grow_in_steps(11 * MIB, 4) == 0); /* over the 12 MiB from which huge pages are requested */
     CHECK(grow_in_steps(MIB, 8) == 0);
     CHECK(grow_in_steps(300 << 10, 12) == 0);
     walk(1);

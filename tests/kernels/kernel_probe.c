@@ -1,5 +1,5 @@
-/* kernel_probe.c: asks the kernel, as the allocator does, for each thing that not every kernel has, and prints the
- * answers: "ok", or how it says no. What the tests that refuse it must change, and what the table of kernels shows. */
+/* kernel_probe.c: makes each call that some kernels lack, as the allocator does, and prints the answers: "ok", or
+ * the error. The tests that refuse a call must change its answer, and the table of kernels shows the answers. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -13,7 +13,7 @@ Result = collections.namedtuple("Result", "kernel release run passed count secon
 
 
 def verify(kernel, release, run, event):
-    # Of a run that ends as it should by a signal, all lines are looked at: a report has many.
+    # When a run is to end by a signal, all its lines are checked: a report has many.
     died = 128 < event.status < 160 and event.status != KILLED
     said = [event.last] if event.status == 0 else event.output
     found = next((match for match in (re.search(run.expect, line) for line in said) if match), None)
@@ -24,8 +24,8 @@ def verify(kernel, release, run, event):
 
 
 def run_plan(kernel, runs, tests, say=print, ended=lambda result: None):
-    """Results of all runs, those that never ended too; an end of the machine before its time is the failure of what did not run. Each
-    that has ended is also given to `ended`."""
+    """The results of all runs, also of those that never ended. When the machine ends before its time, the runs that
+    were not made have failed. Each run that has ended is also given to `ended`."""
     results, machine = {}, None
     try:
         machine = Machine(image(kernel)[0], tests, plan_text(runs))
@@ -41,7 +41,7 @@ def run_plan(kernel, runs, tests, say=print, ended=lambda result: None):
     for number, run in enumerate(runs):
         if number not in results:
             results[number] = Result(kernel.name, machine and machine.release, run, False, 0, 0, ["never ended"])
-    # A machine that died after its last run has failed all the same: the last run takes it.
+    # A machine that died after its last run has failed, too: the last run gets the failure.
     if why:
         last = results[len(runs) - 1]
         results[len(runs) - 1] = last._replace(passed=False, output=last.output + why)
@@ -63,7 +63,7 @@ def groups(results):
 
 
 def summary(results):
-    """A line per group, what the failed ones said, and the verdict."""
+    """A line per group, the output of the failed runs, and the verdict."""
     for key, members in groups(results).items():
         passed = sum(member.passed for member in members)
         checks = sum(member.count for member in members)
@@ -86,14 +86,15 @@ def cell(members, planned):
 
 
 def table(results, runs, missing=()):
-    """docs/KERNELS.md's: a row per kernel, variant and group, a column per setting: how many programs passed, of how many."""
+    """The table of docs/KERNELS.md: a row per kernel, variant and group, a column per setting: how many programs
+    passed, of how many."""
     planned = collections.Counter((run.setting, run.group, run.variant) for run in runs)
     names = [setting.name for setting in SETTINGS if any(run.setting == setting.name for run in runs)]
     yield "| kernel | group | variant | " + " | ".join(names) + " |"
     yield "| --- " * (3 + len(names)) + "|"
     found = groups(results)
     releases = {result.kernel: result.release for result in results}
-    rows = collections.OrderedDict.fromkeys((run.group, run.variant) for run in runs)  # those of which nothing was run, too
+    rows = collections.OrderedDict.fromkeys((run.group, run.variant) for run in runs)  # also those never run
     for kernel, (group, variant) in itertools.product(releases, rows):
         cells = [cell(found.get((kernel, name, group, variant), []), planned[name, group, variant]) for name in names]
         yield f"| {releases[kernel]} | {group} | {variant} | " + " | ".join(cells) + " |"

@@ -1,6 +1,7 @@
-/* kernel_sizes.c: how much can be had of one size alone, at a limit that was there before the program began and at one
- * that it sets itself: of every size, also where rounding up costs most, nine tenths of what glibc gets; and it is the
- * same when all was freed once. glibc's figures come from this program itself, run once more without the allocator. */
+/* kernel_sizes.c: how much memory can be had in one size alone, at a limit that was there before the program began
+ * and at one that it sets itself. For every size, also where rounding up costs most, it is nine tenths of what glibc
+ * gets; and it is the same after everything was freed once. glibc's figures come from this program itself, run once
+ * more without the allocator. */
 #include "kernel_limit.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
-/* kernel_vectors.c: vectors that grow by realloc, by several factors and side by side, keep what is in them; and
- * what other threads have just mapped stays as they left it. A page move that unmaps its destination and then fails
- * shows as a fault here, or as other threads' bytes. */
+/* kernel_vectors.c: vectors that grow by realloc, by several factors and side by side, keep their contents; and
+ * memory that other threads have just mapped stays unchanged. If a page move unmaps its destination and then fails,
+ * there is a fault here, or other threads' bytes appear. */
 #include "kernel_check.h"
 
 #include <pthread.h>
@@ -60,7 +60,7 @@ static void side_by_side(unsigned vectors, const unsigned factor[2]) {
 
 static atomic_bool stop;
 
-/* Maps memory, writes, looks again, unmaps: nobody else may have it meanwhile. */
+/* Maps memory, writes, checks, unmaps: nobody else may have the memory meanwhile. */
 static void *maps(void *arg) {
     for (uint64_t round = (uintptr_t)arg << 32; !stop; round++) {
         char *mine = mmap(NULL, MAPPING, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

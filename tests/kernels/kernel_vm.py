@@ -1,7 +1,7 @@
-"""kernel_vm.py: boots a kernel in qemu, in software, and follows what init.sh says on the second serial line.
+"""kernel_vm.py: boots a kernel in qemu, in software, and reads what init.sh writes to the second serial line.
 
-A machine that says nothing has failed: the verdict counts only what was said, and Machine.run() yields an event for each run of the
-plan. A panic ends the machine, because the kernel is told to reboot on one and qemu is told not to."""
+A machine that writes nothing has failed: the verdict counts only written lines. Machine.run() yields an event for each
+run of the plan. A panic ends the machine, because the kernel is told to reboot on one and qemu is told not to."""
 import collections
 import os
 import re
@@ -15,14 +15,14 @@ QEMU = "qemu-system-x86_64"
 MEMORY_MIB = 1536
 # No watchdogs: a busy host may stop the machine for seconds. Panics and oopses end it at once.
 COMMAND_LINE = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic nowatchdog mitigations=off random.trust_cpu=on"
-# What the kernel says when it, or the memory of the whole machine, has had enough.
+# The kernel's messages when it runs out of memory, or the whole machine does.
 TROUBLE = re.compile(r"Kernel panic|Oops|BUG: |general protection|(?<!cgroup )[Oo]ut of memory: Killed")
 
 Event = collections.namedtuple("Event", "number status seconds last output")
 
 
 class MachineError(Exception):
-    """The machine did not do what it was asked; the text says what it did."""
+    """The machine did not do what it was told; the text describes what it did."""
 
 
 class Machine:
@@ -31,7 +31,7 @@ class Machine:
     def __init__(self, image, tests, plan):
         self.image, self.tests, self.plan = image, tests, plan
         self.release, self.setting, self.done = None, None, False
-        self.stray = []  # what init.sh complains of itself
+        self.stray = []  # init.sh's own complaints
 
     def command(self, scratch):
         memory = f"{MEMORY_MIB}M"

@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""lab_foreign_test.py: a program that calls another allocator's own functions is left out where the allocator under it does not have them."""
+"""lab_foreign_test.py: a program that calls another allocator's own functions is left out where the allocator under
+it lacks them."""
 import os
 import subprocess
 import tempfile

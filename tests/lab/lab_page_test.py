@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""lab_page_test.py: pages are well formed, complete in themselves, and show what the results say."""
+"""lab_page_test.py: pages are well formed, complete in themselves, and show the results."""
 import re
 import unittest
 import xml.etree.ElementTree as ElementTree

@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""lab_parse_test.py: what the laboratory reads: strace, callgrind, epoch CSV, arguments, single runs."""
+"""lab_parse_test.py: what the laboratory parses: strace, callgrind, epoch CSV, arguments, single runs."""
 import concurrent.futures
 import os
 import subprocess

@@ -1,6 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""trace_test.py WORKLOADS RECORDER SPEED.so HARDENED.so: a recorded trace has what the program did, is replayed by both variants,
-and a broken one is refused with a line that says so."""
+"""trace_test.py WORKLOADS RECORDER SPEED.so HARDENED.so: a recorded trace holds what the program did, and both variants
+replay it; a broken one is refused with a line that gives the reason."""
 import glob
 import json
 import os
@@ -52,7 +52,7 @@ class Traces(unittest.TestCase):
         return json.loads(done.stdout)
 
     def recorded(self, *command, **env):
-        """The descriptions of what a command left, largest first."""
+        """The descriptions of the traces that a command left, largest first."""
         prefix = os.path.join(tempfile.mkdtemp(dir=self.folder), "r")
         done = subprocess.run(command, env=dict(os.environ, LD_PRELOAD=RECORDER, HAKMEM_TRACE_FILE=prefix, **env), capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)

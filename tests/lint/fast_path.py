@@ -98,7 +98,7 @@ class Function:
         return at is not None and self.at <= at < self.end
 
     def steps(self, at):
-        """Where the code may go on inside the function; None when it leaves it (a call, or a jump out)."""
+        """Where the code can go on inside the function; None when it leaves it (a call, or a jump out)."""
         text = self.library.code[at]
         name, follows, target = mnemonic(text), self.library.next.get(at), target_of(text)
         if name.startswith("ret"):
@@ -126,7 +126,7 @@ class Function:
 
 
 def leave(library, text):
-    """Where a jump out of the function is followed to, or None."""
+    """Where to go on after a jump out of the function, or None."""
     target = target_of(text)
     names = library.names.get(target, [])
     return target if names and not any(n.endswith("_slow") or "die" in n for n in names) else None

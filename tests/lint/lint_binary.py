@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""lint_binary.py: rules about what was built. Prints what breaks the rule; exit 1 if anything does.
+"""lint_binary.py: rules about built files. Prints what breaks the rule; exit 1 if anything does.
 
 exports LIBRARY.so EXPORTS.txt    the dynamic symbols are exactly those of the list, and libc is all that is needed
 prefix ARCHIVE.a PREFIX           every external symbol begins with the prefix
@@ -28,7 +28,7 @@ VERSION = "HAKMEM_0.2"
 
 
 def check_versions(symbols):
-    """A version that is the default one for what is hakmem's own, none for names that others ask for by theirs."""
+    """hakmem's own names have a default version; names that libraries ask for by their versions have none."""
     for name, at, version in sorted(symbol.partition("@") for symbol in symbols):
         if name != VERSION and at + version != ("@@" + VERSION if name.startswith("hak_") else ""):
             yield f"{name}: its version is {at + version or 'none'}"
@@ -43,7 +43,7 @@ def check_exports(library, exports):
     yield from (f"exported, but not documented: {name}" for name in sorted(exported - wanted))
     yield from (f"documented, but not exported: {name}" for name in sorted(wanted - exported))
     needed = re.findall(r"\(NEEDED\).*\[(.*)\]", output_of("llvm-readelf-19", "--dynamic-table", library))
-    # Without initial-exec TLS, __tls_get_addr is called, which is in libc's own loader.
+    # Without initial-exec TLS, the code calls __tls_get_addr, which is in libc's own loader.
     allowed = ["libc.so.6", "ld-linux-x86-64.so.2"] if "-dlopen" in library else ["libc.so.6"]
     if needed not in (allowed, allowed[:1]):
         yield f"NEEDED is {needed}, not {allowed} or less"

@@ -48,7 +48,7 @@ def check_variant_if(root):
 
 
 COLUMNS = 120
-MADE = re.compile(r"docs/(COVERAGE|DETECTION|KERNELS|MUTANTS|MITIGATIONS|FAST_PATH)\.md$|docs/results/")  # by tools, and tables at that
+MADE = re.compile(r"docs/(COVERAGE|DETECTION|KERNELS|MUTANTS|MITIGATIONS|FAST_PATH)\.md$|docs/results/")  # by tools
 
 
 def check_width(root):
@@ -113,7 +113,7 @@ def stem(path):
 
 
 def place(path):
-    """What stands in layers.txt for a file of allocator/: its folder, or its own name if it lies in none."""
+    """The entry of layers.txt for a file of allocator/: its folder, or its own name if it lies in none."""
     folders = os.path.dirname(path).split(os.sep)[1:]
     return "/".join(folders) + "/" if folders else stem(path)
 
@@ -133,7 +133,7 @@ def check_includes(root):
 
 
 def included_by(root, without):
-    """{file without its suffix: those of ours that its .c and .h include}"""
+    """{file without its suffix: our files that its .c and .h include}"""
     seen = {}
     for path in sources(root, ".c", ".h", folders={"allocator", "hardening"}):
         found = re.findall(r'^\s*#\s*include\s*"(?:allocator|hardening)/([^"]+)"', read(root, path), re.MULTILINE)

@@ -1,7 +1,8 @@
 #!/usr/bin/env -S python3 -B
-"""workflows_test.py WORKSPACE: what GitHub would refuse in .github/workflows, or what would fail in its first step: unknown keys, an expression that names
-nothing, an action without a version, a command that the tree does not have or that does not understand its words. GitHub's own
-runner is not here; this is its syntax as its documentation has it ("Workflow syntax for GitHub Actions")."""
+"""workflows_test.py WORKSPACE: finds what GitHub would refuse in .github/workflows, or what would fail in its first
+step: unknown keys, an expression that names nothing, an action without a version, a command that the tree does not
+have or that does not accept its arguments. GitHub's own runner is not here; the syntax follows its documentation
+("Workflow syntax for GitHub Actions")."""
 import glob
 import os
 import re
@@ -37,7 +38,8 @@ def read(path):
 
 
 class Strict(yaml.SafeLoader):
-    """YAML 1.1 takes `on` for true, and a key that stands twice for the last one; here the one is a word and the other an error."""
+    """YAML 1.1 reads `on` as true, and takes the last of two equal keys; here `on` is a word and a repeated key is
+    an error."""
 
     def construct_mapping(self, node, deep=False):
         keys = [key.value for key, _ in node.value]

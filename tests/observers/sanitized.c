@@ -1,5 +1,5 @@
-/* sanitized.c: with_tools_test.py builds it with each compiler and each sanitizer. `error`: what that one is there
- * to find. */
+/* sanitized.c: with_tools_test.py builds it with each compiler and each sanitizer. `error`: the error that this
+ * sanitizer finds. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

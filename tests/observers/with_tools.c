@@ -1,5 +1,5 @@
-/* with_tools.c: what with_tools_test.py runs under debuggers, tracers and checkers. The argument says which part;
- * each prints its last word. */
+/* with_tools.c: the program that with_tools_test.py runs under debuggers, tracers and checkers. The argument names
+ * the part; each prints its last word. */
 #include "tests/surface/want.h"
 
 #include <malloc.h>
@@ -21,7 +21,7 @@ void *__libc_pvalloc(size_t size);
 
 enum { SIZE = 200, LINES = 256 /* a multiple of 64, as C11 wants and newer valgrinds */, OBJECTS = 100000 };
 
-/* An object of one function's, written to its end, goes to another one's. */
+/* One function's object, written to its end, goes to another function. */
 static void *good(void *obj, size_t size) {
     void *volatile hidden = obj;
     WANT(hidden != NULL);
@@ -29,7 +29,7 @@ static void *good(void *obj, size_t size) {
     return hidden;
 }
 
-/* Every name, the ones together that may be mixed. */
+/* Every allocating name, in groups of those that may be mixed. */
 static void names(void) {
     void *out = NULL;
     free(good(malloc(SIZE), SIZE));
@@ -61,7 +61,7 @@ static void names(void) {
     free(out);
 }
 
-/* One byte too many, and a second end. */
+/* One byte too many, and a double free. */
 static void errors(void) {
     char *volatile obj = malloc(SIZE);
     obj[SIZE] = 1;

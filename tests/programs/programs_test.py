@@ -1,7 +1,8 @@
 #!/usr/bin/env -S python3 -B
-"""programs_test.py NAME WITNESS: one real program on real work under the variant's .so. Each says what it must print, so that a program that
-the allocator breaks is found by its results as well as by its end. A missing program fails. WITNESS is preloaded as well, and says of each process
-that is started whose malloc it has: all must have the library's, also those that a program starts by itself."""
+"""programs_test.py NAME WITNESS: one real program on real work under the variant's .so. Each has its expected output,
+so that an error of the allocator shows in the program's results as well as at its end. A missing program fails.
+WITNESS is preloaded as well, and records for each started process whose malloc it has: all must have the library's,
+also those that a program starts by itself."""
 import os
 import socket
 import subprocess
@@ -21,7 +22,7 @@ ENV = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": SCRATCH, "LC_ALL": "C", 
 
 
 def run(*command, text=None, want=None, **settings):
-    """Runs the command; it must end well, print `want`, and hear nothing from the allocator."""
+    """Runs the command; it must end well and print `want`, and the allocator must print nothing."""
     done = subprocess.run(command, env=dict(ENV, **settings), cwd=SCRATCH, input=text, text=True, capture_output=True)
     if done.returncode or "hakmem:" in done.stderr or (want is not None and want not in done.stdout):
         sys.exit(f"{' '.join(command)[:300]}\nended with {done.returncode}, wanted {want!r}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
@@ -175,7 +176,7 @@ def node():
 
 
 def php():
-    """Its extensions are opened with RTLD_DEEPBIND, and what they allocate outside of requests is malloc's."""
+    """Its extensions are opened with RTLD_DEEPBIND, and their allocations outside of requests come from malloc."""
     run("php", "-r", """$t = []; for ($i = 0; $i < 20000; $i++) { $t[] = iconv('UTF-8', 'UTF-16LE', str_repeat(chr(97 + $i % 26), $i % 300)); if ($i % 3) unset($t[$i >> 1]); }
         $words = count(token_get_all('<?php ' . str_repeat('$a = [1, "two", f(3)]; ', 2000)));
         $d = new DateTime('2024-02-29'); $f = new SplFixedArray(5000); foreach (range(0, 4999) as $i) $f[$i] = md5("$i");
@@ -205,14 +206,14 @@ def cmake():
     run("build/work", want="771")
 
 
-# What has to have run, beside the program itself, with malloc of ours.
+# The programs that must have run with our malloc, beside the program itself.
 STARTED = {"gcc": ("cc1", "cc1plus", "gnu-as", "collect2", "work_c", "work_cc"), "clang": ("work_c", "work_cc"), "cmake": ("make", "cc1", "work", "other"),
            "git": ("dash",), "bash": ("bash", "cat", "sort", "seq", "tail"), "redis": ("redis-benchmark", "redis-cli")}
 NAMED = {"python3": "python3", "redis": "redis-", "gcc": "gcc", "clang": "clang", "node": "node"}
 
 
 def expect_witnesses(name):
-    """Each process that was started has malloc and operator new of the library."""
+    """Each started process has the library's malloc and operator new."""
     with open(ENV["WITNESS_LOG"], encoding="utf-8") as log:
         rows = [line.rsplit(" ", 2) for line in log.read().splitlines()]
     programs = {os.path.basename(program) for program, *_ in rows}

@@ -1,4 +1,4 @@
-/* witness.c: a library that is preloaded behind the allocator: each process says at its start, in the file
+/* witness.c: a library that is preloaded behind the allocator: each process writes at its start, into the file
  * WITNESS_LOG, which program it is and whether malloc and operator new, as it calls them, are the allocator's. For
  * programs_test.py. */
 #include "include/hakmem.h"
@@ -12,8 +12,8 @@
 
 enum { LARGE = 4 << 20 };
 
-/* Whether an object of what makes it is counted by the library. The address of a function says nothing: in a program
- * that is not position-independent it is that of the program's own jump to it. */
+/* Whether the library counts an object that the function makes. The function's address shows nothing: in a program
+ * that is not position-independent it is the address of the program's own jump to it. */
 static const char *whose(const char *name, const char *end) {
     void (*read_stats)(hak_stats *out) = (void (*)(hak_stats *))dlsym(RTLD_DEFAULT, "hak_stats_read");
     void *(*make)(size_t) = (void *(*)(size_t))dlsym(RTLD_DEFAULT, name);

@@ -1,6 +1,6 @@
-/* reports.c: reports WHAT...: makes an error where it is hard to report one: before a cancellation, in a small
- * stack, under a handler that jumps away. Who survives an error ends by status 77. reports_test.py says what is
- * right. */
+/* reports.c: reports WHAT...: makes an error where it is hard to report one: before a cancellation, on a small
+ * stack, under a handler that jumps away. A process that survives an error ends with status 77. reports_test.py has
+ * the expected results. */
 #include "tests/reports/reports.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Puts something else where the report's file belongs. */
+/* Puts another file in the place of the report's. */
 static void obstacle(const char *kind) {
     char path[4096], other[4096];
     snprintf(path, sizeof path, "%s.%d", getenv("HAKMEM_REPORT_PATH"), getpid());
@@ -31,7 +31,7 @@ static void obstacle(const char *kind) {
     reports_error();
 }
 
-/* The set of flags that all who share the descriptor see. */
+/* The set of flags that all users of the descriptor see. */
 static void flags_stay(void) {
     int before = fcntl(STDERR_FILENO, F_GETFL);
     reports_error();

@@ -33,13 +33,13 @@ void reports_overflow(void);
 
 void reports_say(const char *text);
 
-/* Objects for reports_free_twice, before it is called. */
+/* Objects for reports_free_twice, to be made before it is called. */
 void reports_take_all(void);
 
-/* What somebody may want who looks after a crash: every size, and of that of the error more than a cache has. */
+/* What a crash handler may allocate: every size, and of the error's size more than a cache has. */
 void reports_use_heap(void);
 
-/* Waits for it: its exit status, or minus the number of the signal that ended it. */
+/* Waits for the child; returns its exit status, or minus the number of the signal that ended it. */
 int reports_end_of(pid_t child);
 
 /* A handler: a cancellation point. */

@@ -38,7 +38,7 @@ static void cancel_in_handler(void) {
     cancel(PTHREAD_CANCEL_DEFERRED);
 }
 
-/* While the report waits for a pipe that takes nothing. */
+/* While the report waits for a full pipe. */
 static void *commit_cancelable(void *type) {
     int before;
     pthread_setcanceltype((int)(intptr_t)type, &before);
@@ -52,7 +52,7 @@ static void cancel_in_report(int type) {
     NEED(pthread_create(&thread, NULL, commit_cancelable, (void *)(intptr_t)type) == 0);
     while (!reached)
         usleep(100);
-    usleep(200000); /* so that it is likely to be in the report; else the case is an easier one */
+    usleep(200000); /* the thread is probably in the report then; otherwise an easier case */
     pthread_cancel(thread);
     pthread_join(thread, NULL);
 }

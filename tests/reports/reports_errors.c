@@ -1,4 +1,4 @@
-/* reports_errors.c: the errors, and what the cases share. */
+/* reports_errors.c: the errors, and functions that the cases share. */
 #include "tests/reports/reports.h"
 
 #include <signal.h>
@@ -25,7 +25,7 @@ static void give_all(void) {
         free(objects[i]);
 }
 
-/* Found at once, or when the object leaves the thread's cache, under the very lock of its depot. */
+/* Found at once, or when the object leaves the thread's cache: then under the lock of its own depot. */
 void reports_free_twice(void) {
     if (objects[0] == NULL)
         reports_take_all();
@@ -41,7 +41,8 @@ void reports_free_foreign(void) {
     free(foreign);
 }
 
-/* Of one that stays, so that its damage does, too: large ones, or it would be found when a neighbour is freed. */
+/* Damages an object that stays allocated, so that the damage stays, too: a large object, because a small one's
+ * damage would be found when a neighbour is freed. */
 void reports_overflow(void) {
     enum { LARGE = 300001 };
     for (int i = 0; i < 2; i++) {
@@ -54,7 +55,7 @@ void reports_overflow(void) {
 
 void (*reports_error)(void) = reports_free_twice;
 
-/* What somebody may want who looks after a crash: every size, and of that of the error more than a cache has. */
+/* What a crash handler may allocate: every size, and of the error's size more than a cache has. */
 static void use_size(size_t size, int count) {
     static __thread void *some[OBJECTS];
     for (int i = 0; i < count; i++) {

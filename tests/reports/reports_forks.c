@@ -1,4 +1,4 @@
-/* reports_forks.c: a fork, or the exit, while a thread is in its report. */
+/* reports_forks.c: a fork or an exit while a thread is inside its report. */
 #include "tests/reports/reports.h"
 
 #include <fcntl.h>
@@ -15,14 +15,14 @@ static void *commit_at_once(void *unused) {
     return NULL;
 }
 
-/* Descriptor 2 takes nothing for now, so that a thread of the parent is in its report while the child commits a
+/* Descriptor 2 takes nothing for now, so that a thread of the parent is inside its report while the child makes an
  * error of its own. */
 static void fork_in_report(pid_t (*fork_it)(void)) {
     pthread_t thread;
     reports_use_heap();
     NEED(pthread_create(&thread, NULL, commit_at_once, NULL) == 0);
     usleep(
-        200000); /* waits for what cannot be seen; were it too short, the child would have less to get wrong */
+        200000); /* waits for a state that cannot be observed; if it were too short, the case would be an easier one */
     pid_t child = fork_it();
     if (child == 0) {
         int null = open("/dev/null", O_WRONLY);
@@ -34,7 +34,7 @@ static void fork_in_report(pid_t (*fork_it)(void)) {
     reports_say(reports_end_of(child) == -SIGABRT ? "child aborted\n" : "child did not\n");
     pause();
 }
-/* The process exits while one of its threads has a report to make. */
+/* The process exits while one of its threads is about to report. */
 static void exit_in_report(void) {
     pthread_t thread;
     reports_use_heap();

@@ -96,7 +96,7 @@ static void handler_has_information(void) {
     reports_error();
 }
 
-/* Jumps, and what the program does after them. */
+/* The jumps, and what the program does after them. */
 static void jumps(int number) {
     siglongjmp(back, number);
 }
@@ -193,8 +193,7 @@ static void many_threads(void) {
         pthread_join(thread[i], NULL);
 }
 
-/* A terminating signal that is pending when the error is found: the handler of it runs, and the process ends all the
- * same. */
+/* A terminating signal is pending when the error is found: its handler runs, and the process ends nevertheless. */
 static void pipe_handler(int number) {
     reports_say(number == SIGPIPE ? "SIGPIPE\n" : "other\n");
 }

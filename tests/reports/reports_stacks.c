@@ -14,7 +14,7 @@ enum { LARGEST = 64 << 10, PAINT = 0xa5 };
 static unsigned char *stack_end; /* one past its highest byte; a page that faults lies below the lowest */
 static volatile uintptr_t *handler_at;
 
-/* Not much of a frame: what the kernel has put on the stack ends about here. */
+/* A small frame: the kernel's frame on the stack ends about here. */
 static void commits(int number) {
     (void)number;
     *handler_at = (uintptr_t)__builtin_frame_address(0);
@@ -66,7 +66,7 @@ static void notes(int number) {
     (void)number;
     *handler_at = (uintptr_t)__builtin_frame_address(0);
 }
-/* The hardened variant only: from its own handler on. The first signal tells where that begins. */
+/* The hardened variant only: measured from its own handler on. The first signal shows where that begins. */
 static void touch_guard(void) {
     char *volatile object = malloc(1 << 20);
     raise(SIGUSR1);
@@ -76,7 +76,8 @@ static void stack_of_fault(void) {
     measure(SIGUSR1, notes, touch_guard);
 }
 
-/* On a stack with `room` bytes besides the kernel's frame, and no handler of SIGABRT that would need more of it. */
+/* On a stack with `room` bytes besides the kernel's frame, without a handler of SIGABRT, which would need more of
+ * it. */
 void reports_small_stack(const char *room) {
     stack_make(getauxval(AT_MINSIGSTKSZ) + (size_t)atoi(room));
     reports_use_heap();

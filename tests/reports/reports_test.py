@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""reports_test.py PROGRAM: a report is never lost, and nothing but the end of the process comes after it. PROGRAM (reports.c) has the situations."""
+"""reports_test.py PROGRAM: a report is never lost, and after it comes only the end of the process. PROGRAM
+(reports.c) makes the situations."""
 import contextlib
 import fcntl
 import glob
@@ -18,7 +19,7 @@ HARDENED = VARIANT == "hardened"
 ENVIRONMENT = {"LD_PRELOAD": LIBRARY, "HAKMEM_SAMPLE_RATE": "0"}
 ERRORS = {"foreign": "invalid free: free(", "twice": "double free: free("}
 ABORTED = -signal.SIGABRT
-HANGS = 120  # seconds: far above what anything here takes
+HANGS = 120  # seconds: far above the time that any case takes
 
 
 def start(*arguments, stderr=subprocess.PIPE, env=None, **more):
@@ -27,7 +28,8 @@ def start(*arguments, stderr=subprocess.PIPE, env=None, **more):
 
 
 def finish(process):
-    """(status, stdout, stderr). Who hangs is killed with its children, and its status is none that a test wants."""
+    """(status, stdout, stderr). A process that hangs is killed with its children, and its status is one that no test
+    expects."""
     try:
         said = process.communicate(timeout=HANGS)
     except subprocess.TimeoutExpired:
@@ -51,7 +53,8 @@ def fill(end):
 
 
 class Base(unittest.TestCase):
-    """Each case with both errors: one that is found at once, and one that the speed variant finds while it has a lock."""
+    """Each case with both errors: one that is found at once, and one that the speed variant finds while it holds a
+    lock."""
 
     def check(self, case, status=ABORTED, out="", **more):
         for error, line in ERRORS.items():
@@ -84,7 +87,7 @@ class Cancellation(Base):
             "sigwaitinfo sleep system tcdrain usleep wait waitid waitpid write writev pthread_cond_wait pthread_join pthread_testcancel sem_wait"
         wanted = subprocess.run(["nm", "-D", "--undefined-only", LIBRARY], capture_output=True, text=True, check=True).stdout
         names = {line.split()[-1].partition("@")[0] for line in wanted.splitlines()}
-        self.assertIn("mmap", {name.removesuffix("64") for name in names})  # nm has said something
+        self.assertIn("mmap", {name.removesuffix("64") for name in names})  # nm has printed something
         self.assertEqual(names & set(points.split()), set())
 
 
@@ -143,7 +146,7 @@ class Outlets(unittest.TestCase):
                     os.close(write)
 
     def test_many_share_what_room_there_is(self):
-        """Between the question and the write another process may take the room."""
+        """Between the check and the write another process may fill the room."""
         read, write = os.pipe()
         fill(write)
         os.read(read, 4096)
@@ -309,7 +312,7 @@ class Stacks(unittest.TestCase):
 
 
 class Faults(unittest.TestCase):
-    """The hardened variant looks at SIGSEGV and SIGBUS; nobody is to notice who does not touch its guards."""
+    """The hardened variant handles SIGSEGV and SIGBUS; a program that does not touch its guards must not notice."""
 
     @staticmethod
     def ignore():

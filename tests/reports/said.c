@@ -1,5 +1,5 @@
-/* said.c: said WHAT...: errors whose report says something that can be known: what it should say goes to stdout, as
- * NAME=VALUE lines. */
+/* said.c: said WHAT...: errors whose report contains known facts: the expected ones go to stdout, as NAME=VALUE
+ * lines. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -31,7 +31,7 @@ static void tell_bytes(const char *name, const void *from, size_t count) {
     dprintf(STDOUT_FILENO, "\n");
 }
 
-/* What the object is made by, and what ends it. */
+/* The function that makes the object, and the one that ends it. */
 static void by(const char *make, const char *end) {
     void *(*makes)(size_t) = (void *(*)(size_t))dlsym(RTLD_DEFAULT, make);
     void (*ends)(void *) = (void (*)(void *))dlsym(RTLD_DEFAULT, end);
@@ -42,7 +42,7 @@ static void by(const char *make, const char *end) {
     ends(object);
 }
 
-/* With HAKMEM_SAMPLE_RATE=1: who made the object, who has freed it, and how it is used then. */
+/* With HAKMEM_SAMPLE_RATE=1: who made the object, who freed it, and how it is used then. */
 static char *volatile sampled;
 __attribute__((noinline)) static void makes_it(void) {
     sampled = malloc(40);
@@ -89,8 +89,8 @@ static void neighbour(void) {
     _exit(BROKEN);
 }
 
-/* One byte of what lies behind the object is overwritten. All is told before: who tells may allocate, and any call
- * may find it. */
+/* Overwrites one byte behind the object. The expected facts are printed before, because printing may allocate, and
+ * any call may find the error. */
 static void behind(size_t size, size_t at) {
     unsigned char *object = malloc(size);
     memset(object, 'S', size);
@@ -103,7 +103,7 @@ static void behind(size_t size, size_t at) {
     free(object);
 }
 
-/* A freed pointer close to live objects, whose canaries are no business of whoever reads the report. */
+/* A freed pointer close to live objects; a reader of the report must not learn their canaries. */
 static void beside(size_t size) {
     unsigned char *objects[64];
     for (int i = 0; i < 64; i++) {
@@ -129,7 +129,7 @@ static void on_bus(int number, siginfo_t *info, void *context) {
     dprintf(STDOUT_FILENO, "SIGBUS handler %d %d\n", number, info->si_signo);
     _exit(5);
 }
-/* Before the library's own; libc is not ready either. */
+/* Runs before the library's own; libc is not ready either. */
 static void first(int count, char **arguments, char **environment) {
     struct sigaction action = {.sa_handler = on_segv};
     (void)count, (void)arguments;
@@ -156,7 +156,7 @@ static void fault_bus(void) {
     nowhere[0] = 1;
 }
 
-/* Until there is no room for what the kernel puts on the stack. */
+/* Until there is no room for the kernel's frame. */
 static void at_the_end_of_the_stack(void) {
     uintptr_t here = (uintptr_t)__builtin_frame_address(0), page = here & ~(uintptr_t)4095;
     volatile char *rest = __builtin_alloca(here - page > 1024 ? here - page - 512 : 16);

@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""said_test.py PROGRAM: what a report says of an object is right, word by word, and canaries are no part of it. PROGRAM: said.c."""
+"""said_test.py PROGRAM: what a report states about an object is right, word by word, and it contains no canaries.
+PROGRAM: said.c."""
 import json
 import os
 import re
@@ -15,7 +16,7 @@ FAMILIES = {"malloc": ("malloc", "free"), "new": ("_Znwm", "_ZdlPv"), "new[]": (
 
 
 class Said:
-    """A run of the program: what it told, and what the report says."""
+    """A run of the program: the facts that it printed, and the report."""
 
     def __init__(self, *arguments, **environment):
         environment = {"HAKMEM_REPORT_JSON": "1", "LD_PRELOAD": LIBRARY, **environment}
@@ -44,7 +45,7 @@ class Said:
 
 class Objects(unittest.TestCase):
     def check_json(self, said):
-        """All of its thirteen fields are what the text says."""
+        """All of its thirteen fields have the expected text."""
         fields, text = said.object(), said.json
         byte = said.lines.get("byte", "0x0,").partition(",")[0]
         thread, process = re.fullmatch(r"(\d+) of process (\d+)", said.lines["thread"]).groups()
@@ -54,7 +55,7 @@ class Objects(unittest.TestCase):
             "object": int(fields["object"], 16), "requested": int(fields["requested"]), "room": int(fields["room"]), "class": int(fields["class"] or 0),
             "bad_byte": int(byte, 16), "caller": int(said.lines["stack"].split()[0], 16), "thread": int(thread), "process": int(process)})
         values = [value for value in text.values() if value not in (text["thread"], 0)]
-        self.assertGreaterEqual(len(set(values)), len(values) - 1)  # address and object may agree; else a mix-up could not be seen
+        self.assertGreaterEqual(len(set(values)), len(values) - 1)  # else a mix-up is not seen
 
     def test_who_made_it(self):
         for family, (make, end) in FAMILIES.items():
@@ -125,7 +126,7 @@ class Bytes(unittest.TestCase):
                     shown, end = self.shown(said), int(said.told["object"], 16) + size
                     self.assertEqual(shown[end + at], said.told["wrong"])
                     self.assertEqual([shown[end + i] for i in range(8) if i != at], ["--"] * 7)
-                    self.assertEqual(shown[end - 1], "53")  # what the program wrote is
+                    self.assertEqual(shown[end - 1], "53")  # the program's writes are shown
 
     def test_neither_is_what_surrounds_a_sampled_object(self):
         found = 0

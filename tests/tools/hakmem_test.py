@@ -1,6 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""hakmem_test.py HAKMEM PROGRAM CLAIMS LIBRARY...: the command `hakmem` as it is installed: run, doctor, stat, explain, check-config. PROGRAM: surface_stats.c;
-CLAIMS: claims.cc; LIBRARY: both variants' shared objects."""
+"""hakmem_test.py HAKMEM PROGRAM CLAIMS LIBRARY...: the command `hakmem` as it is installed: run, doctor, stat, explain,
+check-config. PROGRAM: surface_stats.c; CLAIMS: claims.cc; LIBRARY: both variants' shared objects."""
 import glob
 import json
 import os
@@ -14,7 +14,7 @@ import unittest
 TOOL, PROGRAM, CLAIMS, *LIBRARIES = (os.path.realpath(path) for path in sys.argv[1:])
 del sys.argv[1:]
 COUNT, SIZE = 5000, 1000
-# A process with a page of statistics that it has made up.
+# A process with a forged page of statistics.
 LIAR = r"""
 #include <stdint.h>
 #include <stdio.h>

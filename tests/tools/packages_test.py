@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""packages_test.py WORKSPACE: the packages' files say the same as the tree: the version, what is installed where. `.ci/packages` builds them, which takes minutes."""
+"""packages_test.py WORKSPACE: the packages' files agree with the tree: the version, and the place of each installed
+file. `.ci/packages` builds them, which takes minutes."""
 import glob
 import json
 import os
@@ -61,7 +62,7 @@ class Packages(unittest.TestCase):
             self.assertTrue({one["spdxElementId"], one["relatedSpdxElement"]} <= ids)
 
     def test_what_the_libraries_need_is_in_the_bill(self):
-        """Nothing of another library is compiled in: every include of the allocator is its own, the kernel's or libc's."""
+        """No other library is compiled in: every include of the allocator is its own, the kernel's or libc's."""
         for folder in ("allocator", "hardening"):
             found = glob.glob(os.path.join(ROOT, folder, "**/*.[ch]"), recursive=True)
             self.assertGreater(len(found), 40)

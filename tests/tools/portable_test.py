@@ -12,7 +12,7 @@ import unittest
 ROOT = os.path.dirname(os.path.realpath(sys.argv.pop()))
 FLAGS = "-std=gnu17 -D_GNU_SOURCE -O1 -Wall -Wextra -Wno-missing-field-initializers -Werror -fno-builtin -fvisibility=hidden -fno-semantic-interposition -ftls-model=initial-exec".split()
 VARIANTS = {"speed": [], "hardened": ["-DHAK_HARDENED=1"]}
-# What a program does that knows nothing of hakmem; it says whether its objects are hakmem's.
+# The actions of a program that does not know hakmem; it prints whether its objects are hakmem's.
 PROGRAM = r"""
 #include <dlfcn.h>
 #include <pthread.h>
@@ -104,7 +104,7 @@ class Portable(unittest.TestCase):
 
     def test_musl(self):
         need("musl-gcc")
-        kernel = self.path("kernel")  # musl-gcc knows none of the kernel's headers, as Alpine's linux-headers are
+        kernel = self.path("kernel")  # musl-gcc does not find the kernel's headers; Alpine's linux-headers has them
         os.mkdir(kernel)
         machine = f"/usr/include/{os.uname().machine}-linux-gnu/asm"
         for name, where in (("linux", "/usr/include/linux"), ("asm-generic", "/usr/include/asm-generic"), ("asm", machine)):

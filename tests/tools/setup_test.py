@@ -1,8 +1,9 @@
 #!/usr/bin/env -S python3 -B
-"""setup_test.py WORKSPACE: tools/setup on machines that lack something, or have it: what it asks apt for, and that each lack is one clear line.
+"""setup_test.py WORKSPACE: tools/setup on machines that lack something, or have it: its requests to apt, and one clear
+line for each lack.
 
-The machine is a folder of stand-ins for dpkg-query, apt-get, apt-cache, id, sudo and the like, beside the few real commands that a script
-needs. Nobody is root on it, and its sudo only writes down what it was asked for."""
+The machine is a folder of stand-ins for dpkg-query, apt-get, apt-cache, id, sudo and the like, beside the few real
+commands that a script needs. Nobody is root on it, and its sudo only records its arguments."""
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ STAND_INS = {
     "clang-19": "echo clang version 19.1.7",
     "ld.lld-19": "echo LLD 19.1.7",
     "clang-format-19": "echo clang-format version 19.1.7",
-    # What apt is asked to install is installed from then on; with NETWORK=no, apt says so and fails.
+    # Packages requested from apt are installed from then on; with NETWORK=no, apt complains and fails.
     "sudo": """echo "$*" >>"$MACHINE/asked"
         case $* in
         -n*) exit "${PASSWORD:-0}" ;;
@@ -33,7 +34,7 @@ STAND_INS = {
 }
 BUILD = ("bazel-bootstrap bazel-rules-java bazel-rules-proto bazel-platforms clang-19 lld-19 libc6-dev g++ binutils python3 git").split()
 COMPILE = "cmake make gcc libc6-dev binutils python3".split()
-KEPT = ("tools", "include", "docs", "CMakeLists.txt")  # of the tree, what an installation looks at
+KEPT = ("tools", "include", "docs", "CMakeLists.txt")  # of the tree, the files that an installation reads
 LAB = BUILD + ("sqlite3 redis-server redis-tools libclang-rt-19-dev gcc perl nodejs strace valgrind python3-matplotlib libjemalloc2").split()
 
 
@@ -61,7 +62,7 @@ class Machine:
         return subprocess.run([os.path.join(ROOT, "tools/setup"), *parts], env=env, stdin=subprocess.DEVNULL, text=True, capture_output=True)
 
     def installs(self):
-        """What apt was asked to install, request by request."""
+        """The packages requested from apt, request by request."""
         with open(os.path.join(self.folder, "asked"), encoding="utf-8") as lines:
             return [line.split(" -y ")[1].split() for line in lines if " install " in line]
 
@@ -73,7 +74,7 @@ class Setup(unittest.TestCase):
         return Machine(folder.name, **more)
 
     def expect_one_line(self, done, *parts):
-        """Failed with one line that has all of the parts; announcements of what is tried do not count."""
+        """Failed with one line that has all of the parts; lines that announce an attempt do not count."""
         lines = [line for line in done.stderr.splitlines() if "installing" not in line and line != "tools/setup: apt-get update"]
         self.assertEqual((done.returncode, len(lines), done.stdout), (1, 1, ""), done.stderr)
         for part in ("tools/setup: ", *parts):
@@ -101,7 +102,7 @@ class Setup(unittest.TestCase):
                               env={"PATH": os.path.join(machine.folder, "bin"), "MACHINE": machine.folder, "TMPDIR": machine.folder})
 
     def test_a_machine_with_a_compiler_and_cmake_is_asked_for_nothing(self):
-        """CMake's stand-in only makes the files; that the build works is what cmake_test says."""
+        """CMake's stand-in only makes the files; cmake_test shows that the build works."""
         machine = self.machine(without=["apt-get", "dpkg-query", "sudo"])
         prefix = os.path.join(machine.folder, "usr")
         stand_ins = {"cc": "true", "make": "true", "objcopy": "true", "nproc": "echo 1", "cmake": """echo "$*" >>"$MACHINE/asked"
@@ -111,7 +112,7 @@ class Setup(unittest.TestCase):
                 file.write(f"#!/bin/bash\n{script}\n")
         for name in ("install", "mkdir", "tail"):
             os.symlink(shutil.which(name, path="/usr/bin:/bin"), os.path.join(machine.folder, "bin", name))
-        tree = os.path.join(machine.folder, "tree")  # for what is built lies in it
+        tree = os.path.join(machine.folder, "tree")  # because the build's output lies in it
         shutil.copytree(ROOT, tree, ignore=lambda folder, names: [name for name in names if name not in KEPT] if folder == ROOT else [])
         done = subprocess.run([os.path.join(tree, "tools/install"), "--prefix=" + prefix], text=True, capture_output=True, stdin=subprocess.DEVNULL,
                               env={"PATH": os.path.join(machine.folder, "bin"), "MACHINE": machine.folder, "TMPDIR": machine.folder})

@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""site_test.py WORKSPACE: docs/site.py makes a site of the repository's pages; every link of it to a file of its own leads to one."""
+"""site_test.py WORKSPACE: docs/site.py makes a site of the repository's pages; every link to a file of the site
+leads to one."""
 import html.parser
 import os
 import subprocess

@@ -1,7 +1,9 @@
 #!/usr/bin/env -S python3 -B
-"""test_verdicts.py EVENTS STATUS: for tools/test: says what passed, failed and was skipped, from Bazel's build events and its status.
+"""test_verdicts.py EVENTS STATUS: for tools/test: prints what passed, failed and was skipped, from Bazel's build events
+and its status.
 
-Bazel knows no skipped test. One that cannot run where it is ends with status 0 after a line "SKIPPED: " with the reason."""
+Bazel has no skipped tests. A test that cannot run on a machine ends with status 0 after a line "SKIPPED: " with the
+reason."""
 import json
 import os
 import sys
@@ -17,7 +19,7 @@ def events(path):
 
 
 def reason_of(log):
-    """Why the test that wrote this log was skipped; None: it was not."""
+    """The reason why the test that wrote this log was skipped; None: it was not."""
     if not os.path.exists(log):
         return None
     with open(log, encoding="utf-8", errors="replace") as lines:
@@ -31,8 +33,8 @@ def log_of(event):
 
 
 def verdicts(path):
-    """({label: passed?}, {label: why it was skipped}) of every test that Bazel was asked for, those that did not build included. Tests that
-    this configuration excludes (target_compatible_with) are left out."""
+    """({label: passed?}, {label: why it was skipped}) of every test that Bazel was asked for, also of those that did
+    not build. Tests that this configuration excludes (target_compatible_with) are left out."""
     tests, result, skipped = set(), {}, {}
     for event in events(path):
         key = event["id"]

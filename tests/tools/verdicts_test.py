@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""verdicts_test.py: what tools/test makes of Bazel's build events: what passed, failed, was skipped with a reason, or does not count."""
+"""verdicts_test.py: how tools/test reads Bazel's build events: what passed, failed, was skipped with a reason, or
+does not count."""
 import json
 import os
 import subprocess
