@@ -9,9 +9,9 @@
 
 enum {
     MAPS_PART = 5,     /* the part of the process's mappings that guards may use up */
-    MAPS_OF_GUARD = 2, /* so many more are there where a guard splits one */
-    /* Guarding freed objects: this many at once, and one more per millisecond. A burst that long costs 13 ms at
-     * worst. */
+    MAPS_OF_GUARD = 2, /* additional mappings when a guard splits one */
+    /* Freed objects that are guarded: so many at once, and one more per millisecond. A burst of that length
+     * costs 13 ms at worst. */
     TOKENS_MAX = 256,
 };
 
@@ -35,7 +35,7 @@ void hak_guard_maps_give(unsigned count) {
 static bool guard(uintptr_t addr, size_t size) {
     if (have_markers && hak_os_guard(addr, size))
         return true;
-    /* Half is for sampled objects: guards of slabs stay for good. */
+    /* Leaves half to sampled objects, because guards of slabs stay for good. */
     if (atomic_load_explicit(&maps, memory_order_relaxed) > maps_most / 2 ||
         !hak_guard_maps_take(MAPS_OF_GUARD))
         return false;
@@ -47,8 +47,8 @@ static bool guard(uintptr_t addr, size_t size) {
     return false;
 }
 
-/* Markers that the process may not take away any more, because it filters its calls since: the pages themselves are
- * replaced, which are empty. */
+/* If the process filters its system calls and cannot remove the markers any more, replaces the guarded pages,
+ * which are empty. */
 bool hak_guard_open(uintptr_t addr, size_t size) {
     if (have_markers && !hak_os_unguard(addr, size))
         return hak_os_renew(addr, size);
@@ -56,8 +56,8 @@ bool hak_guard_open(uintptr_t addr, size_t size) {
         return true;
     if (!hak_os_commit(addr, size))
         return false;
-    /* Where markers work but were refused once, it is not known whether this range is one of the fallback's: its count
-     * must stay, or the one that is would not be opened. */
+    /* Where markers work but were refused once, it is unknown whether this range has a fallback guard. The
+     * count must stay, or a range that has one would not be opened. */
     if (!have_markers && atomic_load_explicit(&fallbacks, memory_order_relaxed) != 0) {
         atomic_fetch_sub_explicit(&fallbacks, 1, memory_order_relaxed);
         hak_guard_maps_give(MAPS_OF_GUARD);
@@ -99,7 +99,7 @@ size_t hak_guard_slab_bytes(void) {
     return hak_hardening.guard && hak_os_page <= HAK_GRANULE / 4 ? hak_os_page : 0;
 }
 
-/* What is hollow is not ours to shut: somebody else may have mapped there. The lock keeps it from becoming so
+/* Does not guard hollow memory: other code may have mapped memory there. The lock keeps it from becoming hollow
  * meanwhile. */
 static void guard_mapped(uintptr_t addr, size_t size) {
     hak_lock_take(&hak_superslab_lock);
@@ -108,8 +108,8 @@ static void guard_mapped(uintptr_t addr, size_t size) {
     hak_lock_give(&hak_superslab_lock);
 }
 
-/* Where no slab lies before this one, the last page before it is shut as well: if a slab is born there it ends with
- * this very page, because it cannot reach any further. */
+/* If no slab lies before this one, guards the last page before it as well. A slab that is born there later ends
+ * with this page, because it cannot reach further. */
 void hak_guard_slab(const hak_slab *slab) {
     size_t size = hak_guard_slab_bytes();
     if (size == 0)
@@ -138,7 +138,7 @@ static bool token_take(void) {
     uint64_t from = was + TOKENS_MAX < now ? now - TOKENS_MAX : was;
     if (from >= now)
         return false;
-    atomic_store_explicit(&spent, from + 1, memory_order_relaxed); /* a race gives one token twice */
+    atomic_store_explicit(&spent, from + 1, memory_order_relaxed); /* a race uses one token twice */
     return true;
 }
 
@@ -146,7 +146,7 @@ bool hak_guard_at_leisure(void) {
     return atomic_load_explicit(&spent, memory_order_relaxed) < hak_os_milliseconds();
 }
 
-/* A large object's granules: of its region, the first one and the one behind the last. */
+/* A large object's granules in its region: the first one, and the one after the last. */
 typedef struct granules {
     const hak_ledger_region *ledger;
     size_t first, end;
@@ -159,16 +159,15 @@ static granules granules_of(const void *obj) {
     return (granules){&hak_ledger[region->index], first, first + span->granules};
 }
 
-/* How many pages at the end of granule `i` are to be shut, when `capacity` bytes from the first granule on are in
- * use. */
+/* How many pages at the end of granule `i` to guard, when the first `capacity` bytes of the object are in use. */
 static uint8_t to_shut(size_t i, size_t capacity) {
     size_t start = i << HAK_GRANULE_SHIFT;
     size_t open = capacity <= start ? 0 : hak_min(capacity - start, HAK_GRANULE);
     return (uint8_t)((HAK_GRANULE - open) / hak_os_page);
 }
 
-/* Bytes from the start of the object to the guard that fills the rest of its span; 0 when there is none. `from`: a
- * granule before that guard. */
+/* Bytes from the start of the object to the guard that fills the rest of its span; 0: none. `from`: a granule
+ * before the guard. */
 static size_t open_bytes(const hak_large_record *record, size_t from, size_t granules) {
     size_t i = from;
     while (i < granules && record[i].shut == 0)
@@ -182,8 +181,8 @@ static size_t open_bytes(const hak_large_record *record, size_t from, size_t gra
     return open;
 }
 
-/* Opens what is shut of the first `capacity` bytes, the object's first `used` granules, from the first to the last
- * granule that has too much shut: one call. False when the OS refuses, and nothing has changed. */
+/* Opens the guarded parts of the first `capacity` bytes, which are in the first `used` granules: from the first
+ * to the last granule with a guard, by one call. False: the OS refused, and nothing has changed. */
 static bool open_inside(granules its, size_t used, size_t capacity) {
     hak_large_record *record = its.ledger->large;
     size_t first = used, end = 0;
@@ -203,7 +202,7 @@ static bool open_inside(granules its, size_t used, size_t capacity) {
     return true;
 }
 
-/* And then shuts the end. */
+/* Opens the inside, then guards the end. */
 bool hak_guard_large_live(void *obj, size_t capacity) {
     if (!hak_hardening.guard)
         return true;
@@ -229,7 +228,7 @@ bool hak_guard_large_live(void *obj, size_t capacity) {
     return true;
 }
 
-/* A guard that splits a mapping went with it. */
+/* Counts a fallback guard that went with its mapping. */
 static void guard_gone(bool begins) {
     if (have_markers || !begins || atomic_load_explicit(&fallbacks, memory_order_relaxed) == 0)
         return;

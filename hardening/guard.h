@@ -17,7 +17,7 @@
 void hak_guard_init(void);
 void hak_guard_reset(void); /* debug builds: no guard was made */
 
-/* True where guards take no entry of the kernel's map: hak_os_guard and hak_os_unguard work. */
+/* True when guards take no entry of the kernel's map: hak_os_guard and hak_os_unguard work. */
 bool hak_guard_has_markers(void);
 
 /* Mappings of the process that guards and sampled objects use up: at most a fifth of what it may have. False: so many
@@ -34,23 +34,23 @@ bool hak_guard_is_scarce(void);
 /* Bytes at the end of each slab: one page, where pages are small enough. */
 size_t hak_guard_slab_bytes(void);
 
-/* The guards of a slab that never had any. */
+/* Sets the guards of a slab that has none. */
 void hak_guard_slab(const hak_slab *slab);
 
-/* The slab's own guard goes, until hak_guard_slab; false: there is none, or the OS refuses. */
+/* Removes the slab's own guard until hak_guard_slab. False: it has none, or the OS refused. */
 bool hak_guard_slab_open(const hak_slab *slab);
 
-/* The free granules were unmapped or mapped anew: they have no guards. */
+/* Notes that free granules were unmapped or mapped again, so their guards are gone. */
 void hak_guard_hollowed(const hak_region *region, uintptr_t start, size_t size);
 
-/* The live object's first `capacity` bytes become accessible, and the rest of its span does not, but for the record's
- * slack. False when the OS refuses the former; nothing has changed. */
+/* Makes the first `capacity` bytes of a live object accessible, and guards the rest of its span except the
+ * record's slack. False: the OS refused access; nothing has changed. */
 bool hak_guard_large_live(void *obj, size_t capacity);
 
-/* Opens what is guarded, in either way: it reads as zero. False when the OS refuses. */
+/* Removes guards of either kind; the memory reads as zero. False: the OS refused. */
 bool hak_guard_open(uintptr_t addr, size_t size);
 
-/* True when there is time to guard large objects exactly; takes none of it. */
+/* True when there is time to guard large objects exactly. Uses none of that time. */
 bool hak_guard_at_leisure(void);
 
 /* A guard `open` bytes from the start of an object is near enough to one of `capacity` bytes, while there is no
@@ -59,7 +59,7 @@ static inline bool hak_guard_near(size_t capacity, size_t open) {
     return capacity <= open && open - capacity <= capacity / 4;
 }
 
-/* The object that was freed becomes inaccessible; false: not now. */
+/* Makes a freed object inaccessible. False: not now. */
 bool hak_guard_large_freed(void *obj);
 
 #endif

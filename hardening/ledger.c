@@ -60,8 +60,8 @@ bool hak_ledger_region_born(hak_region *region, size_t size) {
         hak_extent_end(&ledger->table);
         return false;
     }
-    /* Nobody is sent there before its reach is known, whose release comes later: an old base, or an old reach, sends
-     * the long way. */
+    /* No lookup uses the copy before its reach is published, which is released later. With an old base or reach
+     * a lookup takes the slow path. */
     if (region->kind == HAK_REGION_SLABS && hak_ledger_first.size == 0)
         hak_ledger_first = *ledger;
     return true;
@@ -100,7 +100,7 @@ void hak_ledger_region_dies(hak_region *region) {
         hak_ledger_first.size = hak_ledger_first.base = 0;
 }
 
-/* Slots that have an owner, or are held back, read as zero again, as all others do. */
+/* Zeroes slots that are live or held; all others are zero already. */
 static HAK_WALKER void clear_slots(const hak_record *run, uintptr_t slab, const hak_class_info *info) {
     for (uint32_t slot = 0; slot < info->slab_bytes / info->size; slot++)
         if ((hak_record_load(&run[slot]) & 1) != 0) /* live or held */
@@ -120,7 +120,7 @@ static HAK_WALKER void clear_slabs(const hak_ledger_region *ledger, size_t granu
     }
 }
 
-/* Nothing is known of the region, and nothing is committed for it. */
+/* Forgets all records of the region, and counts nothing as committed. */
 static HAK_WALKER void empty(const hak_region *region) {
     hak_ledger_region *ledger = &hak_ledger[region->index];
     size_t granules = region->used >> HAK_GRANULE_SHIFT;

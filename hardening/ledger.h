@@ -1,4 +1,4 @@
-/* ledger.h: what is known about each slot and each large object, out of line.
+/* ledger.h: the records of all slots and large objects, which lie out of line.
  *
  *   region    | slab (class 9)      | slab (class 9) | slab of two granules (class 31) | ...
  *   table     | run, class, size .. | run, ..        | run, ..       | same run, ..    |    32 bytes per granule
@@ -129,10 +129,10 @@ typedef struct hak_place {
     uint32_t slot; /* its index in the slab */
 } hak_place;
 
-/* The tables of the region that `addr` lies in; NULL when it lies in none. */
+/* The tables of the region that contains `addr`; NULL: none does. */
 const hak_ledger_region *hak_ledger_of(uintptr_t addr);
 
-/* The entry of the granule that `addr` lies in, when that is in the region of slabs that is asked first; else NULL. */
+/* The entry of the granule that contains `addr`, if the region of slabs that is asked first has it; else NULL. */
 HAK_INLINE const hak_granule *hak_granule_near(uintptr_t addr) {
     const hak_ledger_region *first = &hak_ledger_first;
     uintptr_t offset = addr - first->base;
@@ -141,11 +141,11 @@ HAK_INLINE const hak_granule *hak_granule_near(uintptr_t addr) {
         return NULL;
     const hak_granule *granule = &first->granules[offset >> HAK_GRANULE_SHIFT];
     if (granule == NULL)
-        __builtin_unreachable(); /* so that callers ask once */
+        __builtin_unreachable(); /* spares callers a second test */
     return granule;
 }
 
-/* The same for all regions; NULL: not in a granule that ever was a slab's. */
+/* The same for all regions; NULL: the granule is in no slab. */
 const hak_granule *hak_granule_find(uintptr_t addr);
 
 /* The place of the slot that begins at `obj`, in the granule; false when none begins there, or no slab has the granule.
@@ -165,7 +165,7 @@ HAK_INLINE bool hak_granule_place(const hak_granule *granule, const void *obj, h
     return (uint64_t)product < granule->reciprocal;
 }
 
-/* The same for the start of a slot in a slab, which is what a bin holds. */
+/* The same for an address that is known to be the start of a slot, such as an entry of a bin. */
 HAK_INLINE void hak_granule_slot(const hak_granule *granule, const void *obj, hak_place *out) {
     uint32_t in_slab = (uint32_t)(uintptr_t)obj & granule->mask;
     out->slot = (uint32_t)((unsigned __int128)granule->reciprocal * in_slab >> 64);
@@ -173,20 +173,20 @@ HAK_INLINE void hak_granule_slot(const hak_granule *granule, const void *obj, ha
     out->size = granule->size;
 }
 
-/* The place of the slot that begins at `obj`; false when none begins there. */
+/* The place of the slot at `obj`. False: no slot begins there. */
 HAK_INLINE bool hak_ledger_find(const void *obj, hak_place *out) {
     const hak_granule *granule = hak_granule_find((uintptr_t)obj);
     return granule != NULL && hak_granule_place(granule, obj, out);
 }
 
-/* Whether a slot began there whose slab is hollow now. */
+/* True when a slot began there whose slab is hollow now. */
 bool hak_ledger_was_slot(uintptr_t addr);
 
 /* The record of the large object whose first granule holds `addr`; NULL: not in a region of large objects. */
 hak_large_record *hak_ledger_large(uintptr_t addr);
 /* True when a large object may begin at `addr`. */
 bool hak_ledger_large_begins(uintptr_t addr);
-/* Bytes to the end of its last page; an object of no bytes has one, too. */
+/* Bytes to the end of the object's last page; an object of 0 bytes has a page, too. */
 HAK_INLINE size_t hak_ledger_large_pages(const hak_large_record *record) {
     return hak_align_up(hak_max(record->size, 1), hak_os_page);
 }
@@ -194,17 +194,17 @@ HAK_INLINE size_t hak_ledger_large_pages(const hak_large_record *record) {
 HAK_INLINE uint32_t hak_record_load(const hak_record *record) {
     return atomic_load_explicit(record, memory_order_relaxed);
 }
-/* After the bytes are what the word says of them. Pairs with the acquire in look.c. */
+/* Stores the record, after the bytes are what it says. Pairs with the acquire in look.c. */
 HAK_INLINE void hak_record_store(hak_record *record, uint32_t word) {
     atomic_store_explicit(record, word, memory_order_release);
 }
-/* From now on sweeps do not look at the slot: its bytes may change. */
+/* Holds the slot: sweeps do not check it from now on, and its bytes may change. */
 HAK_INLINE void hak_record_hold(hak_record *record, uint32_t word) {
     atomic_store_explicit(record, word | HAK_SLOT_HELD, memory_order_relaxed);
     atomic_thread_fence(memory_order_release); /* before the bytes; pairs with the fence in look.c */
 }
-/* The same for a live slot that stays live, whose record was `word`, by the only one who may; false: it is live no
- * more. */
+/* The same for a live slot that stays live, whose record was `word`. Only its owner may do that. False: it is
+ * no longer live. */
 HAK_INLINE bool hak_record_hold_live(hak_record *record, uint32_t word) {
     if (!atomic_compare_exchange_strong_explicit(record, &word, HAK_SLOT_HELD, memory_order_relaxed,
                                                  memory_order_relaxed))
@@ -212,13 +212,14 @@ HAK_INLINE bool hak_record_hold_live(hak_record *record, uint32_t word) {
     atomic_thread_fence(memory_order_release); /* as in hak_record_hold */
     return true;
 }
-/* Its end, as hak_record_store; false: somebody has freed it meanwhile. */
+/* Ends hak_record_hold_live, as hak_record_store. False: another thread has freed the slot meanwhile. */
 HAK_INLINE bool hak_record_live_again(hak_record *record, uint32_t word) {
     uint32_t held = HAK_SLOT_HELD;
     return atomic_compare_exchange_strong_explicit(record, &held, word, memory_order_release,
                                                    memory_order_relaxed);
 }
-/* Held, and its bytes are zero: freed. Of two threads that free it at once the second changes nothing more. */
+/* Marks a held slot, whose bytes are zero, as freed. If two threads free it at once the second one changes
+ * nothing. */
 HAK_INLINE void hak_record_end(hak_record *record) {
     uint32_t word = atomic_load_explicit(record, memory_order_relaxed);
     hak_record_store(record, word & ~(uint32_t)(HAK_SLOT_HELD ^ HAK_SLOT_FREED));
@@ -235,7 +236,7 @@ HAK_INLINE uint32_t hak_record_live(hak_origin origin) {
            (origin.partition != 0 ? HAK_RECORD_TYPED : 0) | (origin.untouched ? HAK_RECORD_BARE : 0);
 }
 
-/* The record of a slot that `owner` frees, whose record is `word`. */
+/* The record of a slot that `owner` frees; `word` is its record before. */
 HAK_INLINE uint32_t hak_record_freed(uint32_t owner, uint32_t word) {
     return HAK_SLOT_FREED | owner << HAK_RECORD_OWNER_SHIFT |
            (word >> HAK_RECORD_SIZE_SHIFT) << HAK_RECORD_SIZE_SHIFT;

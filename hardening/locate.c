@@ -5,11 +5,11 @@
 #include "allocator/os/os.h"
 #include "hardening/sample.h"
 
-/* How many granules without a slab are passed over to find the slab before, 64 MiB, or where there is none the one
- * behind, 2 MiB. */
+/* The most granules without a slab that are skipped to find the slab before an address (64 MiB) or, if there is
+ * none, the slab after it (2 MiB). */
 enum { LOOK_BACK = 1024, LOOK_AHEAD = 32 };
 
-/* The class of the slab that the address lies in, hollow or not; 0: in none. */
+/* The class of the slab that contains the address, hollow or not; 0: none. */
 static unsigned class_at(const hak_ledger_region *region, uintptr_t addr) {
     size_t offset = addr - region->base;
     if (offset >= atomic_load_explicit(&region->reach, memory_order_relaxed))
@@ -19,9 +19,9 @@ static unsigned class_at(const hak_ledger_region *region, uintptr_t addr) {
     return known ? granule->cls : 0;
 }
 
-/* Where no slab lies, the one that ends before is meant: who copies far past the end ends in memory that nobody has.
- * But the guard before a slab is for who goes down from its first slot, and so is what lies before the first slab of
- * all: a small heap has no memory there. */
+/* For an address in no slab takes the slab before it, because a copy far past the end of an object leads there.
+ * But the guard right before a slab belongs to that slab, for an access before its first slot; and so does
+ * memory before the first slab. */
 static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_located *out) {
     uintptr_t next = hak_align_up(addr + 1, HAK_GRANULE);
     if (class_at(region, addr) == 0 && next - addr <= hak_os_page && class_at(region, next) != 0)
@@ -80,7 +80,7 @@ static bool locate_large(const hak_region *region, const hak_ledger_region *ledg
     }
 }
 
-/* The start of the region's first slab; of the region, when it has none yet. */
+/* The start of the region's first slab; the region's start when it has none. */
 static uintptr_t first_slab(const hak_region *region) {
     for (size_t at = 0; at < region->used; at += HAK_GRANULE)
         if (class_at(&hak_ledger[region->index], region->base + at) != 0)
@@ -92,14 +92,14 @@ bool hak_locate(uintptr_t addr, hak_located *out) {
     if (hak_sample_locate_before(addr, out))
         return true;
     hak_region *region = hak_region_find(addr);
-    if (region == NULL && (region = hak_region_around(addr)) !=
-                              NULL) { /* behind what the region has: its last object is meant */
+    if (region == NULL &&
+        (region = hak_region_around(addr)) != NULL) { /* behind the region's memory: take its last object */
         uintptr_t end = region->base + region->committed;
         if (addr - end >= (uintptr_t)LOOK_BACK * HAK_GRANULE)
             return false;
         addr = end - 1;
     }
-    if (region == NULL) { /* just before a region: its first object is meant */
+    if (region == NULL) { /* just before a region: take its first object */
         region = hak_region_find(addr + HAK_GRANULE);
         if (region == NULL)
             return false;

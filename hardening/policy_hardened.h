@@ -1,11 +1,11 @@
-/* policy_hardened.h: the hardened variant: the bodies of the hooks. Included by policy.h only.
+/* policy_hardened.h: the hooks of the hardened variant. Only policy.h includes this file.
  *
  *   malloc   pop -> [sampled?] -> record says freed      --> still zero -> canary -> record: live
  *   free     record fits the claim -> canary -> slot before --> record: freed -> slack zero -> zero -> quarantine
  *
- * Everything on these two ways is deterministic. What is behind the long arrows is chosen at start, by the vectors of
- * the processor and by what is reduced (wipe.c); what is before them is inline. Whatever does not pass leaves for
- * verify.c, which finds out what is wrong. */
+ * Everything on these two paths is deterministic. The parts after the long arrows are chosen at start, by the
+ * processor's vectors and by what is reduced (wipe.c); the parts before them are inline. Anything that does not
+ * pass leaves for verify.c, which finds out what is wrong. */
 #ifndef HAK_POLICY_HARDENED_H
 #define HAK_POLICY_HARDENED_H
 
@@ -30,21 +30,21 @@
 #define HAK_POLICY_NAME "hardened"
 enum {
     HAK_POLICY_CLASS_BOUND =
-        1, /* free slabs stay with their class: no address has two kinds of owners over time */
-    HAK_POLICY_USABLE_IS_ASKED = 1, /* an object has what was asked for, no byte more */
+        1, /* free slabs stay with their class, so no address ever has two kinds of owners */
+    HAK_POLICY_USABLE_IS_ASKED = 1, /* the program may use exactly the requested bytes */
     HAK_POLICY_MOVES_PAGES = 0,     /* pages are not moved out of guarded spans */
-    /* Realloc leaves an object in its slot while it fills a quarter: a move is dearer here, as it zeroes the old slot,
-     * reads the new one and puts the old one into quarantine. Workload e is 11 % faster than with a half. */
+    /* realloc keeps an object in its slot while it fills a quarter of it. A move costs more here: it zeroes the
+     * old slot, reads the new one and quarantines the old one. Workload e is 11 % faster than with a half. */
     HAK_POLICY_FILL_PART = 4,
     HAK_POLICY_RANDOM_SLOTS = 1,
     HAK_POLICY_EXTRA = HAK_CANARY_BYTES,
-    HAK_POLICY_DOUBTS_ZERO = 1,   /* of free large memory: somebody may have written to it */
+    HAK_POLICY_DOUBTS_ZERO = 1,   /* free large memory may have been written to */
     HAK_POLICY_NOTHING_APART = 1, /* objects of no bytes have no accessible byte */
     HAK_POLICY_ASKS_CALLER = 1,
-    HAK_POLICY_SHARERS = 1,      /* none shares: the records of slots of any size lie close together */
+    HAK_POLICY_SHARERS = 1,      /* no sharing: the records of slots of any size lie close together */
     HAK_POLICY_SLAB_SLOTS = 256, /* slots to choose from, for slots up to HAK_POLICY_SLAB_SLOTS_SIZE */
     HAK_POLICY_SLAB_SLOTS_SIZE = 4608,
-    HAK_POLICY_PARTITIONS = HAK_PARTITIONS_MAX, /* so many of the typed heap at most */
+    HAK_POLICY_PARTITIONS = HAK_PARTITIONS_MAX, /* most partitions of the typed heap */
 };
 
 /* Bytes of a freed large object, or of what a shrinking one leaves behind, from which on it is unmapped: a guard's
@@ -57,7 +57,7 @@ void hak_harden_seal(void);
 void hak_harden_fork_child(void);
 unsigned hak_harden_tag_slow(const void *obj);
 
-/* Parts of the two paths that are not in line; see hardened.c. */
+/* Parts of the two paths that are not inline; see hardened.c. */
 void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller);
 void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller);
 size_t hak_harden_region_align(hak_region_kind kind);
@@ -126,7 +126,7 @@ static inline bool hak_policy_may_hollow(void) {
     return !hak_sweep_running();
 }
 
-/* The ledger's table knows the class of all slabs where addresses are plentiful. */
+/* The ledger's table has the class of all slabs when the first region of slabs has them all. */
 HAK_INLINE unsigned hak_policy_tag(const void *obj) {
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     return HAK_LIKELY(granule != NULL) ? granule->cls : hak_harden_tag_slow(obj);
@@ -145,7 +145,7 @@ static inline unsigned hak_policy_partition_of_slot(const void *obj, unsigned *c
     return hak_typed_partition_of_slot(obj, cls);
 }
 
-/* Room for the canary; a large object has it only where its last page has room. */
+/* Adds room for the canary. A large object has a canary only where its last page has room. */
 static inline size_t hak_policy_request(size_t size) {
     if (HAK_LIKELY(size <= HAK_SLAB_SIZE_MAX))
         return size + HAK_POLICY_EXTRA;
@@ -177,8 +177,8 @@ HAK_INLINE void *hak_policy_on_alloc(void *obj, unsigned cls, size_t size, hak_o
     return hak_hardening.reuse(obj, size, place.record, live, place.size);
 }
 
-/* It is zero already, unless that is switched off, or somebody has written to it; to look leaves pages alone that
- * nobody touched. */
+/* The memory is zero already, unless zeroing is off or the program has written to it. The check does not touch
+ * untouched pages. */
 static inline void *hak_policy_clear(void *obj, size_t size) {
     return hak_stain_find(obj, size) == NULL ? obj : memset(obj, 0, size);
 }
@@ -191,8 +191,8 @@ HAK_INLINE void hak_policy_on_next(const void *next) {
     __builtin_prefetch((const void *)((uintptr_t)next + HAK_CACHELINE), 1);
 }
 
-/* Sweeps look away while the end moves. Another thread that frees the object meanwhile is found out by one of the two
- * exchanges. */
+/* Holds the slot, so that sweeps skip it while its end moves. If another thread frees the object meanwhile, one
+ * of the two exchanges fails. */
 static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
     hak_place place;
     if (!hak_ledger_find(obj, &place))
@@ -203,7 +203,7 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
         return;
     }
     if (hak_hardening.canary) {
-        size_t from = hak_min(size, old); /* the old canary, and what is no longer the caller's */
+        size_t from = hak_min(size, old); /* the old canary, and bytes that no longer belong to the program */
         memset((char *)obj + from, 0, old + HAK_CANARY_BYTES - from);
         hak_canary_set(obj, size);
     }
@@ -229,15 +229,13 @@ HAK_INLINE bool hak_ends_wrong(hak_place place, const void *obj, size_t size) {
     if (HAK_LIKELY(hak_hardening.neighbours)) {
         if (HAK_UNLIKELY(!hak_canary_intact(obj, size)))
             return true;
-        __asm__(
-            "" ::
-                : "memory"); /* the keys are loaded once more, which costs less than to save registers for them */
+        __asm__("" ::: "memory"); /* loads the keys again, which costs less than saving registers for them */
         return hak_neighbour_wrong(place, obj);
     }
     return hak_hardening.canary && !hak_canary_intact(obj, size);
 }
 
-/* The object to recycle, NULL: none. */
+/* Frees a slot. Returns the object to recycle; NULL: none. */
 HAK_INLINE hak_leaving hak_free_slot(void *obj, hak_claim claim) {
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
@@ -265,7 +263,7 @@ static inline bool hak_policy_on_first_free(void **obj, unsigned cls) {
     return *obj != NULL;
 }
 
-/* What is the usual is seen here, the rest by verify.c. */
+/* Checks the common case inline; verify.c checks the rest. */
 static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
@@ -277,7 +275,7 @@ static inline void hak_policy_check_live(const void *obj, unsigned tag, const ch
     }
     hak_verify_live(obj, tag, call, caller);
 }
-/* True when the object is the policy's own: a sampled one, which no tag describes. */
+/* True for a sampled object, which has no tag. */
 static inline bool hak_policy_owns(const void *obj) {
     return hak_sample_find(obj) != NULL;
 }
@@ -288,7 +286,8 @@ static inline uint32_t hak_policy_slot_choice(uint32_t count) {
 static inline unsigned hak_policy_granule_choice(void) {
     return hak_hardening.random ? (unsigned)(hak_random_next() >> 59) : 0;
 }
-/* Each slab's were drawn; what comes from several is mixed, too, for a slab's last free slots may be neighbours all. */
+/* The objects of each slab were drawn at random. Objects of several slabs are also mixed, because a slab's last
+ * free slots may all be neighbours. */
 static inline void hak_policy_on_refill(void **objs, unsigned count) {
     bool one_slab = ((uintptr_t)objs[0] ^ (uintptr_t)objs[count - 1]) >> HAK_GRANULE_SHIFT == 0;
     for (unsigned left = one_slab ? 0 : count; left > 1; left--) {
@@ -332,8 +331,8 @@ static inline void hak_policy_large_unhold(void *obj) {
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
     return hak_verify_large_resize(obj, size, capacity);
 }
-/* A stale pointer into it must not meet a new owner: it rests with the object, without memory
- * (hak_verify_large_resize). Where address space is scarce it goes at once. */
+/* True, so that a stale pointer into the tail meets no new owner: the tail rests with the object, without
+ * memory (hak_verify_large_resize). Where address space is scarce it goes at once. */
 static inline bool hak_policy_tail_stays(void) {
     return hak_hardening.quarantine && !hak_guard_is_scarce();
 }

@@ -102,7 +102,7 @@ static bool find(hak_ledger_region *ledger, size_t bytes) {
     return stuck && hak_runs_begin(ledger) && grow(ledger, bytes);
 }
 
-/* The pages of a run: first, and the one behind the last. */
+/* The pages of a run: the first one, and the one after the last. */
 typedef struct span {
     size_t first, end;
 } span;

@@ -13,7 +13,7 @@
 
 #include "hardening/ledger.h"
 
-/* Room for the runs of the region's slabs; false when there is no memory. The region lock is held. */
+/* Begins the extents for the runs of the region's slabs. False: no memory. The region lock is held. */
 bool hak_runs_begin(hak_ledger_region *ledger);
 void hak_runs_end(hak_ledger_region *ledger);
 void hak_runs_empty(hak_ledger_region *ledger); /* debug builds: no slab has a run any more */

@@ -9,8 +9,7 @@
 #include "hardening/wipe.h"
 
 void hak_typed_init(void) {
-    static const uint64_t known[2] = {0x9e3779b97f4a7c15,
-                                      0xd1342543de82ef95}; /* tests want the same each time */
+    static const uint64_t known[2] = {0x9e3779b97f4a7c15, 0xd1342543de82ef95}; /* fixed for tests */
     hak_os_random(hak_hardening.partition_keys, sizeof hak_hardening.partition_keys);
     for (int i = 0; i < 2; i++)
         hak_hardening.partition_keys[i] = HAK_DEBUG_BUILD ? known[i] : hak_hardening.partition_keys[i] | 1;
@@ -34,8 +33,8 @@ unsigned hak_typed_partition_of(const void *obj) {
     return sample != NULL ? sample->partition : 0;
 }
 
-/* The calling thread's quarantine for partitions; NULL: it has none, and no memory for one, or has not begun, or has
- * ended. */
+/* The calling thread's quarantine for partitions, created if needed; NULL: no memory, or the thread has not
+ * begun or has ended. */
 static hak_guarded *quarantine(void) {
     hak_guarded *mine = hak_guarded_mine;
     if (HAK_LIKELY(mine->other != NULL) || mine->owner == 0)
@@ -69,7 +68,7 @@ void hak_typed_thread_ends(void) {
     hak_guarded_mine = mine;
 }
 
-/* As hak_ring_exchange. Nothing is reported meanwhile, so nothing can leave it in between. */
+/* As hak_ring_exchange. Nothing is reported meanwhile, so no jump out of a report can leave the swapped state. */
 static void *exchange(hak_guarded *typed, void *obj, unsigned cls, size_t size) {
     hak_guarded *mine = hak_guarded_mine;
     hak_guarded_mine = typed;

@@ -1,4 +1,4 @@
-/* verify.c: see verify.h. What follows a report is for the mode `report`. */
+/* verify.c: see verify.h. Code after a report runs in the mode `report`. */
 #include "hardening/verify.h"
 
 #include "allocator/policy.h"
@@ -14,7 +14,7 @@
 
 /* Slots. ------------------------------------------------------------------------------------------------- */
 
-/* True when the slot is live and the checks leave it at that. */
+/* True when the address is that of a live slot; otherwise reports. */
 static bool slot_is_live(const hak_matter *m, hak_place *place) {
     if (!hak_ledger_find((void *)m->addr, place)) {
         if (hak_ledger_of(m->addr) == NULL)
@@ -40,13 +40,13 @@ static void check_slot_canary(const hak_matter *m, hak_place *place) {
         return;
     const void *bad = hak_canary_find((void *)m->addr, word);
     uint32_t again = hak_record_load(place->record);
-    if (hak_record_state(again) != HAK_SLOT_LIVE) /* another thread frees it just now */
+    if (hak_record_state(again) != HAK_SLOT_LIVE) /* another thread is freeing it now */
         hak_matter_not_live(m, again);
     else
         hak_matter_overflow(m, bad);
 }
 
-/* The slot before shows damage at its end; its owner may free or resize it just now. */
+/* Checks the end of the slot before, whose owner may be freeing or resizing it now. */
 static void check_neighbour(const hak_matter *m, hak_place place) {
     hak_view slot = {.record = place.record - 1,
                      .start = m->addr - place.size,
@@ -64,8 +64,8 @@ static void check_neighbour(const hak_matter *m, hak_place place) {
                       "bytes past the end of the object before were overwritten", bad);
 }
 
-/* Out of line, as the next: an error may have to be reported on a small stack, and each kind needs its own part of it
- * only. */
+/* Out of line, like the next function: an error may be reported on a small stack, and each kind needs only its
+ * own part of it. */
 static HAK_NOINLINE void *verify_slot(void *obj, hak_claim claim, const hak_matter *m) {
     hak_place place;
     if (!slot_is_live(m, &place))
@@ -129,7 +129,7 @@ static void *verify_free(void *obj, unsigned tag, hak_claim claim, uintptr_t cal
 
 hak_leaving hak_verify_free(void *obj, unsigned tag, hak_claim claim, uintptr_t caller) {
     void *out = verify_free(obj, tag, claim, caller);
-    /* Looked up again: to keep it costs a report's stack. */
+    /* Looked up again: keeping it would cost stack in a report. */
     return (hak_leaving){out, out != NULL ? hak_harden_tag_slow(out) : HAK_TAG_NONE};
 }
 

@@ -58,7 +58,7 @@ HAK_COLD void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, u
     return hak_wipe_reuse_unverified(obj, size, record, live, room);
 }
 
-/* hak_hardening.end where nothing is zeroed. */
+/* hak_hardening.end when freed slots are not zeroed. */
 static void *end_as_it_is(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,
                           const char *call) {
     (void)call;

@@ -1,20 +1,21 @@
-/* cache_own.h: what cache.c, bins, and cache_life.c, which caches there are and whose, know of each other. Layer 4. */
+/* cache_own.h: shared by cache.c (bins) and cache_life.c (which caches exist, and whose). Layer 4. */
 #ifndef HAK_CACHE_OWN_H
 #define HAK_CACHE_OWN_H
 
 #include "allocator/cache/cache.h"
 
-/* What every bin of a static cache points at: empty, because it is NULL, and full, because top == end. */
+/* Every bin of a static cache points here. It is empty, because the entry is NULL, and full, because top ==
+ * end. */
 extern HAK_HIDDEN void *const hak_cache_nothing[1];
 
-/* Those that a thread has before its first call and after its last. */
+/* The static caches, which a thread has before its first call and after its last one. */
 extern HAK_HIDDEN hak_cache hak_cache_before_first, hak_cache_after_last;
 
 HAK_INLINE bool hak_cache_is_static(const hak_cache *cache) {
     return cache == &hak_cache_before_first || cache == &hak_cache_after_last;
 }
 
-/* How often hak_cache_age and hak_cache_trim were called. */
+/* Number of calls of hak_cache_age and hak_cache_trim. */
 extern HAK_HIDDEN _Atomic unsigned hak_cache_ages, hak_cache_trims;
 
 /* All bins are empty and have no room. */

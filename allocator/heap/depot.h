@@ -1,4 +1,4 @@
-/* depot.h: what threads share: per shard and class, the slabs with free slots. Layer 3.
+/* depot.h: depots, which threads share: per shard and class, the slabs with free slots. Layer 3.
  *
  *   thread ---- cache ----> shard s ----> depot (s, class) : lock, partial slabs
  *   thread ---- cache --/
@@ -33,14 +33,14 @@ unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned
 /* One object, NULL when the OS has no memory. *zeroed: it is known to read as zero. */
 void *hak_depot_take_zeroed(unsigned shard, unsigned cls, bool *zeroed);
 
-/* Takes `count` objects of `cls` home, whatever their shard. Reorders objs[]. */
+/* Gives `count` objects of `cls` back to their slabs, of any shard. Reorders objs[]. */
 void hak_depot_give_batch(unsigned shard, unsigned cls, void **objs, unsigned count);
 
-/* Slabs of the class that are full get slots where the policy has a guard, for when nothing else helps; they lose them
- * with their last object. True when some did. */
+/* Makes slots out of the guards of full slabs of the class, for when nothing else helps. A slab loses them
+ * again with its last object. True when some slab got slots. */
 bool hak_depot_lengthen(unsigned cls);
 
-/* Gives empty slabs that depots keep for reuse back to their superslabs. */
+/* Gives empty slabs that depots keep for reuse to their superslabs. */
 void hak_depot_trim(void);
 
 /* Gives pages back on which all slots are free, between objects that are in use: of every slab, or only where no
@@ -52,19 +52,19 @@ typedef struct hak_depot_free {
     size_t slots[HAK_TAGS], empty_bytes;
 } hak_depot_free;
 
-/* Takes each lock once. */
+/* Counts them. Takes each lock once. */
 void hak_depot_count(hak_depot_free *out);
 
-/* False: a lock may be this thread's, whom a signal has interrupted; see hak_lock_seen_free. */
+/* False: this thread, interrupted by a signal, may hold one of the locks; see hak_lock_seen_free. */
 bool hak_depot_seen_free(unsigned *patience);
 
-/* For fork.c: all depot locks, in order. */
+/* For fork.c: takes and gives all depot locks, in order. */
 void hak_depot_lock_all(void);
 void hak_depot_unlock_all(void);
 /* For dying.c. */
 void hak_depot_break_all(unsigned *patience);
 
-/* Dies when a list holds a slab that does not belong there. Takes the locks. For tests. */
+/* Dies when a slab is in a wrong list. Takes the locks. For tests. */
 void hak_depot_check(void);
 
 #endif

@@ -8,7 +8,7 @@
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
 
-/* What is given back of a long span at once, at least: fewer system calls. */
+/* Least bytes of a long span that are purged at once, to make fewer system calls. */
 enum { PURGE_MIN = 4 * HAK_MIB };
 
 static hak_link by_age;  /* free dirty spans, the oldest first */
@@ -33,7 +33,7 @@ static place place_of(const hak_span *span) {
     return (place){span->freed_at, span->dirty != 0 ? span->age.prev : by_age.prev};
 }
 
-/* Makes a span free and puts it into the lists. */
+/* Makes a span free and adds it to the lists. */
 HAK_INLINE void list_free(hak_region_kind kind, hak_span *span, uint32_t granules, hak_span_content content,
                           place place) {
     hak_span_describe(span, granules, HAK_SPAN_FREE);
@@ -64,8 +64,8 @@ static uint32_t min32(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
-/* Of a span's `dirty` granules, those left when the first `taken` ones go: where they lie is not known, but the
- * front is used most. A span that is not known to be clean keeps at least one. */
+/* How many of a span's `dirty` granules are left when its first `taken` granules go. Their places are unknown,
+ * but the front is used most. A span that is not known to be clean keeps at least one. */
 static uint32_t dirty_after(uint32_t dirty, uint32_t taken) {
     return dirty > taken ? dirty - taken : dirty != 0;
 }
@@ -88,8 +88,8 @@ static hak_span_content both(hak_span_content a, hak_span_content b) {
     return (hak_span_content){a.dirty + b.dirty, a.zeroed && b.zeroed, a.hollow};
 }
 
-/* A neighbour becomes part of a span that is freed. What is dirty in the largest part of it gives the whole its age:
- * else light work beside an idle span would keep it young. */
+/* Merges a neighbour into a span that is freed. The part with the most dirty granules gives the whole its age;
+ * otherwise light work beside an idle span would keep it young. */
 HAK_INLINE void merge(hak_span *neighbour, hak_span_content *content, place *place, uint32_t *largest) {
     if (neighbour->dirty > *largest) {
         *largest = neighbour->dirty;
@@ -125,7 +125,7 @@ void hak_span_give(hak_region *region, hak_span *span, uint32_t granules, hak_sp
     (void)give(region, span, granules, content);
 }
 
-/* Takes the first `need` granules of a free span, not all of it: what is left has its place in the list by age. */
+/* Takes the first `need` granules of a longer free span. The rest keeps its place in the list by age. */
 static hak_span *carve_front(hak_span *span, uint32_t need) {
     uint32_t rest = span->granules - need, dirty = min32(dirty_after(span->dirty, need), rest);
     hak_span *left = span + need;
@@ -170,7 +170,7 @@ static hak_span *carve(hak_span *span, uint32_t skip, uint32_t need) {
     return span;
 }
 
-/* Takes more of the region's unused part, merged with the free span before it; NULL when the OS refuses. */
+/* Takes more of the region's unused part, merged with the free span before it. NULL: the OS refused. */
 static hak_span *grow(hak_region_kind kind, uint32_t granules, bool hollow) {
     hak_region *region;
     size_t bytes = hak_span_bytes(granules);
@@ -183,7 +183,7 @@ static hak_span *grow(hak_region_kind kind, uint32_t granules, bool hollow) {
     return give(region, hak_region_record(region, addr), granules, (hak_span_content){0, true, hollow});
 }
 
-/* The carved span becomes mapped, or hollow. Else it is free again, or lost. */
+/* Maps the carved span, or makes it hollow. On failure the span is free again, or lost. */
 static HAK_NOINLINE hak_map_result make_hollow(hak_region *region, hak_span *span, uint32_t granules,
                                                bool hollow) {
     uintptr_t start = hak_span_start(region, span);
@@ -276,8 +276,8 @@ bool hak_span_extend(hak_region *region, hak_span *span, uint32_t more) {
     return true;
 }
 
-/* How many granules of a free span stay when `bytes` of what may be resident go: its end goes, whatever lies there, as
- * the front is used first. No huge page is split, where granules begin with one. */
+/* How many granules of a free span stay when `bytes` of it are purged. The end is purged, because the front is
+ * used first. Splits no huge page, where granules begin with one. */
 static uint32_t granules_kept(const hak_span *span, uintptr_t start, size_t bytes) {
     size_t dirty = hak_span_bytes(span->dirty);
     uintptr_t from = start + dirty - hak_min(dirty, hak_max(bytes, PURGE_MIN));
@@ -329,7 +329,7 @@ void hak_span_release_idle(uint64_t time) {
         (void)hak_span_purge(HAK_RELEASE_LARGE_KEEP_MIN, now - unused, true);
 }
 
-/* One that is refused stays as it is. */
+/* A span stays unchanged when the OS refuses. */
 static size_t hollow_region(hak_region *region) {
     size_t bytes = 0;
     for (hak_span *span = (hak_span *)region->records; span < hak_span_end_of(region);

@@ -1,7 +1,7 @@
-/* span_index.h: the free spans by length: find one of at least so many granules. Layer 3.
+/* span_index.h: finds free spans by length. Layer 3.
  *
- * For each kind of region: two-level segregated fit: lists for lengths 1 to 7, then eight lists per doubling, and a
- * bitmap of the lists that are not empty. Guarded by the large lock. */
+ * Two-level segregated fit for each kind of region: lists for lengths 1 to 7, then eight lists per doubling,
+ * and a bitmap of the lists that are not empty. Guarded by the large lock. */
 #ifndef HAK_SPAN_INDEX_H
 #define HAK_SPAN_INDEX_H
 
@@ -18,7 +18,7 @@ void hak_span_index_remove(hak_span *span); /* granules is as it was at add */
  * NULL: none. */
 hak_span *hak_span_index_find(hak_region_kind kind, uint32_t granules);
 
-/* The region that the record belongs to. */
+/* The region of the span. */
 hak_region *hak_span_region(const hak_span *span);
 
 /* Dies when a span is in the wrong list or the bitmap lies. */

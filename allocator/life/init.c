@@ -19,7 +19,7 @@ static _Atomic bool ready;
 
 enum { SHARDS_PER_CPU = 2 };
 
-/* Before anybody has a cache. */
+/* Turns the heap profile on, before any thread has a cache. */
 static void profile_init(void) {
     if (hak_option.heap_rate == 0)
         return;

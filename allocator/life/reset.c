@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-/* What a reset does depends on the program before it, which is nothing that a fuzzer should see. */
+/* What a reset does depends on earlier inputs, so a fuzzer must not count it as coverage. */
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
 #endif
@@ -32,7 +32,7 @@ static void for_regions(void (*each)(hak_region *)) {
             each(&hak_regions[i]);
 }
 
-/* Empties a region that stays mapped. What it has committed is committed again by the next takers. */
+/* Empties a region that stays mapped. Its memory is committed again by later calls. */
 static void empty(hak_region *region) {
     size_t units = region->used >> region->unit_shift;
     memset((void *)region->records, 0, units * region->record_size);
@@ -42,14 +42,14 @@ static void empty(hak_region *region) {
     region->body.mapped = region->meta.mapped = region->extra.mapped = region->extra_used = 0;
 }
 
-/* Takes guards away, and what an error may have left in slabs that are free. */
+/* Removes guards, and what an error may have written to free slabs. */
 static void clean(hak_region *region) {
     (void)hak_os_unguard(region->base, region->used);
     if (region->kind == HAK_REGION_SLABS)
         hak_os_scrub(region->base, region->used);
 }
 
-/* So that the first program finds what all others find. */
+/* Creates regions, so that the first input finds the same state as all others. */
 static void make_regions(void) {
     static const size_t units[HAK_REGION_TYPED] = {HAK_SUPERSLAB, HAK_GRANULE, HAK_GRANULE};
     hak_region *region;
@@ -57,7 +57,7 @@ static void make_regions(void) {
         (void)hak_region_take((hak_region_kind)kind, units[kind], &region);
 }
 
-/* Nothing is mapped for regions, or counts as that. */
+/* Resets the counts of mapped memory of regions. */
 static void forget_regions(void) {
     atomic_store(&hak_region_mapped, 0);
     atomic_store(&hak_region_committed, 0);
@@ -90,7 +90,8 @@ static void reset_memory(hak_reset how) {
     forget_regions();
 }
 
-/* One that is not the machine's, so that an input means the same everywhere; few, for the walkers look at all. */
+/* A fixed number of shards, so that an input has the same meaning on every machine; few, because the walkers
+ * visit all. */
 static unsigned shards_for(hak_reset how) {
     enum { SHARDS = 2 };
     static unsigned usual;

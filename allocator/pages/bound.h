@@ -1,9 +1,9 @@
-/* bound.h: free slabs that stay with their class, where the policy wants that (HAK_POLICY_CLASS_BOUND), and with their
- * partition of the typed heap. Layer 2.
+/* bound.h: free slabs that stay with their class and their partition, where the policy wants that
+ * (HAK_POLICY_CLASS_BOUND). Layer 2.
  *
- * Their addresses wait for the class for ever, their pages do not: those of the class that has asked for a slab
- * longest ago go first, and of its slabs the one that was freed first. Everything here is called with the superslab
- * lock held. */
+ * The addresses of such a slab wait for its class for ever, its pages do not. Pages go first from the class
+ * that asked for a slab longest ago, and there from the slab that was freed first. The superslab lock is held
+ * for all calls here. */
 #ifndef HAK_BOUND_H
 #define HAK_BOUND_H
 
@@ -22,10 +22,10 @@ bool hak_bound_open(unsigned partition);
 hak_slab *hak_bound_find(unsigned cls, unsigned partition);
 void hak_bound_remove(hak_slab *slab);
 
-/* Gives pages back until at most `keep` bytes of hak_superslab_free_dirty are left. Bytes. */
+/* Purges such slabs until at most `keep` bytes of hak_superslab_free_dirty are left. Returns bytes. */
 size_t hak_bound_purge(size_t keep);
 
-/* Calls `each` for all of them; dies when one is in the wrong list. For tests. */
+/* Calls `each` for all of these slabs; dies when one is in the wrong list. For tests. */
 void hak_bound_check(void (*each)(const hak_slab *slab));
 
 #endif

@@ -22,15 +22,15 @@ static size_t room_of(hak_region_kind kind) {
 static const size_t EXTRA_ROOM = (size_t)4 << 30;
 
 enum {
-    /* Commit at least this much at once, and a sixteenth of what there is: what is committed before it is used counts
-     * against the program's limits, so it is little; and at most that. */
+    /* Each commit takes a sixteenth of what is committed, within these bounds. Memory that is committed before
+     * it is used counts against the limits of the process, so it must be little. */
     COMMIT_STEP_MIN = HAK_SUPERSLAB,
     COMMIT_STEP_PART = 16,
     COMMIT_STEP_MAX = 1024 * HAK_MIB,
-    /* Of large objects a small heap has less ahead: a granule, or an eighth. */
+    /* A small heap of large objects commits less ahead: a granule, or an eighth. */
     SMALL = 8 * HAK_MIB,
     SMALL_STEP_PART = 8,
-    HUGE_BEHIND = 16 * HAK_MIB, /* what was committed longer ago has its pages */
+    HUGE_BEHIND = 16 * HAK_MIB, /* memory that was committed earlier than this has its pages already */
 };
 
 static struct {
@@ -87,7 +87,7 @@ static size_t generous(hak_region_kind kind, size_t size, size_t committed, size
     return hak_min(size, hak_align_up(hak_max(end, committed + step), HAK_SUPERSLAB));
 }
 
-/* The extents of a new region, the body mapped up to byte `first`. */
+/* Begins the extents of a new region, with the body mapped up to byte `first`. */
 static bool begin_extents(hak_region *region, hak_region_kind kind, size_t first) {
     size_t room = hak_max(room_of(kind), hak_align_up(first, HAK_SUPERSLAB));
     if (!hak_extent_begin(&region->body, room, first, hak_policy_region_align(kind)))
@@ -99,7 +99,8 @@ static bool begin_extents(hak_region *region, hak_region_kind kind, size_t first
     return false;
 }
 
-/* Whether what was taken last is touched densely: of windows all over the last quarter of what is in use, half. */
+/* True when the last quarter of the used part is densely touched: at least half of the pages in windows all
+ * over it are resident. */
 static bool is_dense(const hak_region *region) {
     enum { WINDOWS = 16, PAGES = 16 };
     size_t part = hak_align_down(region->used / 4, hak_os_page), resident = 0;
@@ -113,8 +114,9 @@ static bool is_dense(const hak_region *region) {
     return resident >= WINDOWS * PAGES / 2;
 }
 
-/* Asks for huge pages in what was committed since it was asked last, as far as they are wanted: only where what came
- * before is used densely, for of a huge page all is resident. huge.c has what becomes dense later. */
+/* Requests huge pages for the memory that was committed since the last request, as far as wanted. Only where
+ * the memory before is densely used, because all of a huge page is resident. huge.c handles memory that becomes
+ * dense later. */
 static void ask_huge(hak_region *region) {
     size_t asked = hak_max(region->huge_asked, region->committed - hak_min(region->committed, HUGE_BEHIND));
     size_t from =
@@ -133,7 +135,7 @@ static void count_meta(hak_region *region) {
     count(&hak_region_metadata, more);
 }
 
-/* What the body up to byte `end` needs beside itself: records, tags, the policy's tables. */
+/* Commits what the body up to byte `end` needs beside itself: records, tags, the policy's tables. */
 static bool commit_tables(hak_region *region, size_t end) {
     size_t meta_end = meta_bytes(region->kind, end);
     if (meta_end > region->meta_committed) {
@@ -149,20 +151,19 @@ static bool commit_tables(hak_region *region, size_t end) {
     return hak_policy_region_commit(region, end);
 }
 
-/* Commits the body up to byte `end`, and what that needs. */
+/* Commits the body up to byte `end`, and its tables. */
 static bool commit_to(hak_region *region, size_t end) {
     size_t before = region->body.mapped;
     if (!commit_tables(region, end) || !hak_extent_grow(&region->body, end))
         return false;
     count_committed(region->body.mapped - before);
-    /* release: the tables are there for whoever sees it; pairs with the acquire in hak_region_find */
+    /* release: publishes the tables; pairs with the acquire in hak_region_find */
     atomic_store_explicit(&region->committed, end, memory_order_release);
     ask_huge(region);
     return true;
 }
 
-/* Maps the extra area up to byte `end`, a sixteenth more than that or just so far. False when there is no room or the
- * OS refuses. */
+/* Maps the extra area up to byte `end`, with a sixteenth more if possible. False: no room, or the OS refused. */
 static bool grow_extra(hak_region *region, size_t end) {
     size_t before = region->extra.mapped;
     end = hak_align_up(end, hak_os_page);
@@ -175,8 +176,8 @@ static bool grow_extra(hak_region *region, size_t end) {
     return true;
 }
 
-/* The first extra area; and where somebody else has mapped behind it, what there is stays and more begins elsewhere.
- * False when that need not be, or the OS refuses. */
+/* Begins the first extra area, or another one where other code has mapped memory behind it; the old one stays.
+ * False: not needed, or the OS refused. */
 static bool begin_extra(hak_region *region) {
     if (region->extra.mapped != region->extra.room ||
         !hak_extent_begin(&region->extra, EXTRA_ROOM, 0, hak_os_page))
@@ -217,7 +218,7 @@ static void dies_locked(hak_region *region) {
     extents_end(region);
 }
 
-/* Begins a region whose body is mapped up to byte `first`; nothing of it is in use yet. False when the OS refuses. */
+/* Begins a region with its body mapped up to byte `first`; nothing of it is used yet. False: the OS refused. */
 static bool begin(hak_region *region, hak_region_kind kind, size_t first) {
     *region = (hak_region){.unit_shift = kinds[kind].unit_shift,
                            .record_size = kinds[kind].record_size,
@@ -242,7 +243,7 @@ static bool begin(hak_region *region, hak_region_kind kind, size_t first) {
     return true;
 }
 
-/* A new region with room for `needed` bytes, which are mapped, or not. */
+/* Begins a new region with room for `needed` bytes, which are mapped unless `hollow`. */
 static hak_region *region_born(hak_region_kind kind, size_t needed, bool hollow) {
     hak_region *region = entry_take();
     size_t first = hollow ? 0 : generous(kind, hak_max(room_of(kind), needed), 0, needed);
@@ -254,7 +255,7 @@ static hak_region *region_born(hak_region_kind kind, size_t needed, bool hollow)
     return region;
 }
 
-/* Makes [0, used + size) of the body usable: a generous step if the OS lets us, else just what is needed. */
+/* Commits [0, used + size) of the body, and more if the OS allows. */
 static bool commit(hak_region *region, size_t size) {
     size_t end = region->used + size;
     if (end <= region->committed)
@@ -277,7 +278,7 @@ static uintptr_t take_from(hak_region *region, size_t size) {
     return taken;
 }
 
-/* From the first region that gives it: one whose room somebody else has mapped into gives no more. */
+/* Takes from the first region that can: one can not when other code has mapped memory in its room. */
 uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out) {
     uintptr_t taken = 0;
     hak_lock_take(&hak_region_lock);
@@ -297,7 +298,7 @@ uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out) {
     return taken;
 }
 
-/* What was committed and is not used goes, so that all from there on is hollow. */
+/* Unmaps what is committed and not used, so that all memory from there on is hollow. */
 static uintptr_t take_hollow_from(hak_region *region, size_t size) {
     uintptr_t from = region->base + region->used;
     size_t end = region->used + size, slack = region->body.mapped - region->used;
@@ -352,7 +353,7 @@ hak_map_result hak_region_fill(hak_region *region, uintptr_t addr, size_t size) 
     return result;
 }
 
-/* Not inside of a reservation: when the kernel refuses, its part at `to` is gone. */
+/* Not inside a reservation: when the kernel refuses, the part at `to` would be lost. */
 bool hak_region_move(hak_region *old, uintptr_t from, size_t size, hak_region *region, uintptr_t to,
                      size_t new_size) {
     if (old->body.reserved || region->body.reserved || !hak_os_move(from, size, to, new_size))

@@ -5,11 +5,11 @@
  *   body
  *   extra  |## what only some units need, in the order in which they asked ..........|
  *
- * Each kind of memory has regions of its own; one is enough, unless somebody maps where it would grow. All three are
- * extents: nothing is reserved. `used` and `committed` only grow, in steps of a sixteenth, so that the number of
- * system calls grows with the logarithm of the heap; where the OS refuses such a step, just what is needed is asked
- * for. Whoever owns a part may hollow it: its addresses stay the region's, its memory goes. Guarded by the region
- * lock, except that hak_region_find takes none. */
+ * Each kind of memory has its own regions. One is enough, unless other code maps memory where it would grow.
+ * Body, meta and extra are extents: nothing is reserved. `used` and `committed` only grow, in steps of a
+ * sixteenth, so the number of system calls grows with the logarithm of the heap. If the OS refuses such a step,
+ * only the needed part is committed. The owner of a part may hollow it: the region keeps its addresses, its
+ * memory goes. Guarded by the region lock, except that hak_region_find takes no lock. */
 #ifndef HAK_REGION_H
 #define HAK_REGION_H
 
@@ -20,26 +20,25 @@
 typedef enum hak_region_kind {
     HAK_REGION_SLABS, /* unit: a superslab; record: hak_superslab */
     HAK_REGION_LARGE, /* unit: a granule; record: hak_span */
-    /* The same, for large objects that begin at a multiple of more than a page, where the policy puts the others at
-     * any page. */
+    /* The same, for large objects with an alignment above a page, where the policy lets other large objects
+     * begin at any page. */
     HAK_REGION_ALIGNED,
-    /* Large objects of a partition of the typed heap: the first one's kind, and so on. They begin at a granule. */
+    /* Large objects of partition 1 of the typed heap; the kinds of the other partitions follow. They begin at a
+     * granule. */
     HAK_REGION_TYPED,
     HAK_REGION_KINDS = HAK_REGION_TYPED + HAK_PARTITIONS_MAX
 } hak_region_kind;
 
 typedef struct hak_region {
-    _Atomic uintptr_t
-        base; /* HAK_REGION_SLABS: a multiple of HAK_SUPERSLAB; else perhaps only of a page, or of HAK_GRANULE */
-    _Atomic size_t size; /* bytes that it may grow to; 0: this entry of the table is not in use */
-    uintptr_t records;   /* the meta area */
-    _Atomic size_t used; /* bytes of the body; raised under the region lock */
-    _Atomic size_t
-        committed; /* bytes of the body whose addresses are the region's: mapped, but for what is hollow */
+    _Atomic uintptr_t base;   /* aligned to HAK_SUPERSLAB (HAK_REGION_SLABS), else at least to a page */
+    _Atomic size_t size;      /* bytes that it may grow to; 0: this entry of the table is not in use */
+    uintptr_t records;        /* the meta area */
+    _Atomic size_t used;      /* bytes of the body; raised under the region lock */
+    _Atomic size_t committed; /* bytes of the body that are mapped or hollow */
     size_t meta_committed;
-    size_t tagged;       /* bytes of the body whose tags may be written */
-    size_t huge_asked;   /* bytes of the body that were looked at for huge pages */
-    unsigned unit_shift; /* log2 of the bytes of the body that a record describes */
+    size_t tagged;       /* bytes of the body whose tags are writable */
+    size_t huge_asked;   /* bytes of the body for which huge pages were considered */
+    unsigned unit_shift; /* log2 of the bytes of a unit, which one record describes */
     unsigned index;      /* in the table of regions */
     size_t record_size;  /* bytes */
     hak_region_kind kind;
@@ -59,16 +58,17 @@ extern _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metada
 /* Sets the size of a unit and of its record. Called for each kind before its first use. */
 void hak_region_define(hak_region_kind kind, unsigned unit_shift, size_t record_size);
 
-/* From which byte of a region on huge pages are asked for; SIZE_MAX: nowhere. Set before the first region. */
+/* Huge pages are requested from this byte of a region on; SIZE_MAX: never. Set before the first region. */
 extern size_t hak_region_huge_from;
 
-/* The region in whose room `addr` lies, NULL: in none. Nothing need be mapped there. */
+/* The region whose room contains `addr`; NULL: none does. The address need not be mapped. */
 HAK_INLINE hak_region *hak_region_around(uintptr_t addr) {
     unsigned used =
         atomic_load_explicit(&hak_regions_used, memory_order_acquire); /* pairs with region.c publish */
     for (unsigned i = 0; i < used; i++) {
-        /* An entry whose region died may get another one meanwhile (size 0, base, size): base and size belong together
-         * when size is the same after base. Pairs with the releases in region.c begin. */
+        /* An entry whose region died may be reused meanwhile (size 0, then base, then size). base and size
+         * belong together when size is the same before and after the read of base. Pairs with the releases in
+         * region.c begin. */
         hak_region *region = &hak_regions[i];
         size_t size = atomic_load_explicit(&region->size, memory_order_acquire);
         uintptr_t base = atomic_load_explicit(&region->base, memory_order_acquire);
@@ -78,7 +78,7 @@ HAK_INLINE hak_region *hak_region_around(uintptr_t addr) {
     return NULL;
 }
 
-/* The region that `addr` lies in, NULL when it lies in none: its tag and its record may be read. */
+/* The region whose committed part contains `addr`; NULL: none does. Its tag and its record may be read. */
 HAK_INLINE hak_region *hak_region_find(uintptr_t addr) {
     hak_region *region = hak_region_around(addr);
     if (region == NULL ||
@@ -88,12 +88,12 @@ HAK_INLINE hak_region *hak_region_find(uintptr_t addr) {
     return region;
 }
 
-/* Large objects, of either kind. */
+/* True for regions of large objects of any kind. */
 HAK_INLINE bool hak_region_is_large(const hak_region *region) {
     return region->kind != HAK_REGION_SLABS;
 }
 
-/* True when one of the region's units begins at `addr`, which lies in it. */
+/* True when a unit begins at `addr`, which lies in the region. */
 HAK_INLINE bool hak_region_unit_begins(const hak_region *region, uintptr_t addr) {
     return ((addr - region->base) & (((uintptr_t)1 << region->unit_shift) - 1)) == 0;
 }
@@ -102,24 +102,23 @@ HAK_INLINE void *hak_region_record(const hak_region *region, uintptr_t addr) {
     return (void *)(region->records + ((addr - region->base) >> region->unit_shift) * region->record_size);
 }
 
-/* Takes `size` bytes (a multiple of the unit) of committed, zeroed memory from the front of the unused part;
- * its records are zeroed too, its tags may be written. 0 when the OS refuses, and nothing has changed. */
+/* Takes `size` bytes (a multiple of the unit) of committed, zeroed memory from the start of the unused part.
+ * Their records are zeroed, too, and their tags are writable. 0: the OS refused, and nothing has changed. */
 uintptr_t hak_region_take(hak_region_kind kind, size_t size, hak_region **out);
 
-/* The same, but that the memory is hollow. */
+/* The same, but the memory is hollow. */
 uintptr_t hak_region_take_hollow(hak_region_kind kind, size_t size, hak_region **out);
 
-/* The same as hak_region_take from this region and no other. False when it has no room or the OS refuses, and
- * nothing has changed. */
+/* As hak_region_take, from this region only. False: no room or the OS refused; nothing has changed. */
 bool hak_region_take_more(hak_region *region, size_t size);
 
-/* `size` bytes (a multiple of the page) for what a unit needs beside its record: of unknown content, never given
- * back. NULL when the OS refuses. Any lock but the region's may be held. */
+/* Takes `size` bytes (a multiple of the page) for what a unit needs beside its record. They have any contents
+ * and are never given back. NULL: the OS refused. The caller may hold any lock except the region lock. */
 void *hak_region_extra(hak_region *region, size_t size);
 
-/* Of a used part, whose owner calls: its memory goes, and with it all that the kernel counts; and comes back,
- * zeroed. When it is not done nothing has changed; HAK_MAP_TAKEN: the part is somebody else's now, for good. Any
- * lock but the region's may be held. */
+/* hollow unmaps a used part; fill maps it again, zeroed. The caller owns the part, and may hold any lock except
+ * the region lock. On failure nothing has changed; with HAK_MAP_TAKEN other code has mapped memory there, and
+ * the part is lost for good. */
 bool hak_region_hollow(hak_region *region, uintptr_t addr, size_t size);
 hak_map_result hak_region_fill(hak_region *region, uintptr_t addr, size_t size);
 

@@ -1,4 +1,4 @@
-/* release.h: the one place that decides when memory goes back to the OS, and gives it. Layer 2.
+/* release.h: decides when memory goes back to the OS, and gives it back. Nothing else does. Layer 2.
  *
  * Slabs and large spans report what they hold; they ask how much of their free memory is too much, pick the
  * pages themselves, and give them through hak_release_range. Policies (HAKMEM_SS_MEM_LEAN_DECOMMIT):
@@ -27,7 +27,7 @@ void hak_release_init(bool lean, hak_decommit decommit, size_t target);
 /* Whether free memory goes back in a steady state, too. */
 bool hak_release_is_lean(void);
 
-/* Bytes of free memory above what the policy allows; 0: nothing is to be done. No lock, a few loads. */
+/* Bytes of free memory above what the policy allows; 0: nothing to do. Takes no lock, a few loads. */
 size_t hak_release_excess(void);
 
 enum {
@@ -38,7 +38,7 @@ enum {
     HAK_RELEASE_OVERSIZE = 8 * HAK_MIB, /* an object that is itself much of a heap */
 };
 
-/* Free slab memory that is kept while fresh memory is taken. Bytes. */
+/* Bytes of free slab memory that are kept while fresh memory is taken. */
 size_t hak_release_slab_keep(void);
 
 /* What was free for so long is not needed, but for the minimum above; for several times as long, not at all.
@@ -55,10 +55,10 @@ void hak_release_large_missed(size_t bytes);
 void hak_release_large_decay(
     size_t highest); /* `highest`: that hak_release_large_dirty was since the call before */
 
-/* True when pages given back read as zero from now on. */
+/* True when pages that were given back read as zero. */
 bool hak_release_zeroes(void);
 
-/* Gives the pages of a free range back, as the policy says; false when the OS refuses. */
+/* Gives the pages of a free range back, as the policy says. False: the OS refused. */
 bool hak_release_range(uintptr_t addr, size_t size);
 
 #endif

@@ -3,10 +3,10 @@
  *   superslab   |granule 0|granule 1|   granules 2 and 3   | ... |granule 31|
  *                slab      slab      slab of 128 KiB         free
  *
- * A slab takes an aligned run of 1, 2, 4 .. 32 granules. The descriptors of a superslab and of the
- * slabs in it, and the bitmaps of the slabs, are its record in the region's meta area. Guarded by the
- * superslab lock; but while a slab has a class, its link, free_bits, free, first and state belong to the depot that
- * holds it, and to that depot's lock. */
+ * A slab takes an aligned run of 1, 2, 4 .. 32 granules. The record of a superslab in the region's meta area
+ * has its descriptor and those of its slabs, and the bitmaps of the slabs. Guarded by the superslab lock. But
+ * while a slab has a class, its link, free_bits, free, first and state belong to its depot, and are guarded by
+ * the depot's lock. */
 #ifndef HAK_SUPERSLAB_H
 #define HAK_SUPERSLAB_H
 
@@ -68,7 +68,7 @@ _Static_assert(sizeof(hak_superslab) == 4096, "descriptors and bitmaps of few sl
 
 extern hak_lock hak_superslab_lock;
 
-/* Shards below this one are those of threads; each of the others has a partition of the typed heap for itself. Set by
+/* Number of shards for threads. Each later shard belongs to one partition of the typed heap. Set by
  * hak_depot_init. */
 extern unsigned hak_shards;
 
@@ -77,7 +77,7 @@ HAK_INLINE unsigned hak_shard_partition(unsigned shard) {
     return shard < hak_shards ? 0 : shard - hak_shards + 1;
 }
 
-/* The superslab that the descriptor belongs to; a bit per granule of the slab. */
+/* The superslab of a slab; and a mask of the slab's granules in it. */
 HAK_INLINE hak_superslab *hak_superslab_of(const hak_slab *slab) {
     return (hak_superslab *)hak_align_down((uintptr_t)slab, 4096);
 }
@@ -134,36 +134,36 @@ void hak_superslab_init(void);
  * NULL when the OS refuses. */
 hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard);
 
-/* Takes back a slab with all its slots free; its tags are cleared. */
+/* Takes back a slab whose slots are all free. Clears its tags. */
 void hak_superslab_give_slab(hak_slab *slab);
 
-/* Maps `count` superslabs ahead of need and touches them; false when the OS refuses. */
+/* Maps and touches `count` superslabs ahead of need. False: the OS refused. */
 bool hak_superslab_prewarm(unsigned count);
 
-/* Gives resident pages of free granules back to the OS until at most `keep` bytes of them are left.
- * Returns the bytes given back. */
+/* Purges free granules until at most `keep` bytes of them may be resident. Returns bytes. */
 size_t hak_superslab_purge(size_t keep);
 
 /* True when the granule that `addr` lies in, of a superslab, is hollow. The caller holds hak_superslab_lock. */
 bool hak_superslab_hollow_at(uintptr_t addr);
-/* `bytes` that are not resident are about to be: as much goes of what is free beyond what the release policy keeps,
- * so that what is resident follows what is live also while a program goes on to other sizes. */
+/* `bytes` more are about to become resident. Purges as much of the free memory beyond what the release policy
+ * keeps, so that resident memory follows live memory also while a program moves on to other sizes. */
 void hak_superslab_exchange(size_t bytes);
 
-/* Gives back what was free all the time since the last call, but for what the release policy keeps. */
+/* Purges what was free all the time since the last call, except what the release policy keeps. */
 void hak_superslab_release_idle(void);
 
-/* Makes what is free hollow: address space and all that the kernel counts go back, for when it has refused
- * something. Returns the bytes. */
+/* Unmaps free granules, so that the kernel no longer counts them. For when it has refused memory. Returns
+ * bytes. */
 size_t hak_superslab_hollow(void);
 
-/* Makes hollow what lies behind the last slots of slabs in use, for when nothing that is free helps. Bytes. */
+/* Unmaps memory behind the last slots of slabs in use. For when unmapping free memory does not suffice. Returns
+ * bytes. */
 size_t hak_superslab_cut_tails(void);
 
-/* All classes are split (size_class.h) from now on: memory is scarce. */
+/* Splits all classes (size_class.h), because memory is scarce. */
 void hak_superslab_split_all(void);
 
-/* The slab whose tag at `addr` is `cls`; NULL when no region has the address. */
+/* The slab at `addr`, whose tag is `cls`; NULL: no region has the address. */
 HAK_INLINE hak_slab *hak_slab_find(uintptr_t addr, unsigned cls) {
     hak_region *region = hak_region_around(addr); /* its tag was read: it is mapped */
     if (HAK_UNLIKELY(region == NULL || region->kind != HAK_REGION_SLABS))
