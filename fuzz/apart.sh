@@ -1,6 +1,6 @@
 #!/bin/bash
-# apart.sh OUT.a FILE...: the objects and archives as one archive whose external symbols begin with hardened_, so that a program can have
-# the other variant as well. The sources know nothing of that.
+# apart.sh OUT.a FILE...: the objects and archives as one archive whose external symbols begin with hardened_, so that a
+# program can also contain the other variant. The sources know nothing of that.
 set -euo pipefail
 out=$(realpath "$1") folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT

@@ -33,7 +33,7 @@ static inline uint64_t bytes_u64(bytes_reader *reader) {
     return n;
 }
 
-/* Ends the process with the rule when it does not hold. */
+/* Ends the process and prints the rule when it does not hold. */
 #define BYTES_RULE(holds, rule)                                                                              \
     do {                                                                                                     \
         if (!(holds)) {                                                                                      \

@@ -3,7 +3,7 @@
 #include "fuzz/mutator.h"
 
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t length, size_t room, unsigned seed) {
-    /* Now and then without structure, so that the decoder sees all there is. */
+    /* Sometimes without structure, so that the decoder sees every kind of bytes. */
     if (LLVMFuzzerMutate != NULL && seed % 16 == 0)
         return LLVMFuzzerMutate(bytes, length, room);
     return mutator_mutate(bytes, length, room, seed);

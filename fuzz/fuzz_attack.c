@@ -1,8 +1,8 @@
-/* fuzz_attack.c: programs that make an error on the hardened variant: after any correct beginning, the first error
- * that can be committed is, and must be found: at once, when the object is freed, or by the sweep that every exit
- * makes; and by a name that fits. An error that goes by unseen ends the fuzzer. Nothing is demanded of what
- * docs/THREATS.md does not promise: writes into large objects whose address space has gone home already, into memory
- * before the first slot of a slab that no slab has, and what a recycled address hides. */
+/* fuzz_attack.c: programs that make an error on the hardened variant. After any correct beginning, the first error
+ * that is possible is made, and must be found: at once, when the object is freed, or by the sweep at every exit; and
+ * under a fitting name. An error that is not found ends the fuzzer. Nothing is demanded where docs/THREATS.md
+ * promises nothing: writes into large objects whose address space is given back already, into memory before the
+ * first slot of a slab that no slab has, and errors that a recycled address hides. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,14 +18,14 @@ typedef struct error {
     const ops_step *step;
     shadow_object *o; /* of the step's slot */
     play *game;
-    char *target;      /* what is freed or written, NULL: the error cannot be made now */
+    char *target;      /* the address that is freed or written; NULL: the error cannot be made now */
     bool demanded;     /* it must be found */
-    const char *names; /* that fit, with commas */
+    const char *names; /* that fit, separated by commas */
 } error;
 
 static char global_bytes[256] __attribute__((aligned(64)));
 
-/* True when a live object has the address, at its start or inside. */
+/* True when the address lies in a live object, at its start or inside. */
 static bool is_live(const shadow *model, const void *addr) {
     for (unsigned i = 0; i < model->live; i++)
         if ((uintptr_t)addr >= model->first[i] && (uintptr_t)addr <= model->last[i])
@@ -33,7 +33,7 @@ static bool is_live(const shadow *model, const void *addr) {
     return false;
 }
 
-/* An address that is not what malloc gave. */
+/* An address other than the one that malloc returned. */
 static void plan_bad_free(error *c, char *stack_bytes, char *other_heap) {
     unsigned arg = c->step->arg;
     size_t size = c->o->size;
@@ -120,7 +120,7 @@ static void run_use_freed(void *context) {
         (void)c->game->model.heap->usable_size(c->o->ghost);
 }
 
-/* Chooses the deed of the step and what is demanded; c->target is NULL when it cannot be done now. */
+/* Chooses the error of the step and the demanded result; c->target is NULL when the error cannot be made now. */
 static void (*plan(error *c, char *stack_bytes, char *other_heap))(void *) {
     bool live = c->o->at != NULL, ghost = c->o->ghost != NULL && !is_live(&c->game->model, c->o->ghost);
     c->demanded = true;
@@ -169,14 +169,14 @@ static void verify(const error *c, const verdict *v) {
 
 static bool is_clean; /* the heap, since an error */
 
-/* Guards have to fault here. */
+/* Guards must fault here. */
 static void reset(void) {
     if (!is_clean)
         FUZZ_HEAP.reset(FUZZ_RESET_GUARDED);
     is_clean = true;
 }
 
-/* Makes the error, if it can be; false then: the program is over. */
+/* Makes the error, if it is possible; otherwise returns false: the program is over. */
 static bool commit(play *game, const ops_step *step) {
     static verdict v;
     char stack_bytes[256] __attribute__((aligned(64)));
@@ -188,7 +188,7 @@ static bool commit(play *game, const ops_step *step) {
         verdict_of(deed, &c, &v);
         verify(&c, &v);
         is_clean = false;
-        reset(); /* else the sweep at the end of the process finds it once more */
+        reset(); /* otherwise the sweep at the end of the process finds the error once more */
     }
     free(other_heap);
     return !committed;
@@ -204,7 +204,7 @@ static bool step_or_error(void *context, const ops_step *step) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    reset(); /* what happens once is part of no input */
+    reset(); /* what happens once per process is no part of an input */
     return 0;
 }
 
@@ -214,6 +214,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     while (ops_program_next(&game.program, step_or_error, &game))
         is_clean = false;
     play_demand(&game, "fuzz_attack");
-    reset(); /* after its own program, so that all that is seen of it is this input's */
+    reset(); /* last in its own program, so that all coverage comes from this input */
     return 0;
 }

@@ -1,5 +1,5 @@
-/* fuzz_diff.c: the same program on both variants, side by side in one process: each is verified by its own shadow
- * model, and what the program sees of each call must be the same. Only usable sizes may differ, in one direction. */
+/* fuzz_diff.c: the same program on both variants, side by side in one process. Each is verified by its own shadow
+ * model, and each call must give the program the same result. Only usable sizes may differ, in one direction. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,7 +11,7 @@ typedef struct pair {
     play speed, hardened;
 } pair;
 
-/* The rule of the comparison that is broken, or NULL. */
+/* The rule of the comparison that was broken, or NULL. */
 static const char *compare(const play_answer *speed, const play_answer *hardened) {
     if (speed->made != hardened->made)
         return "one variant gave an object, the other did not";

@@ -1,5 +1,6 @@
-/* fuzz_large.c: large spans against a list of what is live: apart, aligned, large enough, zero where they say so, found
- * by any address in them. Input: 4 bytes per step: what, which, and a number of quarter granules. */
+/* fuzz_large.c: large spans against a list of the live ones: disjoint, aligned, large enough, zero where they are
+ * marked so, found by any address inside. Input: 4 bytes per step: operation, object, and a number of quarter
+ * granules. */
 #include <string.h>
 
 #include "allocator/heap/large.h"
@@ -106,7 +107,7 @@ static void verify(void) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    hak_test_reset(HAK_RESET_KEPT); /* what happens once is part of no input */
+    hak_test_reset(HAK_RESET_KEPT); /* what happens once per process is no part of an input */
     return 0;
 }
 

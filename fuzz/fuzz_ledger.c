@@ -1,5 +1,5 @@
-/* fuzz_ledger.c: what the ledger writes into its words against a plain struct, and the way from an address to its
- * word against division. Input: per step a kind and the fields. */
+/* fuzz_ledger.c: the words that the ledger writes against a plain struct, and the way from an address to its word
+ * against division. Input: per step a kind and the fields. */
 #include "allocator/life/reset.h"
 #include "fuzz/bytes.h"
 #include "fuzz/engine.h"
@@ -10,7 +10,7 @@ enum { STEPS_MAX = 1024, SLABS_MAX = 8, FAMILIES = 3, ALIGNS = 22, LOG2_ANY = 8 
 /* A slot has room for the canary as well. */
 enum { SIZE_MOST = HAK_SLAB_SIZE_MAX - HAK_CANARY_BYTES };
 
-/* What a word says, in plain numbers. */
+/* The content of a word, in plain numbers. */
 typedef struct plain {
     hak_family family;
     unsigned align_log2;
@@ -27,7 +27,7 @@ static uint32_t word_of(plain p) {
     return hak_record_live((hak_origin){p.family, p.align_log2, 0}) | p.size << HAK_RECORD_SIZE_SHIFT;
 }
 
-/* A live word gives back what went in; a freed one the size and its owner. */
+/* A live word gives back what was put in; a freed one gives the size and its owner. */
 static void verify_word(bytes_reader *in) {
     plain p = read_plain(in);
     uint32_t word = word_of(p), owner = bytes_u16(in) % HAK_RECORD_OWNERS;
@@ -43,9 +43,9 @@ static void verify_word(bytes_reader *in) {
                "a freed word has its owner");
 }
 
-/* Whether a claim may end the object, as docs/REPORTS.md has it: the family is the same; who says neither size nor
- * alignment and is of malloc's family ends objects of every alignment; all others say theirs, the usual one by
- * saying nothing. */
+/* Whether a claim may end the object, as docs/REPORTS.md has it. The family must be the same. A claim of malloc's
+ * family without size and alignment ends objects of every alignment. All others state size and alignment; a claim
+ * without an alignment states the usual one. */
 static bool may_end(plain p, hak_claim claim) {
     if ((hak_family)claim.family != p.family)
         return false;
@@ -89,8 +89,8 @@ static void take_slab(bytes_reader *in) {
     slabs_count++;
 }
 
-/* A byte of a slab has a place exactly when a slot begins there, and each slot's is its own: what is written there
- * before, no other slot overwrites. */
+/* A byte of a slab has a record exactly when a slot begins there, and each slot has its own: a record that was
+ * written before is not overwritten through another slot. */
 static void verify_place(bytes_reader *in) {
     if (slabs_count == 0)
         return;
@@ -107,7 +107,7 @@ static void verify_place(bytes_reader *in) {
     if (!found || offset / info->size >= info->slots)
         return;
     BYTES_RULE(place.slot == offset / info->size && place.size == info->size, "the place says slot and size");
-    /* Even: neither live nor held, for a slot of a slab in part may have no memory that a reset could clear. */
+    /* Even: neither live nor held, because a slot of a slab in part may have no memory that a reset could clear. */
     uint32_t mark = ((uint32_t)(slab->start >> LOG2_ANY) + place.slot) << 1;
     uint32_t before = hak_record_load(place.record);
     BYTES_RULE(before == 0 || before == mark, "no two slots have one record");
@@ -116,7 +116,7 @@ static void verify_place(bytes_reader *in) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    hak_test_reset(HAK_RESET_KEPT); /* what happens once is part of no input */
+    hak_test_reset(HAK_RESET_KEPT); /* what happens once per process is no part of an input */
     return 0;
 }
 

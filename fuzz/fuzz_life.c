@@ -1,5 +1,5 @@
-/* fuzz_life.c: programs with whole lives in them: phases, time that passes, children, exits, an OS that gives nothing
- * for a while. What is demanded is what fuzz_ops demands; and no correct program is reported when it ends. */
+/* fuzz_life.c: programs with whole lives: phases, time that passes, children, exits, an OS that refuses memory for a
+ * while. The rules are those of fuzz_ops; and no correct program is reported when it ends. */
 #include "fuzz/engine.h"
 #include "fuzz/play.h"
 
@@ -21,6 +21,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     }
     play_demand(&game, "fuzz_life");
     FUZZ_HEAP.reset(
-        FUZZ_RESET_KEPT); /* after its own program, so that all that is seen of it is this input's */
+        FUZZ_RESET_KEPT); /* last in its own program, so that all coverage comes from this input */
     return 0;
 }

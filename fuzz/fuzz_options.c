@@ -1,4 +1,4 @@
-/* fuzz_options.c: what the environment says against a second, plain reading of options.h. Input: lines `digit
+/* fuzz_options.c: the environment's settings against a second, plain parser of options.h. Input: lines `digit
  * value`, where the digit chooses the variable. A wrong value is reported in one line and leaves the default. */
 #include <fcntl.h>
 #include <string.h>
@@ -41,7 +41,7 @@ static void build_environment(const uint8_t *bytes, size_t length, char **enviro
     environment[used] = NULL;
 }
 
-/* The number that the text says in plain decimal digits, or `otherwise`, and a complaint. */
+/* The number that the text has in plain decimal digits; otherwise `otherwise`, and a complaint. */
 static unsigned long number(unsigned which, unsigned long most, unsigned long otherwise,
                             unsigned *complaints) {
     const char *text = values[which];
@@ -64,7 +64,7 @@ static unsigned word(unsigned which, const char *const *accepted, unsigned count
     return otherwise;
 }
 
-/* What options.h says, read anew. Returns the number of complaints. */
+/* A second parser of options.h. Returns the number of complaints. */
 static unsigned expect(hak_options *want) {
     static const char *const profiles[] = {"speed", "balanced", "MIXED_TINYV3_C7_SAFE",
                                            "MIXED_TINYV3_C7_BALANCED"};
@@ -87,7 +87,7 @@ static unsigned expect(hak_options *want) {
     return complaints;
 }
 
-/* Reads the options with stderr in a file of its own; returns the lines that were written. */
+/* Reads the options with stderr redirected to a file; returns the number of lines written. */
 static unsigned read_options(void) {
     static int capture = -1, saved;
     static char text[COMPLAINTS_MAX];

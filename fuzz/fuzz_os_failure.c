@@ -1,6 +1,6 @@
-/* fuzz_os_failure.c: programs in which a memory call of the OS fails now and then (FAIL_OS): what cannot be met is
- * refused with ENOMEM and changes nothing, and everything goes on. Each input starts with no memory from the OS at
- * all. */
+/* fuzz_os_failure.c: programs in which a memory call of the OS sometimes fails (FAIL_OS): a request that cannot be
+ * met is refused with ENOMEM and changes nothing, and everything goes on. Each input starts with no memory from the
+ * OS at all. */
 #include "fuzz/engine.h"
 #include "fuzz/play.h"
 
@@ -19,6 +19,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     (void)play_end(&game);
     play_demand(&game, "fuzz_os_failure");
     FUZZ_HEAP.reset(
-        FUZZ_RESET_FRESH); /* after its own program, so that all that is seen of it is this input's */
+        FUZZ_RESET_FRESH); /* last in its own program, so that all coverage comes from this input */
     return 0;
 }

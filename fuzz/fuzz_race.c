@@ -1,7 +1,6 @@
 /* fuzz_race.c: a program's records are dealt out to OPS_THREADS threads that run freely, for ThreadSanitizer and for
- * luck: a record goes to the thread that its slot says. THREAD puts its slot's object into a mailbox, or takes one
- * out and frees it: so objects are freed by threads that did not make them. Not deterministic; the other targets
- * are. */
+ * chance: a record goes to the thread that its slot names. THREAD puts its slot's object into a mailbox, or takes
+ * one out and frees it: so threads free objects that others made. Not deterministic; the other targets are. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +10,7 @@
 
 enum { MAILBOX = 64 };
 
-/* A child of threads that work; but ThreadSanitizer may wait for ever in one. */
+/* A child of a process whose threads run; ThreadSanitizer may wait for ever in one. */
 #if defined(__has_feature)
 #define RACE_FORKS (!__has_feature(thread_sanitizer))
 #else

@@ -1,6 +1,6 @@
-/* fuzz_size_class.c: the class of a size is the smallest that holds it and wastes no more than size_class.h says;
- * that of an alignment has aligned slots; a slot's index is found without a division. Input: per case 8 bytes of
- * size, 1 of log2 of the alignment, 2 of offset. */
+/* fuzz_size_class.c: the class of a size is the smallest that holds it and wastes no more than size_class.h
+ * promises; the class of an alignment has aligned slots; a slot's index is found without a division. Input: per case
+ * 8 bytes of size, 1 of log2 of the alignment, 2 of offset. */
 #include "allocator/life/reset.h"
 #include "allocator/pages/size_class.h"
 #include "fuzz/bytes.h"
@@ -47,7 +47,7 @@ static void verify_slots(unsigned cls, uint32_t offset) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    hak_test_reset(HAK_RESET_KEPT); /* what happens once is part of no input */
+    hak_test_reset(HAK_RESET_KEPT); /* what happens once per process is no part of an input */
     return 0;
 }
 

@@ -33,7 +33,7 @@ static void take(unsigned want) {
     }
 }
 
-/* The first taken slot from `from` on, round the end. */
+/* The first taken slot from `from` on, wrapping around the end. */
 static void give(unsigned from) {
     for (unsigned i = 0; i < slab->slots && taken_count != 0; i++) {
         unsigned slot = (from + i) % slab->slots;
@@ -55,7 +55,7 @@ static void verify(void) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    hak_test_reset(HAK_RESET_KEPT); /* what happens once is part of no input */
+    hak_test_reset(HAK_RESET_KEPT); /* what happens once per process is no part of an input */
     return 0;
 }
 

@@ -1,5 +1,5 @@
-/* fuzz_superslab.c: slabs taken from superslabs and given back, against a list of what is in use: no two overlap,
- * each is aligned to its size, the tags of its granules say its class, the counters add up. Input: 3 bytes per step. */
+/* fuzz_superslab.c: slabs taken from superslabs and given back, against a list of those in use: no two overlap, each
+ * is aligned to its size, the tags of its granules hold its class, the counters add up. Input: 3 bytes per step. */
 #include <string.h>
 
 #include "allocator/life/reset.h"
@@ -57,7 +57,7 @@ static void verify(void) {
     size_t live = 0;
     unsigned superslabs = 0;
     for (unsigned i = 0; i < count; i++) {
-        /* A granule behind the slots counts, too, while a slab that was there before has left it resident. */
+        /* A granule behind the slots counts, too, while it is still resident from an earlier slab. */
         uint32_t resident = hak_superslab_of(slabs[i])->dirty_mask & hak_slab_mask(slabs[i]);
         BYTES_RULE((hak_slab_memory(slabs[i]) & ~resident) == 0, "what has slots has memory");
         live += (size_t)__builtin_popcount(resident) * HAK_GRANULE;
@@ -83,7 +83,7 @@ static void purge(size_t keep) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    hak_test_reset(HAK_RESET_KEPT); /* what happens once is part of no input */
+    hak_test_reset(HAK_RESET_KEPT); /* what happens once per process is no part of an input */
     return 0;
 }
 
@@ -97,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
             take(1 + number % HAK_CLASSES);
         else if (what % 8 < 7)
             give(number);
-        else if (what >> 3 == 0) /* seldom: what a purge costs is system calls */
+        else if (what >> 3 == 0) /* seldom, because a purge makes system calls */
             purge((size_t)number << HAK_GRANULE_SHIFT);
         verify();
     }

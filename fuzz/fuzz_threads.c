@@ -1,6 +1,7 @@
-/* fuzz_threads.c: programs over OPS_THREADS threads under a schedule that the input says: all but one are parked,
- * THREAD names the one that runs, THREAD_END ends it, and objects are freed by whoever runs then. Thread 0 is the
- * main thread; it cannot end, but it can lose its cache, as in a destructor that runs after the allocator's own. */
+/* fuzz_threads.c: programs over OPS_THREADS threads under a schedule that the input gives: all threads but one are
+ * parked, THREAD names the one that runs, THREAD_END ends it, and the thread that runs frees objects of any other.
+ * Thread 0 is the main thread; it cannot end, but it can lose its cache, as in a destructor that runs after the
+ * allocator's own. */
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -84,7 +85,7 @@ static bool run_pool(const ops_step *step) {
                 well = run_on(&workers[i], &drop);
             well = well && run_on(&workers[i], &make);
         }
-        end(&workers[i]); /* its last object is freed by whoever comes */
+        end(&workers[i]); /* any later thread frees its last object */
     }
     return well;
 }
@@ -102,8 +103,8 @@ static bool schedule(void *context, const ops_step *step) {
     return run_on(&workers[running], step);
 }
 
-/* One runs at a time: on one processor a hand-over needs no interrupt of another, which costs several times as much.
- * Where that is forbidden it is only slower. True when `before` is to be restored. */
+/* One thread runs at a time: on one processor a hand-over needs no interrupt of another, which costs several times
+ * as much. Where pinning is forbidden it is only slower. True when `before` is to be restored. */
 static bool stay_here(cpu_set_t *before) {
     cpu_set_t here;
     int cpu = sched_getcpu();
@@ -115,8 +116,8 @@ static bool stay_here(cpu_set_t *before) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    /* What happens once is part of no input: from here on the process counts as one of several threads, and takes
-     * locks so. */
+    /* What happens once per process is no part of an input: from here on the process counts as one of several
+     * threads, and takes locks as such a process does. */
     begin(&workers[1]);
     end(&workers[1]);
     FUZZ_HEAP.reset(FUZZ_RESET_KEPT);
@@ -140,6 +141,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     if (pinned)
         (void)sched_setaffinity(0, sizeof before, &before);
     FUZZ_HEAP.reset(
-        FUZZ_RESET_KEPT); /* after its own program, so that all that is seen of it is this input's */
+        FUZZ_RESET_KEPT); /* last in its own program, so that all coverage comes from this input */
     return 0;
 }

@@ -19,7 +19,7 @@ static void check(void) {
     hak_large_check();
 }
 
-/* Whoever changes a bin moves its top or its end; what lies below was there before. */
+/* Any change of a bin moves its top or its end; the entries below were there before. */
 static HAK_WALKER void check_mine(void) {
     static void **top[HAK_TAGS], **end[HAK_TAGS];
     const hak_cache *cache = hak_cache_mine;
@@ -41,7 +41,7 @@ static void reset(unsigned how) {
     hak_test_reset((hak_reset)how);
 }
 
-/* What happens once in a process happens before the first input, which then finds the same ways as any other. */
+/* What happens once in a process happens before the first input, which then takes the same paths as any other. */
 __attribute__((constructor)) static void once(void) {
     hak_test_reset(HAK_RESET_KEPT);
 }

@@ -8,10 +8,10 @@
 
 struct hak_stats;
 
-/* As hak_reset of allocator/life/reset.h, which is the core's. */
+/* Like hak_reset of allocator/life/reset.h, which belongs to the core. */
 enum { FUZZ_RESET_FRESH, FUZZ_RESET_KEPT, FUZZ_RESET_GUARDED };
 
-/* As HAK_OS_FAIL_ON of allocator/os/os.h. */
+/* Like HAK_OS_FAIL_ON of allocator/os/os.h. */
 #define FUZZ_OS_FAIL_ON ((uint64_t)1 << 63)
 
 typedef struct heap_api {
@@ -35,13 +35,12 @@ typedef struct heap_api {
     void (*check)(void); /* every walker; dies when a structure of the core is not sound */
     void (*check_mine)(
         void); /* only bins of the calling thread's cache that have changed since the last call */
-    uint64_t (*changes)(void);   /* grows whenever anything but the calling thread's cache may have changed */
-    void (*thread_end)(void);    /* what the end of the calling thread does */
-    void (*reset)(unsigned how); /* hak_test_reset with a hak_reset: FUZZ_RESET_ */
+    uint64_t (*changes)(void); /* grows whenever memory outside the calling thread's cache may have changed */
+    void (*thread_end)(void);  /* the actions at the end of the calling thread */
+    void (*reset)(unsigned how);      /* hak_test_reset with a hak_reset: FUZZ_RESET_ */
     uint64_t (*fail_os_at)(uint64_t); /* hak_os_fail_at */
     void (*pass_time)(uint64_t milliseconds);
-    void (*exit_sweep)(
-        void); /* what the exit of the process does to the heap; nothing in the speed variant */
+    void (*exit_sweep)(void); /* the actions at the exit of the process; none in the speed variant */
     void (*set_policy)(bool lean, unsigned decommit, size_t target); /* hak_release_init */
     size_t (*capacity)(const void *); /* bytes of the object's slot or pages; 0: not an object */
     bool (*is_large)(const void *);

@@ -1,7 +1,8 @@
-"""mutants_products.py: tools/mutants runs the tests of what is preloaded: the very tests of `bazel test`, on a library made of a mutant's sources.
+"""mutants_products.py: tools/mutants runs the tests of the preloaded libraries: the same tests as `bazel test`, on a
+library made from a mutant's sources.
 
-Bazel is asked once what the tests are, and makes what a test runs when it is wanted first. Then each test's folder of files is made again of links, with the
-libraries of the mutant in the place of those that Bazel has built."""
+Bazel is asked once for the list of tests, and builds a test's files when they are first needed. Then each test's folder
+is made of links, with the mutant's libraries in the place of those that Bazel has built."""
 import glob
 import os
 import shutil
@@ -11,17 +12,17 @@ import xml.etree.ElementTree as ElementTree
 
 FOLDERS = ("surface", "hardening", "misuse", "reports", "life", "memory", "fork", "observers", "typed", "programs")
 LIBRARIES = {"libhakmem.so": "speed", "libhakmem-hardened.so": "hardened"}
-# What is no part of what is preloaded, or only of the core that tests are linked with.
+# Sources that are no part of the preloaded libraries, or only of the core that tests are linked with.
 NOT_IN = {"os_keep", "reset", "shim_catch", "shim_static"}
 NOT_IN_ARCHIVE = {"os_keep", "reset", "shim_early", "shim_libc", "shim_sanitizer"}
 FLAGS = ["-fPIC", "-fno-builtin", "-fvisibility=hidden", "-fno-semantic-interposition", "-ftls-model=initial-exec", "-O2"]
 LINK = ["-shared", "-pthread", "-Wl,--as-needed", "-Wl,-Bsymbolic-functions", "-Wl,-z,now,-z,relro,-z,nodelete"]
-# The tests in the order of their names, but for those that take minutes, which come last.
+# The tests in the order of their names, except those that take minutes, which come last.
 SLOW = ("misuse_hardened_test", "misuse_modes_test", "placement_hardened_test", "life", "memory", "fork", "observers", "programs")
 
 
 class Test:
-    """One sh_test: where it lies, what it runs, and which library is its own."""
+    """One sh_test: its place, its command, and its own library."""
 
     def __init__(self, rule):
         self.package, self.name = rule.get("name")[2:].split(":")
@@ -42,7 +43,7 @@ class Test:
 
     @property
     def layer(self):
-        """The name of a kind of test that stands for itself, or of its folder."""
+        """The name of a kind of test that has its own entry, or of its folder."""
         for kind in ("placement", "seal"):
             if self.name.startswith(kind):
                 return kind
@@ -76,7 +77,8 @@ class Products:
                 self.built.add(label)
 
     def place(self, test, home, made):
-        """A folder with the files of the test and the libraries that `made` has; the command, and the folder it runs in."""
+        """A folder with the files of the test and the libraries in `made`; the command, and the folder in which it
+        runs."""
         self.build(test)
         folder = os.path.join(home, "run", test.name)
         shutil.rmtree(folder, ignore_errors=True)
@@ -98,7 +100,7 @@ def objects_of(tree, variant, left_out):
 
 
 def link(tree, name):
-    """The library of the name, of the tree's sources; and beside it the archive."""
+    """The library of that name, made from the tree's sources; and beside it the archive."""
     variant, path = LIBRARIES[name], os.path.join(tree.home, name)
     if not os.path.exists(path):
         whole, archive = path + ".o", path[:-len(".so")] + ".a"

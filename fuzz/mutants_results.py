@@ -1,4 +1,4 @@
-"""mutants_results.py: what is known of each mutant, and the table of it, for tools/mutants."""
+"""mutants_results.py: the results of each mutant, and their table, for tools/mutants."""
 import collections
 import glob
 import hashlib
@@ -19,13 +19,13 @@ def patch_of(name):
 
 
 def patch_key(text):
-    """Of what it changes, wherever that lies."""
+    """A digest of the files that it changes, wherever the tree lies."""
     changed = [line for line in text.splitlines() if line[:1] in ("+", "-") and line[:3] not in ("+++", "---")]
     return hashlib.sha1("\n".join(changed).encode()).hexdigest()[:12]
 
 
 def describe(text):
-    """What its lines "Bug:", "Stands for:" and "Meant for:" say."""
+    """The text of its lines "Bug:", "Stands for:" and "Meant for:"."""
     found = [re.search(rf"^{head}: (.*)$", text, re.M) for head in ("Bug", "Stands for", "Meant for")]
     return [it[1] if it else "" for it in found]
 
@@ -55,7 +55,7 @@ def known_results(key):
 
 
 def revision():
-    """Of the sources, with a + when they are not as it has them."""
+    """The commit of the sources, with a + when they differ from it."""
     def git(*words):
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     return git("rev-parse", "--short=7", "HEAD") + ("+" if git("status", "--porcelain", "--", *FOLDERS) else "")
@@ -74,7 +74,7 @@ def found_by(result, meant):
 
 
 def table(results):
-    """`results`: {mutant: the latest}. What was not run is in it, too."""
+    """`results`: {mutant: the latest}. Mutants that were not run are in it, too."""
     planted = sorted(os.path.basename(path)[:-6] for path in glob.glob(os.path.join(ROOT, "fuzz/mutants/*.patch")))
     found = [r for r in results.values() if r["layer"] in LAYERS]
     by_tests = [r for r in found if r["layer"] != "fuzz"]

@@ -1,5 +1,5 @@
-"""mutants_tests.py: what each layer of tests runs on a tree of mutants_tree.py: (name, command) by generators, so that nothing is built
-that is not needed."""
+"""mutants_tests.py: the tests that each layer runs on a tree of mutants_tree.py: (name, command) from generators, so
+that nothing is built before it is needed."""
 import glob
 import os
 import subprocess
@@ -8,8 +8,8 @@ import threading
 import mutants_products
 from mutants_tree import ROOT, VARIANTS
 
-# A test program that needs more runs for ever, and has found the bug: seconds of a processor, which a busy machine does not change; and
-# of the clock, for a deadlock, which needs no processor.
+# A test program that needs more runs for ever, and has found the bug. Seconds of processor time, which a busy machine
+# does not change; and of the clock, for a deadlock, which needs no processor.
 CPU_SECONDS, SECONDS = 100, 900
 SLOW = {"stress": (300, 900), "fault": (900, 1800), "tsan": (600, 1200)}
 PRODUCT_LIMITS = (1800, 1200)
@@ -40,7 +40,7 @@ UNIT_HELPERS = ("at_start.c", "objects.c", "unit.c")
 
 
 def unit(tree):
-    """The tests of the files that the mutant changes: the others come late, for they seldom find it."""
+    """The tests of the files that the mutant changes: the others come late, because they seldom find it."""
     yield from cmocka_tests(tree, "tests/unit", UNIT_HELPERS, lambda stem: not tree.touched or stem in tree.stems())
 
 
@@ -122,7 +122,7 @@ def fuzz(tree, seconds):
 
 
 def tsan(tree):
-    """Tests with threads under ThreadSanitizer: all of it is compiled anew."""
+    """Tests with threads under ThreadSanitizer: everything is compiled anew."""
     thread = ["-fsanitize=thread", "-g1"]
     for folder, name, helper in (("stress", "races_test", "tests/stress/crowd.c"), ("stress", "regions_test", "tests/stress/crowd.c"),
                                  ("stress", "stress_test", "tests/stress/crowd.c"),

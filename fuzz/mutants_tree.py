@@ -1,4 +1,4 @@
-"""mutants_tree.py: a copy of the sources with what is compiled of it, for tools/mutants."""
+"""mutants_tree.py: a copy of the sources with the objects compiled from it, for tools/mutants."""
 import glob
 import os
 import shutil
@@ -18,7 +18,7 @@ def flags(variant):
 
 
 class Tree:
-    """A copy of the sources and the objects made of it. Objects that see nothing of what has changed come from `base`."""
+    """A copy of the sources and the objects made from it. Objects that do not depend on a change come from `base`."""
 
     def __init__(self, home, base=None, touched=()):
         self.home, self.objects, self.base = home, os.path.join(home, "obj"), base
@@ -32,7 +32,8 @@ class Tree:
 
     @classmethod
     def kept(cls, home):
-        """The tree of the unchanged sources: the one of an earlier run, in which what has changed since is made anew."""
+        """The tree of the unchanged sources: that of an earlier run, in which everything that has changed since is
+        made anew."""
         said = os.path.join(home, "flags")
         if not os.path.exists(said) or open(said, encoding="utf-8").read() != str(CC):
             tree = cls(home)
@@ -58,12 +59,12 @@ class Tree:
         return tree
 
     def reusable(self, path):
-        """True when that object of the base will do: neither its source nor a header that it sees has changed."""
+        """True when the base's object can be used: neither its source nor a header that it includes has changed."""
         with open(path + ".d", encoding="utf-8") as file:
             return not self.touched & set(map(os.path.normpath, file.read().replace("\\\n", " ").split()))
 
     def variants(self):
-        """Those whose code the mutant changes."""
+        """The sources whose code the mutant changes."""
         return VARIANTS if not self.touched or any(path.startswith("allocator/") for path in self.touched) else ("hardened",)
 
     def stems(self):
@@ -88,7 +89,7 @@ class Tree:
         return path
 
     def product_object(self, source, variant, extra):
-        """As it is in what is preloaded."""
+        """As it is in the preloaded library."""
         name = f"product_{variant}_{os.path.basename(source)[:-2]}.o"
         path = os.path.join(self.objects, name)
         if self.base is not None:
@@ -124,7 +125,7 @@ class Tree:
 
 
 def differences(one, other):
-    """The files of FOLDERS that are not alike in both, as paths below them."""
+    """The files of FOLDERS that differ between both, as paths below them."""
     def content(root):
         return {os.path.relpath(path, root): open(path, "rb").read()
                 for folder in FOLDERS for path in glob.glob(os.path.join(root, folder, "**"), recursive=True) if os.path.isfile(path)}

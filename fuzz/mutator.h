@@ -1,5 +1,5 @@
-/* mutator.h: changes a program of the operation language to a neighbour of it: whole records come, go, move and are
- * given the slot of another, so that most of a program stays what it was. The same code serves libFuzzer, AFL++
+/* mutator.h: changes a program of the operation language into a similar one: whole records come, go, move and get
+ * the slot of another, so that most of a program stays the same. The same code serves libFuzzer, AFL++
  * (afl_mutator.c), the replay driver and the generators of tests/model. Deterministic: the result depends on the
  * arguments only. */
 #ifndef FUZZ_MUTATOR_H

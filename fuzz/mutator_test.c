@@ -1,5 +1,5 @@
 /* mutator_test.c: whatever the length of an input and the room for it, the mutator stays within the room: each block
- * ends where memory that faults begins. */
+ * ends where memory without access begins. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,8 +24,7 @@ static int open_page(void **state) {
     return pages == MAP_FAILED || mprotect(end, PAGE, PROT_NONE) != 0;
 }
 
-/* A block that has as many bytes as the longer of the two: an engine gives the input that it has, and says that less
- * is wanted. */
+/* A block with as many bytes as the longer of the two: an engine passes its whole input, and may ask for less. */
 static uint8_t *block(size_t length, size_t room) {
     uint8_t *bytes = end - (length > room ? length : room);
     memset(end - PAGE, 0x5a, PAGE);

@@ -38,7 +38,7 @@ bool ops_is_error(ops_code code) {
 }
 
 /* Sizes at the edges: 8 to 15 eighths of a power of two from 16 bytes to 256 KiB, a little more or less. Allocators
- * have their class bounds there; 8 and 16 less because a hardened one adds so many bytes of its own. */
+ * have their class bounds there; 8 and 16 less because a hardened allocator adds so many bytes of its own. */
 static size_t edge_size(unsigned v) {
     static const int off[8] = {0, 1, -1, -7, -8, -9, -16, 8};
     size_t size = (size_t)(8 + (v & 7)) << (1 + (v >> 3 & 15));
@@ -121,7 +121,7 @@ static size_t afford(ops_program *program, size_t size) {
     return size;
 }
 
-/* An operation that makes an object ends the one that is there. */
+/* An operation that makes an object ends the slot's present one. */
 static void vacate(lowering *to, unsigned slot) {
     if (to->program->slots[slot].live)
         emit(to, (ops_step){.code = OPS_FREE, .slot = slot});
@@ -164,13 +164,13 @@ static void lower_make(lowering *to, ops_record r) {
     emit(to, step);
 }
 
-/* Every power of two as alignment, and some that are none; small sizes. */
+/* Every power of two as alignment, and some other numbers; small sizes. */
 static void lower_aligned_any(lowering *to, ops_record r) {
     size_t alignment = (size_t)1 << (r.arg & 31);
     if (r.arg & 31 && r.mod == 7)
         alignment -= 1;
     if ((r.arg & 31) > 24)
-        alignment <<= 24; /* so large that it cannot be had */
+        alignment <<= 24; /* so large that no call can serve it */
     vacate(to, r.slot);
     emit(to, (ops_step){.code = r.mod & 1 ? OPS_POSIX_MEMALIGN : OPS_ALIGNED_ALLOC,
                         .slot = r.slot,
@@ -196,12 +196,12 @@ static void lower_resize(lowering *to, ops_record r) {
 static void lower_free(lowering *to, ops_record r) {
     const ops_slot *slot = &to->program->slots[r.slot];
     ops_step step = {.code = r.code, .slot = r.slot, .size = slot->size, .alignment = slot->alignment};
-    if (r.code != OPS_FREE) /* C23 says which object may end how */
+    if (r.code != OPS_FREE) /* C23 restricts which object may end how */
         step.code = slot->unsized ? OPS_FREE : slot->alignment != 0 ? OPS_FREE_ALIGNED_SIZED : OPS_FREE_SIZED;
     emit(to, step);
 }
 
-/* 2^(mod+1) slots from `slot` on: the empty ones get an object. */
+/* 2^(mod+1) slots from `slot` on: each empty one gets an object. */
 static void lower_burst(lowering *to, ops_record r) {
     size_t size = ops_size(r.arg) & BURST_SIZE_MASK;
     for (unsigned i = 0; i < 2u << r.mod; i++) {
@@ -221,14 +221,14 @@ static void lower_sweep(lowering *to, ops_record r) {
     }
 }
 
-/* Memory that was just in use must come back zeroed from calloc. */
+/* calloc must return memory zeroed that was just in use. */
 static void lower_recycle(lowering *to, ops_record r) {
     size_t size = to->program->slots[r.slot].size;
     vacate(to, r.slot);
     emit(to, (ops_step){.code = OPS_CALLOC, .slot = r.slot, .count = 1, .size = afford(to->program, size)});
 }
 
-/* Page faults are what an input costs most, so few operations of a program may give memory back to the OS. */
+/* Page faults are the largest cost of an input, so few operations of a program may give memory back to the OS. */
 static bool may_purge(ops_program *program) {
     return program->purges_left != 0 && program->purges_left-- != 0;
 }
@@ -238,7 +238,7 @@ static size_t trim_keep(lowering *to, ops_record r) {
     return little ? ops_size(r.arg) : (size_t)r.arg << 16;
 }
 
-/* All that there is ends, and other objects take its place: of up to 8 KiB 1 to 128, of more at most four. */
+/* All objects end, and others take their place: of sizes up to 8 KiB 1 to 128 objects, of larger sizes at most four. */
 static void lower_phase(lowering *to, ops_record r) {
     size_t size = ops_size(r.arg);
     bool small = size <= BURST_SIZE_MASK;
@@ -252,7 +252,7 @@ static void lower_phase(lowering *to, ops_record r) {
                             .size = small ? size : afford(to->program, size % PHASE_MOST)});
 }
 
-/* 4 to 512 pairs of malloc and free, of large sizes few: what waits in quarantines and caches has to leave. */
+/* 4 to 512 pairs of malloc and free, fewer for large sizes: the content of quarantines and caches has to leave. */
 static void lower_drain(lowering *to, ops_record r) {
     size_t size = ops_size(r.arg);
     bool small = size <= BURST_SIZE_MASK;

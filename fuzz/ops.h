@@ -2,9 +2,9 @@
  *
  *   record   | mod:3 code:5 | slot:8 | arg:16, little endian |      a rest of less than four bytes is ignored
  *
- * A program works on OPS_SLOTS slots, each empty or the owner of one object. A record is lowered to steps: plain calls
- * with their numbers, of which some depend on what the slot holds. Targets run steps, the printers print them, so
- * that what is printed is what was run. docs/FUZZING.md has the table of the operations. */
+ * A program works on OPS_SLOTS slots, each empty or the owner of one object. A record is lowered to steps: plain
+ * calls with their numbers, some of which depend on the slot's object. Targets run steps and the printers print
+ * them, so the printed steps are the steps that ran. docs/FUZZING.md has the table of the operations. */
 #ifndef FUZZ_OPS_H
 #define FUZZ_OPS_H
 
@@ -62,7 +62,7 @@ enum {
     X(WRITE_AFTER_FREE)                                                                                      \
     X(USE_FREED)
 
-/* What happens to a process as a whole: the record LIFE says by its mod which, in this order. */
+/* Events of the process as a whole: the record LIFE selects one by its mod, in this order. */
 #define OPS_LIFE_TABLE(X)                                                                                    \
     X(CHECK)                                                                                                 \
     X(PHASE)                                                                                                 \
@@ -75,7 +75,7 @@ enum {
 
 typedef enum ops_code {
 #define X(name) OPS_##name,
-    OPS_TABLE(X) OPS_LIFE_TABLE(X) OPS_STEP_CODES /* codes from OPS_CODES on are of steps, not of records */
+    OPS_TABLE(X) OPS_LIFE_TABLE(X) OPS_STEP_CODES /* codes from OPS_CODES on are for steps, not records */
 #undef X
 } ops_code;
 
@@ -86,27 +86,27 @@ typedef struct ops_record {
     uint16_t arg;
 } ops_record;
 
-/* What a step does. RECYCLE_ZEROED, BURST, SWEEP, RESIZE_BY, ALIGNED_ANY, LIFE, PHASE and DRAIN are lowered to others
- * and are no steps. */
+/* The operation of a step. RECYCLE_ZEROED, BURST, SWEEP, RESIZE_BY, ALIGNED_ANY, LIFE, PHASE and DRAIN are lowered
+ * to others and are no steps. */
 typedef struct ops_step {
     ops_code code;
     unsigned slot;
-    size_t size;      /* bytes asked for; of TRIM, bytes to keep */
+    size_t size;      /* requested bytes; of TRIM, bytes to keep */
     size_t count;     /* CALLOC, REALLOCARRAY: members; of `size` bytes each */
     size_t alignment; /* of the aligned calls and FREE_ALIGNED_SIZED */
     unsigned detail;  /* mod of the record */
     unsigned arg;     /* of the record */
 } ops_step;
 
-/* What lowering must know of a slot. */
+/* The facts about a slot that lowering needs. */
 typedef struct ops_slot {
     bool live;
-    size_t size;      /* as asked for */
-    size_t alignment; /* as asked for; 0: by a call that takes none */
+    size_t size;      /* as requested */
+    size_t alignment; /* as requested; 0: by a call without an alignment */
     bool unsized;     /* by posix_memalign or memalign, for which C23 has no sized free */
 } ops_slot;
 
-/* A program being lowered. Whoever runs the steps keeps slots[] as they turn out. */
+/* A program being lowered. The code that runs the steps keeps slots[] up to date. */
 typedef struct ops_program {
     const uint8_t *bytes;
     size_t length;
@@ -124,7 +124,7 @@ void ops_encode(ops_record record, uint8_t bytes[OPS_RECORD]);
 
 const char *ops_name(ops_code code);
 
-/* The size in bytes that an arg says: see ops.c for the eight scales. */
+/* The size in bytes that an arg encodes: see ops.c for the eight scales. */
 size_t ops_size(uint16_t arg);
 
 /* True for an error: an operation that a program must not do. */
@@ -132,16 +132,17 @@ bool ops_is_error(ops_code code);
 
 void ops_program_init(ops_program *program, const uint8_t *bytes, size_t length);
 
-/* Lowers the next record and calls `run` for its steps; false at the end of the program, or when `run` wanted it. */
+/* Lowers the next record and calls `run` for its steps; false at the end of the program, or when `run` returned
+ * false. */
 bool ops_program_next(ops_program *program, ops_run_step run, void *context);
 
-/* Keeps program->slots[] as if the step had gone well; for those who print instead of running. */
+/* Updates program->slots[] as if the step had succeeded; for code that prints instead of running. */
 void ops_program_assume(ops_program *program, const ops_step *step);
 
 /* The slot after a call that makes or resizes its object. */
 ops_slot ops_slot_made(const ops_step *step, bool live);
 
-/* True when no allocator can give so much: the call must fail. */
+/* True when no allocator can provide so much: the call must fail. */
 bool ops_is_impossible(size_t count, size_t size);
 
 #endif

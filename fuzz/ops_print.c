@@ -147,7 +147,7 @@ static const char c_prelude[] =
     "        fprintf(stderr, \"a child ended with status %d\\n\", status);\n        abort();\n    }\n}\n\n"
     "int main(void) {\n";
 
-/* What has no call of libc for it: an error, written out. */
+/* An error that no call of libc makes, written out. */
 static void print_error(FILE *out, const ops_step *s) {
     static const char *const bad[8] = {"p[%u]",
                                        "(char *)p[%u] + 16",
@@ -194,7 +194,7 @@ static bool print_c_step(void *context, const ops_step *s) {
         fprintf(to->out, "    %s;\n    made(%u, %zuu);\n", text, s->slot, s->count * s->size);
     } else if (frees) {
         fprintf(to->out, "    verify(%u);\n    ", s->slot);
-        if (s->code != OPS_FREE) /* libc may not have it */
+        if (s->code != OPS_FREE) /* libc may lack it */
             fprintf(to->out, "if (!%s) free(p[%u]); else ",
                     s->code == OPS_FREE_SIZED ? "free_sized" : "free_aligned_sized", s->slot);
         fprintf(to->out, "%s;\n    p[%u] = NULL;\n", text, s->slot);
@@ -233,7 +233,7 @@ bool ops_parse(const char *line, uint8_t record[OPS_RECORD], bool *skip) {
         return false;
     for (unsigned code = 0; code < OPS_STEP_CODES; code++)
         if (strcmp(name, ops_name((ops_code)code)) == 0) {
-            if (code >= OPS_CODES) { /* the name says the mod */
+            if (code >= OPS_CODES) { /* the name contains the mod */
                 mod = code - OPS_CODES;
                 code = OPS_LIFE;
             }

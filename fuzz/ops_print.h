@@ -11,7 +11,7 @@ enum { OPS_TEXT_MAX = 160 };
 /* One step without a newline: `p[3] = malloc(100)`. Always ends with a zero byte. */
 void ops_print_step(char text[OPS_TEXT_MAX], const ops_step *step);
 
-/* The program's steps, one a line, numbered, as they are when every possible call succeeds. */
+/* The program's steps, one a line, numbered, under the assumption that every possible call succeeds. */
 void ops_print_program(FILE *out, const uint8_t *bytes, size_t length);
 
 /* A C program that makes the same calls through the plain names of libc, and checks the objects' bytes itself. */

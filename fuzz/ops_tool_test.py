@@ -1,6 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""ops_tool_test.py OPS_TOOL LIBRARY: text and bytes are the same program, and what `c` prints compiles and runs as it is, under
-libc's malloc and under LIBRARY."""
+"""ops_tool_test.py OPS_TOOL LIBRARY: text and bytes are the same program, and the output of `c` compiles and runs
+unchanged, under libc's malloc and under LIBRARY."""
 import os
 import subprocess
 import sys

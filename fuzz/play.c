@@ -11,7 +11,7 @@
 #include "fuzz/ops_print.h"
 #include "include/hakmem.h"
 
-enum { ERRNO_MARK = 77 }; /* no value that a call could leave */
+enum { ERRNO_MARK = 77 }; /* a value that no call can leave */
 
 bool play_verify(play *game, const ops_step *step, const char *broken) {
     if (broken == NULL || game->broken != NULL)
@@ -28,7 +28,7 @@ void play_begin(play *game, const heap_api *heap, const uint8_t *bytes, size_t l
     game->walked = UINT64_MAX;
 }
 
-/* Runs the walkers that the step may have given a reason for. */
+/* Runs the walkers that concern what the step may have changed. */
 static void walk(play *game, bool all) {
     const heap_api *heap = game->model.heap;
     if (game->shared)
@@ -41,13 +41,13 @@ static void walk(play *game, bool all) {
     game->walked = changes;
 }
 
-/* True when an armed failure of the OS has happened since; it is then disarmed, but for a limit, which stays. */
+/* True when an armed failure of the OS has happened since. It is then disarmed, except for a limit, which stays. */
 static bool os_has_failed(play *game) {
     if (game->fail_at == 0)
         return false;
     uint64_t seen = game->model.heap->fail_os_at(0);
     bool failed = seen >= game->fail_at;
-    if (!failed) /* armed again for what is left of it */
+    if (!failed) /* armed again for the rest of it */
         game->fail_at -= seen;
     else
         game->fail_at = game->fail_on != 0;
@@ -59,7 +59,7 @@ static bool is_pow2(size_t n) {
     return n != 0 && (n & (n - 1)) == 0;
 }
 
-/* The error that the call must give whatever the memory, 0 when it is to succeed. */
+/* The error that the call must give regardless of memory, 0 when it is to succeed. */
 static int demanded_error(const ops_step *step) {
     bool aligned = step->code == OPS_ALIGNED_ALLOC || step->code == OPS_POSIX_MEMALIGN;
     if (aligned && !is_pow2(step->alignment))
@@ -70,7 +70,7 @@ static int demanded_error(const ops_step *step) {
     return too_much ? ENOMEM : 0;
 }
 
-/* Verifies a call that gave NULL: it must have had a reason, say the right one, and have changed nothing. */
+/* Verifies a call that gave NULL: it must have had a reason, set the right errno, and have changed nothing. */
 static const char *verify_refusal(play *game, const ops_step *step, int error) {
     int demanded = demanded_error(step);
     if (demanded == 0 && !os_has_failed(game))
@@ -177,7 +177,7 @@ static const char *run_free(play *game, const ops_step *step) {
     return NULL;
 }
 
-/* The k-th call of the OS from now fails, alone or with all after it; 0: none does. */
+/* The k-th call of the OS from now fails, alone or with all after it; 0: none fails. */
 static void arm(play *game, uint64_t k, uint64_t on) {
     if (!game->os_fails)
         return;
@@ -186,7 +186,7 @@ static void arm(play *game, uint64_t k, uint64_t on) {
     game->model.heap->fail_os_at(game->fail_at | game->fail_on);
 }
 
-/* What a child does: it finds its parent's objects, has some of its own, frees all, and ends as a process does. */
+/* The child: it finds its parent's objects, makes some of its own, frees all, and ends as a process does. */
 static const char *live_in_child(play *game) {
     const heap_api *heap = game->model.heap;
     for (size_t size = 1; size < OPS_BIG; size *= 3) {
@@ -268,7 +268,7 @@ static const char *run_other(play *game, const ops_step *step) {
         return NULL;
     case OPS_FORK:
         return run_fork(game);
-    default: /* threads and errors are the business of those targets that have them */
+    default: /* threads and errors belong to the targets that have them */
         return NULL;
     }
 }
@@ -303,9 +303,9 @@ bool play_step(void *context, const ops_step *step) {
     return play_verify(game, step, broken);
 }
 
-/* After the last free, nothing is in use once the bins and depots are empty; the hardened variant may hold some back in
- * quarantine. Programs of 63 records and the like go on to give the memory
- * back; not all do, for page faults are what an input costs most. */
+/* After the last free, nothing is in use once the bins and depots are empty; the hardened variant may hold some
+ * objects in quarantine. Programs of 63 records and the like then also give the memory back; not all do, because
+ * page faults are the largest cost of an input. */
 static const char *verify_empty(play *game) {
     const heap_api *heap = game->model.heap;
     bool give_back = game->program.length / OPS_RECORD % 64 == 63;

@@ -1,32 +1,32 @@
-/* play.h: runs steps of the operation language on a heap, with the shadow model and the core's walkers verifying each.
+/* play.h: runs steps of the operation language on a heap; the shadow model and the core's walkers verify each step.
  *
- * What goes wrong is reported through play.broken: the rule, and the number of the step. After every step the
- * walkers of the calling thread's cache run, and those of everything shared when anything shared may have changed. A
- * error is not run here: error.h does that. */
+ * play.broken reports a failure: the rule, and the number of the step. After every step the walkers of the calling
+ * thread's cache run, and those of everything shared when anything shared may have changed. Errors are
+ * not run here: fuzz_attack.c makes them. */
 #ifndef FUZZ_PLAY_H
 #define FUZZ_PLAY_H
 
 #include "fuzz/shadow.h"
 
-/* What a program sees of one step; two variants must agree in it. */
+/* The results of one step that a program sees; two variants must agree in them. */
 typedef struct play_answer {
     bool made;     /* the call gave an object */
     int error;     /* what the call returned or left in errno; 0 when it succeeded */
-    size_t usable; /* of the object that was made or asked about */
+    size_t usable; /* of the object that was made or queried */
 } play_answer;
 
 typedef struct play {
     ops_program program;
     shadow model;
-    unsigned step;      /* number of the step that runs */
+    unsigned step;      /* number of the running step */
     const char *broken; /* NULL, or the rule that was broken */
     ops_step broken_step;
     uint64_t fail_at; /* the armed k-th failure of the OS; 0: none */
     uint64_t fail_on; /* FUZZ_OS_FAIL_ON: all from there on fail, too; else 0 */
     uint64_t walked;  /* heap->changes() at the last full walk */
     play_answer answer;
-    bool os_fails; /* FAIL_OS and LIMIT are to be obeyed */
-    bool forks;    /* FORK is to be obeyed */
+    bool os_fails; /* FAIL_OS and LIMIT take effect */
+    bool forks;    /* FORK takes effect */
     bool shared;   /* other threads use the heap meanwhile: no walkers, no statistics */
 } play;
 
@@ -36,16 +36,16 @@ void play_begin(play *game, const heap_api *heap, const uint8_t *bytes, size_t l
 /* Runs one step; false when a rule was broken. An ops_run_step. */
 bool play_step(void *game, const ops_step *step);
 
-/* Frees all that is left. False when a rule was broken. */
+/* Frees all remaining objects. False when a rule was broken. */
 bool play_free_all(play *game);
 
-/* Does that, and checks that nothing of it stays in the statistics. False when a rule was broken. */
+/* Does the same, and checks that the statistics count none of them. False when a rule was broken. */
 bool play_end(play *game);
 
-/* The whole: begin, all steps, end, on a heap that is reset first. Returns the broken rule or NULL. */
+/* Everything: begin, all steps, end, on a heap that is reset first. Returns the broken rule or NULL. */
 const char *play_all(play *game, const heap_api *heap, const uint8_t *bytes, size_t length);
 
-/* Notes a broken rule for a step; NULL is none. Returns true when none is. */
+/* Notes a broken rule for a step; NULL: none. Returns true when there is none. */
 bool play_verify(play *game, const ops_step *step, const char *broken);
 
 /* Ends the process with the rule, the step's number and its text on stderr, when a rule was broken. */

@@ -3,7 +3,7 @@
  *
  *   target [--generate N] [--records N] [--seed N] [FILE|FOLDER ...]
  *
- * Prints each input's name before it runs, so that a crash names its culprit; a made input that crashes is told by its
+ * Prints each input's name before it runs, so that a crash names its culprit. A made input that crashes is named by its
  * seed, and `--seed N --generate 1` runs it again. Fails when nothing was run. */
 #include <dirent.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ static void usage(const char *problem, const char *what) {
     exit(2);
 }
 
-/* From a block of its exact size: a sanitizer sees a read past the end. */
+/* From a block of its exact size: so a sanitizer sees a read past the end. */
 static void run(const uint8_t *bytes, size_t length) {
     uint8_t *copy = malloc(length + (length == 0));
     if (copy == NULL)
@@ -74,7 +74,7 @@ static void run_path(const char *path) {
         free(names);
 }
 
-/* What a crash handler may print: which made input runs. */
+/* For a crash handler: which made input runs. */
 static void announce(unsigned long long number) {
     static char line[64];
     int length = snprintf(line, sizeof line, "replay --seed %llu --generate 1\n", number);

@@ -5,18 +5,18 @@
 
 #include "include/hakmem.h"
 
-/* A fuzzer is to look for new ways through the allocator, not through the model. */
+/* Without instrumentation: a fuzzer is to look for new paths through the allocator, not through the model. */
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
 #endif
 
 enum {
     BLOCK = 256,      /* bytes */
-    WHOLE = 1024,     /* up to here every byte has the pattern, beyond, the first and the last two blocks, */
+    WHOLE = 1024,     /* up to here every byte has the pattern; beyond, the first and the last two blocks, */
     SAMPLES = 8,      /* and about so many samples between, */
     SAMPLE = 8,       /* of so many bytes, */
     STEP = 64 * 1024, /* at multiples of this, or of a power of two of it */
-    SCAN_ALL = 32 * 1024,  /* of a bigger object calloc's zeros are looked at in the first and last page, */
+    SCAN_ALL = 32 * 1024,  /* of a larger object calloc's zeros are checked in the first and last page, */
     SCAN_STEP = 16 * 1024, /* and between in a few bytes at multiples of this, where spans begin */
     PAGE = 4096,
     PAGE_PART = 64,
@@ -27,8 +27,8 @@ void shadow_init(shadow *model, const heap_api *heap) {
     model->heap = heap;
 }
 
-/* The pattern. Depends on the byte's place, so that a shifted copy shows, and never is zero, so that a cleared one
- * does: byte i is key + i + 31 (i / BLOCK), made odd. Block by block, it is a piece of one ramp. */
+/* The pattern. It depends on the byte's place, so that a shifted copy is found, and is never zero, so that a cleared
+ * one is found: byte i is key + i + 31 (i / BLOCK), made odd. Each block is a piece of one ramp. */
 static unsigned char ramp[2 * BLOCK];
 
 __attribute__((constructor)) static void make_ramp(void) {
@@ -36,18 +36,18 @@ __attribute__((constructor)) static void make_ramp(void) {
         ramp[i] = (unsigned char)i | 1;
 }
 
-/* What the object has from byte i, a multiple of BLOCK, on. */
+/* The object's bytes from byte i, a multiple of BLOCK, on. */
 static const unsigned char *pattern(const shadow_object *o, size_t i) {
     return ramp + (unsigned char)(o->key + i / BLOCK * 31);
 }
 
-/* Where the last block but one of a big object begins: from here on all bytes have the pattern. */
+/* The start of the last block but one of a big object: from there on all bytes have the pattern. */
 static size_t tail(size_t extent) {
     return ((extent - 1) / BLOCK - 1) * BLOCK;
 }
 
-/* The block with the pattern after that at byte i. Of a small object every block has it; of a big one the first and
- * the last two, and a part of some between. A function of the size only. */
+/* The next block with the pattern after byte i. In a small object every block has it; in a big one the first and the
+ * last two, and a part of some between. A function of the size only. */
 static size_t next_block(size_t extent, size_t i) {
     if (extent <= WHOLE || i >= tail(extent))
         return i + BLOCK;
@@ -108,7 +108,7 @@ const char *shadow_verify_zero(const void *at, size_t size) {
     return NULL;
 }
 
-/* What was asked for, rounded up to a power of two as memalign does it. */
+/* The request, rounded up to a power of two as memalign does it. */
 static size_t promised_alignment(const shadow_object *o) {
     size_t align = 16;
     while (align < o->alignment)
@@ -143,7 +143,7 @@ static const char *verify_usable(const shadow *model, const shadow_object *o, si
     return NULL;
 }
 
-/* Gives the slot's object an entry in the arrays of live ones. */
+/* Gives the slot's object an entry in the arrays of live objects. */
 static void enter(shadow *model, unsigned slot) {
     shadow_object *o = &model->objects[slot];
     o->entry = (uint8_t)model->live++;

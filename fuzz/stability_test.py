@@ -1,7 +1,7 @@
 #!/usr/bin/env -S python3 -B
-"""stability_test.py BUILD_SH OPS_TOOL TARGET...: an input takes the same way through a target whatever ran before it in the process, so
-that AFL++ sees a stability of 100 %. Builds the targets as tools/fuzz does for AFL++, runs every input three times in one process, each
-time in another order, and compares AFL++'s counters."""
+"""stability_test.py BUILD_SH OPS_TOOL TARGET...: an input takes the same path through a target, whichever inputs ran
+before it in the process, so that AFL++ sees a stability of 100 %. Builds the targets as tools/fuzz does for AFL++,
+runs every input three times in one process, each time in another order, and compares AFL++'s counters."""
 import os
 import random
 import subprocess
@@ -32,7 +32,8 @@ def programs(root, tool):
 
 
 def write_in_orders(inputs, folder):
-    """afl-showmap goes by name, so the names say the order; what follows the last dot is the input's own."""
+    """afl-showmap orders inputs by name, so the names begin with the order; the part after the last dot is the
+    input's own."""
     os.makedirs(folder)
     for order in range(ORDERS):
         names = sorted(inputs)

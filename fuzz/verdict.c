@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Not what a fuzzer is to look into, and it differs the first time. */
+/* Without instrumentation: a fuzzer is not to explore this, and it differs the first time. */
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
 #endif

@@ -29,7 +29,7 @@ jobs=${HAKMEM_JOBS:-$(nproc)}
 common="-std=gnu17 -D_GNU_SOURCE -g -I."
 
 wanted() { [ $# = 1 ] || [[ " ${*:2} " == *" $1 "* ]]; } # NAME [TARGET...]: no TARGET: all
-# OSS-Fuzz says in SANITIZER what it builds for, and wants what it finds to happen again: where threads meet is left to chance.
+# OSS-Fuzz names the build in SANITIZER, and wants finds to be repeatable: the meeting of threads depends on chance.
 reproducible() { [ -z "${SANITIZER:-}" ] || [ "$SANITIZER" = thread ] || [[ "$1" != fuzz_race_* ]]; } # NAME
 targets() { # prints the lines of targets.txt that are wanted and can be built
     grep -v '^#' fuzz/targets.txt | while read -r name rest; do
@@ -87,7 +87,8 @@ package() { # NAME CORPUS DICTIONARY KIND
     (cd "fuzz/corpus/$2" && zip -q -r -X "$OUT/$1_seed_corpus.zip" .)
     if [ "$3" != - ]; then cp "fuzz/dictionaries/$3.dict" "$OUT/$1.dict"; fi
     printf '[libfuzzer]\nmax_len = 4096\ntimeout = 25\n\n[asan]\nallocator_may_return_null = 1\n' >"$OUT/$1.options"
-    # Errors are what it makes, and hakmem's own handlers tell of them: ClusterFuzz lets a sanitizer have these signals otherwise.
+    # The target makes errors, and hakmem's own handlers report them: otherwise ClusterFuzz lets a sanitizer have these
+    # signals.
     if [ "$1" = fuzz_attack ]; then printf 'handle_abort = 0\nhandle_segv = 0\nhandle_sigbus = 0\n' >>"$OUT/$1.options"; fi
 }
 
