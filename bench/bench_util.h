@@ -1,10 +1,9 @@
 /* bench_util.h: what every measured program shares: random numbers, touching, clocks and the result line.
  *
- * Nothing here allocates: the allocator under test serves the workload's own requests only. A program calls
- * bench_start() just before the measured part and bench_finish() just after it; both make one getppid
- * system call, by which the laboratory finds the measured part in a system call trace. bench_print()
- * writes one JSON line to stdout. Times are seconds, sizes KiB.
- */
+ * Nothing here allocates: the allocator under test serves only the workload's own requests. A program calls
+ * bench_start() just before the measured part and bench_finish() just after it. Both make one getppid system call,
+ * by which the laboratory finds the measured part in a system call trace. bench_print() writes one JSON line to
+ * stdout. Times are seconds, sizes KiB. */
 #ifndef HAK_BENCH_UTIL_H
 #define HAK_BENCH_UTIL_H
 
@@ -21,7 +20,7 @@ static inline bench_rng bench_rng_seed(uint64_t seed) {
     return rng;
 }
 
-/* xorshift64: five instructions, so that the loop around the allocator stays thin. */
+/* xorshift64: five instructions, so that the loop around the allocator costs little. */
 static inline uint64_t bench_rng_next(bench_rng *rng) {
     uint64_t x = rng->state;
     x ^= x << 13;
@@ -36,7 +35,7 @@ static inline uint32_t bench_scale_low(uint64_t random, uint32_t bound) {
     return (uint32_t)(((random & 0xFFFFFFFFu) * bound) >> 32);
 }
 
-/* The same of the high half. */
+/* The same for the high half. */
 static inline uint32_t bench_scale_high(uint64_t random, uint32_t bound) {
     return (uint32_t)(((random >> 32) * bound) >> 32);
 }
@@ -60,14 +59,14 @@ typedef struct bench_result {
     long phase_rss_kib[BENCH_PHASES_MAX];
     double fill_seconds; /* CPU time of the preparation; 0: not measured, as for the next two */
     long live_kib;       /* asked for and not freed */
-    long metadata_kib;   /* what the allocator says its own tables take */
+    long metadata_kib;   /* the size of the allocator's own tables, as it reports it */
     char more[256];      /* further fields of the line, a comma before each */
 } bench_result;
 
 void bench_start(bench_result *result);
 void bench_finish(bench_result *result);
 
-/* Notes the resident size of now as the next phase. */
+/* Notes the present resident size as the next phase. */
 void bench_phase(bench_result *result);
 
 /* One line: {"workload":..., "ops":..., "wall_s":..., ...}. */
@@ -76,7 +75,7 @@ void bench_print(const bench_result *result, const char *workload, uint64_t ops)
 /* Ends the program with status 2 and a message, for a wrong argument or a failed allocation. */
 void bench_die(const char *message, const char *detail) __attribute__((noreturn));
 
-/* A decimal argument; bench_die() if it is none or is above `max`. */
+/* A decimal argument; calls bench_die() if it is no number or is above `max`. */
 uint64_t bench_number(const char *text, uint64_t max);
 
 /* Zeroed memory from the OS for the workload's own tables, so that they do not disturb the allocator. */

@@ -1,4 +1,4 @@
-/* errors.c: two small errors, for tools/run to show what the hardened variant says about them. */
+/* errors.c: two small errors, for tools/run to show the hardened variant's reports. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,5 +24,5 @@ int main(int argc, char **argv) {
         invalid_free();
     else
         fprintf(stderr, "usage: errors double-free|invalid-free\n");
-    return 2; /* not reached when the error was caught */
+    return 2; /* not reached when the error was found */
 }

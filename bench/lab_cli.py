@@ -1,4 +1,5 @@
-"""lab_cli: what the commands of the laboratory have in common: who is measured, what is built, where results go."""
+"""lab_cli: what the commands of the laboratory have in common: the contestants, the builds, the place of the
+results."""
 import argparse
 import json
 import os
@@ -28,7 +29,7 @@ def names_of(text):
 
 
 def programs_of(args):
-    """The folder of programs and libraries, built unless it was given."""
+    """The folder of programs and libraries, built unless a folder was given."""
     return args.programs or lab_peers.build(os.path.join(args.out, "bin"), names_of(args.variants))
 
 
@@ -59,7 +60,7 @@ def contestants(args, programs):
 
 
 def head(kind, peers, **more):
-    """How every results file begins."""
+    """The head of every results file."""
     return {"format": 1, "kind": kind, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "machine": lab_peers.machine(), "peers": list(peers), **more}
 

@@ -1,7 +1,7 @@
 """lab_count: instructions per malloc+free pair, counted by callgrind as the difference of two lengths.
 
-The difference cancels start-up, and instructions do not depend on the noise of a machine. Counted is what runs
-outside the program itself, so the loop around the allocator is not.
+The difference cancels start-up, and the noise of a machine does not change instructions. Only instructions outside the
+program itself are counted, so the loop around the allocator is not.
 """
 import os
 import subprocess
@@ -13,8 +13,8 @@ PATTERNS = {"lifo 64 B": ("j", []), "mixed": ("a", [])}
 
 
 def without_debug(path, folder):
-    """A copy without debug information: valgrind 3.19 gives up on that of clang 19 (DWARF 5). Its folder names what it was
-    copied for, so that a library and a program of one name do not meet."""
+    """A copy without debug information: valgrind 3.19 cannot read that of clang 19 (DWARF 5). The folder is named after
+    the original, so that a library and a program of one name do not meet."""
     copy = os.path.join(tempfile.mkdtemp(dir=folder), os.path.basename(path))
     subprocess.run(["objcopy", "--strip-debug", path, copy], check=True)
     return copy

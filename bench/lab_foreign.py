@@ -1,13 +1,14 @@
 """lab_foreign: programs that call another allocator's own functions, which a preload does not replace.
 
-Debian 13's redis-server is such a program: it takes objects from malloc and gives them back by jemalloc's dallocx. Under any allocator that
-has the one and not the other it dies, and so it cannot be measured there.
+Debian 13's redis-server is such a program: it takes objects from malloc and frees them by jemalloc's dallocx. Under any
+allocator that has the one and not the other it dies, and so it cannot be measured there.
 """
 import os
 import shutil
 import subprocess
 
-# Those that take or give objects. nallocx, which Debian 12's redis-server calls, only computes a size; mallctl and the like leave objects alone.
+# The functions that take or give objects. nallocx, which Debian 12's redis-server calls, only computes a size; mallctl
+# and the like leave objects alone.
 OWN = {"jemalloc": {"mallocx", "rallocx", "xallocx", "sallocx", "dallocx", "sdallocx"}}
 
 
@@ -18,8 +19,8 @@ def symbols(path, which):
 
 
 def calls(program, library):
-    """(allocator, its own functions that the program calls and the library does not have), or None. A library without a path is a program's
-    own choice, so it has all. Programs that are not there, or are scripts, call nothing."""
+    """(allocator, its own functions that the program calls and the library lacks), or None. A library without a path is
+    the program's own allocator, so it has all functions. Missing programs and scripts call none."""
     path = shutil.which(program)
     if not path or not library or not is_elf(path):
         return None
@@ -38,7 +39,7 @@ def is_elf(path):
 
 
 def reason(program, libraries):
-    """Why the program cannot run on one of the libraries, as a sentence; None: it can."""
+    """The reason why the program cannot run on one of the libraries, as a sentence; None: it can."""
     for library in libraries:
         found = calls(program, library)
         if found:

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""lab_growth: the command line of tools/growth. How cost grows: with the heap, 1 MiB to 8 GiB, and with threads, 1 to 64.
+"""lab_growth: the command line of tools/growth. How cost grows: with the heap, 1 MiB to 8 GiB, and with threads, 1 to
+64.
 
-Heap: workload "heap", which is workload a wandering over the heap; the limit allocator shows what the machine's caches take.
-Threads: workloads f and g, the same number of operations in all, in CPU time per operation. Metadata is what
-hak_stats_read says when the heap is full, as a share of the bytes that are live.
+Heap: workload "heap", which is workload a wandering over the heap; the limit allocator shows the cost of the machine's
+caches. Threads: workloads f and g, the same number of operations in all, in CPU time per operation. Metadata is the
+figure of hak_stats_read when the heap is full, as a share of the live bytes.
 """
 import statistics
 import sys

@@ -15,7 +15,7 @@ import lab_peers
 import lab_run
 from lab_stats import described
 
-DEFAULT = ["200000000", "400", "1"]  # as the described system ran it; a tenth of it takes 0.15 s, whose CV is that of the machine's hiccups
+DEFAULT = ["200000000", "400", "1"]  # like the described system; a tenth takes 0.15 s: too noisy
 
 
 class Entry:
@@ -69,7 +69,8 @@ def rows_of(by_name):
 
 
 def own_count(entry, operations):
-    """What HAKMEM_SS_OS_STATS=1 says at exit: system calls of the allocator from start to end; None for another one."""
+    """The system calls that HAKMEM_SS_OS_STATS=1 reports at exit: the allocator's, from start to end; None for
+    another allocator."""
     if entry.name not in lab_peers.VARIANTS:
         return None
     env = dict(entry.contestant.environment(), HAKMEM_SS_OS_STATS="1")

@@ -1,10 +1,11 @@
-"""lab_overview: the picture of README.md: what an allocator costs and what it detects, one point for each that both were measured of."""
+"""lab_overview: the picture of README.md: an allocator's cost and what it detects, one point for each allocator that
+has both figures."""
 import re
 
 from lab_page import KNOWN, svg, text
 from lab_stats import geometric_mean
 
-# The name in docs/DETECTION.md of who has another among the results.
+# The name in docs/DETECTION.md of allocators that have another name among the results.
 DETECTED_AS = {"hakmem (speed)": "hakmem", "mimalloc": "mimalloc2"}
 
 

@@ -4,7 +4,7 @@ import math
 
 from lab_stats import geometric_mean
 
-COLOURS = ["#b0588e", "#5c6b2f", "#a9733d", "#d3b417", "#1f2a6b", "#94c23d"]  # for allocators that are not KNOWN
+COLOURS = ["#b0588e", "#5c6b2f", "#a9733d", "#d3b417", "#1f2a6b", "#94c23d"]  # for allocators that are not in KNOWN
 STYLE = """body{font:15px/1.45 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:.5em 0 2em}td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}
 td:first-child,th:first-child{text-align:left}h2{margin-top:2em}svg{max-width:100%;height:auto}
@@ -165,7 +165,7 @@ def tables(titled):
 
 
 def phases(summary, peers):
-    """Parts of a page: of each workload with phases the resident size after each of them, a line for each contestant."""
+    """Parts of a page: for each workload with phases the resident size after each phase, a line for each contestant."""
     for workload, by_peer in summary.items():
         series = {p: list(enumerate((kib / 1024 for kib in by_peer[p]["phase_rss_kib"]), 1)) for p in peers if "phase_rss_kib" in by_peer.get(p, {})}
         if series:
@@ -173,8 +173,8 @@ def phases(summary, peers):
 
 
 def latencies(summary, peers):
-    """Parts of a page: of each workload of latency the times that 9 calls of 10 do not exceed, 99 of 100, and so on: each step to the
-    right is ten times as rare a call, each line up ten times as long."""
+    """Parts of a page: for each latency workload the times that 9 of 10 calls do not exceed, 99 of 100, and so on: each
+    step to the right is ten times as rare a call, each line up ten times as long."""
     for workload, by_peer in summary.items():
         for key, call in (("malloc_ns", "malloc"), ("free_ns", "free")):
             series = {p: list(zip((0.3, 2, 3, 4, 5), (math.log10(max(ns, 1)) for ns in by_peer[p][key]))) for p in peers if key in by_peer.get(p, {})}

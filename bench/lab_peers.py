@@ -1,7 +1,7 @@
-"""lab_peers: who is measured. Finds the peers that Debian packages install, our own builds, and settings presets.
+"""lab_peers: the contestants. Finds the peers that Debian packages install, our own builds, and settings presets.
 
-A contestant is a name, a shared object to preload (None: libc's own malloc) and environment variables. Presets
-turn a profile name into variables in one place; a variable that the user has set always wins over a preset.
+A contestant is a name, a shared object to preload (None: libc's own malloc) and environment variables. Presets turn a
+profile name into variables in one place; a variable that the user has set always wins over a preset.
 """
 import glob
 import os
@@ -12,7 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIB = "/usr/lib/x86_64-linux-gnu"
 SCUDO = "/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.scudo_standalone-x86_64.so"
 
-# name: (path, the Debian packages that bring it); a distribution has some of them.
+# name: (path, the Debian packages that contain it); a distribution has some of them.
 DEBIAN = {
     "mimalloc2": (LIB + "/libmimalloc.so.2", "libmimalloc2.0"),
     "mimalloc3": (LIB + "/libmimalloc.so.3", "libmimalloc3"),
@@ -63,7 +63,7 @@ def debian_peers():
 
 
 def missing_peers():
-    """{name: the package that would bring it} of those that are not."""
+    """{name: the package that contains it} of the missing peers."""
     return {name: package for name, (path, package) in DEBIAN.items() if not os.path.exists(path)}
 
 
@@ -122,7 +122,7 @@ def build_revision(revision, out, names):
 
 
 def machine():
-    """Where the figures were made, for the results file."""
+    """The machine and the sources of the figures, for the results file."""
     def first(command):
         try:
             return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip().splitlines()[0]

@@ -1,6 +1,6 @@
 """lab_programs: real programs as workloads: CPU time and peak RSS of whole processes, children included.
 
-Each program runs a fixed, generated input, alone and preloaded. Python is told to use malloc for small objects; the
+Each program runs a fixed, generated input, alone and preloaded. Python is told to use malloc for small objects. The
 redis server is measured, not its client, and stops by SHUTDOWN. A missing program is an error that names its package.
 """
 import os
@@ -92,7 +92,7 @@ def check(name, programs):
 
 
 def can_run(name, programs, contestants):
-    """Whether all of them can be under the program; says why not."""
+    """Whether all of the programs can run under the allocator; otherwise gives the reason."""
     reason = lab_foreign.reason(programs[name][0], [c.path for c in contestants])
     if reason:
         print(f"bench: {name} is left out: {reason}", file=sys.stderr)

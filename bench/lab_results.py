@@ -40,7 +40,7 @@ STEPS = {
     "traces": (["bench", "--traces", "{out}/traces", "--rounds", "{rounds}", "--variants", OURS, "--peers", "all"], 25),
     "soak": (["soak", "--minutes", "{minutes}", "--jobs", str(SOAK_JOBS), "--os-calls", "--variants", PROFILES, "--peers", "mimalloc2"], None),
 }
-# What --quick adds to the commands: a later option wins over an earlier one.
+# Options that --quick appends to the commands: a later option wins over an earlier one.
 QUICK = {"mixed": ["--rounds", "2", "2000000", "400", "1"], "budget": ["--peers", "mimalloc2"], "workloads": ["--quick", "--peers", "mimalloc2,limit"],
          "instructions": ["--peers", "none"], "life": ["--workloads", "life_sparse", "--peers", "mimalloc2"], "latency": ["--quick", "--peers", "mimalloc2"], "programs": ["--quick", "--real", "sqlite3,perl", "--peers", "mimalloc2"], "growth": ["--quick"],
          "traces": ["--quick", "--peers", "mimalloc2"], "soak": ["--minutes", "0.1", "--ops", "5000000"]}
@@ -117,7 +117,7 @@ def run_step(step, args, programs):
 
 
 def sections(results):
-    """Parts of the page: plots and tables of each kind of results that is there."""
+    """Parts of the page: plots and tables of each kind of results that exists."""
     makers = {
         "life": lambda r: lab_page.comparison(r) + lab_page.tables(lab_table.all_tables(r)),
         "latency": lambda r: lab_page.comparison(r) + lab_page.tables(lab_table.all_tables(r)),
@@ -143,7 +143,7 @@ def page(results):
 
 
 def made_of(results, detection):
-    """{file name: text} of what is made of the results; `detection`: the text of docs/DETECTION.md."""
+    """{file name: text} of the files made from the results; `detection`: the text of docs/DETECTION.md."""
     made = {"index.html": page(results), "scorecard.md": lab_score.markdown(results)} if results else {}
     if "programs" in results:
         made["overview.svg"] = lab_overview.picture(results["programs"], detection)

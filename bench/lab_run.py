@@ -30,8 +30,8 @@ LATENCY_WORKLOADS = ["latency_soak", "latency_burst"]
 OWN_WORKLOADS = ["heap", *LIFE_WORKLOADS, *LATENCY_WORKLOADS, *TRACE_WORKLOADS]
 LATENCY_KEYS = ("malloc_ns", "free_ns", "slow")
 UNSCALED = {"frag", "burst", *LIFE_WORKLOADS}  # a fixed number of objects, not of steps
-# A contestant that is a hundred times slower than the others would take hours: it does a share of the workload instead, found
-# by trying PROBE_PERCENT of it.
+# A contestant that is a hundred times slower than the others would take hours: it does a share of the workload instead,
+# which is found by a trial of PROBE_PERCENT of it.
 SECONDS_MAX = 10
 PROBE_PERCENT = 5
 # Short workloads need more rounds on a noisy machine, and can have them: where no contestant takes longer than QUICK_SECONDS,
@@ -51,9 +51,10 @@ def touch(mib):
 
 
 def pretouch(mib):
-    """Makes the machine have `mib` MiB of ready memory, by touching and giving back as much: in pages, and in huge pages, which the kernel
-    takes from elsewhere. A contestant that asks for huge pages would else pay for memory that the others' pages do not come from.
-    In a process of its own: a program starts with the peak RSS of the process that starts it."""
+    """Makes the machine have `mib` MiB of ready memory: touches as much and gives it back, in pages and in huge pages,
+    which the kernel takes from elsewhere. Otherwise a contestant that asks for huge pages would pay for memory that
+    the others' pages do not come from. Runs in a process of its own: a program starts with the peak RSS of the
+    process that starts it."""
     process = multiprocessing.get_context("fork").Process(target=touch, args=(mib,))
     process.start()
     process.join()
@@ -83,7 +84,7 @@ def show_progress(done, total, started, text):
 
 
 def command_of(programs, workload, extra=()):
-    """The command of a workload; of "replay:NAME" and "sizes:NAME" `extra` has the file as {workload: settings}."""
+    """The command of a workload; for "replay:NAME" and "sizes:NAME" `extra` has the file as {workload: settings}."""
     settings = extra.get(workload, []) if isinstance(extra, dict) else extra
     return [os.path.join(programs, "workloads"), workload.partition(":")[0], *settings]
 
@@ -107,7 +108,7 @@ def shares(programs, order, extra):
 
 
 def run_share(programs, workload, contestant, extra, percent):
-    """One run of `percent` of the workload; page faults are told for all of it."""
+    """One run of `percent` of the workload; page faults are scaled to all of it."""
     run = run_once(command_of(programs, workload, extra) + ([f"scale={percent}"] if percent < 100 else []), contestant)
     if percent < 100 and "error" not in run:
         run.update(share=percent, minor_faults=run["minor_faults"] * 100 // percent)

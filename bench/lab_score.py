@@ -1,7 +1,7 @@
 """lab_score: targets and verdicts. Compares kept results (docs/results) with the targets below; writes the scorecard.
 
-A row is (what, target, measured, verdict). Nothing is typed by hand into the scorecard: a test compares it with what this
-file makes of the results. A target whose result is missing is "not measured", never "met".
+A row is (what, target, measured, verdict). No figure of the scorecard is typed by hand: a test compares it with what
+this file makes from the results. A target whose result is missing is "not measured", never "met".
 """
 import lab_growth
 from lab_stats import geometric_mean
@@ -21,7 +21,7 @@ PAIR_INSTRUCTIONS = 28
 PROGRAMS_HARDENED = 1.12  # CPU time relative to the speed variant
 OS_CALLS = 5e-8
 SOAK_CV = {"hakmem-speed": 1.6, "hakmem": 5.4}
-LIFE = {"hakmem": 1.1, "hakmem-hardened": 1.54}  # resident memory over time, of the lowest peer's
+LIFE = {"hakmem": 1.1, "hakmem-hardened": 1.54}  # resident memory over time, as a ratio to the lowest peer's
 GROWTH = 2.0
 METADATA = {"hakmem": 2.0, "hakmem-hardened": 8.0}  # percent of live bytes, from METADATA_FROM MiB on
 METADATA_FROM = 64
@@ -125,7 +125,7 @@ def phase_rows(by_peer, ours):
 
 
 def life_rows(results):
-    """Of each life the look at which we are furthest from the lowest peer."""
+    """For each life the look at which we are furthest from the lowest peer."""
     for workload, by_peer in results.get("life", {}).get("summary", {}).items():
         lowest = [min(kib) for kib in zip(*(by_peer[p]["phase_rss_kib"] for p in LEAN_PEERS if "phase_rss_kib" in by_peer.get(p, {})))]
         for name, limit in LIFE.items():

@@ -1,5 +1,5 @@
-"""lab_show.py SPEED.so HARDENED.so: what tools/run shows: real programs under glibc and both variants, and two errors that the hardened one
-catches."""
+"""lab_show.py SPEED.so HARDENED.so: the demonstration of tools/run: real programs under glibc and both variants, and
+two errors that the hardened one finds."""
 import os
 import signal
 import statistics
@@ -17,7 +17,7 @@ ROUNDS = 3
 
 
 def left_out(contestants):
-    """{program: why it cannot be run on all of them}"""
+    """{program: the reason why it cannot run on all of them}"""
     programs = lab_programs.prepare(None)
     reasons = {name: lab_foreign.reason(programs[name][0], [c.path for c in contestants]) for name in PROGRAMS}
     return {name: reason for name, reason in reasons.items() if reason}
@@ -56,7 +56,7 @@ def print_table(runs, contestants):
 
 
 def show_errors(library, folder):
-    """Runs the two errors under the hardened variant; exits if one goes unnoticed."""
+    """Runs the two errors under the hardened variant; exits if one is not found."""
     source = os.path.join(ROOT, "bench/errors.c")
     program = os.path.join(folder, "errors")
     subprocess.run(["clang-19", "-O0", "-fno-builtin", "-o", program, source], check=True)

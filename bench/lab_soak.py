@@ -60,7 +60,8 @@ class Runner:
 
 
 def turns(pool, runners, number):
-    """Everyone's next epoch, as many at a time as the pool has threads. Who begins changes from turn to turn, so that all run beside all others."""
+    """Everyone's next epoch, as many at a time as the pool has threads. The order changes from turn to turn, so that
+    all run beside all others."""
     begin = number % len(runners)
     order = runners[begin:] + runners[:begin]
     return zip(order, pool.map(lambda runner: runner.epoch(), order))
@@ -105,7 +106,8 @@ POINTS = 300  # of a plotted line
 
 
 def series_of(epochs):
-    """What the plots show of one contestant: minutes, and the mean and the lowest throughput and the highest RSS there."""
+    """The points of one contestant's plots: minutes, and for each the mean and the lowest throughput and the highest
+    RSS."""
     minutes = [e["seconds"] / 60 for e in epochs]
     line = lambda key, scale, choose: thinned([(m, e[key] / scale) for m, e in zip(minutes, epochs)], POINTS, choose)
     return {"mops": line("ops_per_s", 1e6, statistics.mean), "mops_min": line("ops_per_s", 1e6, min),

@@ -21,14 +21,14 @@ def low_percentile(values, percent):
 
 
 def drift(values):
-    """By how many percent the mean of the last tenth differs from that of the first."""
+    """The difference between the mean of the last tenth and that of the first, in percent."""
     part = max(1, len(values) // 10)
     first, last = statistics.mean(values[:part]), statistics.mean(values[-part:])
     return 100 * (last - first) / first
 
 
 def thinned(points, most, choose=statistics.mean):
-    """At most `most` points of a line: neighbours are joined, their y by `choose`, and the first x is kept."""
+    """At most `most` points of a line: neighbours are joined, `choose` selects their y, and the first x is kept."""
     step = -(-len(points) // most) if points else 1
     groups = [points[i:i + step] for i in range(0, len(points), step)]
     return [(group[0][0], choose([y for _, y in group])) for group in groups]

@@ -4,7 +4,8 @@ import os
 
 
 def rounded(value, digits=5):
-    """The same with every float cut to so many significant digits, and of errors what happened, not what was printed."""
+    """The same with every float cut to so many significant digits; an error keeps what happened, not what was
+    printed."""
     if isinstance(value, float):
         return float(f"{value:.{digits}g}")
     if isinstance(value, dict):

@@ -71,7 +71,7 @@ def phase_rows(summaries, peers):
 
 
 def share_rows(summaries, peers):
-    """Who did less than the whole workload, in percent; nothing when nobody did."""
+    """The contestants that did less than the whole workload, in percent; nothing when there are none."""
     rows = value_rows(summaries, peers, "percent of the workload", lambda s: str(s.get("share", 100)))
     cut = [row for row in rows[1:] if set(row[1:]) - {"100", "-"}]
     return [rows[0]] + cut if cut else []
@@ -81,7 +81,7 @@ PERCENTILES = ("50 %", "99 %", "99.9 %", "99.99 %", "longest")
 
 
 def latency_rows(summaries, peers):
-    """Nanoseconds that so many of a workload's calls do not exceed, the clock's own included."""
+    """The nanoseconds that so many of a workload's calls do not exceed, the clock's own included."""
     rows = [["ns"] + peers]
     for workload, by_peer in summaries.items():
         for key, call in (("malloc_ns", "malloc"), ("free_ns", "free")):
@@ -92,7 +92,8 @@ def latency_rows(summaries, peers):
 
 
 def slow_rows(summaries, peers):
-    """Calls above 100 us in a fifth of the workload, and how many of them no page fault and no other thread explains."""
+    """Calls above 100 us in a fifth of the workload, and the number of them that no page fault and no other thread
+    explains."""
     rows = [["calls above 100 us (unexplained)"] + peers]
     for workload, by_peer in summaries.items():
         if any("slow" in found for found in by_peer.values()):
@@ -101,7 +102,7 @@ def slow_rows(summaries, peers):
 
 
 def all_tables(results):
-    """[(title, rows)] of everything that a results file has."""
+    """[(title, rows)] of every table of a results file."""
     sums, peers, base = results["summary"], results["peers"], results["base"]
     shown = [p for p in peers if p != "limit"]
     tables = [(f"Speed, ratio to {base} (higher is better; spread of the runs in brackets)", speed_rows(sums, peers, base)),

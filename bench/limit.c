@@ -1,13 +1,12 @@
-/* limit.c: the limit allocator: how fast a general allocator could be if it did nothing that it should do.
+/* limit.c: the limit allocator: how fast a general allocator could be if it left out all of its duties.
  *
- * One last-in first-out list per size class, links inside the freed objects, one flat byte per 64 KiB that
- * gives the class of an address. No checks, no locks, no threads, nothing is ever given back, and calloc and
- * realloc are only as good as programs need to start. It serves as the 100 % line of the single-threaded
- * workloads; nobody should use it for anything else.
+ * One last-in first-out list per size class, links inside the freed objects, one flat byte per 64 KiB that gives the
+ * class of an address. No checks, no locks, no threads, no memory is ever given back, and calloc and realloc do only
+ * what programs need to start. It serves as the 100 % line of the single-threaded workloads; do not use it for
+ * anything else.
  *
- * Classes: 16-byte steps to 1024, four per doubling above; a class above 16 KiB takes a run of its own
- * whose every 64 KiB is tagged.
- */
+ * Classes: 16-byte steps to 1024, four per doubling above; a class above 16 KiB takes a run of its own whose every
+ * 64 KiB is tagged. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stddef.h>
@@ -36,7 +35,7 @@ static uint8_t class_of_piece[1u << (REGION_SHIFT - PIECE_SHIFT)];
 static int started;
 static size_t region_used;
 
-/* A constant address: the allocator that does nothing does not look its region up either. */
+/* A constant address, so that this allocator does not look up its region either. */
 #define REGION ((char *)(1ul << 40))
 
 static inline uint8_t *piece_class(const void *obj) {

@@ -1,9 +1,8 @@
 /* random_mixed.c: the described system's benchmark: random_mixed OPS WORKING_SET SEED.
  *
- * Each of OPS steps picks one of WORKING_SET slots at random: a full slot is freed and emptied, an empty one
- * gets an object of 16 to 1024 bytes whose first and last byte are written. What is left is freed after the
- * measurement. The allocator comes from libc or LD_PRELOAD.
- */
+ * Each of OPS steps picks one of WORKING_SET slots at random: a full slot is freed and emptied, an empty one gets an
+ * object of 16 to 1024 bytes whose first and last byte are written. The remaining objects are freed after the
+ * measurement. The allocator comes from libc or LD_PRELOAD. */
 #include "bench/bench_util.h"
 
 #include <stdlib.h>

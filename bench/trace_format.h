@@ -32,7 +32,7 @@ typedef enum trace_kind {
 typedef struct trace_event {
     trace_kind kind;
     uint64_t slot; /* of realloc and free; a thread's number; the log2 of an alignment */
-    uint64_t size; /* bytes asked for */
+    uint64_t size; /* requested bytes */
 } trace_event;
 
 /* How many numbers follow the kind. */
@@ -72,8 +72,8 @@ static inline const uint8_t *trace_get_number(const uint8_t *at, const uint8_t *
     return NULL;
 }
 
-/* Reads the event at `at`; returns where the next one is, or NULL when there is none or it makes no sense: then the
- * kind is TRACE_END at a proper end, and TRACE_KINDS at a broken event. */
+/* Reads the event at `at`. Returns the place of the next one, or NULL at the end or at a broken event: then the kind
+ * is TRACE_END at a proper end, and TRACE_KINDS at a broken event. */
 static inline const uint8_t *trace_get(const uint8_t *at, const uint8_t *end, trace_event *event) {
     event->kind = at < end && *at < TRACE_KINDS ? (trace_kind)*at : at < end ? TRACE_KINDS : TRACE_END;
     if (event->kind == TRACE_END || event->kind == TRACE_KINDS)
@@ -88,7 +88,7 @@ static inline const uint8_t *trace_get(const uint8_t *at, const uint8_t *end, tr
     return at;
 }
 
-/* The rule of slots. `freed` has room for as many as are ever live. */
+/* The rule of slots. `freed` has room for the largest number of live objects. */
 typedef struct trace_slots {
     uint32_t *freed;
     uint32_t freed_count;

@@ -1,11 +1,10 @@
-/* trace_recorder.c: a preload that writes down every allocation of a program: LD_PRELOAD=librecorder.so.
+/* trace_recorder.c: a preload that records every allocation of a program: LD_PRELOAD=librecorder.so.
  *
- * HAKMEM_TRACE_FILE names the file; it gets the process number as a suffix, so programs that start others leave one
- * file each. Format: trace_format.h. The calls are served by glibc. One lock orders the events of all threads; a free
- * is written before it happens and an allocation after, so no object is live twice. The file is a shared mapping:
- * nothing is lost when a program leaves by _exit or dies. After fork the child records nothing, unless it executes a
- * program. Objects that were allocated before recording began are not part of the trace, nor is what happens to them.
- */
+ * HAKMEM_TRACE_FILE names the file; the process number is appended, so programs that start others leave one file
+ * each. Format: trace_format.h. glibc serves the calls. One lock orders the events of all threads; a free is written
+ * before it happens and an allocation after, so no object is live twice. The file is a shared mapping: nothing is
+ * lost when a program leaves by _exit or dies. After fork the child records nothing, unless it executes a program.
+ * Objects that were allocated before recording began are not part of the trace, nor are calls for them. */
 #define _GNU_SOURCE
 #include "bench/trace_format.h"
 
@@ -36,7 +35,7 @@ static _Atomic int recording;
 static _Atomic uint32_t threads;
 static __thread uint32_t this_thread; /* counted from 1 */
 
-/* The part of the file that is being written. */
+/* The part of the file that is mapped for writing. */
 static struct {
     char path[4096];
     uint8_t *window, *at;
@@ -154,8 +153,8 @@ static int live_add(const void *obj, uint32_t slot) {
     return 1;
 }
 
-/* Stores the slot of `obj` and forgets it; 0 when it is not known. Later places move up, so no gap cuts a probe
- * short. */
+/* Returns and forgets the slot of `obj`; 0 when it is not known. Later entries move up, so no gap ends a probe too
+ * early. */
 static int live_remove(const void *obj, uint32_t *slot) {
     size_t gap = live_find((uintptr_t)obj), mask = live.size - 1;
     if (!live.places[gap].key)
@@ -214,7 +213,7 @@ EXPORT void *calloc(size_t count, size_t size) {
     return obj;
 }
 
-/* The lock is held throughout: nobody may get the old address before the move is written. */
+/* The lock is held throughout: no other thread may get the old address before the move is written. */
 static void *resize(void *obj, size_t size) {
     uint32_t slot;
     lock_take();
@@ -306,7 +305,7 @@ __attribute__((constructor(101))) static void recorder_start(void) {
     recording = 1;
 }
 
-/* Cuts the unused rest of the last window off. */
+/* Cuts off the unused rest of the last window. */
 __attribute__((destructor(101))) static void recorder_finish(void) {
     lock_take();
     if (recording && truncate(file.path, file.offset + (file.at - file.window)))

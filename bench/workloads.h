@@ -1,16 +1,15 @@
 /* workloads.h: the measured workloads, one function each; workloads_main.c picks one by name.
  *
  * A workload does a fixed amount of work for its parameters (equal seeds: equal request sequences, as far as threads
- * do not race), brackets the measured part with bench_start/bench_finish and returns the operations it did: one
- * malloc, realloc or free each unless README.md says otherwise. README.md describes every workload in words.
- */
+ * do not race), brackets the measured part with bench_start/bench_finish and returns the number of its operations:
+ * one malloc, realloc or free each unless README.md says otherwise. README.md describes every workload in words. */
 #ifndef HAK_BENCH_WORKLOADS_H
 #define HAK_BENCH_WORKLOADS_H
 
 #include "bench/bench_util.h"
 
 typedef struct workload_params {
-    uint64_t ops;       /* steps; what a step is, is the workload's own affair */
+    uint64_t ops;       /* steps; each workload defines its step */
     uint32_t slots;     /* the working set, per thread */
     uint32_t size_min;  /* bytes */
     uint32_t size_max;  /* bytes, included */

@@ -1,6 +1,5 @@
-/* workloads_heap.c: how cost grows with the heap: workload a's steps on a window that wanders over a heap of any size.
- * README.md describes it; workloads.h has the contract.
- */
+/* workloads_heap.c: how cost grows with the heap: workload a's steps on a window that moves over a heap of any size.
+ * README.md describes it; workloads.h has the contract. */
 #define _GNU_SOURCE
 #include "bench/workloads.h"
 
@@ -9,10 +8,10 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
-/* Long enough that the steps decide, not the cache misses of a new window, which the limit allocator has as well. */
+/* Long enough that the steps dominate, not the cache misses of a new window, which the limit allocator has as well. */
 enum { WINDOW_SLOTS = 400, WINDOW_STEPS = 16384 };
 
-/* Every second slot of the heap at random. Returns the bytes asked for. */
+/* Fills every second slot of the heap at random. Returns the requested bytes. */
 static uint64_t heap_fill(void **slots, const workload_params *params, bench_rng *rng) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < params->slots; i++) {
@@ -26,7 +25,8 @@ static uint64_t heap_fill(void **slots, const workload_params *params, bench_rng
     return bytes;
 }
 
-/* What hakmem says about its own tables; 0 for another allocator, or for one that is linked in statically. */
+/* The size of hakmem's own tables, as it reports it; 0 for another allocator, or for one that is linked in
+ * statically. */
 static uint64_t metadata_bytes(void) {
     typedef void stats_function(hak_stats * out);
     hak_stats stats;
@@ -37,7 +37,7 @@ static uint64_t metadata_bytes(void) {
     return stats.metadata_bytes;
 }
 
-/* What is left is not freed: at 8 GiB that would take longer than the measurement. */
+/* The remaining objects are not freed: at 8 GiB that would take longer than the measurement. */
 uint64_t workload_heap(const workload_params *params, bench_result *result) {
     void **slots = bench_table(params->slots * sizeof *slots);
     workload_params window = *params;

@@ -1,8 +1,8 @@
-/* workloads_latency.c: workloads whose result is how long single calls take: the soak of a server's mixed sizes, and
+/* workloads_latency.c: workloads whose result is the time of single calls: the soak of a server's mixed sizes, and
  * bursts that grow and shrink the heap. README.md describes them; workloads.h has the contract.
  *
- * A call's time is the difference of two looks at CLOCK_MONOTONIC, some 20 ns of which are the clock's own. Times fall
- * into a histogram of 16 parts to each doubling, as in HdrHistogram, so a percentile is right to a sixteenth. */
+ * A call's time is the difference of two readings of CLOCK_MONOTONIC, some 20 ns of which are the clock's own. Times
+ * fall into a histogram of 16 parts to each doubling, as in HdrHistogram, so a percentile is right to a sixteenth. */
 #define _GNU_SOURCE
 #include "bench/workloads.h"
 
@@ -22,7 +22,7 @@ typedef struct histogram {
 
 typedef struct latencies {
     histogram malloc_ns, free_ns;
-    bool watched;           /* the kernel is asked around each call what it did for the thread */
+    bool watched;           /* around each call the kernel is asked for the thread's faults and switches */
     uint64_t slow, by_none; /* watched calls above SLOW_NS, and those that no fault or switch explains */
 } latencies;
 
@@ -140,7 +140,7 @@ static int say(char *text, size_t room, const char *name, const histogram *h) {
                     (unsigned long long)h->longest);
 }
 
-/* Once for the times, and for a fifth as long to see what the slow calls are. */
+/* Once for the times, and for a fifth as long to find the causes of slow calls. */
 static uint64_t run(const workload_params *params, bench_result *result, steps_function *steps) {
     void **slots = bench_table(params->slots * sizeof *slots);
     latencies *timed = bench_table(sizeof *timed), *watched = bench_table(sizeof *watched);

@@ -1,7 +1,6 @@
-/* workloads_life.c: lives of processes, as workloads whose result is resident memory: what is live comes and goes, in
- * sizes, threads, time. README.md describes them; workloads.h has the contract. Each phase of the result is one look at
- * the resident size. slots: MiB that are live, or objects, or threads, as README.md says.
- * */
+/* workloads_life.c: lives of processes, as workloads whose result is resident memory: live objects come and go, in
+ * sizes, threads, time. README.md describes them; workloads.h has the contract. Each phase of the result is one
+ * reading of the resident size. slots: MiB that are live, or objects, or threads, as README.md says. */
 #include "bench/workloads.h"
 
 #include <malloc.h>
@@ -33,7 +32,8 @@ static void **table_for(const workload_params *params, size_t *count) {
     return bench_table(*count * sizeof(void *));
 }
 
-/* `slots` MiB of one size, another one in each phase, all freed between; the look is taken while they are live. */
+/* `slots` MiB of one size, another size in each phase, all freed between phases; the resident size is read while
+ * they are live. */
 uint64_t workload_life_phases(const workload_params *params, bench_result *result) {
     size_t most;
     void **objs = table_for(params, &most);
@@ -55,7 +55,7 @@ uint64_t workload_life_phases(const workload_params *params, bench_result *resul
     return ops;
 }
 
-/* `slots` MiB are live all the time. Objects of a band make room, one by one, for those of the next. */
+/* `slots` MiB are live all the time. Objects of one band are replaced, one by one, by those of the next. */
 uint64_t workload_life_drift(const workload_params *params, bench_result *result) {
     size_t most;
     void **old = table_for(params, &most), **new = bench_table(most * sizeof *new);
@@ -148,8 +148,8 @@ uint64_t workload_life_sparse(const workload_params *params, bench_result *resul
     return 2 * (uint64_t)params->slots;
 }
 
-/* `slots` zeroed objects of 200 KiB, of which nothing is touched, after as much was used and freed; then one of a
- * GiB, 1,024 of its bytes touched. */
+/* First `slots` objects of 200 KiB are used and freed, then as many zeroed ones are taken, of which nothing is
+ * touched; then one of a GiB, 1,024 of its bytes touched. */
 uint64_t workload_life_calloc(const workload_params *params, bench_result *result) {
     void **objs = bench_table(params->slots * sizeof *objs);
     bench_start(result);
@@ -222,8 +222,7 @@ uint64_t workload_life_quiet(const workload_params *params, bench_result *result
     return 2 * (uint64_t)count;
 }
 
-/* `slots` MiB in objects whose sizes are powers of two up to 256 KiB; most of them go, and others come, in each
- * phase. */
+/* `slots` MiB in objects whose sizes are powers of two up to 256 KiB; in each phase most of them are replaced. */
 uint64_t workload_life_powers(const workload_params *params, bench_result *result) {
     size_t most, count = 0, total = 0;
     void **objs = table_for(params, &most);
@@ -259,7 +258,7 @@ uint64_t workload_life_powers(const workload_params *params, bench_result *resul
     return ops;
 }
 
-/* A batch that goes from one thread to another. */
+/* A batch that one thread passes to another. */
 typedef struct stream {
     _Atomic(void *) place[BATCH];
     _Atomic int ends;
@@ -282,7 +281,8 @@ static void *consume(void *argument) {
     return NULL;
 }
 
-/* Producers and consumers; every quarter of a second all of them end, and others come. A look after each second. */
+/* Producers and consumers; every quarter of a second all of them end, and others come. The resident size is read
+ * each second. */
 uint64_t workload_life_streams(const workload_params *params, bench_result *result) {
     stream *streams = bench_table(params->threads * sizeof *streams);
     pthread_t *threads = bench_table(2 * params->threads * sizeof *threads);

@@ -1,7 +1,6 @@
-/* workloads_main.c: one program for all workloads: workloads NAME [key=value ...]; `workloads --list` names them. Keys:
- * ops, slots, min, max, threads, pages, seed, file, and scale (percent of the workload's own ops, for quick or long
- * runs). `workloads --describe TRACE` says what a recorded trace has in it.
- * */
+/* workloads_main.c: one program for all workloads: workloads NAME [key=value ...]; `workloads --list` names them.
+ * Keys: ops, slots, min, max, threads, pages, seed, file, and scale (percent of the workload's own ops, for quick or
+ * long runs). `workloads --describe TRACE` prints a summary of a recorded trace. */
 #include "bench/workloads.h"
 
 #include <stdio.h>

@@ -1,6 +1,5 @@
-/* workloads_memory.c: workloads whose question is resident memory: long-lived survivors among short-lived objects, and
- * a burst that is freed. README.md describes them; workloads.h has the contract.
- * */
+/* workloads_memory.c: workloads that measure resident memory: long-lived survivors among short-lived objects, and a
+ * burst that is freed. README.md describes them; workloads.h has the contract. */
 #include "bench/workloads.h"
 
 #include <malloc.h>
@@ -41,7 +40,7 @@ uint64_t workload_fragment(const workload_params *params, bench_result *result) 
     return 2 * (uint64_t)FRAGMENT_PHASES * params->slots;
 }
 
-/* Everything touched, everything freed; resident size at the peak, just after, a second of light work later, and
+/* All memory is touched, then all is freed. Resident size at the peak, just after, a second of light work later, and
  * after malloc_trim. */
 uint64_t workload_burst(const workload_params *params, bench_result *result) {
     void **slots = bench_table(params->slots * sizeof *slots);

@@ -13,7 +13,7 @@ typedef struct queue {
     pthread_cond_t changed;
     void **batches; /* QUEUE_MAX batches of QUEUE_BATCH objects */
     uint32_t filled;
-    uint32_t producers; /* still at work */
+    uint32_t producers; /* still running */
 } queue;
 
 typedef struct queue_worker {
@@ -34,7 +34,7 @@ static void queue_give(queue *queue, void *const *objects) {
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* 0 when the producers are gone and nothing is left. */
+/* 0 when the producers have ended and nothing is left. */
 static int queue_take(queue *queue, void **objects) {
     pthread_mutex_lock(&queue->lock);
     while (!queue->filled && queue->producers)

@@ -122,7 +122,7 @@ uint64_t workload_larson(const workload_params *params, bench_result *result) {
     return done;
 }
 
-/* A short life: fills its slots, frees every second one, leaves the others to whoever comes after. */
+/* A short life: fills its slots, frees every second one, and leaves the others to a later thread. */
 static void *storm_life(void *argument) {
     worker *me = argument;
     for (uint32_t i = 0; i < me->params->slots; i++)

@@ -104,7 +104,7 @@ static void trace_open(trace *trace, const char *path) {
     munmap(check.slots.freed, freed_bytes);
 }
 
-/* Programs use what they ask for: the ends and every page are written. Size 0 may not be touched. */
+/* Programs use the memory that they request: the ends and every page are written. Size 0 may not be touched. */
 static void *used(void *obj, size_t size) {
     if (!obj)
         bench_die("replay", "out of memory");
@@ -123,7 +123,7 @@ static void *replay_new(const trace_event *event) {
     return used(malloc(event->size), event->size);
 }
 
-/* The whole trace once, on one thread. What it leaves is freed, so that the next time begins alike. */
+/* The whole trace once, on one thread. Objects that it leaves are freed, so that the next time begins alike. */
 static void replay_once(const trace *trace, void **objects, uint32_t *freed) {
     trace_slots slots = {freed, 0, 0};
     trace_event event = {TRACE_END, 0, 0};
@@ -156,7 +156,7 @@ uint64_t workload_replay(const workload_params *params, bench_result *result) {
 
 enum { SAMPLES = 1 << 14 };
 
-/* Sizes of the trace's allocations in `sizes`: each with the same chance, always the same ones. 0 becomes 1. */
+/* Stores sizes of the trace's allocations in `sizes`, each with the same chance, always the same ones. 0 becomes 1. */
 static void sizes_sample(const trace *trace, uint64_t seed, uint32_t *sizes) {
     bench_rng rng = bench_rng_seed(seed);
     trace_event event = {TRACE_END, 0, 0};
