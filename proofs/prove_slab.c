@@ -1,5 +1,5 @@
-/* prove_slab.c: allocator/heap/slab.c, from any consistent state of a slab of two words. The layers below it are stood
- * in for by any answer. */
+/* prove_slab.c: allocator/heap/slab.c, from any consistent state of a slab of two words. Stubs that return any value
+ * replace the layers below it. */
 #include "proofs/proofs.h"
 
 #include "allocator/heap/slab.c"

@@ -1,10 +1,11 @@
-# build.sh: how tools/install and tools/run build the libraries; sourced by them. By Bazel where that is, with the compiler that it is set up for; else by
-# CMake with whatever C compiler there is, which takes a tenth of what has to be installed. Uses `root`; sets `folder`, where the libraries are.
+# build_libraries.sh: builds the libraries for tools/install and tools/run, which source it. It uses Bazel where that is
+# installed, with the compiler that it is set up for; elsewhere CMake with any C compiler, which needs a tenth of the
+# packages. Uses `root`; sets `folder`, where the libraries are.
 
-# Bazel and its compiler are there.
+# True when Bazel and its compiler are installed.
 has_bazel() { command -v bazel >/dev/null && command -v clang-19 >/dev/null && command -v ld.lld-19 >/dev/null; }
 
-# What CMake's build needs is there, wherever it came from.
+# True when all that CMake's build needs is installed, from any source.
 has_compiler() {
     command -v cmake >/dev/null && command -v make >/dev/null && command -v objcopy >/dev/null &&
         { command -v "${CC:-cc}" >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null; }
@@ -32,7 +33,7 @@ build_by_cmake() { # TARGET...
     fi
 }
 
-# libhakmem.so, libhakmem-hardened-dlopen.so, libhakmem.a and so on. How: bazel, cmake, or nothing said.
+# libhakmem.so, libhakmem-hardened-dlopen.so, libhakmem.a and so on. HOW: bazel, cmake, or empty.
 build_libraries() { # HOW FILE...
     local how=$1
     shift

@@ -1,6 +1,7 @@
 #!/bin/bash
-# chroots_steps.sh [STEP,STEP]: what tools/chroots runs inside a fresh Debian, in /srv/hakmem: a table row for each step on
-# stdout, its output in /srv/logs. Status 1 if a step failed. A step is a function step_NAME; they run in the order below.
+# chroots_steps.sh [STEP,STEP]: the steps that tools/chroots runs inside a fresh Debian, in /srv/hakmem: a table row for
+# each step on stdout, its output in /srv/logs. Status 1 if a step failed. A step is a function step_NAME; they run in
+# the order below.
 set -uo pipefail
 cd /srv/hakmem || exit 1
 logs=/srv/logs
@@ -9,7 +10,7 @@ all=(bare run_command install run test again boot kept)
 list_boot() { find /etc/systemd /etc/rc[0-9S].d -path '*.wants/*' -o -name 'S[0-9][0-9]*' 2>/dev/null | sort; }
 [ -e $logs/boot.before ] || list_boot >$logs/boot.before
 
-# Nothing but git was there before; else the other steps would show nothing.
+# Nothing but git was installed before; otherwise the other steps would show nothing.
 step_bare() {
     local name
     for name in python3 gcc clang-19 bazel; do
@@ -35,7 +36,7 @@ step_run() {
     out=$(tools/run) || return 1
     echo "$out"
     [ "$(grep -c '^Aborted$' <<<"$out")" = 2 ] && grep -q '^sqlite3 ' <<<"$out" || return 1
-    # A program that is neither shown nor said to be left out is missing.
+    # Fails when a program is neither shown nor reported as left out.
     local name
     for name in sqlite3 python3 redis; do
         grep -qE "^($name|Left out: $name:)" <<<"$out" || { echo "nothing on $name" && return 1; }
@@ -44,7 +45,7 @@ step_run() {
 
 step_test() { tools/test; }
 
-# With all installed and built, nothing is installed, and nothing is fetched: apt has no way out.
+# With everything installed and built, nothing is installed or fetched: apt has no network.
 step_again() {
     http_proxy=http://127.0.0.1:1 https_proxy=http://127.0.0.1:1 tools/test //tests/unit/... //tests/tools/...
 }
@@ -57,7 +58,7 @@ step_boot() {
     [ ! -s $logs/boot.new ] && echo "nothing new starts"
 }
 
-# A service that the machine has on stays on when something is installed.
+# A service that is enabled on the machine stays enabled when something is installed.
 step_kept() {
     local link=/etc/systemd/system/multi-user.target.wants/nginx.service
     mkdir -p "$(dirname $link)" && ln -s /lib/systemd/system/nginx.service $link && update-rc.d nginx enable || return 1

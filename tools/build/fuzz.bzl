@@ -1,8 +1,9 @@
 """Fuzz targets: one harness, and three kinds of drivers.
 
-hak_heap        heap_<variant>: a variant of the core as a table of functions (fuzz/heap_api.h); heap_hardened_apart: for who
-                depends on heap_speed as well
-hak_fuzz_target <name>_replay_test runs the harness on its corpus and on made inputs; <name> is the fuzzer, driven by
+hak_heap        heap_<variant>: a variant of the core as a table of functions (fuzz/heap_api.h); heap_hardened_apart:
+for targets
+                that depend on heap_speed as well hak_fuzz_target <name>_replay_test runs the harness on its corpus and
+                on made inputs; <name> is the fuzzer, driven by
                 --config=libfuzzer, --config=afl, or the replay main when there is no engine
 """
 
@@ -20,7 +21,7 @@ FUZZ_COPTS = [
 ]
 
 def hak_heap(name, srcs, hdrs):
-    """<name>_<variant>: `srcs` compiled against that variant; who depends on it is of none.
+    """<name>_<variant>: `srcs` compiled against that variant; targets that depend on it have no variant.
 
     <name>_hardened_apart: the same and its core, under names that heap_speed does not have.
     """
@@ -45,7 +46,7 @@ def hak_heap(name, srcs, hdrs):
         output_group = "archive",
     )
 
-    # Of an archive with and one without position-independent code, the last: it does for both.
+    # Of an archive with and one without position-independent code, the last: it serves for both.
     parts = ["//allocator:core_hardened_archive", ":%s_archive" % name]
     last = " ".join(["$$(printf '%%s\\n' $(locations %s) | sort | tail -n 1)" % part for part in parts])
     native.genrule(

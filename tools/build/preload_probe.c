@@ -1,6 +1,6 @@
-/* preload_probe.c: preload_probe LIBRARY: fails unless malloc and its like are the library's, as a program finds
- * them. Run by run_preload.sh before each test: ld.so only complains of what it cannot load, and a library may be
- * without them. */
+/* preload_probe.c: preload_probe LIBRARY: fails unless malloc and related functions are the library's, as a program
+ * finds them. run_preload.sh runs it before each test, because ld.so only complains about a library that it cannot
+ * load, and a library may lack the functions. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>

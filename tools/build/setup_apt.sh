@@ -1,6 +1,6 @@
-# setup_apt.sh: how tools/setup installs packages; sourced by it. Owns the log of apt, the lock on services that packages
-# bring (policy-rc.d, while apt runs), and the switching off of those services for later boots. Uses `complain`.
-# What is asked for are specs: PACKAGE, or PACKAGE|PACKAGE, or either with ? in front: optional.
+# setup_apt.sh: how tools/setup installs packages; sourced by it. Owns the log of apt, the lock on services that
+# packages bring (policy-rc.d, while apt runs), and the switching off of those services for later boots. Uses
+# `complain`. Requests are specs: PACKAGE, or PACKAGE|PACKAGE, or either with ? in front: optional.
 
 export LC_ALL=C
 log='' forbidden='' packages_before='' updated=''
@@ -64,7 +64,7 @@ candidate_of() { # SPEC
     done
 }
 
-# One line that says why apt could not, from its log, which stays.
+# One line with the reason why apt could not, from its log, which stays.
 why_not() { # TEXT
     local line network=''
     line=$(grep -m1 -E '^(E|W|Err):' "$log" || true)
@@ -74,7 +74,7 @@ why_not() { # TEXT
     exit 1
 }
 
-# Sets `chosen` to what the missing specs stand for. An optional one that the archive does not have is left out.
+# Sets `chosen` to the packages for the missing specs. An optional one that the archive lacks is left out.
 choose_packages() { # SPEC...
     local spec name
     chosen=()
@@ -101,7 +101,7 @@ forbid_services() {
     as_root chmod +x /usr/sbin/policy-rc.d
 }
 
-# What the packages that are new here would start at the next boot stays off. What was here before is left as it is.
+# Services of newly installed packages stay off at the next boot. Services that were here before are left as they are.
 switch_services_off() {
     local package path name
     for package in $(comm -13 <(echo "$packages_before") <(installed_packages)); do
@@ -113,7 +113,7 @@ switch_services_off() {
                 if [ -d /run/systemd/system ]; then
                     as_root systemctl --quiet disable --now "$name" >>"$log" 2>&1 </dev/null || true
                 else
-                    # It serves packages' own scripts only, so it is told which one.
+                    # It serves packages' own scripts only, so it is given the script's name.
                     as_root env DPKG_MAINTSCRIPT_PACKAGE="$package" deb-systemd-helper disable "$name" >>"$log" 2>&1 </dev/null || true
                 fi
                 ;;

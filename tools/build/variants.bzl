@@ -1,11 +1,10 @@
-"""What hakmem is built into, once per variant, and how tests run on both.
+"""The products of hakmem, once per variant, and the rules that run tests on both.
 
-hak_core        core_speed, core_hardened: the core with asserts on and without the names of malloc, for tests and fuzzers
-hak_products    hakmem[-hardened] (for `malloc =`), the .a, the .so, the .so for programs that dlopen it, and
-                hakmem[-hardened]-fast (for `malloc =` of the benchmark's FAST build)
-hak_variant_test, hak_preload_test    one test per variant
-hak_test_program    what such a test runs
-hak_tree_test       a test of the source tree itself
+hak_core        core_speed, core_hardened: the core with asserts on and without the names of malloc, for tests and
+fuzzers hak_products    hakmem[-hardened] (for `malloc =`), the .a, the .so, the .so for programs that dlopen it, and
+                hakmem[-hardened]-fast (for `malloc =` of the benchmark's FAST build) hak_variant_test, hak_preload_test
+                one test per variant hak_test_program    the program of such a test hak_tree_test       a test of the
+                source tree itself
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
@@ -42,7 +41,7 @@ HAK_COPTS = [
     "-O2",
     "-Wall",
     "-Wextra",
-    "-Wno-missing-field-initializers",  # what is not said is 0
+    "-Wno-missing-field-initializers",  # fields that are not named are 0
     "-Werror",
     "-fno-builtin",
 ]
@@ -55,7 +54,7 @@ _PRODUCT_COPTS = HAK_COPTS + [
     "-gdwarf-4",  # valgrind before 3.20 (Debian 12) cannot read clang's DWARF 5, and then runs nothing
 ]
 
-# The FAST build of the benchmark: one static program, optimised as a whole, so that what it does not need is left out.
+# The FAST build of the benchmark: one static program, optimised as a whole, so that unused parts are left out.
 FAST_COPTS = [
     "-O3",
     "-fno-pie",
@@ -86,7 +85,7 @@ FAST_LINKOPTS = [
 def hak_core(srcs, variant_srcs, hdrs):
     """core_<variant>: cc_library of `srcs` + `variant_srcs[variant]`.
 
-    core_<variant>_objects: the same, but who depends on it is not compiled for that variant.
+    core_<variant>_objects: the same, but targets that depend on it are not compiled for that variant.
     core_<variant>_archive: the .a itself.
     """
     for variant, defines in VARIANTS.items():
@@ -107,7 +106,7 @@ def hak_core(srcs, variant_srcs, hdrs):
             deps = [":core_%s_objects" % variant],
         )
 
-        # For tests that look into it: a cc_library as data gives no file.
+        # For tests that read it: a cc_library as data gives no file.
         native.filegroup(
             name = "core_%s_archive" % variant,
             srcs = [":core_%s_objects" % variant],
@@ -136,7 +135,7 @@ def _shared_object(name, srcs, defines, tls_model, version_script):
             "//conditions:default": [
                 "-flto=thin",
                 "-fuse-ld=lld-19",
-                # Addresses are places in the file, too: perf 6 takes one for the other where it sets probes.
+                # Addresses are offsets in the file, too: perf 6 takes one for the other where it sets probes.
                 "-Wl,-z,separate-loadable-segments",
             ],
         }),
@@ -150,8 +149,8 @@ def _shared_object(name, srcs, defines, tls_model, version_script):
 def hak_products(srcs, archive_srcs, preload_srcs, variant_srcs, version_script):
     """Per variant: <product>, lib<product>.a, lib<product>.so and lib<product>-dlopen.so.
 
-    archive_srcs: only for what becomes part of a program.
-    preload_srcs: only for the .so that programs are linked with or that is preloaded.
+    archive_srcs: sources that become part of programs only. preload_srcs: sources only for the .so that programs are
+    linked with or that is preloaded.
     """
     for variant, defines in VARIANTS.items():
         product = PRODUCTS[variant]
@@ -168,7 +167,7 @@ def hak_products(srcs, archive_srcs, preload_srcs, variant_srcs, version_script)
             visibility = ["//visibility:public"],
         )
 
-        # Only what a C program calls: without the names of C++.
+        # Only the functions that a C program calls: without the names of C++.
         cc_library(
             name = product + "-fast",
             srcs = [src for src in all_srcs + archive_srcs if src not in ["shim/shim_new.c", "shim/shim_token_new.c"]],
@@ -181,8 +180,9 @@ def hak_products(srcs, archive_srcs, preload_srcs, variant_srcs, version_script)
             visibility = ["//visibility:public"],
         )
 
-        # One object in which only the documented symbols are global: nothing of ours can clash with a program's names.
-        # With -c opt, Bazel makes the library twice, for programs and for shared objects (.pic.lo, which does for both).
+        # One object in which only the documented symbols are global: so none of our names can clash with a program's.
+        # With -c opt, Bazel makes the library twice, for programs and for shared objects (.pic.lo, which serves for
+        # both).
         native.genrule(
             name = "archive_" + variant,
             srcs = [":" + product],
