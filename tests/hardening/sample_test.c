@@ -1,4 +1,4 @@
-/* sample_test.c: which objects are sampled, and that an access before the first slot of a slab or behind it faults. */
+/* sample_test.c: which objects are sampled, and that an access before the first slot of a slab faults. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -2,8 +2,9 @@
  * threads bring objects home meanwhile, and a slab whose slots are all free goes back to the superslab layer after
  * the lock. One slab of two slots, room for one more.
  *
- * Properties: no slot has two owners; a slab that goes back has all its slots free and is in no list; no slab is
- * lost. Mutants: GIVES_BACK_BEFORE_UNLINK, FORGETS_TO_RELIST, COUNTS_WITHOUT_LOCK */
+ * Holds: no slot has two owners; a slab that goes back has all its slots free and is in no list; no slab is
+ * lost.
+ * Mutants: GIVES_BACK_BEFORE_UNLINK, FORGETS_TO_RELIST, COUNTS_WITHOUT_LOCK */
 #define SLABS 2
 #define SLOTS 2
 

@@ -1,6 +1,6 @@
-/* mutex.pml: allocator/base/lock.h and lock.c: a mutex of one word (0 free, 1 taken, 2 taken and somebody may sleep, 3 taken by a thread that
+/* mutex.pml: allocator/base/lock.h and lock.c: a mutex of one word (0 free, 1 taken, 2 taken and a thread may sleep, 3 taken by a thread that
  * forks) over a futex. Two threads of two rounds each and one that forks, without the loop that spins before it sleeps. Holds: mutual
- * exclusion, though the thread that forks takes and gives once more meanwhile; nobody sleeps for ever.
+ * exclusion, although the thread that forks takes and gives once more meanwhile; no thread sleeps for ever.
  *
  * Mutants: UNLOCK_STORES_ZERO_WITHOUT_WAKE, SLEEPS_AS_ONE, SLEEPS_WITHOUT_LOOKING, FORK_FORGETS_SLEEPERS, FORK_LEAVES_ONE */
 #define THREADS 3

@@ -1,7 +1,7 @@
 /* thread_end.pml: cache.c: a thread that ends empties its bins, leaves its cache to the next thread, and may free once more after that,
  * from a destructor that runs later. A new thread takes the waiting cache. One object, two threads, one cache.
  *
- * Holds: the object is in one place; no two threads use one cache; what is freed after the end is not lost.
+ * Holds: the object is in one place; no two threads use one cache; an object that is freed after the end is not lost.
  * Mutants: WAITS_BEFORE_EMPTY, LATE_FREE_INTO_OLD_CACHE, NO_STATIC_AT_END */
 byte depot = 0;      /* objects in the depot */
 byte cached = 0;     /* objects in the bins of the only cache */

@@ -14,7 +14,7 @@ extern const char *hak_variant(void) __attribute__((weak));
 
 static _Atomic unsigned long kernel_checks;
 
-/* If it does not hold, the program ends with status 1 and prints the place. */
+/* If the condition does not hold, the program ends with status 1 and prints the place. */
 #define CHECK(cond)                                                                                          \
     do {                                                                                                     \
         kernel_checks++;                                                                                     \

@@ -2,9 +2,9 @@
 """misuse_run.py: runs the misuse corpus on one variant of hakmem and reports whether every verdict is the expected one.
 
 hardened: every twin is silent; every error whose mitigation is in (misuse_cases.MITIGATIONS_IN) and that is found every
-time is found, by its own crash line; no primitive is won. Cases of other mitigations are printed as "not yet". speed:
-every twin is silent. Its errors are run and reported but not asserted: it has no side tables, so a double free or an
-overflow has no defined outcome there, and an assertion would only fix the outcome of today.
+time is found, by its own crash line; no primitive is won. Cases of other mitigations are printed as "not yet".
+speed: every twin is silent. Its errors are run and reported but not asserted: it has no side tables, so a double free
+or an overflow has no defined outcome there, and an assertion would only fix the outcome of today.
 """
 import argparse
 import sys

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* If it does not hold, the program ends with status 1 and prints the place. */
+/* If the condition does not hold, the program ends with status 1 and prints the place. */
 #define WANT(cond)                                                                                           \
     do {                                                                                                     \
         if (!(cond)) {                                                                                       \

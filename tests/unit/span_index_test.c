@@ -73,7 +73,8 @@ static void good_fit(void **state) {
     }
 }
 
-/* Only a few spans of a list are looked at. None of the next list, an eighth longer, may be hidden by them. */
+/* Only a few spans of a list are looked at. They must not hide the spans of the next list, which
+ * are an eighth longer. */
 static void crowded(void **state) {
     (void)state;
     make_free(&spans[0], 150);

@@ -1,9 +1,8 @@
 """Fuzz targets: one harness, and three kinds of drivers.
 
-hak_heap        heap_<variant>: a variant of the core as a table of functions (fuzz/heap_api.h); heap_hardened_apart:
-for targets
-                that depend on heap_speed as well hak_fuzz_target <name>_replay_test runs the harness on its corpus and
-                on made inputs; <name> is the fuzzer, driven by
+hak_heap        heap_<variant>: a variant of the core as a table of functions (fuzz/heap_api.h); heap_hardened_apart: for
+                targets that depend on heap_speed as well
+hak_fuzz_target <name>_replay_test runs the harness on its corpus and on made inputs; <name> is the fuzzer, driven by
                 --config=libfuzzer, --config=afl, or the replay main when there is no engine
 """
 

@@ -1,10 +1,12 @@
 """The products of hakmem, once per variant, and the rules that run tests on both.
 
 hak_core        core_speed, core_hardened: the core with asserts on and without the names of malloc, for tests and
-fuzzers hak_products    hakmem[-hardened] (for `malloc =`), the .a, the .so, the .so for programs that dlopen it, and
-                hakmem[-hardened]-fast (for `malloc =` of the benchmark's FAST build) hak_variant_test, hak_preload_test
-                one test per variant hak_test_program    the program of such a test hak_tree_test       a test of the
-                source tree itself
+                fuzzers
+hak_products    hakmem[-hardened] (for `malloc =`), the .a, the .so, the .so for programs that dlopen it, and
+                hakmem[-hardened]-fast (for `malloc =` of the benchmark's FAST build)
+hak_variant_test, hak_preload_test    one test per variant
+hak_test_program    the program of such a test
+hak_tree_test       a test of the source tree itself
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
@@ -149,8 +151,8 @@ def _shared_object(name, srcs, defines, tls_model, version_script):
 def hak_products(srcs, archive_srcs, preload_srcs, variant_srcs, version_script):
     """Per variant: <product>, lib<product>.a, lib<product>.so and lib<product>-dlopen.so.
 
-    archive_srcs: sources that become part of programs only. preload_srcs: sources only for the .so that programs are
-    linked with or that is preloaded.
+    archive_srcs: sources that become part of programs only.
+    preload_srcs: sources only for the .so that programs are linked with or that is preloaded.
     """
     for variant, defines in VARIANTS.items():
         product = PRODUCTS[variant]
