@@ -1,0 +1,8 @@
+/* resolver_library.h: see resolver_library.c. */
+#ifndef HAK_TESTS_RESOLVER_LIBRARY_H
+#define HAK_TESTS_RESOLVER_LIBRARY_H
+
+int resolver_ask(void); /* 5, of memory that the resolver has got */
+void resolver_end(void);
+
+#endif
