@@ -51,13 +51,16 @@ static void filter_calls(const int *listed, int count, unsigned verdict, unsigne
         WANT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
 
-/* Every class, large objects that move, and the first objects of call sites, which are sampled. */
+/* Every class, large objects that move, and the first objects of call sites, which are sampled. What is touched has
+ * room in a cgroup of 256 MiB. */
 static void work(void) {
+    enum { TOUCHED = 50000 };
     static char *objects[2000];
     for (size_t i = 0; i < 2000; i++) {
-        objects[i] = malloc(i * i % 300000);
+        size_t size = i * i % 300000;
+        objects[i] = malloc(size);
         WANT(objects[i] != NULL);
-        memset(objects[i], 'x', i * i % 300000);
+        memset(objects[i], 'x', size < TOUCHED ? size : TOUCHED);
     }
     char *one = calloc(10, 1 << 20), *two = strdup("text"), *three = aligned_alloc(4096, 8192),
          *four = malloc(1 << 20);
