@@ -3,15 +3,23 @@
 #include "allocator/policy.h"
 
 #include "allocator/os/os.h"
+#include "hardening/common.h"
 
-/* Places of the ring that have an object. It fills from its start; when the last place has one, all have. */
+enum { FRONT_MOST = 64 }; /* places of a ring that may have empty ones anywhere */
+
+/* Places of the ring that have an object. A long one fills from its start; when the last place has one, all have. */
 static size_t ring_count(const hak_ring *ring) {
     uint32_t limit = HAK_GLANCE(ring->limit);
     if (limit == 0)
         return 0;
-    if (HAK_GLANCE(ring->slots[limit - 1]) != NULL)
-        return limit;
-    return hak_min(limit, (size_t)(HAK_GLANCE(ring->in) - ring->slots));
+    if (limit > FRONT_MOST)
+        return HAK_GLANCE(ring->slots[limit - 1]) != NULL
+                   ? limit
+                   : hak_min(limit, (size_t)(HAK_GLANCE(ring->in) - ring->slots));
+    size_t count = 0;
+    for (uint32_t i = 0; i < limit; i++)
+        count += HAK_GLANCE(ring->slots[i]) != NULL;
+    return count;
 }
 
 static size_t swap_count(void *const *swap) {
@@ -38,6 +46,8 @@ void hak_harden_held(hak_held *held) {
     for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
             held->slots[cls] += ring_count(&state->rings[cls]) + swap_count(state->swaps[cls]);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        held->slots[cls] += hak_common_count(cls);
     hak_lock_give(&hak_hardening_lock);
     unsigned at = 0, before;
     do {

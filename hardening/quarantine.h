@@ -2,11 +2,9 @@
  *
  *   free(obj) --> ring: first in, first out --> one of the swap's places, drawn at random --> bin --> malloc
  *
- * Per thread and class, pointers only. A ring begins short and is made longer each time it has gone round, as long as
- * the thread's quarantine holds less than its bytes; when it holds too much, the class that holds most gives some.
- * Slots of up to SMALL bytes, which exploits live on, may have all of it for one class: more than 65,536 slots. The
- * state of a thread that ends keeps its contents for a second and waits for a new thread, so that ending a thread frees
- * nothing at once. */
+ * Per thread and class, pointers only; how long a ring is: ring.h. The state of a thread that ends keeps its contents
+ * for a second and waits for a new thread; then they go on, in order, to the rings that all threads share (common.h).
+ * What a thread frees that has no state goes there at once. */
 #ifndef HAK_QUARANTINE_H
 #define HAK_QUARANTINE_H
 
@@ -19,14 +17,16 @@ enum {
     HAK_SITES = 1024, /* per thread, by a hash of the return address */
     /* A ring that does not fit into the second-level cache has its slots and records fetched so many places ahead. */
     HAK_RING_AHEAD = 24,
-    HAK_RING_DEEP = 96, /* the largest slots with such rings, bytes */
+    HAK_RING_DEEP = 96,      /* the largest slots with such rings, bytes */
+    HAK_RING_FETCHED = 1024, /* bytes that are fetched of what leaves others next */
 };
 
 /* What free needs of a class's quarantine. Sweeps and who counts glance at `in`, `limit` and the slots. */
 typedef struct hak_ring {
     void **in;   /* where the next object goes, and the oldest is */
     void **stop; /* the end of the places in use; equal to `in`: the ring has come round, or has not begun */
-    uint32_t swap_mask; /* places of the swap in use, less one */
+    uint16_t swap_mask; /* places of the swap in use, less one */
+    uint16_t drawn;     /* the place from which the next one leaves */
     uint32_t limit;     /* how many places are in use */
     void **slots; /* room for `most` of them and HAK_RING_AHEAD that stay NULL, as far as it is mapped */
 } hak_ring;
@@ -43,7 +43,9 @@ typedef struct hak_guarded {
     _Atomic uint32_t sites[HAK_SITES]; /* allocations of each call site until one is sampled; 1 at first */
     _Atomic uint8_t sites_seen[HAK_SITES]; /* how often a site was due, up to 255 */
     void **seen[HAK_TAGS];                 /* rings' `in` when they were last looked at, */
-    uint64_t used_at[HAK_TAGS];            /* and when it had moved then, milliseconds */
+    uint64_t seen_turns[HAK_TAGS];         /* their turns then, */
+    uint64_t used_at[HAK_TAGS];            /* and when either had changed, milliseconds */
+    bool bared[HAK_TAGS];                  /* the pages around what rests went back since */
     uint32_t most[HAK_TAGS];               /* places that a ring may have */
     _Atomic uint64_t turns[HAK_TAGS];      /* see hak_quarantine_turns */
     uint32_t mapped[HAK_TAGS];             /* places of its room that are mapped */
@@ -77,28 +79,34 @@ uint64_t hak_quarantine_turns(unsigned cls);
 /* One such event of the calling thread's, before what it leads to is published. */
 void hak_quarantine_turned(hak_guarded *mine, unsigned cls);
 
-/* Bytes held by all rings and swaps. */
+/* States that threads have. */
+extern _Atomic size_t hak_quarantine_states;
+
+/* Bytes held by all threads' own rings and swaps, of slots that have memory. */
 extern _Atomic size_t hak_quarantine_held;
 
 /* Debug builds: what takes objects home instead of hak_hardening.give; NULL: nothing does. */
 extern HAK_HIDDEN void (*hak_quarantine_home)(void *obj, unsigned cls);
+void hak_quarantine_give_home(void *obj, unsigned cls);
 
 /* `typed`: for what has a partition (typed.h); else for what has none. */
 void hak_quarantine_begin(bool typed);
 void hak_quarantine_end(void);
 void hak_quarantine_forsake(void); /* the thread has none any more, and what was its own is lost */
+/* What ended threads held goes to the common rings at once, because all rings hold what they may. */
+void hak_quarantine_rest_ended(void);
 /* Gives home what the calling thread's rings and those of threads that have ended hold, because memory has run out. */
 void hak_quarantine_flush(void);
 /* malloc_trim: what ended threads held goes home, and most of what the calling thread holds. */
 void hak_quarantine_trim(void);
-/* What threads held that ended a while ago goes home. `now`: milliseconds. */
+/* What threads held that ended a while ago goes to the common rings. `now`: milliseconds. */
 void hak_quarantine_idle(uint64_t now);
 /* See hak_policy_cache_age. */
 void hak_quarantine_age(bool sparse);
 void hak_quarantine_fork_child(void);
 void hak_quarantine_reset(void); /* debug builds: nothing is in quarantine; see hak_policy_reset */
 
-/* The ring has come round, or there is none: makes it longer, or begins it again. As hak_ring_exchange. */
+/* The ring has come round, or there is none: makes it longer, or begins it again. As hak_ring_exchange. ring.c */
 void *hak_quarantine_turn_slow(void *obj, unsigned cls);
 /* The thread's first call was the free of this slot, and its state has begun since: as hak_ring_exchange. Cold. */
 void *hak_quarantine_first(void *obj, unsigned cls);
@@ -132,6 +140,13 @@ HAK_INLINE void hak_ring_fetch(const char *obj) {
     __builtin_prefetch((const void *)place.record, 1);
 }
 
+/* Slots that are longer: what leaves next, which was drawn already; not the record, which lies beside others of its
+ * slab. NULL does no harm. */
+HAK_INLINE void hak_ring_fetch_long(const char *obj, size_t size) {
+    for (size_t at = 0; at < size && at < HAK_RING_FETCHED; at += HAK_CACHELINE)
+        __builtin_prefetch(obj + at, 1);
+}
+
 /* Puts the object in and takes another slot of the class out; NULL when none is due. `size`: bytes of a slot of the
  * class. */
 HAK_INLINE void *hak_ring_exchange(hak_guarded *mine, void *obj, unsigned cls, size_t size) {
@@ -148,9 +163,12 @@ HAK_INLINE void *hak_ring_exchange(hak_guarded *mine, void *obj, unsigned cls, s
         hak_ring_fetch(in[HAK_RING_AHEAD]);
     uint8_t next = mine->swap_next;
     mine->swap_next = (uint8_t)(next + 1);
-    void **place = &mine->swaps[cls][mine->swap_random[next] & ring->swap_mask];
+    void **swap = mine->swaps[cls], **place = &swap[ring->drawn];
     void *out = *place;
     HAK_SHOW(*place, oldest);
+    ring->drawn = mine->swap_random[next] & ring->swap_mask;
+    if (size > HAK_RING_DEEP)
+        hak_ring_fetch_long(swap[ring->drawn], size);
     return HAK_LIKELY(next != UINT8_MAX) ? out : hak_quarantine_draw_slow(out);
 }
 

@@ -5,6 +5,7 @@
 #include "allocator/os/death.h"
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
+#include "hardening/common.h"
 #include "hardening/crash_report.h"
 #include "hardening/exits.h"
 #include "hardening/inherit.h"
@@ -27,6 +28,8 @@ enum {
     PAUSE_MS = 1,
     /* Granules of large objects that are looked at with the lock held: some 2 us. */
     LARGE_BATCH = 256,
+    /* The same for places of the common rings. */
+    COMMON_BATCH = 256,
 };
 
 /* The most that is done at exit, so that a process with a huge heap, or many threads, still ends quickly. */
@@ -354,7 +357,8 @@ static void sweep_ring(const hak_guarded *guarded, unsigned cls, size_t most) {
             continue;
         uint32_t word = hak_record_load(place.record);
         atomic_thread_fence(memory_order_acquire);
-        if ((hak_record_state(word) != HAK_SLOT_FREED || owner_of(word) != guarded->owner) &&
+        bool its = owner_of(word) == guarded->owner || owner_of(word) == 0; /* 0: out of a common ring */
+        if ((hak_record_state(word) != HAK_SLOT_FREED || !its) &&
             (mine || atomic_load_explicit(&guarded->uses, memory_order_relaxed) == uses))
             report(HAK_ERROR_DOUBLE_FREE, HAK_CHECK_FREE, "exit", (uintptr_t)obj,
                    "two threads have freed the object at once", NULL);
@@ -377,6 +381,22 @@ static void sweep_rings(budget *left) {
             sweep_state(guarded, left);
 }
 
+/* What has gone on to a common ring is no thread's: unless another one has freed it since. */
+static void sweep_common(budget *left) {
+    size_t at = 0;
+    do {
+        size_t some = hak_min(left->rings, COMMON_BATCH), rest = some;
+        if (!lock_soon(&hak_hardening_lock))
+            return;
+        void *obj = hak_common_wrong(&at, &rest);
+        hak_lock_give(&hak_hardening_lock);
+        left->rings -= some - rest;
+        if (obj != NULL)
+            report(HAK_ERROR_DOUBLE_FREE, HAK_CHECK_FREE, "exit", (uintptr_t)obj,
+                   "two threads have freed the object at once", NULL);
+    } while (at != 0 && left->rings != 0);
+}
+
 static void check_whole_sample(const hak_sample *sample) {
     (void)check_sample(sample, HAK_SAMPLE_MAX, "exit", true);
 }
@@ -395,6 +415,7 @@ void hak_sweep_all(void) {
         hak_lock_give(&hak_superslab_lock);
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire);
     sweep_rings(&left);
+    sweep_common(&left);
     hak_sample_each(hak_forks == 0 ? check_whole_sample : check_some_sample);
     atomic_store(&hak_verify_large_sweep, true);
     for (unsigned i = 0; i < used; i++) {

@@ -46,6 +46,8 @@ void hak_depot_trim(void);
 /* Gives pages back on which all slots are free, between objects that are in use: of every slab, or only where no
  * slot was taken for a while and many have become free. */
 void hak_depot_purge(bool all);
+/* The same of every slab of the class. */
+void hak_depot_purge_class(unsigned cls);
 
 /* What depots have: slots that are free, per class, and bytes of slabs that have all theirs free. */
 typedef struct hak_depot_free {

@@ -21,6 +21,11 @@ typedef enum hak_decommit {
 /* Bytes of large spans: live (rounded to pages) and free but perhaps resident. large.c keeps them. */
 extern _Atomic size_t hak_release_large_live, hak_release_large_dirty;
 
+/* Of slabs in use: bytes of slots that nobody has and that have no memory. The policy counts them. */
+extern _Atomic size_t hak_release_slabs_bare;
+/* Bytes of slabs in use without those. */
+size_t hak_release_slabs_live(void);
+
 /* `target`: bytes. Called once, and by tests. */
 void hak_release_init(bool lean, hak_decommit decommit, size_t target);
 

@@ -22,6 +22,8 @@ static const uint32_t ALL_FREE = 0xffffffffu;
 enum {
     /* So much more goes than comes: a phase that needs less than the one before makes it shrink. */
     EXCHANGE_TIMES = 2,
+    /* A fresh slab counts for each so many granules that it has. */
+    FRESH_GRANULES = 4,
     /* So many granules are mapped slab by slab, in superslabs born hollow: a small program is small where the kernel
      * counts, too (mlockall under the usual 8 MiB). Superslabs after that come whole, with one call. And so many: slabs
      * in part leave much of theirs empty. */
@@ -315,7 +317,7 @@ static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     if (fresh != 0)
         exchange_locked(bytes_of(fresh));
     if (clean)
-        hak_counter_add(&hak_slabs_fresh, 1);
+        hak_counter_add(&hak_slabs_fresh, hak_max(1, (size_t)__builtin_popcount(mask) / FRESH_GRANULES));
     occupy(slab);
     had_slab[cls] = true;
     if (++slabs_of[cls] == SPLIT_FROM)

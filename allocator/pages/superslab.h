@@ -125,7 +125,8 @@ HAK_INLINE uint32_t hak_slab_memory(const hak_slab *slab) {
 }
 
 /* Superslabs that hold at least one slab, and slabs in use, for statistics. */
-extern _Atomic size_t hak_slabs_fresh; /* slabs that were taken where nothing was resident, in all */
+extern _Atomic size_t
+    hak_slabs_fresh; /* slabs that were taken where nothing was resident, in all; long ones count more */
 extern _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
 
 void hak_superslab_init(void);
