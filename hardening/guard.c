@@ -73,7 +73,7 @@ bool hak_guard_is_scarce(void) {
     return atomic_load_explicit(&scarce, memory_order_relaxed);
 }
 
-/* A page is tried, because a kernel says what it can only when it is asked. */
+/* Tries a page, because there is no other way to learn whether the kernel has markers. */
 void hak_guard_init(void) {
     maps_most = hak_os_maps_allowed() / MAPS_PART;
     if (hak_os_limited() || hak_os_strict())

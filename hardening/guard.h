@@ -25,9 +25,9 @@ bool hak_guard_has_markers(void);
 bool hak_guard_maps_take(unsigned count);
 void hak_guard_maps_give(unsigned count);
 
-/* Address space is scarce from now on: the kernel has refused some, or limited what the process may have before it
- * began, or counts what is mapped as used. A guard of one page follows a large object then, and no gap of random
- * length, which counts against the limit as any memory does; and fewer of those that were freed are kept. */
+/* Notes that address space is scarce: the kernel has refused some, or limited the process before it began. From
+ * now on a guard of one page follows a large object instead of a gap of random length, which counts against the
+ * limit like any memory. */
 void hak_guard_scarce(void);
 bool hak_guard_is_scarce(void);
 

@@ -1,4 +1,4 @@
-/* ledger.c: the tables of the ledger. What is read out of them is in verify.c and the hooks. */
+/* ledger.c: the tables of the ledger. verify.c and the hooks read them. */
 #include "hardening/ledger.h"
 
 #include "allocator/os/os.h"

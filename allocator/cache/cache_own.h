@@ -32,7 +32,7 @@ HAK_INLINE unsigned hak_cache_shard_of(unsigned partition) {
     return hak_shards + partition - 1;
 }
 
-/* The calling thread's cache for the partition; NULL: it has none, and gets none. */
+/* The calling thread's cache for the partition, which is created if needed; NULL: it cannot have one. */
 hak_cache *hak_cache_typed(unsigned partition);
 
 #endif

@@ -205,7 +205,7 @@ static HAK_NOINLINE hak_map_result make_hollow(hak_region *region, hak_span *spa
     return result;
 }
 
-/* A free span of at least `granules`, from the lists or new; NULL when the OS refuses. */
+/* A free span of at least `granules`, from the lists or new. NULL: the OS refused. */
 static hak_span *find_or_grow(hak_region_kind kind, uint32_t granules, bool prefer_hollow) {
     if (!hak_span_index_open(kind))
         return NULL;

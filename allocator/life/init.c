@@ -49,7 +49,7 @@ static bool init_locked(void) {
     hak_large_init();
     hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
     hak_idle_init();
-    (void)hak_superslab_prewarm(hak_option.prewarm); /* a wish: without it the first requests map */
+    (void)hak_superslab_prewarm(hak_option.prewarm); /* may fail: then the first requests map memory */
     hak_thread_end_init();
     hak_policy_seal();
     return true;

@@ -9,11 +9,11 @@
 unsigned hak_os_pid(void);
 unsigned hak_os_tid(void);
 
-/* Copies `size` bytes from `from`; returns how many could be read, from the front. Does not fault, unless the memory
- * goes while it is read. */
+/* Copies `size` bytes from `from`. Returns how many were readable, from the front. Does not fault, unless the
+ * memory is unmapped meanwhile. */
 size_t hak_os_read(void *out, uintptr_t from, size_t size);
 
-/* Whether address space or data of the process has a limit (RLIMIT_AS, RLIMIT_DATA). */
+/* True when the process has a limit for address space or data (RLIMIT_AS, RLIMIT_DATA). */
 bool hak_os_limited(void);
 
 /* Whether all that is mapped to be written counts as memory in use, touched or not (vm.overcommit_memory 2): against

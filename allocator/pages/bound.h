@@ -11,7 +11,7 @@
 
 void hak_bound_init(void);
 
-/* A slab whose pages may be resident, freed just now. */
+/* Adds a slab that was just freed; its pages may be resident. */
 void hak_bound_add(hak_slab *slab);
 
 /* The partition's slabs may be given and asked for from now on; false when the OS has no memory for its lists. */

@@ -13,7 +13,7 @@ _Atomic unsigned hak_regions_used;
 size_t hak_region_huge_from = SIZE_MAX;
 _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metadata;
 
-/* The room of a region of each kind: bytes that are not mapped cost nothing. */
+/* The room of a region of each kind. Unmapped addresses cost nothing. */
 static size_t room_of(hak_region_kind kind) {
     static const size_t rooms[] = {(size_t)256 << 30, (size_t)4 << 40, (size_t)1 << 40, (size_t)256 << 30};
     return rooms[hak_min(kind, HAK_REGION_TYPED)];
@@ -51,7 +51,7 @@ void hak_region_define(hak_region_kind kind, unsigned unit_shift, size_t record_
     kinds[kind].record_size = record_size;
 }
 
-/* An entry of the table that is free, NULL when none is. */
+/* A free entry of the table; NULL: none. */
 static hak_region *entry_take(void) {
     static hak_extent table;
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_relaxed);
@@ -76,8 +76,10 @@ bool hak_region_reach(hak_extent *table, size_t size, size_t most, size_t entrie
     return done;
 }
 
-/* What is committed of a region of `size` bytes, `committed` of which are, when it has to reach `end`. Whole huge
- * pages: the rest of one would be touched before it is asked for as such; but not where none is asked for yet. */
+/* Returns how many bytes of the body to commit so that it reaches at least `end`. `size` is the room,
+ * `committed` what is committed now. The result is a multiple of a huge page: the rest of a huge page would be
+ * touched before the region asks for it as one. Where no huge pages are used yet, a small region grows by
+ * granules. */
 static size_t generous(hak_region_kind kind, size_t size, size_t committed, size_t end) {
     if (kind != HAK_REGION_SLABS && end <= SMALL && hak_region_huge_from >= SMALL) {
         size_t more = hak_align_up(committed / SMALL_STEP_PART, HAK_GRANULE);

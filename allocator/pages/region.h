@@ -50,7 +50,7 @@ enum { HAK_REGIONS_MAX = 1024 };
 
 extern hak_lock hak_region_lock;
 extern hak_region *hak_regions;           /* has an address when one was in use */
-extern _Atomic unsigned hak_regions_used; /* entries of the table that ever were in use */
+extern _Atomic unsigned hak_regions_used; /* entries of the table that were ever in use */
 
 /* Bytes of address space, of memory that may be touched, and of that for records: for statistics. */
 extern _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metadata;
@@ -129,10 +129,10 @@ bool hak_region_move(hak_region *old, uintptr_t from, size_t size, hak_region *r
 /* hak_table_reach (table.h). Any lock but the region's may be held, the same one at each call for a table. */
 bool hak_region_reach(hak_extent *table, size_t size, size_t most, size_t entries);
 
-/* Gives what is committed and not used back. Bytes. */
+/* Unmaps memory that is committed and not used. Returns bytes. */
 size_t hak_region_trim(void);
 
-/* Gives a region back to the OS; the caller owns all of it, all free. For tests: see reset.h. */
+/* Gives a region back to the OS; all of it is free and belongs to the caller. For tests: see reset.h. */
 void hak_region_dies(hak_region *region);
 
 #endif

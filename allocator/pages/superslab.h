@@ -99,7 +99,8 @@ HAK_INLINE hak_slab_slots hak_slab_part_slots(const hak_slab *slab) {
     return (hak_slab_slots){slab->part_from * step, slab->part_count * step};
 }
 
-/* True when the slot has memory, and may be free or somebody's; how many have; whether all of these are free. */
+/* hak_slab_has: the slot has memory, so it may be in use. hak_slab_all: number of such slots.
+ * hak_slab_is_empty: all of them are free. */
 HAK_INLINE bool hak_slab_has(const hak_slab *slab, uint32_t slot) {
     if (HAK_LIKELY(slab->part_count == 0))
         return slot < slab->slots;
@@ -113,7 +114,7 @@ HAK_INLINE bool hak_slab_is_empty(const hak_slab *slab) {
     return slab->free == hak_slab_all(slab);
 }
 
-/* A bit per granule of the slab that has slots, or is to have them: the others need not be mapped. */
+/* A mask of the slab's granules that have slots, or will have; the others need not be mapped. */
 HAK_INLINE uint32_t hak_slab_memory(const hak_slab *slab) {
     const hak_class_info *info = &hak_classes[slab->cls];
     hak_slab_slots part = hak_slab_part_slots(slab);
