@@ -10,23 +10,25 @@
 #include <string.h>
 
 enum {
-    /* A bin begins with room for this many objects or bytes and doubles when that is too small, up to its class's
-     * bin_cap: a thread that needs few objects keeps few. Measure again with peak RSS of works a and larson. */
+    /* A bin begins with room for this many objects or bytes and doubles when that is too small, up to its
+     * class's bin_cap: a thread that needs few objects keeps few. Measure again with peak RSS of workloads a
+     * and larson. */
     CAP_FIRST = 16,
     BYTES_FIRST = 16 * HAK_KIB,
-    /* The bins of a thread may hold this much, and those of all threads that, or so much for each shard; nevertheless
-     * each thread the last one. What idle threads hold is out of reach, so it is small: 200 of them keep some 40 MiB.
-     * Measure again with workloads d, f and larson. */
+    /* THREAD_BYTES limits the bins of one thread. TOTAL_BYTES, or TOTAL_PER_SHARD for each shard if that is
+     * more, limits those of all threads. Each thread may have ALWAYS_BYTES in any case; this is small, because
+     * memory in the bins of idle threads is out of reach: 200 of them keep some 40 MiB. Measure again with
+     * workloads d, f and larson. */
     THREAD_BYTES = 8 * HAK_MIB,
     TOTAL_BYTES = 16 * HAK_MIB,
     TOTAL_PER_SHARD = HAK_MIB,
     ALWAYS_BYTES = 192 * HAK_KIB,
     /* The same of a cache that a thread has for one of its partitions. */
     ALWAYS_TYPED = 24 * HAK_KIB,
-    /* So many new slabs age the bins as a second does: a thread whose need moves to other sizes leaves slots behind
-     * that pin whole slabs. */
+    /* Bins age after so many new slabs as they do after a second: a thread that moves to other sizes leaves
+     * slots behind that pin whole slabs. */
     SLABS_PER_AGE = 32,
-    /* When free slots between others' are more than this part of what is out, and this much, bins that are not used are
+    /* When free slots are more than this part of what is out, and more than this many bytes, unused bins are
      * emptied. */
     SPARSE_PART = 4,
     SPARSE_MIN = 16 * HAK_MIB,
@@ -51,14 +53,14 @@ static void give(void **objs, unsigned cls, unsigned count, unsigned shard) {
     count_moved(cls, count, 0);
 }
 
-/* The shard whose depots refill the class. A thread finds free slots in that shard only, so what other shards have free
- * is memory that it cannot use again: several threads refill wide slots from one. Small ones do not, for there two
- * threads' objects would meet in one cache line. */
+/* The shard whose depots refill the class. A thread finds free slots in that shard only and cannot reuse those
+ * of other shards. So several threads share a shard for wide slots. For small slots they do not: objects of two
+ * threads would meet in one cache line. */
 static unsigned shard_for(const hak_cache *cache, unsigned cls) {
     return hak_classes[cls].size < WIDE_SLOT ? cache->shard : cache->shard / HAK_POLICY_SHARERS;
 }
 
-/* With a profile malloc pops from rations, which are empty. */
+/* Empties the rations, from which malloc pops when the heap profile is on. */
 static void rations_init(hak_cache *cache) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
         HAK_SHOW(cache->top[HAK_RATION_OF(cls)],
@@ -88,7 +90,7 @@ void hak_cache_bins_init(hak_cache *cache) {
     cache->room = 0;
 }
 
-/* The bin may hold so many objects from now on. */
+/* Sets the room of the bin, in objects. */
 static void set_room(hak_cache *cache, unsigned cls, size_t places) {
     void **base = hak_cache_base(cache, cls), **end = base + places;
     size_t more = (size_t)(end - cache->end[cls]) * hak_classes[cls].size; /* wraps when it is less */
@@ -116,7 +118,7 @@ static bool bin_grow(hak_cache *cache, unsigned cls) {
     return true;
 }
 
-/* The older `home` objects of the bin go home. */
+/* Gives the oldest `home` objects of the bin to their depots. */
 static void bin_flush(hak_cache *cache, unsigned cls, unsigned home) {
     void **base = hak_cache_base(cache, cls);
     unsigned count = (unsigned)(cache->top[cls] - base);
@@ -139,7 +141,8 @@ unsigned hak_cache_ration_count(const hak_cache *cache, unsigned cls) {
                : (unsigned)(HAK_GLANCE(cache->top[HAK_RATION_OF(cls)]) - cache->rations->entries[cls]);
 }
 
-/* What was not allocated after all is counted again later. */
+/* Gives the objects of a ration back. They were counted in advance but not allocated, so they are counted again
+ * later. */
 static void ration_flush(hak_cache *cache, unsigned cls) {
     unsigned count = hak_cache_ration_count(cache, cls);
     if (count == 0)
@@ -164,7 +167,7 @@ bool hak_cache_sparse(void) {
     return held > out + hak_max(SPARSE_MIN, out / SPARSE_PART);
 }
 
-/* All but the one of class `used`. */
+/* Ages all bins except the one of class `used`. */
 static void age_bins(hak_cache *cache, unsigned used, bool sparse) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         size_t room = (size_t)(cache->end[cls] - hak_cache_base(cache, cls));
@@ -174,7 +177,7 @@ static void age_bins(hak_cache *cache, unsigned used, bool sparse) {
     }
 }
 
-/* The calling thread's; `at` is where a slow call is, for class `used`. */
+/* Ages the calling thread's caches. A slow call is at work in the bin of class `used` of the cache `at`. */
 static HAK_NOINLINE void age_slow(const hak_cache *at, unsigned used, unsigned age) {
     hak_cache *mine = hak_cache_mine;
     bool sparse = hak_cache_sparse();

@@ -10,7 +10,8 @@ typedef struct depot {
 } __attribute__((aligned(HAK_CACHELINE))) depot;
 
 enum {
-    /* So many empty slabs stay in a depot: a class at the edge of a slab does not take and give it over and over. */
+    /* So many empty slabs stay in a depot, so that a class whose need swings by a few objects does not take and
+     * give a slab over and over. */
     EMPTY_KEPT = 1,
     /* But none above this size: an object of the class costs more to use than its slab to take, and the depots of
      * all classes would hold tens of MiB. */
@@ -71,7 +72,7 @@ bool hak_depot_open(unsigned partitions) {
     return true;
 }
 
-/* A new slab, in the list. Drops the lock while the superslab layer, perhaps the OS, is asked. */
+/* Adds a new slab to the list. Drops the lock while it calls the superslab layer, which may call the OS. */
 static bool add_slab_locked(depot *d, unsigned shard, unsigned cls) {
     hak_lock_give(&d->lock);
     hak_slab *slab = hak_superslab_take_slab(cls, shard);
@@ -83,7 +84,7 @@ static bool add_slab_locked(depot *d, unsigned shard, unsigned cls) {
     return true;
 }
 
-/* Up to `want` objects of the first slab of the list. */
+/* Takes up to `want` objects of the first slab in the list. */
 static unsigned take_locked(depot *d, void **out, unsigned want, bool *zeroed) {
     hak_lock_check_held(&d->lock);
     hak_slab *slab = HAK_OWNER_OF(d->partial.next, hak_slab, link);
@@ -97,7 +98,7 @@ static unsigned take_locked(depot *d, void **out, unsigned want, bool *zeroed) {
     return taken;
 }
 
-/* The OS has refused a slab: what other shards of threads have is better than nothing. */
+/* The OS has refused a slab: takes objects from other shards for threads instead. */
 static unsigned take_elsewhere(unsigned shard, unsigned cls, void **out, unsigned want) {
     unsigned taken = 0;
     bool zeroed;
@@ -135,7 +136,7 @@ void *hak_depot_take_zeroed(unsigned shard, unsigned cls, bool *zeroed) {
     return obj;
 }
 
-/* One object home. *empty: a slab that is to be given back, or NULL. */
+/* Gives one object to its slab. *empty: a slab that the caller must give back; NULL: none. */
 static hak_slab_verdict give_locked(depot *d, hak_slab *slab, void *obj, hak_slab **empty) {
     hak_lock_check_held(&d->lock);
     *empty = NULL;
@@ -171,9 +172,9 @@ static void give_slabs(hak_link *done) {
     }
 }
 
-/* Gives those of objs[] that belong to `shard` home; returns how many are left, at the front of objs[]. What is no
- * object's start, or free already, ends the process when the lock is given back: the program's handler of SIGABRT
- * may want it. */
+/* Gives the objects in objs[] that belong to `shard` back. Returns how many are left, at the front of objs[].
+ * An object that is no slot's start, or is free already, ends the process after the lock is given back, because
+ * the program's handler of SIGABRT may need it. */
 static unsigned give_shard(unsigned shard, unsigned cls, void **objs, unsigned count) {
     depot *d = &depots[shard][cls];
     unsigned left = 0;
@@ -299,7 +300,7 @@ static void trim_one(depot *d) {
     give_slabs(&done);
 }
 
-/* Whether to purge it now. */
+/* True when the slab should be purged now. */
 static bool is_due(const hak_slab *slab, bool all) {
     if (all)
         return true;
@@ -307,7 +308,7 @@ static bool is_due(const hak_slab *slab, bool all) {
     return unused >= PURGE_UNUSED && slab->free >= slab->purged + slab->slots / PURGE_PART + 1;
 }
 
-/* Its free slots are nobody's while their pages are given back, without the lock: as if one thread had them all. */
+/* Sets the slab's free slots aside while it purges their pages without the lock, as if one thread had them all. */
 static void purge_slab(depot *d, hak_slab *slab) {
     hak_slab_part part;
     if (hak_slab_is_empty(slab))
