@@ -117,7 +117,8 @@ class CMake(unittest.TestCase):
         target = os.path.join(self.folder, "target")
         output("cmake", "--install", self.build, "--prefix", "/opt/hak", DESTDIR=target)
         below = os.path.join(target, "opt/hak")
-        for path in ("lib/libhakmem.so", "lib/libhakmem-hardened-dlopen.so", "lib/libhakmem.a", "include/hakmem.h", "include/hakmem_jemalloc.h", "bin/hakmem",
+        for path in ("lib/libhakmem.so", "lib/libhakmem-hardened-dlopen.so", "lib/libhakmem.a", "lib/libhakmem.so-gdb.py",
+                     "lib/libhakmem-hardened-dlopen.so-gdb.py", "include/hakmem.h", "include/hakmem_jemalloc.h", "bin/hakmem",
                      "libexec/hakmem/explain", "libexec/hakmem/heap_profile", "share/man/man7/hakmem.7", "share/man/man1/hakmem.1", "share/doc/hakmem/hakmem.conf", "lib/pkgconfig/hakmem.pc",
                      "lib/cmake/hakmem/hakmemConfig.cmake"):
             self.assertTrue(os.path.exists(os.path.join(below, path)), path)

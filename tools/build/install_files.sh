@@ -17,6 +17,9 @@ install -m 755 "$root/tools/explain" "$root/tools/heap_profile" "$prefix/libexec
 for product in hakmem hakmem-hardened; do
     install -m 644 "$built/lib$product.a" "$prefix/lib/"
     install -m 755 "$built/lib$product.so" "$built/lib$product-dlopen.so" "$prefix/lib/"
+    for flavour in "" -dlopen; do # where gdb looks for what goes with a library
+        install -m 644 "$root/tools/hakmem_gdb.py" "$prefix/lib/lib$product$flavour.so-gdb.py"
+    done
     variant=speed
     [ $product = hakmem ] || variant=hardened
     cat >"$prefix/lib/pkgconfig/$product.pc" <<END
