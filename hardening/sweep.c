@@ -216,13 +216,32 @@ static uint32_t sweep_page(const slab_view *slab, size_t page, uint32_t done) {
     return slot;
 }
 
+/* Which of the up to 64 pages at `at` of a region of slabs are resident, a bit each; hollow granules are not asked for:
+ * of what is not mapped the OS says nothing before it is asked page by page. */
+static uint64_t resident_at(uintptr_t at, unsigned pages) {
+    const unsigned each = (unsigned)(HAK_GRANULE / hak_os_page);
+    hak_region *region = hak_region_around(at);
+    if (region == NULL)
+        return 0;
+    const hak_superslab *superslab = hak_region_record(region, at);
+    uint32_t hollow =
+        HAK_GLANCE(superslab->hollow_mask) >> (at >> HAK_GRANULE_SHIFT) % HAK_SUPERSLAB_GRANULES;
+    uint64_t bits = 0;
+    if ((hollow & hak_ones32(0, pages / each)) == 0)
+        return hak_os_resident(at, pages);
+    for (unsigned i = 0; i < pages / each; i++)
+        if ((hollow >> i & 1) == 0)
+            bits |= hak_os_resident(at + i * (uintptr_t)HAK_GRANULE, each) << i * each;
+    return bits;
+}
+
 /* Only what is resident: to read the rest would be to have it mapped. */
 static size_t sweep_slab(const slab_view *slab) {
     size_t pages = slab->info->slab_bytes / hak_os_page, seen = hak_os_page;
     uint32_t done = 0;
     for (size_t first = 0; first < pages; first += 64) {
         unsigned some = (unsigned)hak_min(64, pages - first);
-        uint64_t resident = hak_os_resident(slab->start + first * hak_os_page, some);
+        uint64_t resident = resident_at(slab->start + first * hak_os_page, some);
         for (; resident != 0; resident &= resident - 1, seen += hak_os_page)
             done = sweep_page(slab, (first + hak_lowest_bit(resident)) * hak_os_page, done);
     }
@@ -248,7 +267,7 @@ static size_t sweep_used(const slab_view *slab) {
 static bool gaps; /* nobody unmaps them */
 static size_t sweep_gap(const hak_ledger_region *ledger, uintptr_t granule) {
     size_t seen = 0;
-    uint64_t resident = gaps ? hak_os_resident(granule, (unsigned)(HAK_GRANULE / hak_os_page)) : 0;
+    uint64_t resident = gaps ? resident_at(granule, (unsigned)(HAK_GRANULE / hak_os_page)) : 0;
     for (; resident != 0 && hak_hardening.verify; resident &= resident - 1, seen += hak_os_page) {
         uintptr_t page = granule + hak_lowest_bit(resident) * hak_os_page;
         const unsigned char *bad = hak_stain_find((void *)page, hak_os_page);

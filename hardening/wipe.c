@@ -1,6 +1,7 @@
 /* wipe.c: see wipe.h. */
 #include "hardening/wipe.h"
 
+#include "allocator/os/os.h"
 #include "hardening/canary.h"
 #include "hardening/quarantine.h"
 #include "hardening/stain.h"
@@ -84,21 +85,13 @@ static void choose(hak_wipe_calls calls, void *(*reuse)(void *, size_t, hak_reco
 }
 
 unsigned hak_wipe_choose(unsigned most) {
-    unsigned width = 16;
+    unsigned width = hak_min(most, hak_os_vector_bytes());
     choose((hak_wipe_calls){clear_16, is_clear_16, finish_16}, reuse_16, end_16);
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (most >= 32 && __builtin_cpu_supports("avx2")) {
+    if (width == 32)
         choose((hak_wipe_calls){clear_32, is_clear_32, finish_32}, reuse_32, end_32);
-        width = 32;
-    }
-    if (most >= 64 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")) {
+    if (width == 64)
         choose((hak_wipe_calls){clear_64, is_clear_64, finish_64}, reuse_64, end_64);
-        width = 64;
-    }
-#else
-    (void)most;
 #endif
     return width;
 }

@@ -140,6 +140,10 @@ void hak_os_landmarks(uintptr_t out[HAK_OS_LANDMARKS]);
 /* Processors this process may run on; at least 1. */
 unsigned hak_os_cpus(void);
 
+/* Bytes of the widest vectors that the processor and the OS have and wipe.c has code for: 16, 32 (AVX2) or 64 (AVX-512
+ * F, VL, DQ and BW); 16 on other machines. */
+unsigned hak_os_vector_bytes(void);
+
 /* Coarse monotonic time in milliseconds; no system call where the vDSO has it. */
 uint64_t hak_os_milliseconds(void);
 

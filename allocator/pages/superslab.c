@@ -91,7 +91,7 @@ static hak_superslab *superslab_born(bool pieces) {
         return NULL;
     hak_superslab *superslab = hak_region_record(region, start);
     superslab->start = start;
-    superslab->hollow_mask = hollow ? ALL_FREE : 0;
+    HAK_SHOW(superslab->hollow_mask, hollow ? ALL_FREE : 0);
     superslab->free_mask = ALL_FREE;
     superslab->order = HAK_SUPERSLAB_ORDERS;
     relist(superslab);
@@ -148,7 +148,7 @@ static hak_map_result fill(hak_superslab *superslab, uint32_t mask) {
         hak_map_result result =
             hak_region_fill(hak_region_find(superslab->start), run_start(superslab, run), bytes_of(run));
         if (result == HAK_MAP_DONE) {
-            superslab->hollow_mask &= ~run;
+            HAK_SHOW(superslab->hollow_mask, superslab->hollow_mask & ~run);
             pieces = (unsigned)hak_min(PIECES, pieces + (unsigned)__builtin_popcount(run));
         }
         if (result == HAK_MAP_TAKEN)
@@ -493,7 +493,7 @@ static size_t hollow_one(hak_superslab *superslab) {
     if (done != 0)
         hak_policy_hollowed(superslab->start, parts_gone(superslab, done));
     uint32_t was_dirty = superslab->dirty_mask & done;
-    superslab->hollow_mask |= done;
+    HAK_SHOW(superslab->hollow_mask, superslab->hollow_mask | done);
     superslab->dirty_mask &= ~done;
     hak_counter_sub(&hak_superslab_free_dirty, bytes_of(was_dirty));
     return bytes_of(done);
@@ -518,7 +518,7 @@ static size_t cut_tails_of(hak_superslab *superslab) {
     uint32_t tails = superslab->used_mask & ~memory_in_use(superslab) & ~superslab->hollow_mask;
     uint32_t done = hollow_runs(superslab, tails);
     hak_counter_sub(&hak_superslab_live_bytes, bytes_of(superslab->dirty_mask & done));
-    superslab->hollow_mask |= done;
+    HAK_SHOW(superslab->hollow_mask, superslab->hollow_mask | done);
     superslab->dirty_mask &= ~done;
     return bytes_of(done);
 }

@@ -54,9 +54,9 @@ typedef struct __attribute__((aligned(4096))) hak_superslab {
         free_mask; /* granules that no slab has; those of a free slab that stays with its class are not free */
     uint32_t used_mask;  /* granules of slabs in use */
     uint32_t dirty_mask; /* granules that may have resident pages */
-    uint32_t
-        hollow_mask; /* granules that are not mapped: of a slab in use only such of which it has no slot */
-    uint8_t order;   /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
+    /* Granules that are not mapped: of a slab in use only such of which it has no slot. Sweeps glance at it. */
+    uint32_t hollow_mask;
+    uint8_t order; /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
     hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
     /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors; where all objects
      * have 128 bytes or more, there are no others: one page of records is mapped for 2 MiB of slabs instead of five. */

@@ -146,6 +146,15 @@ class Tracers(unittest.TestCase):
         with open(os.path.join(SCRATCH, "trace"), encoding="utf-8") as trace:
             self.assertIn("+++ exited with 0 +++", trace.read())
 
+    def test_the_exit_asks_of_nothing_that_is_not_mapped(self):
+        """In whichever variant looks then: each page of it would be a system call."""
+        done = run("strace", "-f", "-e", "trace=mincore", "-o", "asked", "-E", f"LD_PRELOAD={LIBRARY}", "bash", "-c", "ls / > /dev/null; true", env=PLAIN)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(os.path.join(SCRATCH, "asked"), encoding="utf-8") as file:
+            asked = re.findall(r"mincore\(.*", file.read())
+        self.assertEqual(len(asked) > 0, GUARDED)
+        self.assertEqual([line for line in asked if "ENOMEM" in line], [])
+
     def test_heaptrack_counts_every_call(self):
         done = run("heaptrack", "-o", os.path.join(SCRATCH, "heap"), PROGRAM, "keep")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

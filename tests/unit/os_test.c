@@ -6,6 +6,7 @@
 #include "allocator/os/os_process.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -260,6 +261,33 @@ static void filtering(void **state) {
     hak_os_filter = (uint8_t)found;
 }
 
+/* Whether the kernel names the feature of the first processor. */
+static bool has_flag(const char *flag) {
+    static char line[8192];
+    bool found = false;
+    char spaced[32];
+    assert_in_range(snprintf(spaced, sizeof spaced, " %s ", flag), 1, sizeof spaced - 1);
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    assert_non_null(file);
+    while (!found && fgets(line, sizeof line - 1, file) != NULL) {
+        char *end = strchr(line, '\n');
+        if (end != NULL)
+            memcpy(end, " ", 2);
+        found = strncmp(line, "flags", 5) == 0 && strstr(line, spaced) != NULL;
+    }
+    assert_int_equal(fclose(file), 0);
+    return found;
+}
+
+static void vectors(void **state) {
+    (void)state;
+    unsigned wanted = has_flag("avx2") ? 32 : 16;
+    if (wanted == 32 && has_flag("avx512f") && has_flag("avx512vl") && has_flag("avx512dq") &&
+        has_flag("avx512bw"))
+        wanted = 64;
+    assert_int_equal(hak_os_vector_bytes(), wanted);
+}
+
 static void facts(void **state) {
     (void)state;
     uintptr_t landmarks[HAK_OS_LANDMARKS];
@@ -291,6 +319,7 @@ int main(void) {
         CASE("a filter of system calls only becomes stricter, and what is rare is then not asked for",
              filtering),
         CASE("landmarks, processors, clock and environment are there", facts),
+        CASE("vectors are as wide as the kernel says that the processor has them", vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
