@@ -1,5 +1,5 @@
-/* cache_life.c: see cache_own.h and cache.h. The list of all caches and those that wait for a thread are guarded by
- * hak_cache_lock; what a thread has of them is its own. */
+/* cache_life.c: see cache_own.h and cache.h. hak_cache_lock guards the list of all caches and of those that
+ * wait for a thread; the contents of a cache belong to its thread. */
 #include "allocator/cache/cache_own.h"
 
 #include "allocator/os/death.h"
@@ -8,8 +8,8 @@
 
 #include <string.h>
 
-/* How many caches for partitions there are at most: each is a mapping of its own, of which a process may have 65,530.
- * Who gets none works with the depots. */
+/* Most caches for partitions. Each is a mapping of its own, of which a process may have 65,530. A thread
+ * without one uses the depots directly. */
 enum { TYPED_MOST = 2048 };
 
 /* What every bin of a static cache points at: empty, because it is NULL, and full, because top == end. */
@@ -27,10 +27,10 @@ _Thread_local hak_cache *hak_cache_mine = &hak_cache_before_first;
 hak_lock hak_cache_lock = HAK_LOCK_INIT(HAK_RANK_CACHES);
 static hak_cache *waiting; /* caches of threads that have ended; hak_cache_lock */
 static hak_cache *newest;  /* of all caches; hak_cache_lock */
-/* In a child: from where on along `older` all are nobody's, but for those of the thread that there is. */
+/* In a forked child: from this cache on along `older`, no cache has a thread, except those of the only thread. */
 static hak_cache *lost;
-static unsigned forks;                      /* how often hak_cache_alone was called */
-static unsigned threads_of[HAK_SHARDS_MAX]; /* how many threads use the shard; hak_cache_lock */
+static unsigned forks;                      /* number of calls of hak_cache_alone */
+static unsigned threads_of[HAK_SHARDS_MAX]; /* number of threads that use the shard; hak_cache_lock */
 
 static _Atomic unsigned typed_caches;
 
@@ -38,8 +38,8 @@ static size_t cache_bytes(void) {
     return hak_align_up(sizeof(hak_cache) + hak_class_bin_entries * sizeof(void *), hak_os_page);
 }
 
-/* A shard for the calling thread: the first of those that fewest use, as jemalloc chooses a thread's arena; so threads
- * that come and go meet the slabs of those before them. */
+/* Chooses the shard that the fewest threads use, the first one among equals, as jemalloc chooses a thread's
+ * arena. So threads that come and go find the slabs of earlier threads. */
 static unsigned shard_join(void) {
     unsigned shard = 0;
     hak_lock_take(&hak_cache_lock);
@@ -51,7 +51,8 @@ static unsigned shard_join(void) {
     return shard;
 }
 
-/* Nothing is written into the others' caches, which would copy their pages: whoever takes one empties it. */
+/* Does not write to the caches of other threads, which would copy their pages; a thread that takes one empties
+ * it. */
 void hak_cache_alone(void) {
     waiting = NULL;
     lost = newest;
@@ -80,8 +81,8 @@ void hak_cache_profile(void) {
     profiled = true;
 }
 
-/* A new cache, empty; NULL when there is no memory. Without memory for rations its thread is not in the profile, and
- * goes by the bins for sizes whose classes are its own. */
+/* Maps a new, empty cache; NULL: no memory. Without memory for rations its thread is not in the heap profile,
+ * and uses bins. */
 static hak_cache *cache_map(void) {
     hak_cache *cache = (hak_cache *)hak_os_map_between(cache_bytes());
     if (cache == NULL)
@@ -106,7 +107,7 @@ void hak_cache_count(size_t objects[HAK_TAGS]) {
     hak_lock_give(&hak_cache_lock);
 }
 
-/* A cache that nobody has, NULL: there is none. */
+/* Takes a cache that has no thread; NULL: none. */
 static hak_cache *cache_again(void) {
     hak_lock_check_held(&hak_cache_lock);
     hak_cache *cache = waiting;
@@ -122,7 +123,7 @@ static hak_cache *cache_again(void) {
     return cache;
 }
 
-/* One that a thread has left, or a new one; NULL when there is no memory. Its bins are empty. */
+/* Takes a cache that a thread has left, or a new one, with empty bins. NULL: no memory. */
 static hak_cache *cache_take(unsigned partition) {
     hak_lock_take(&hak_cache_lock);
     hak_cache *cache = cache_again();

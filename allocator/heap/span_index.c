@@ -8,7 +8,7 @@ enum {
     SUBS = 1 << SUB_BITS,
     LISTS = (32 - SUB_BITS + 1) * SUBS,
     WORDS = (LISTS + 63) / 64,
-    /* How many spans of the list that may hold shorter ones are looked at. */
+    /* Number of spans to try in the list that may also hold shorter ones. */
     LOOK = 8,
 };
 

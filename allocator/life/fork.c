@@ -1,6 +1,6 @@
-/* fork.c: see fork.h. All locks are taken in rank order before a fork, so that no other thread is inside anything that
- * they guard. The child keeps the cache of its only thread; the objects in the caches of threads that it does not have
- * are lost to it, as their stacks are.
+/* fork.c: see fork.h. Takes all locks in rank order before a fork, so that no other thread is inside anything
+ * that they guard. The child keeps the cache of its only thread. Objects in the caches of other threads are
+ * lost in the child, like the stacks of these threads.
  *
  * Where libc would take its own malloc's locks: after every handler and after its lock of streams. Handlers
  * registered first are called last before a fork, and first after it; shim_fork.c sees to that. What libc locks
@@ -29,16 +29,16 @@ static hak_lock *const after_depots[] = {&hak_large_lock, &hak_superslab_lock, &
                                          &hak_profile_lock};
 enum { AFTER_DEPOTS = sizeof after_depots / sizeof after_depots[0] };
 
-/* While somebody registers handlers: libc may allocate then, under a lock that it needs for a fork. */
+/* Held while a thread registers handlers: libc may allocate then, under a lock that a fork needs. */
 static hak_lock registration = HAK_LOCK_INIT(HAK_RANK_FORK);
 static _Atomic bool registered;
 static _Thread_local bool registering;
 
-static _Thread_local unsigned depth; /* forks that the thread is in: one in a handler of another */
-static _Thread_local bool has_all;   /* and has the locks */
+static _Thread_local unsigned depth; /* nested forks of the thread: a handler of a fork may fork */
+static _Thread_local bool has_all;   /* the thread holds all locks */
 
-/* libc's lock of the list of all streams, which a thread may hold several times. Who flushes all holds it and waits
- * for a stream, whose owner may wait for us (getline). Source: glibc's fork.c, genops.c. */
+/* libc's recursive lock of the list of all streams. A thread that flushes all streams holds it and waits for a
+ * stream, whose owner may wait for us (getline). Source: glibc's fork.c, genops.c. */
 #pragma weak _IO_list_lock
 #pragma weak _IO_list_unlock
 extern void _IO_list_lock(void);
@@ -55,7 +55,8 @@ static void policy_lock(void (*how)(hak_lock *lock)) {
         how(lock);
 }
 
-/* glibc before 2.36 calls handlers with its lock of the registry taken: who registers may wait for that already. */
+/* glibc before 2.36 calls handlers with its lock of the registry held, for which a thread that registers may
+ * already wait. */
 static bool registry_is_free(void) {
     const char *version = gnu_get_libc_version();
     unsigned numbers[2] = {0, 0};
@@ -99,8 +100,8 @@ void hak_fork_unlock_child(void) {
     hak_fork_unlock();
 }
 
-/* A process of one thread takes no lock: fork may be called by a signal handler that has interrupted malloc, whose
- * call goes on after it, in both processes. */
+/* A process of one thread takes no lock: a signal handler that has interrupted malloc may call fork, and the
+ * interrupted call goes on in both processes. */
 static void prepare(void) {
     if (depth++ != 0 || HAK_ALONE() || hak_fork_by_libc())
         return;
@@ -112,7 +113,7 @@ static void prepare(void) {
     has_all = true;
 }
 
-/* True when the locks are to be given back. */
+/* True when the caller must give the locks back. */
 static bool is_over(void) {
     bool over = depth != 0 && --depth == 0 && has_all;
     if (over)
