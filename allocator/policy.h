@@ -45,6 +45,9 @@ static inline void hak_policy_slab_dies(hak_slab *slab);
 /* The core wants to put slots where the slab's guard is. True: the memory of the guard may be touched until
  * slab_dies. False: it stays a guard. The slab may have died meanwhile. No lock is held. */
 static inline bool hak_policy_slab_open(hak_slab *slab);
+/* The pages of a free slab, which keeps its class, were given back; its addresses and guards stay. The superslab lock
+ * is held. */
+static inline void hak_policy_slab_purged(const hak_slab *slab);
 /* The granules of `mask` in the superslab have been decommitted, guards included. The superslab lock is held. */
 static inline void hak_policy_hollowed(uintptr_t superslab, uint32_t mask);
 /* False: free slabs must keep their pages now, because a thread is reading them. Called when no tag leads to

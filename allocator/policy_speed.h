@@ -78,6 +78,9 @@ static inline bool hak_policy_slab_open(hak_slab *slab) {
 static inline void hak_policy_slab_dies(hak_slab *slab) {
     (void)slab;
 }
+static inline void hak_policy_slab_purged(const hak_slab *slab) {
+    (void)slab;
+}
 static inline void hak_policy_hollowed(uintptr_t superslab, uint32_t mask) {
     (void)superslab, (void)mask;
 }

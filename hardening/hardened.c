@@ -49,7 +49,7 @@ void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin ori
 void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller) {
     hak_place place = {0}; /* gcc does not see that hak_stain_slot ends the process when it is not found */
     bool found = hak_ledger_find(obj, &place);
-    uint32_t word = found ? hak_record_load(place.record) : HAK_SLOT_HELD;
+    uint32_t word = found ? hak_ledger_word((uintptr_t)obj, hak_record_load(place.record)) : HAK_SLOT_HELD;
     if (HAK_UNLIKELY((word & 1) != 0)) /* live or held */
         hak_stain_slot(obj, caller);
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;

@@ -159,8 +159,42 @@ static void describe(hak_granule *granules, const hak_slab *slab, hak_record *ru
         granules[i].cls = slab->cls;
         granules[i].partition = (uint16_t)hak_shard_partition(slab->shard);
         granules[i].hollowed = 0;
+        granules[i].lost = HAK_LOST_NOT;
         atomic_store_explicit(&granules[i].run, run + 1, memory_order_release);
     }
+}
+
+/* The record before the first slot's. */
+static hak_record *run_start(const hak_granule *granules) {
+    return atomic_load_explicit(&granules->run, memory_order_relaxed) - 1;
+}
+
+static void set_lost(hak_granule *granules, hak_lost lost) {
+    for (unsigned i = 0; i < hak_classes[granules->cls].slab_bytes >> HAK_GRANULE_SHIFT; i++)
+        HAK_SHOW(granules[i].lost, (uint8_t)lost);
+}
+
+/* Whoever has the slab wants its records. */
+static void wake(hak_ledger_region *ledger, hak_granule *granules) {
+    if (granules->lost != HAK_LOST_IDLE)
+        return;
+    hak_run_wake(ledger, run_start(granules), run_records(granules->cls));
+    set_lost(granules, HAK_LOST_ONCE);
+}
+
+void hak_ledger_slab_purged(const hak_slab *slab) {
+    hak_ledger_region *ledger = &hak_ledger[hak_region_find(slab->start)->index];
+    hak_granule *granules = &ledger->granules[(slab->start - ledger->base) >> HAK_GRANULE_SHIFT];
+    if (granules->run == NULL || granules->lost == HAK_LOST_IDLE)
+        return; /* hollow, say */
+    set_lost(granules, HAK_LOST_IDLE);
+    hak_run_idle(ledger, run_start(granules), run_records(slab->cls));
+}
+
+uint32_t hak_ledger_word(uintptr_t addr, uint32_t word) {
+    const hak_granule *granule = hak_granule_find(addr);
+    bool lost = granule != NULL && HAK_GLANCE(granule->lost) != HAK_LOST_NOT;
+    return lost && hak_record_state(word) == HAK_SLOT_UNUSED ? HAK_SLOT_FREED : word;
 }
 
 /* The run that the slab had before it was hollow, or another one. */
@@ -176,8 +210,10 @@ bool hak_ledger_slab_born(hak_slab *slab, bool *is_new) {
     hak_ledger_region *ledger = &hak_ledger[region->index];
     hak_granule *granules = &ledger->granules[(slab->start - ledger->base) >> HAK_GRANULE_SHIFT];
     *is_new = granules->run == NULL;
-    if (granules->run != NULL)
-        return true; /* the slab's class is for life, and so is its run */
+    if (granules->run != NULL) { /* the slab's class is for life, and so is its run */
+        wake(ledger, granules);
+        return true;
+    }
     size_t records = run_records(slab->cls);
     hak_record *run =
         granules->hollowed ? run_again(ledger, granules, records) : hak_run_take(ledger, records);
@@ -189,7 +225,8 @@ bool hak_ledger_slab_born(hak_slab *slab, bool *is_new) {
 
 /* The slab's granules that are hollow go on knowing their class, and where its run was. */
 static unsigned slab_hollowed(hak_ledger_region *ledger, hak_granule *granules) {
-    hak_record *run = atomic_load_explicit(&granules->run, memory_order_relaxed) - 1;
+    wake(ledger, granules);
+    hak_record *run = run_start(granules);
     unsigned cls = granules->cls, count = hak_classes[cls].slab_bytes >> HAK_GRANULE_SHIFT;
     for (unsigned i = 0; i < count; i++) {
         granules[i].hollowed = 1;

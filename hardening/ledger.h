@@ -71,6 +71,12 @@ typedef struct hak_large_record {
 } hak_large_record;
 _Static_assert(sizeof(hak_large_record) == 16, "16 bytes per granule");
 
+typedef enum hak_lost {
+    HAK_LOST_NOT,
+    HAK_LOST_IDLE, /* they may be zero at any moment: the slab is free, and its pages went */
+    HAK_LOST_ONCE, /* they may have been zero before the slab was taken again: see hak_ledger_word */
+} hak_lost;
+
 /* What lies in a granule of a region of slabs: zeros when no slab ever did. */
 typedef struct hak_granule {
     _Atomic(hak_record *) run; /* of the slab's first slot; written last */
@@ -82,7 +88,8 @@ typedef struct hak_granule {
     uint32_t mask; /* of the byte in the slab: its bytes less one */
     uint32_t cls;
     uint16_t partition; /* of the typed heap; 0: none */
-    uint16_t hollowed;  /* its memory, guards and records included, went while no slab was there */
+    uint8_t hollowed;   /* its memory, guards and records included, went while no slab was there */
+    uint8_t lost;       /* hak_lost: what became of its records when its pages went */
 } hak_granule;
 _Static_assert(sizeof(hak_granule) == 32, "half a cache line");
 
@@ -98,6 +105,7 @@ typedef struct hak_ledger_region {
     hak_extent runs, run_pages; /* HAK_REGION_SLABS: runs.h */
     hak_extent marks;           /* others: marks.h */
     size_t runs_used;           /* bytes of `runs` that slabs have */
+    size_t runs_idle;           /* about how many pages of them could go: runs.c */
     _Atomic size_t
         reach; /* bytes from base on that have an entry in the table; grows: an old value sends the long way */
     size_t inherited; /* bytes from base on that were in use when this process was forked: inherit.h */
@@ -118,6 +126,13 @@ void hak_ledger_count(size_t bytes);
 
 /* Gives the slab its run; *is_new: it has no guards yet. False when there is no memory. */
 bool hak_ledger_slab_born(hak_slab *slab, bool *is_new);
+
+/* The free slab's pages went; its addresses stay. The superslab lock is held. */
+void hak_ledger_slab_purged(const hak_slab *slab);
+
+/* What is to be made of `word`, the record of the slot at `addr`: what is unused there was perhaps freed, if records
+ * went with the slab's pages. */
+uint32_t hak_ledger_word(uintptr_t addr, uint32_t word);
 
 /* The granules of `mask` of the superslab have lost their memory, and no slab is there; the superslab lock is held. */
 void hak_ledger_hollowed(uintptr_t superslab, uint32_t mask);

@@ -49,7 +49,8 @@ static bool locate_slot(const hak_ledger_region *region, uintptr_t addr, hak_loc
         if (last == NULL || hak_record_load(last) == HAK_SLOT_UNUSED)
             slot = info->slots - 1;
     }
-    uint32_t word = run != NULL ? hak_record_load(&run[slot]) : HAK_SLOT_FREED; /* the latter: hollow */
+    uint32_t word =
+        run != NULL ? hak_ledger_word(addr, hak_record_load(&run[slot])) : HAK_SLOT_FREED; /* hollow */
     *out = (hak_located){.where = HAK_WHERE_SLOT,
                          .obj = slab + (uintptr_t)slot * info->size,
                          .size = hak_record_size(word),

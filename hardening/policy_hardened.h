@@ -119,6 +119,9 @@ static inline void hak_policy_slab_dies(hak_slab *slab) {
     if (HAK_UNLIKELY(slab->slots > hak_classes[slab->cls].slots))
         hak_guard_slab(slab);
 }
+static inline void hak_policy_slab_purged(const hak_slab *slab) {
+    hak_ledger_slab_purged(slab);
+}
 static inline void hak_policy_hollowed(uintptr_t superslab, uint32_t mask) {
     hak_ledger_hollowed(superslab, mask);
 }

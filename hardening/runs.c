@@ -9,10 +9,20 @@ enum {
     RUN_ALIGN = 16, /* runs of few records share cache lines; none shares a record */
     RUNS_STEP = HAK_GRANULE,
     RUNS_STEP_PART = 8,
-    /* Of a page: it is not mapped. No page has so many runs: a slab has eight slots at least, and a page is 64 KiB at
-     * most. */
+    /* Of a page: it is not mapped; all its runs idle, and nothing of it is resident. No page has so many runs: a slab
+     * has eight slots at least, and a page is 64 KiB at most. */
     GONE = UINT16_MAX,
+    CLEAN = UINT16_MAX,
+    /* So many pages whose runs all idle, and this part of all, go together: one call for many. */
+    IDLE_PAGES = 16,
+    IDLE_PART = 64,
 };
+
+/* Of a page. */
+typedef struct use {
+    uint16_t users; /* slabs with memory that have a run there, or GONE */
+    uint16_t idle;  /* of them, whose runs idle, or CLEAN */
+} use;
 
 /* Bytes of records that a granule of the smallest slots needs, with those before and past its ends. */
 static const size_t RUN_MAX = (HAK_GRANULE / HAK_MIN_ALIGN + 3) * sizeof(hak_record) + RUN_ALIGN;
@@ -21,13 +31,13 @@ static size_t run_bytes(size_t records) {
     return hak_align_up(records * sizeof(hak_record), RUN_ALIGN);
 }
 
-static uint16_t *users_of(const hak_ledger_region *ledger) {
-    return (uint16_t *)ledger->run_pages.start;
+static use *uses_of(const hak_ledger_region *ledger) {
+    return (use *)ledger->run_pages.start;
 }
 
 /* Bytes of run_pages for so many bytes of runs. */
-static size_t users_bytes(size_t bytes) {
-    return hak_align_up((bytes / hak_os_page + 1) * sizeof(uint16_t), hak_os_page);
+static size_t uses_bytes(size_t bytes) {
+    return hak_align_up((bytes / hak_os_page + 1) * sizeof(use), hak_os_page);
 }
 
 /* Both or none: what there is goes on being known when the OS refuses. */
@@ -36,13 +46,13 @@ bool hak_runs_begin(hak_ledger_region *ledger) {
     hak_extent runs, pages;
     if (!hak_extent_begin(&runs, room, HAK_GRANULE, hak_os_page))
         return false;
-    if (!hak_extent_begin(&pages, users_bytes(room), users_bytes(HAK_GRANULE), hak_os_page)) {
+    if (!hak_extent_begin(&pages, uses_bytes(room), uses_bytes(HAK_GRANULE), hak_os_page)) {
         hak_extent_end(&runs);
         return false;
     }
     ledger->runs = runs;
     ledger->run_pages = pages;
-    ledger->runs_used = 0;
+    ledger->runs_used = ledger->runs_idle = 0;
     hak_ledger_count(ledger->runs.mapped + ledger->run_pages.mapped);
     return true;
 }
@@ -51,7 +61,7 @@ bool hak_runs_begin(hak_ledger_region *ledger) {
 static size_t gone(const hak_ledger_region *ledger) {
     size_t bytes = 0;
     for (size_t page = 0; page < ledger->runs_used / hak_os_page; page++)
-        bytes += users_of(ledger)[page] == GONE ? hak_os_page : 0;
+        bytes += uses_of(ledger)[page].users == GONE ? hak_os_page : 0;
     return bytes;
 }
 
@@ -68,11 +78,11 @@ HAK_WALKER void hak_runs_empty(hak_ledger_region *ledger) {
         return;
     hak_ledger_count(gone(ledger) - ledger->runs.mapped - ledger->run_pages.mapped);
     for (size_t at = 0; at < ledger->runs_used; at += hak_os_page)
-        if (users_of(ledger)[at / hak_os_page] != GONE)
+        if (uses_of(ledger)[at / hak_os_page].users != GONE)
             memset((char *)ledger->runs.start + at, 0, hak_min(hak_os_page, ledger->runs_used - at));
     if (ledger->runs_used != 0)
-        memset(users_of(ledger), 0, (ledger->runs_used / hak_os_page + 1) * sizeof(uint16_t));
-    ledger->runs_used = ledger->runs.mapped = ledger->run_pages.mapped = 0;
+        memset(uses_of(ledger), 0, (ledger->runs_used / hak_os_page + 1) * sizeof(use));
+    ledger->runs_idle = ledger->runs_used = ledger->runs.mapped = ledger->run_pages.mapped = 0;
 }
 
 /* Maps the runs up to byte `end`, by a generous step or else just so far; false when the OS refuses. */
@@ -83,7 +93,7 @@ static bool grow(hak_ledger_region *ledger, size_t end) {
     size_t least = hak_align_up(end, hak_os_page);
     size_t step = hak_align_up(hak_max(RUNS_STEP, before / RUNS_STEP_PART), hak_os_page);
     size_t most = hak_max(least, hak_min(ledger->runs.room, before + step));
-    if (!hak_extent_grow(&ledger->run_pages, users_bytes(most)))
+    if (!hak_extent_grow(&ledger->run_pages, uses_bytes(most)))
         return false;
     hak_ledger_count(ledger->run_pages.mapped - users_before);
     if (!hak_extent_grow(&ledger->runs, most) && !hak_extent_grow(&ledger->runs, least))
@@ -112,9 +122,13 @@ static span pages_of(const hak_ledger_region *ledger, const hak_record *run, siz
     return (span){from / hak_os_page, (from + bytes - 1) / hak_os_page + 1};
 }
 
-static void use(hak_ledger_region *ledger, span pages) {
-    for (size_t page = pages.first; page < pages.end; page++)
-        users_of(ledger)[page]++;
+static void add_user(hak_ledger_region *ledger, span pages) {
+    for (size_t page = pages.first; page < pages.end; page++) {
+        use *its = &uses_of(ledger)[page];
+        if (its->idle == CLEAN)
+            its->idle = its->users;
+        its->users++;
+    }
 }
 
 hak_record *hak_run_take(hak_ledger_region *ledger, size_t records) {
@@ -123,7 +137,7 @@ hak_record *hak_run_take(hak_ledger_region *ledger, size_t records) {
     hak_lock_take(&hak_region_lock);
     if (find(ledger, bytes)) {
         run = (hak_record *)(ledger->runs.start + ledger->runs_used);
-        use(ledger, pages_of(ledger, run, bytes));
+        add_user(ledger, pages_of(ledger, run, bytes));
         ledger->runs_used += bytes;
     }
     hak_lock_give(&hak_region_lock);
@@ -144,7 +158,7 @@ static void hollow(hak_ledger_region *ledger, size_t first, size_t end) {
     if (first == end || !hak_extent_hollow(&ledger->runs, page_at(ledger, first), bytes))
         return;
     for (size_t page = first; page < end; page++)
-        users_of(ledger)[page] = GONE;
+        uses_of(ledger)[page] = (use){.users = GONE};
     hak_ledger_count(-bytes);
 }
 
@@ -156,10 +170,10 @@ void hak_run_hollow(hak_ledger_region *ledger, hak_record *run, size_t records) 
         span pages = pages_of(ledger, run, run_bytes(records));
         size_t end = hak_min(pages.end, ledger->runs_used / hak_os_page), first = pages.first;
         for (size_t page = pages.first; page < pages.end; page++)
-            users_of(ledger)[page]--;
-        while (first < end && users_of(ledger)[first] != 0)
+            uses_of(ledger)[page].users--;
+        while (first < end && uses_of(ledger)[first].users != 0)
             first++;
-        while (end > first && users_of(ledger)[end - 1] != 0)
+        while (end > first && uses_of(ledger)[end - 1].users != 0)
             end--;
         hollow(ledger, first, end);
     }
@@ -169,12 +183,12 @@ void hak_run_hollow(hak_ledger_region *ledger, hak_record *run, size_t records) 
 /* Maps those of the pages that are gone. */
 static hak_map_result fill(hak_ledger_region *ledger, span pages) {
     for (size_t page = pages.first; page < pages.end; page++) {
-        if (users_of(ledger)[page] != GONE)
+        if (uses_of(ledger)[page].users != GONE)
             continue;
         hak_map_result result = hak_extent_fill(&ledger->runs, page_at(ledger, page), hak_os_page);
         if (result != HAK_MAP_DONE)
             return result;
-        users_of(ledger)[page] = 0;
+        uses_of(ledger)[page].users = 0;
         hak_ledger_count(hak_os_page);
     }
     return HAK_MAP_DONE;
@@ -187,8 +201,54 @@ hak_map_result hak_run_fill(hak_ledger_region *ledger, hak_record *run, size_t r
         span pages = pages_of(ledger, run, run_bytes(records));
         result = fill(ledger, pages);
         if (result == HAK_MAP_DONE)
-            use(ledger, pages);
+            add_user(ledger, pages);
     }
     hak_lock_give(&hak_region_lock);
     return result;
+}
+
+static bool is_idle(const hak_ledger_region *ledger, size_t page) {
+    use its = uses_of(ledger)[page];
+    return its.users != GONE && its.idle == its.users;
+}
+
+/* What is resident of pages whose runs all idle goes, but for the page that the next run begins in. */
+static void purge_idle(hak_ledger_region *ledger) {
+    size_t pages = ledger->runs_used / hak_os_page;
+    for (size_t first = 0, end; first < pages; first = end) {
+        for (end = first; end < pages && is_idle(ledger, end);)
+            end++;
+        if (end != first && hak_os_purge(page_at(ledger, first), (end - first) * hak_os_page, HAK_PURGE_NOW))
+            for (size_t page = first; page < end; page++)
+                uses_of(ledger)[page].idle = CLEAN;
+        end += end == first;
+    }
+    ledger->runs_idle = 0;
+}
+
+void hak_run_idle(hak_ledger_region *ledger, hak_record *run, size_t records) {
+    hak_lock_take(&hak_region_lock);
+    if (is_known(ledger, run)) {
+        span pages = pages_of(ledger, run, run_bytes(records));
+        for (size_t page = pages.first; page < pages.end; page++) {
+            uses_of(ledger)[page].idle++;
+            ledger->runs_idle += is_idle(ledger, page);
+        }
+        if (ledger->runs_idle >= hak_max(IDLE_PAGES, ledger->runs_used / hak_os_page / IDLE_PART))
+            purge_idle(ledger);
+    }
+    hak_lock_give(&hak_region_lock);
+}
+
+void hak_run_wake(hak_ledger_region *ledger, hak_record *run, size_t records) {
+    hak_lock_take(&hak_region_lock);
+    if (is_known(ledger, run)) {
+        span pages = pages_of(ledger, run, run_bytes(records));
+        for (size_t page = pages.first; page < pages.end; page++) {
+            use *its = &uses_of(ledger)[page];
+            ledger->runs_idle -= is_idle(ledger, page) && ledger->runs_idle != 0;
+            its->idle = (uint16_t)((its->idle == CLEAN ? its->users : its->idle) - 1);
+        }
+    }
+    hak_lock_give(&hak_region_lock);
 }

@@ -2,11 +2,13 @@
  *
  *   runs        | run | run | run .. | run ..  | (unmapped) |  run ...      packed, in the order in which slabs were
  *   first born
- *   run_pages   |     2     |     1  |    1    |   gone     |   1           two bytes per page: how many slabs with
- *   memory have a run there
+ *   run_pages   |     2     |     1  |    1    |   gone     |   1           four bytes per page: how many slabs with
+ *   memory have a run there, and of how many of them the run idles
  *
  * When a slab becomes hollow its records are worth nothing: every slot is free and will read as zero. A page of records
- * of which that is true of every slab goes too, and comes back zeroed with the first of them. Runs are the one thing
+ * of which that is true of every slab goes too, and comes back zeroed with the first of them. The same is true of a
+ * free slab whose pages went while its addresses stay: its run idles. Where all runs of a page do, what is resident of
+ * it goes, some pages at a time, and who reads it, as sweeps may, finds zeros. Runs are the one thing
  * here that is not sealed: what is sealed can never be given back. Both extents are guarded by the region lock. */
 #ifndef HAK_RUNS_H
 #define HAK_RUNS_H
@@ -24,5 +26,9 @@ hak_record *hak_run_take(hak_ledger_region *ledger, size_t records);
 /* The run's slab is hollow; and has memory again: the records may be zero then. HAK_MAP_TAKEN: they are lost. */
 void hak_run_hollow(hak_ledger_region *ledger, hak_record *run, size_t records);
 hak_map_result hak_run_fill(hak_ledger_region *ledger, hak_record *run, size_t records);
+
+/* The run's slab is free, and its pages went: the records may be zero from now on; and it is taken again. */
+void hak_run_idle(hak_ledger_region *ledger, hak_record *run, size_t records);
+void hak_run_wake(hak_ledger_region *ledger, hak_record *run, size_t records);
 
 #endif

@@ -51,7 +51,7 @@ static void check_slot(const hak_view *slot, const char *call) {
     const unsigned char *bad = hak_look(slot, &word);
     if (bad == NULL)
         return;
-    switch (hak_record_state(word)) {
+    switch (hak_record_state(hak_ledger_word(slot->start, word))) {
     case HAK_SLOT_LIVE:
         report(HAK_ERROR_OVERFLOW, HAK_CHECK_SWEEP, call, slot->start,
                "bytes past the end of the object were overwritten", bad);

@@ -27,7 +27,7 @@ static bool slot_is_live(const hak_matter *m, hak_place *place) {
     }
     uint32_t word = hak_record_load(place->record);
     if (hak_record_state(word) != HAK_SLOT_LIVE) {
-        hak_matter_not_live(m, word);
+        hak_matter_not_live(m, hak_ledger_word(m->addr, word));
         return false;
     }
     return true;

@@ -86,6 +86,7 @@ static bool purge_one(hak_slab *slab, size_t *purged) {
                    HAK_GRANULE; /* they are one run: of a part, or from the first on */
     if (mask != 0 && !hak_release_range(superslab->start + (size_t)hak_lowest_bit(mask) * HAK_GRANULE, bytes))
         return false;
+    hak_policy_slab_purged(slab);
     superslab->dirty_mask &= ~mask;
     hak_counter_sub(&hak_superslab_free_dirty, bytes);
     *purged += bytes;

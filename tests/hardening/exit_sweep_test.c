@@ -50,6 +50,46 @@ static void every_class_after_free(void **state) {
     }
 }
 
+/* An object whose slab is free and has lost its pages, and so its records. */
+enum { FREED = 100000, FREED_SIZE = 8 };
+static char *purged(void) {
+    static char *all[FREED];
+    for (int i = 0; i < FREED; i++)
+        all[i] = hak_malloc(FREED_SIZE);
+    for (int i = 0; i < FREED; i++)
+        hak_free(all[i]);
+    (void)hak_trim(0);
+    for (int i = 0; i < FREED; i++) {
+        hak_place place;
+        if (hak_ledger_find(all[i], &place) &&
+            hak_record_state(hak_record_load(place.record)) == HAK_SLOT_UNUSED)
+            return all[i];
+    }
+    return NULL; /* which the death that is expected does not come of */
+}
+static void purged_freed(void *arg) {
+    (void)arg;
+    char *obj = purged();
+    if (obj != NULL)
+        hak_free(obj);
+}
+static void purged_written(void *arg) {
+    char *obj = purged();
+    if (obj == NULL)
+        return;
+    obj[0] = 1;
+    for (int i = 0; *(bool *)arg && i < 2 * FREED; i++)
+        (void)hak_malloc(FREED_SIZE);
+    hak_sweep_all();
+}
+static void after_the_pages(void **state) {
+    (void)state;
+    static bool reuse = true, at_exit = false;
+    unit_expect_death(purged_freed, NULL, "hakmem: double free: free(");
+    unit_expect_death(purged_written, &reuse, "hakmem: write after free: malloc(");
+    unit_expect_death(purged_written, &at_exit, AFTER);
+}
+
 static void large(void **state) {
     (void)state;
     static const damage rows[] = {{300001, 0, 0},        {300001, 1 << 16, 0}, {300001, 1 << 20, 0},
@@ -110,6 +150,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         CASE("what was written past an object is found at exit, in every class", every_class),
         CASE("so is what was written to a freed one", every_class_after_free),
+        CASE("where records went with pages, freed objects are known as such", after_the_pages),
         CASE("and past large objects of all alignments, to the end of their page", large),
         CASE("wherever the slot lies in its pages", every_place),
         CASE("nothing is said where nothing is wrong", silent),

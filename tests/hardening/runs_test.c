@@ -13,6 +13,7 @@
 #include "allocator/life/reset.h"
 #include "allocator/os/extent.h"
 #include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 #include "include/hakmem.h"
 
 enum { MANY = 400 * 1000, SOME = 2000 };
@@ -56,9 +57,53 @@ static void go_and_come(void **state) {
     }
 }
 
-/* Slabs of few slots have their records in one page: of those in turn every other one is given up. */
-static void others_stay(void **state) {
+/* Pages with records that are resident. */
+static size_t resident_records(void) {
+    const hak_ledger_region *ledger = &hak_ledger[hak_region_find(hak_ledger_first.base)->index];
+    size_t used = hak_align_up(ledger->runs_used, hak_os_page);
+    assert_true(used <= 2 * HAK_MIB);
+    return hak_os_resident_count(ledger->runs.start, used);
+}
+
+/* How many slots, all freed, have a record that says so no more; what is told of them is the same. */
+static size_t lost_records(void) {
+    size_t lost = 0;
+    for (int i = 0; i < MANY; i++) {
+        hak_place place;
+        if (!hak_ledger_find(objects[i], &place))
+            continue; /* a sampled one */
+        uint32_t word = hak_record_load(place.record);
+        assert_int_equal(hak_record_state(hak_ledger_word((uintptr_t)objects[i], word)), HAK_SLOT_FREED);
+        lost += hak_record_state(word) == HAK_SLOT_UNUSED;
+    }
+    return lost;
+}
+
+/* A free slab whose pages went keeps its addresses, and no record. */
+static void go_with_pages(void **state) {
     (void)state;
+    if (!hak_os_resident_told())
+        skip();
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < MANY; i++)
+            assert_non_null(objects[i] = hak_malloc(8));
+        size_t live = resident_records();
+        assert_true(live * hak_os_page >= MANY * sizeof(hak_record));
+        for (int i = 0; i < MANY; i++)
+            hak_free(objects[i]);
+        (void)hak_trim(0);
+        assert_true(resident_records() <= live / 4);
+        assert_true(lost_records() > MANY / 2);
+    }
+}
+
+static void trim(size_t size) {
+    (void)size;
+    (void)hak_trim(0);
+}
+
+/* Slabs of few slots have their records in one page: of those in turn every other one is given up. */
+static void others_stay_after(void (*give_up)(size_t size)) {
     if (!can_hollow())
         skip();
     for (int i = 0; i < SOME; i++) {
@@ -68,7 +113,7 @@ static void others_stay(void **state) {
     }
     for (int i = 0; i < SOME; i += 2)
         hak_free(objects[i]);
-    give_all_back((size_t)SOME * 5000);
+    give_up((size_t)SOME * 5000);
     for (int i = 1; i < SOME; i += 2) {
         assert_int_equal(hak_usable_size(objects[i]), 7000);
         hak_free(objects[i]);
@@ -79,6 +124,15 @@ static void others_stay(void **state) {
     }
     for (int i = 0; i < SOME; i += 2)
         hak_free(objects[i]);
+}
+
+static void others_stay(void **state) {
+    (void)state;
+    others_stay_after(give_all_back);
+}
+static void others_stay_trimmed(void **state) {
+    (void)state;
+    others_stay_after(trim);
 }
 
 /* Also those before and past the ends, which nobody asks for by number. */
@@ -129,6 +183,8 @@ int main(void) {
         {"records go with the memory of their slabs, and come back", go_and_come, fresh, NULL, NULL},
         {"two runs share no record", nothing_is_shared, fresh, NULL, NULL},
         {"records of other slabs in the same page stay", others_stay, fresh, NULL, NULL},
+        {"and when the slabs keep their addresses", others_stay_trimmed, fresh, NULL, NULL},
+        {"records go with the pages of slabs that keep their addresses", go_with_pages, fresh, NULL, NULL},
         {"runs stay known while the OS refuses a place for more", known_while_refused, fresh, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
