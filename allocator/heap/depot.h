@@ -14,8 +14,6 @@
 
 #include "allocator/heap/slab.h"
 
-enum { HAK_SHARDS_MAX = 32 };
-
 /* With 1 to HAK_SHARDS_MAX shards for threads (hak_shards), and none for partitions. False when the OS has no memory
  * for them, and nothing has changed. */
 bool hak_depot_init(unsigned shards);

@@ -96,6 +96,8 @@ bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size);
 
 /* Asks for huge pages in the range, where the kernel has them to give on request. Best effort. */
 void hak_os_huge(uintptr_t addr, size_t size);
+/* Asks for none there, of what has none yet. */
+void hak_os_not_huge(uintptr_t addr, size_t size);
 
 /* Makes a huge page of what is in the range, a huge page itself, at once; false where the kernel cannot (before
  * Linux 6.1). */

@@ -394,6 +394,13 @@ void hak_os_huge(uintptr_t addr, size_t size) {
     errno = saved;
 }
 
+void hak_os_not_huge(uintptr_t addr, size_t size) {
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    (void)madvise((void *)addr, size, MADV_NOHUGEPAGE);
+    errno = saved;
+}
+
 bool hak_os_collapse(uintptr_t addr, size_t size) {
     int saved = errno;
     count(&hak_os_counts.madvise);

@@ -7,6 +7,8 @@
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
 
+#include <string.h>
+
 hak_lock hak_superslab_lock = HAK_LOCK_INIT(HAK_RANK_SUPERSLAB);
 unsigned hak_shards = 1;
 _Atomic size_t hak_slabs_fresh;
@@ -36,10 +38,14 @@ enum {
     /* A class of so many slabs is split: what the slabs, caches and quarantines of a class more cost is less than what
      * it saves. From four on, 200 threads that idle kept a third more (hardened). */
     SPLIT_FROM = 16,
+    /* The first slab of such bytes that a shard has of a class may have one object for long: no huge page for that.
+     * When it is full, the next ones are dense. Measure again with peak RSS of python3 and the work c. */
+    SPARSE_FROM = 512 * HAK_KIB,
 };
 static unsigned births, pieces;     /* superslabs born so, granules mapped so */
 static bool had_slab[HAK_TAGS];     /* the class */
 static uint32_t slabs_of[HAK_TAGS]; /* in use, per class */
+static uint32_t shard_slabs[HAK_SHARDS_MAX + HAK_POLICY_PARTITIONS][HAK_TAGS]; /* and per shard */
 
 void hak_superslab_init(void) {
     hak_region_define(HAK_REGION_SLABS, HAK_SUPERSLAB_SHIFT, sizeof(hak_superslab));
@@ -52,6 +58,7 @@ void hak_superslab_init(void) {
         had_slab[cls] = false;
         slabs_of[cls] = 0;
     }
+    memset(shard_slabs, 0, sizeof shard_slabs);
 }
 
 static unsigned largest_order(uint32_t free_mask) {
@@ -230,6 +237,20 @@ static hak_slab *cut(hak_superslab *superslab, unsigned cls, hak_map_result *res
     return NULL;
 }
 
+/* A superslab that is to be touched for the first time, or has gone back, has small pages while it is for a slab that
+ * may stay mostly empty, where huge ones were asked for (region.c); with HAKMEM_SS_HUGE=ALWAYS it has huge ones. */
+static void choose_pages(const hak_slab *slab, unsigned cls, unsigned shard) {
+    hak_superslab *superslab = hak_superslab_of(slab);
+    const hak_region *region = hak_region_find(superslab->start);
+    bool lone = hak_classes[cls].slab_bytes >= SPARSE_FROM && shard_slabs[shard][cls] == 0;
+    size_t at = superslab->start - region->base;
+    if (superslab->dirty_mask != 0 || superslab->not_huge == lone || hak_region_huge_from == 0 ||
+        at < hak_region_huge_from || at >= HAK_GLANCE(region->huge_asked))
+        return;
+    superslab->not_huge = lone;
+    (lone ? hak_os_not_huge : hak_os_huge)(superslab->start, HAK_SUPERSLAB);
+}
+
 /* Moves the slab's granules from free to used. */
 static void occupy(hak_slab *slab) {
     hak_superslab *superslab = hak_superslab_of(slab);
@@ -316,8 +337,10 @@ static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
         exchange_locked(bytes_of(fresh));
     if (clean)
         hak_counter_add(&hak_slabs_fresh, 1);
+    choose_pages(slab, cls, shard);
     occupy(slab);
     had_slab[cls] = true;
+    shard_slabs[shard][cls]++;
     if (++slabs_of[cls] == SPLIT_FROM)
         hak_size_class_split(cls);
     HAK_SHOW(slab->shard, (uint8_t)shard);
@@ -363,6 +386,7 @@ void hak_superslab_give_slab(hak_slab *slab) {
         hak_tag_set(slab->start, (size_t)slab->granules * HAK_GRANULE, HAK_TAG_NONE);
     HAK_SHOW(slab->state, HAK_SLAB_UNUSED);
     slabs_of[slab->cls]--;
+    shard_slabs[slab->shard][slab->cls]--;
     vacate(slab);
     hak_lock_give(&hak_superslab_lock);
     size_t excess = hak_release_excess();

@@ -57,6 +57,7 @@ typedef struct __attribute__((aligned(4096))) hak_superslab {
     /* Granules that are not mapped: of a slab in use only such of which it has no slot. Sweeps glance at it. */
     uint32_t hollow_mask;
     uint8_t order; /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
+    bool not_huge; /* it was asked to have small pages */
     hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
     /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors; where all objects
      * have 128 bytes or more, there are no others: one page of records is mapped for 2 MiB of slabs instead of five. */
@@ -71,6 +72,7 @@ extern hak_lock hak_superslab_lock;
 /* Number of shards for threads. Each later shard belongs to one partition of the typed heap. Set by
  * hak_depot_init. */
 extern unsigned hak_shards;
+enum { HAK_SHARDS_MAX = 32 };
 
 /* The partition whose objects the shard's slabs have; 0: none. */
 HAK_INLINE unsigned hak_shard_partition(unsigned shard) {

@@ -8,6 +8,8 @@
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { SLABS = 120, STEPS = 2500 };
@@ -387,6 +389,62 @@ static void bound_exchanged(void **state) {
     (void)hak_superslab_purge(0);
 }
 
+/* Whether the kernel was told that the mapping around `addr` is to have huge pages (hg), or none (nh). */
+static bool is_told(uintptr_t addr, const char *flag) {
+    static char line[4096];
+    uintptr_t from = 0, to = 0;
+    bool told = false, any = false;
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps) != NULL) {
+        uintptr_t first, last;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &first, &last) == 2)
+            from = first, to = last;
+        if (addr - from >= to - from || strncmp(line, "VmFlags:", 8) != 0)
+            continue;
+        any = true;
+        told = strstr(line, flag) != NULL;
+    }
+    fclose(maps);
+    assert_true(any);
+    return told;
+}
+
+/* Where huge pages were asked for, the first slab of wide slots has none, for it may have one object for long; the
+ * second has, and who takes the first one's place when it is gone. */
+static void sparse_has_small_pages(void **state) {
+    enum { DENSE = 640 };
+    (void)state;
+    size_t from = hak_region_huge_from;
+    hak_region_huge_from = 4 * HAK_MIB;
+    hak_release_init(true, HAK_DECOMMIT_OFF, 0);
+    hak_slab *last = NULL, *wide[3];
+    for (int i = 0; i < DENSE; i++) {
+        last = hak_superslab_take_slab(class_with(1), 0);
+        touch(last, 'x');
+    }
+    bool has_huge = is_told(last->start, " hg");
+    for (int i = 0; i < 3; i++)
+        wide[i] = hak_superslab_take_slab(class_with(HAK_SUPERSLAB_GRANULES), i == 2);
+    if (has_huge) { /* else this kernel, or this build, has none */
+        assert_true(is_told(wide[0]->start, " nh"));
+        assert_true(is_told(wide[1]->start, " hg"));
+        assert_true(is_told(wide[2]->start, " nh")); /* of another shard */
+    }
+    uintptr_t start = wide[0]->start;
+    hak_superslab_give_slab(wide[0]);
+    (void)hak_superslab_purge(0);
+    if (has_huge && !HAK_POLICY_CLASS_BOUND) {
+        for (int i = 0; i < DENSE && last->start / HAK_SUPERSLAB != start / HAK_SUPERSLAB; i++)
+            last = hak_superslab_take_slab(class_with(1), 0);
+        assert_true(is_told(start, " hg"));
+    }
+    hak_superslab_check();
+    hak_region_huge_from = from;
+    if (!has_huge)
+        skip();
+}
+
 static void refused_purge(void **state) {
     (void)state;
     hak_slab *slab = hak_superslab_take_slab(class_with(4), 0);
@@ -539,6 +597,7 @@ int main(void) {
              bound_slabs),
         CASE("free slabs that stay with their class go as another class takes fresh ones", bound_exchanged),
         CASE("a slab for which the OS has no more memory is not in use", refused_from_then_on),
+        CASE("a slab that may stay mostly empty has no huge page", sparse_has_small_pages),
         CASE("a purge that the OS refuses changes nothing", refused_purge),
         CASE("prewarmed superslabs are resident, counted, and used first", prewarmed),
         CASE("a refusal of the OS at any step leaves everything consistent", refusals),
