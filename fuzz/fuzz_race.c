@@ -60,8 +60,19 @@ static bool exchange(play *game, const ops_step *step) {
     return play_step(game, &(ops_step){.code = OPS_FREE, .slot = step->slot});
 }
 
+/* A process exits once: never two threads at the same time. */
+static bool sweep_as_exit(play *game, const ops_step *step) {
+    static pthread_mutex_t exit_lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&exit_lock);
+    bool well = play_step(game, step);
+    pthread_mutex_unlock(&exit_lock);
+    return well;
+}
+
 static bool step_one(void *context, const ops_step *step) {
     play *game = context;
+    if (step->code == OPS_EXIT)
+        return sweep_as_exit(game, step);
     if (step->code == OPS_THREAD)
         return exchange(game, step);
     if (step->code == OPS_POLICY) /* options are not changed while threads run */

@@ -1,5 +1,5 @@
 /* superslab.c: see superslab.h. */
-#include "allocator/pages/superslab.h"
+#include "allocator/pages/superslab_own.h"
 
 #include "allocator/os/os.h"
 #include "allocator/pages/bound.h"
@@ -14,16 +14,11 @@ unsigned hak_shards = 1;
 _Atomic size_t hak_slabs_fresh;
 _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
 
-/* Superslabs by the order of their largest free run, in no order of address. */
-static hak_link with_run[HAK_SUPERSLAB_ORDERS];
-
-static size_t lowest; /* that hak_superslab_free_dirty was since hak_superslab_release_idle */
+hak_link hak_superslab_with_run[HAK_SUPERSLAB_ORDERS];
 
 static const uint32_t ALL_FREE = 0xffffffffu;
 
 enum {
-    /* So much more goes than comes: a phase that needs less than the one before makes it shrink. */
-    EXCHANGE_TIMES = 2,
     /* So many granules are mapped slab by slab, in superslabs born hollow: a small program is small where the kernel
      * counts, too (mlockall under the usual 8 MiB). Superslabs after that come whole, with one call. And so many: slabs
      * in part leave much of theirs empty. */
@@ -50,9 +45,9 @@ static uint32_t shard_slabs[HAK_SHARDS_MAX + HAK_POLICY_PARTITIONS][HAK_TAGS]; /
 void hak_superslab_init(void) {
     hak_region_define(HAK_REGION_SLABS, HAK_SUPERSLAB_SHIFT, sizeof(hak_superslab));
     for (int i = 0; i < HAK_SUPERSLAB_ORDERS; i++)
-        hak_list_init(&with_run[i]);
+        hak_list_init(&hak_superslab_with_run[i]);
     hak_bound_init();
-    lowest = 0;
+    hak_superslab_lowest = 0;
     births = pieces = 0;
     for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
         had_slab[cls] = false;
@@ -61,7 +56,7 @@ void hak_superslab_init(void) {
     memset(shard_slabs, 0, sizeof shard_slabs);
 }
 
-static unsigned largest_order(uint32_t free_mask) {
+unsigned hak_superslab_largest_order(uint32_t free_mask) {
     unsigned order = HAK_SUPERSLAB_ORDERS;
     while (order > 0 && hak_find_run32(free_mask, 1u << (order - 1)) < 0)
         order--;
@@ -70,14 +65,14 @@ static unsigned largest_order(uint32_t free_mask) {
 
 /* Puts the superslab into the list that its free mask says. */
 static void relist(hak_superslab *superslab) {
-    unsigned order = largest_order(superslab->free_mask);
+    unsigned order = hak_superslab_largest_order(superslab->free_mask);
     if (order == superslab->order)
         return;
     if (superslab->order != HAK_SUPERSLAB_ORDERS)
         hak_list_remove(&superslab->link);
     superslab->order = (uint8_t)order;
     if (order != HAK_SUPERSLAB_ORDERS)
-        hak_list_push(&with_run[order], &superslab->link);
+        hak_list_push(&hak_superslab_with_run[order], &superslab->link);
 }
 
 /* Where every superslab is to be a huge page it is mapped whole. */
@@ -108,8 +103,8 @@ static hak_superslab *superslab_born(bool pieces) {
 /* A superslab with a free run of `granules`, the one with the smallest such run. */
 static hak_superslab *find_with_run(unsigned granules) {
     for (unsigned order = hak_log2(granules); order < HAK_SUPERSLAB_ORDERS; order++)
-        if (!hak_list_empty(&with_run[order]))
-            return HAK_OWNER_OF(with_run[order].next, hak_superslab, link);
+        if (!hak_list_empty(&hak_superslab_with_run[order]))
+            return HAK_OWNER_OF(hak_superslab_with_run[order].next, hak_superslab, link);
     return superslab_born(wants_pieces());
 }
 
@@ -124,36 +119,13 @@ static int find_chosen(uint32_t mask, unsigned granules, unsigned choice) {
     return runs != 0 ? (int)hak_lowest_bit(runs) : -1;
 }
 
-/* The end of the run of ones in `mask` that begins with its lowest. */
-static unsigned run_end(uint32_t mask) {
-    unsigned first = hak_lowest_bit(mask);
-    uint32_t zeros = ~mask >> first;
-    return zeros != 0 ? first + hak_lowest_bit(zeros) : HAK_SUPERSLAB_GRANULES;
-}
-
-/* Takes the lowest run of ones out of `mask`, and returns it. */
-static uint32_t next_run(uint32_t *mask) {
-    unsigned first = hak_lowest_bit(*mask);
-    uint32_t run = hak_ones32(first, run_end(*mask) - first);
-    *mask &= ~run;
-    return run;
-}
-
-static uintptr_t run_start(const hak_superslab *superslab, uint32_t run) {
-    return superslab->start + (size_t)hak_lowest_bit(run) * HAK_GRANULE;
-}
-
-static size_t bytes_of(uint32_t mask) {
-    return (size_t)__builtin_popcount(mask) * HAK_GRANULE;
-}
-
 /* Maps the granules of `mask` that are not. A run that is taken stays hollow and is not free any more. */
 static hak_map_result fill(hak_superslab *superslab, uint32_t mask) {
     hak_map_result all = HAK_MAP_DONE;
     for (uint32_t left = superslab->hollow_mask & mask; left != 0;) {
-        uint32_t run = next_run(&left);
-        hak_map_result result =
-            hak_region_fill(hak_region_find(superslab->start), run_start(superslab, run), bytes_of(run));
+        uint32_t run = hak_run_next(&left);
+        hak_map_result result = hak_region_fill(hak_region_find(superslab->start),
+                                                hak_run_start(superslab, run), hak_run_bytes(run));
         if (result == HAK_MAP_DONE) {
             HAK_SHOW(superslab->hollow_mask, superslab->hollow_mask & ~run);
             pieces = (unsigned)hak_min(PIECES, pieces + (unsigned)__builtin_popcount(run));
@@ -259,16 +231,16 @@ static void occupy(hak_slab *slab) {
         hak_counter_add(&hak_superslabs_live, 1);
     superslab->free_mask &= ~mask;
     superslab->used_mask |= mask;
-    hak_counter_sub(&hak_superslab_free_dirty, bytes_of(superslab->dirty_mask & mask));
+    hak_counter_sub(&hak_superslab_free_dirty, hak_run_bytes(superslab->dirty_mask & mask));
     superslab->dirty_mask |= memory;
-    lowest = hak_min(lowest, hak_superslab_free_dirty);
-    hak_counter_add(&hak_superslab_live_bytes, bytes_of(superslab->dirty_mask & mask));
+    hak_superslab_lowest = hak_min(hak_superslab_lowest, hak_superslab_free_dirty);
+    hak_counter_add(&hak_superslab_live_bytes, hak_run_bytes(superslab->dirty_mask & mask));
     relist(superslab);
 }
 
 static void vacate(hak_slab *slab) {
     hak_superslab *superslab = hak_superslab_of(slab);
-    size_t bytes = bytes_of(superslab->dirty_mask & hak_slab_mask(slab));
+    size_t bytes = hak_run_bytes(superslab->dirty_mask & hak_slab_mask(slab));
     superslab->used_mask &= ~hak_slab_mask(slab);
     hak_counter_add(&hak_superslab_free_dirty, bytes);
     hak_counter_sub(&hak_superslab_live_bytes, bytes);
@@ -318,23 +290,13 @@ static hak_slab *take_any(unsigned cls) {
     return slab;
 }
 
-/* Gives pages of free memory back until at most `keep` bytes are left. Bytes. */
-static size_t purge_locked(size_t keep);
-
-static void exchange_locked(size_t bytes) {
-    hak_lock_check_held(&hak_superslab_lock);
-    size_t dirty = hak_superslab_free_dirty, keep = hak_release_slab_keep();
-    if (HAK_UNLIKELY(dirty > keep))
-        (void)purge_locked(hak_max(keep, dirty - hak_min(dirty, EXCHANGE_TIMES * bytes)));
-}
-
 /* The slab is for `cls` from now on, all slots free. */
 static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     const hak_class_info *info = &hak_classes[cls];
     uint32_t mask = hak_slab_memory(slab), fresh = mask & ~hak_superslab_of(slab)->dirty_mask;
     bool clean = fresh == mask;
     if (fresh != 0)
-        exchange_locked(bytes_of(fresh));
+        hak_superslab_exchange_locked(hak_run_bytes(fresh));
     if (clean)
         hak_counter_add(&hak_slabs_fresh, 1);
     choose_pages(slab, cls, shard);
@@ -418,223 +380,9 @@ bool hak_superslab_prewarm(unsigned count) {
     return born == count;
 }
 
-/* Purges the dirty free runs of one superslab; returns the bytes. */
-static size_t purge_one(hak_superslab *superslab) {
-    size_t purged = 0;
-    uint32_t mask = superslab->dirty_mask & superslab->free_mask;
-    while (mask != 0) {
-        uint32_t run = next_run(&mask);
-        size_t bytes = bytes_of(run);
-        if (!hak_release_range(run_start(superslab, run), bytes))
-            continue;
-        superslab->dirty_mask &= ~run;
-        hak_counter_sub(&hak_superslab_free_dirty, bytes);
-        purged += bytes;
-    }
-    return purged;
-}
-
-static size_t purge_locked(size_t keep) {
-    hak_lock_check_held(&hak_superslab_lock);
-    size_t purged = HAK_POLICY_CLASS_BOUND ? hak_bound_purge(keep) : 0;
-    for (unsigned order = HAK_SUPERSLAB_ORDERS; order-- > 0;)
-        for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next)
-            if (atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) > keep)
-                purged += purge_one(HAK_OWNER_OF(link, hak_superslab, link));
-    return purged;
-}
-
-size_t hak_superslab_purge(size_t keep) {
-    hak_lock_take(&hak_superslab_lock);
-    size_t purged = purge_locked(keep);
-    hak_lock_give(&hak_superslab_lock);
-    return purged;
-}
-
-void hak_superslab_exchange(size_t bytes) {
-    if (atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) <= hak_release_slab_keep())
-        return;
-    hak_lock_take(&hak_superslab_lock);
-    exchange_locked(bytes);
-    hak_lock_give(&hak_superslab_lock);
-}
-
-void hak_superslab_release_idle(void) {
-    hak_lock_take(&hak_superslab_lock);
-    size_t dirty = hak_superslab_free_dirty, idle = hak_min(lowest, dirty);
-    if (idle > HAK_RELEASE_SLAB_KEEP_MIN)
-        (void)purge_locked(dirty - idle + HAK_RELEASE_SLAB_KEEP_MIN);
-    lowest = hak_superslab_free_dirty;
-    hak_lock_give(&hak_superslab_lock);
-}
-
-/* Those of free slabs that stay with their class, too. */
-static uint32_t free_granules(const hak_superslab *superslab) {
-    return HAK_POLICY_CLASS_BOUND ? ~superslab->used_mask : superslab->free_mask;
-}
-
-/* The free slabs in `mask` that stay with their class: while they are hollow, no tag leads to them. */
-static void tag_bound(hak_superslab *superslab, uint32_t mask, bool hollow) {
-    for (unsigned i = 0; HAK_POLICY_CLASS_BOUND && i < HAK_SUPERSLAB_GRANULES; i++) {
-        hak_slab *slab = &superslab->slabs[i];
-        if (slab->granules == 0 || (hak_slab_mask(slab) & mask) == 0)
-            continue;
-        hak_tag_set(slab->start, (size_t)slab->granules * HAK_GRANULE, hollow ? HAK_TAG_NONE : slab->cls);
-        i += slab->granules - 1u;
-    }
-}
-
-/* Those of `mask` that the OS took back. */
-static uint32_t hollow_runs(const hak_superslab *superslab, uint32_t mask) {
-    uint32_t done = 0;
-    for (uint32_t left = mask; left != 0;) {
-        uint32_t run = next_run(&left);
-        if (hak_region_hollow(hak_region_find(superslab->start), run_start(superslab, run), bytes_of(run)))
-            done |= run;
-    }
-    return done;
-}
-
-/* Nothing of a slab in part that stays with its class is left: it will be whole. Granules of such slabs, and `done`. */
-static uint32_t parts_gone(hak_superslab *superslab, uint32_t done) {
-    uint32_t all = done;
-    for (unsigned i = 0; HAK_POLICY_CLASS_BOUND && i < HAK_SUPERSLAB_GRANULES; i++) {
-        hak_slab *slab = &superslab->slabs[i];
-        if (slab->granules == 0 || slab->part_count == 0 ||
-            (hak_slab_memory(slab) & ~done) != 0) /* all of a part goes at once, or nothing */
-            continue;
-        slab->part_from = slab->part_count = 0;
-        all |= hak_slab_mask(slab);
-    }
-    return all;
-}
-
-static size_t hollow_one(hak_superslab *superslab) {
-    uint32_t mask = free_granules(superslab) & ~superslab->hollow_mask;
-    tag_bound(superslab, mask, true);
-    uint32_t done = hak_policy_may_hollow() ? hollow_runs(superslab, mask) : 0;
-    tag_bound(superslab, mask & ~done, false);
-    if (done != 0)
-        hak_policy_hollowed(superslab->start, parts_gone(superslab, done));
-    uint32_t was_dirty = superslab->dirty_mask & done;
-    HAK_SHOW(superslab->hollow_mask, superslab->hollow_mask | done);
-    superslab->dirty_mask &= ~done;
-    hak_counter_sub(&hak_superslab_free_dirty, bytes_of(was_dirty));
-    return bytes_of(done);
-}
-
-bool hak_superslab_hollow_at(uintptr_t addr) {
-    hak_superslab *superslab = hak_region_record(hak_region_find(addr), addr);
-    return (superslab->hollow_mask >> ((addr - superslab->start) >> HAK_GRANULE_SHIFT) & 1) != 0;
-}
-
-/* Granules of slabs in use that have a slot. */
-static uint32_t memory_in_use(const hak_superslab *superslab) {
-    uint32_t memory = 0;
-    for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++)
-        if (HAK_GLANCE(superslab->slabs[i].state) !=
-            HAK_SLAB_UNUSED) /* depots change it between the others */
-            memory |= hak_slab_memory(&superslab->slabs[i]);
-    return memory;
-}
-
-static size_t cut_tails_of(hak_superslab *superslab) {
-    uint32_t tails = superslab->used_mask & ~memory_in_use(superslab) & ~superslab->hollow_mask;
-    uint32_t done = hollow_runs(superslab, tails);
-    hak_counter_sub(&hak_superslab_live_bytes, bytes_of(superslab->dirty_mask & done));
-    HAK_SHOW(superslab->hollow_mask, superslab->hollow_mask | done);
-    superslab->dirty_mask &= ~done;
-    return bytes_of(done);
-}
-
-/* Bytes that `each` gives of all superslabs. */
-static size_t sum_of_all(size_t (*each)(hak_superslab *)) {
-    size_t bytes = 0;
-    hak_lock_take(&hak_superslab_lock);
-    for (unsigned i = 0; i < atomic_load_explicit(&hak_regions_used, memory_order_acquire); i++) {
-        hak_region *region = &hak_regions[i];
-        for (size_t at = 0; region->size != 0 && region->kind == HAK_REGION_SLABS && at < region->used;
-             at += HAK_SUPERSLAB)
-            bytes += each(hak_region_record(region, region->base + at));
-    }
-    hak_lock_give(&hak_superslab_lock);
-    return bytes;
-}
-
-size_t hak_superslab_hollow(void) {
-    return sum_of_all(hollow_one);
-}
-
-size_t hak_superslab_cut_tails(void) {
-    return sum_of_all(cut_tails_of);
-}
-
 void hak_superslab_split_all(void) {
     hak_lock_take(&hak_superslab_lock);
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
         hak_size_class_split(cls);
-    hak_lock_give(&hak_superslab_lock);
-}
-
-static HAK_WALKER void check_slab(const hak_superslab *superslab, const hak_slab *slab) {
-    HAK_CHECK(slab->start == superslab->start + (size_t)(slab - superslab->slabs) * HAK_GRANULE,
-              "slab start");
-    HAK_CHECK(slab->cls >= 1 && slab->cls <= HAK_CLASSES, "slab class");
-    HAK_CHECK((size_t)slab->granules * HAK_GRANULE == hak_classes[slab->cls].slab_bytes, "slab granules");
-    bool hollow = (superslab->hollow_mask & hak_slab_memory(slab)) != 0;
-    for (unsigned i = 0; i < slab->granules; i++)
-        HAK_CHECK(hak_tag_of((void *)(slab->start + i * HAK_GRANULE)) == (hollow ? HAK_TAG_NONE : slab->cls),
-                  "slab tag");
-}
-
-/* What the superslabs hold in all; to be compared with the counters. */
-typedef struct totals {
-    size_t live, live_bytes, free_dirty;
-} totals;
-
-static HAK_WALKER void check_one(const hak_superslab *superslab, totals *sum) {
-    uint32_t used = 0;
-    for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++) {
-        const hak_slab *slab = &superslab->slabs[i];
-        if (slab->state == HAK_SLAB_UNUSED)
-            continue;
-        check_slab(superslab, slab);
-        HAK_CHECK((used & hak_slab_mask(slab)) == 0, "slabs overlap");
-        used |= hak_slab_mask(slab);
-    }
-    HAK_CHECK(used == superslab->used_mask, "granules of slabs in use");
-    HAK_CHECK((used & superslab->free_mask) == 0, "slab in use has free granules");
-    HAK_CHECK((memory_in_use(superslab) & ~superslab->dirty_mask) == 0, "slab in use is not dirty");
-    HAK_CHECK((superslab->hollow_mask & superslab->dirty_mask) == 0, "hollow granules are dirty");
-    HAK_CHECK(superslab->order == largest_order(superslab->free_mask), "order of superslab");
-    sum->live += used != 0;
-    sum->live_bytes += bytes_of(superslab->dirty_mask & used);
-    sum->free_dirty += bytes_of(superslab->dirty_mask & ~used);
-}
-
-static HAK_WALKER void check_bound(const hak_slab *slab) {
-    check_slab(hak_superslab_of(slab), slab);
-}
-
-static HAK_WALKER void check_lists(void) {
-    for (unsigned order = 0; order < HAK_SUPERSLAB_ORDERS; order++)
-        for (hak_link *link = with_run[order].next; link != &with_run[order]; link = link->next)
-            HAK_CHECK(HAK_OWNER_OF(link, hak_superslab, link)->order == order, "list of superslab");
-}
-
-HAK_WALKER void hak_superslab_check(void) {
-    totals sum = {0, 0, 0};
-    hak_lock_take(&hak_superslab_lock);
-    for (unsigned i = 0; i < atomic_load(&hak_regions_used); i++) {
-        const hak_region *region = &hak_regions[i];
-        if (region->size != 0 && region->kind == HAK_REGION_SLABS)
-            for (size_t at = 0; at < region->used; at += HAK_SUPERSLAB)
-                check_one(hak_region_record(region, region->base + at), &sum);
-    }
-    check_lists();
-    hak_bound_check(check_bound);
-    HAK_CHECK(sum.live == hak_superslabs_live, "count of superslabs in use");
-    HAK_CHECK(sum.live_bytes == hak_superslab_live_bytes, "bytes of slabs in use");
-    HAK_CHECK(sum.free_dirty == hak_superslab_free_dirty, "bytes of free granules that may be resident");
     hak_lock_give(&hak_superslab_lock);
 }
