@@ -10,7 +10,7 @@
 enum {
     MAPS_PART = 5,     /* the part of the process's mappings that guards may use up */
     MAPS_OF_GUARD = 2, /* additional mappings when a guard splits one */
-    /* Freed objects that are guarded: so many at once, and one more per millisecond. A burst of that length
+    /* Freed objects to guard: a burst of this many at once, and one more per millisecond. A burst of that length
      * costs 13 ms at worst. */
     TOKENS_MAX = 256,
 };
@@ -20,7 +20,7 @@ static _Atomic bool scarce;
 static _Atomic unsigned fallbacks;
 static _Atomic unsigned maps; /* in use */
 static unsigned maps_most = HAK_OS_MAPS_USUAL / MAPS_PART;
-static _Atomic uint64_t spent; /* milliseconds: the bucket is empty when this is now */
+static _Atomic uint64_t spent; /* milliseconds: the bucket is empty at this time */
 
 bool hak_guard_maps_take(unsigned count) {
     if (atomic_fetch_add_explicit(&maps, count, memory_order_relaxed) + count <= maps_most)
@@ -56,8 +56,8 @@ bool hak_guard_open(uintptr_t addr, size_t size) {
         return true;
     if (!hak_os_commit(addr, size))
         return false;
-    /* Where markers work but were refused once, it is unknown whether this range has a fallback guard. The
-     * count must stay, or a range that has one would not be opened. */
+    /* Where markers work but were refused once, it is unknown whether this range has a fallback guard. The count
+     * must stay, or nothing would open a range that has one. */
     if (!have_markers && atomic_load_explicit(&fallbacks, memory_order_relaxed) != 0) {
         atomic_fetch_sub_explicit(&fallbacks, 1, memory_order_relaxed);
         hak_guard_maps_give(MAPS_OF_GUARD);
@@ -108,8 +108,8 @@ static void guard_mapped(uintptr_t addr, size_t size) {
     hak_lock_give(&hak_superslab_lock);
 }
 
-/* If no slab lies before this one, guards the last page before it as well. A slab that is born there later ends
- * with this page, because it cannot reach further. */
+/* If no slab lies before this one, guards the last page before it as well. A slab that is born there later ends with
+ * this page, because it cannot reach further. */
 void hak_guard_slab(const hak_slab *slab) {
     size_t size = hak_guard_slab_bytes();
     if (size == 0)
@@ -228,7 +228,7 @@ bool hak_guard_large_live(void *obj, size_t capacity) {
     return true;
 }
 
-/* Counts a fallback guard that went with its mapping. */
+/* Counts out a fallback guard that went with its mapping. */
 static void guard_gone(bool begins) {
     if (have_markers || !begins || atomic_load_explicit(&fallbacks, memory_order_relaxed) == 0)
         return;

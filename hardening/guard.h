@@ -1,14 +1,14 @@
-/* guard.h: memory that faults: both ends of each slab, what lies between large objects, and large objects that were
- * freed.
+/* guard.h: memory that faults: both ends of each slab, the space between large objects, and freed large objects.
  *
  *   slab    | slot | slot | ... | slot |guard|      large   | object ......|guard | gap: guard |object ...
  *
- * MADV_GUARD_INSTALL where the kernel has it: no entry in the kernel's map of the process. Else PROT_NONE, which splits
- * mappings: only until a fifth of the usual vm.max_map_count is used up. A guarded page loses its contents and its
- * memory. Taking pages that are in use away costs a flush of the processors' translation buffers (2 to 60 us), so freed
- * large objects are guarded at once as long as that takes no more than a twentieth of the time; else they stay as they
- * are until they are reused, in quarantine. At such times the guard behind a live object may stay where it lies, too,
- * up to a quarter of the object away; then its canary has room in any case. */
+ * Uses MADV_GUARD_INSTALL where the kernel has it, which takes no entry in the kernel's map of the process. Elsewhere
+ * uses PROT_NONE, which splits mappings, until a fifth of the usual vm.max_map_count is used up. A guarded page loses
+ * its contents and its memory. To guard resident pages costs a flush of the processors' translation buffers (2 to
+ * 60 us). So freed large objects are guarded at once only while that takes no more than a twentieth of the time;
+ * otherwise they stay in quarantine unguarded until they are reused. While there is no time for guards, the guard
+ * behind a live object may also stay where it lies, up to a quarter of the object away; the canary has room in any
+ * case. */
 #ifndef HAK_GUARD_H
 #define HAK_GUARD_H
 
@@ -20,8 +20,8 @@ void hak_guard_reset(void); /* debug builds: no guard was made */
 /* True when guards take no entry of the kernel's map: hak_os_guard and hak_os_unguard work. */
 bool hak_guard_has_markers(void);
 
-/* Mappings of the process that guards and sampled objects use up: at most a fifth of what it may have. False: so many
- * are too many. */
+/* Counts mappings that guards and sampled objects use up: at most a fifth of what the process may have. False: `so
+ * many` would be too many. */
 bool hak_guard_maps_take(unsigned count);
 void hak_guard_maps_give(unsigned count);
 
@@ -59,7 +59,7 @@ static inline bool hak_guard_near(size_t capacity, size_t open) {
     return capacity <= open && open - capacity <= capacity / 4;
 }
 
-/* Makes a freed object inaccessible. False: not now. */
+/* Makes a freed object inaccessible. False: it cannot be done now. */
 bool hak_guard_large_freed(void *obj);
 
 #endif

@@ -1,4 +1,4 @@
-/* hardened.c: brings the hardened variant to life, in the order of what needs what. */
+/* hardened.c: initializes the parts of the hardened variant in the order of their dependencies. */
 #include "allocator/policy.h"
 
 #include "allocator/os/os.h"
@@ -13,7 +13,7 @@
 bool hak_harden_init(void (*give)(void *obj, unsigned cls)) {
     hak_hardening.give = give;
     hak_os_filter_look();
-    if (hak_valgrind_runs()) /* it knows no call that is newer than itself, and says so each time */
+    if (hak_valgrind_runs()) /* it does not know calls newer than itself, and prints a warning for each */
         hak_os_filter_raise(HAK_FILTER_INHERITED);
     hak_modes_init();
     hak_inherit_start();
@@ -36,7 +36,7 @@ unsigned hak_harden_tag_slow(const void *obj) {
     return hak_tag_of(obj);
 }
 
-/* Perhaps a sampled object. */
+/* Called for an allocation that may become a sampled object. */
 void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin origin, uintptr_t caller) {
     void *sampled = hak_sample_take_slow(obj, hak_class_behind(cls), size, origin, caller);
     if (sampled == NULL)
@@ -45,9 +45,10 @@ void *hak_harden_alloc_rare(void *obj, unsigned cls, size_t size, hak_origin ori
     return sampled;
 }
 
-/* The whole of an allocation: also of a slot that was never used, or that has an owner. */
+/* The complete path of an allocation: it also takes slots that were never used, or that have an owner. */
 void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t caller) {
-    hak_place place = {0}; /* gcc does not see that hak_stain_slot ends the process when it is not found */
+    /* gcc does not see that hak_stain_slot ends the process when the slot is not found */
+    hak_place place = {0};
     bool found = hak_ledger_find(obj, &place);
     uint32_t word = found ? hak_ledger_word((uintptr_t)obj, hak_record_load(place.record)) : HAK_SLOT_HELD;
     if (HAK_UNLIKELY((word & 1) != 0)) /* live or held */
@@ -55,7 +56,7 @@ void *hak_harden_alloc_slow(void *obj, size_t size, hak_origin origin, uintptr_t
     uint32_t live = hak_record_live(origin) | (uint32_t)size << HAK_RECORD_SIZE_SHIFT;
     if (word != HAK_SLOT_UNUSED)
         return hak_hardening.reuse(obj, size, place.record, live, place.size);
-    /* Fresh memory is not touched. */
+    /* Does not touch fresh memory. */
     return hak_wipe_reuse_unverified(obj, size, place.record, live, place.size);
 }
 
@@ -71,8 +72,8 @@ void hak_harden_fork_child(void) {
     hak_sample_fork_child();
 }
 
-/* A request for much more than what is held would empty the quarantines for nothing: that must not be for everybody to
- * have. */
+/* Does nothing when the request is much larger than what the quarantines hold: it would empty them in vain, and any
+ * program input that chooses a size could ask for that. */
 bool hak_harden_reclaim(size_t size) {
     enum { TIMES = 4 };
     size_t held = atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) +
@@ -90,7 +91,7 @@ void hak_harden_trim(void) {
     hak_typed_swapped(hak_quarantine_trim);
     hak_keep_trim();
 }
-/* What hak_typed_swapped calls. */
+/* hak_typed_swapped calls these two. */
 void hak_harden_age(void) {
     hak_quarantine_age(false);
 }
@@ -102,7 +103,7 @@ void hak_harden_idle(uint64_t now) {
     hak_keep_idle();
 }
 
-/* Debug builds. What was known of the regions is forgotten: see hak_policy_reset. */
+/* Debug builds. Forgets what was known of the regions: see hak_policy_reset. */
 void hak_harden_reset(bool stay) {
     hak_sweep_reset();
     hak_quarantine_reset();
@@ -112,8 +113,8 @@ void hak_harden_reset(bool stay) {
     hak_ledger_reset(stay);
 }
 
-/* 26 random bits of 47 for slabs: the alignment of superslabs takes the rest, which the random choice of granule and
- * slot give back; 35 for large objects, which begin at any page; 31 for those of partitions. */
+/* Slabs get 26 random bits of 47: the alignment of superslabs costs the others, and the random choice of granule and
+ * slot makes up for them. Large objects get 35, because they begin at any page; those of partitions get 31. */
 size_t hak_harden_region_align(hak_region_kind kind) {
     const size_t aligns[] = {HAK_SUPERSLAB, hak_os_page, HAK_GRANULE, HAK_GRANULE};
     return hak_hardening.random ? aligns[hak_min(kind, HAK_REGION_TYPED)] : HAK_SUPERSLAB;

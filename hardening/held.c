@@ -1,10 +1,11 @@
-/* held.c: how much the hardened variant holds back, for those who ask what is in use (hooks hak_policy_held,
+/* held.c: counts what the hardened variant holds back, for statistics (hooks hak_policy_held,
  * hak_policy_held_large). */
 #include "allocator/policy.h"
 
 #include "allocator/os/os.h"
 
-/* Places of the ring that have an object. It fills from its start; when the last place has one, all have. */
+/* The number of places of the ring that hold an object. A ring fills from its start; when its last place is in use,
+ * all are. */
 static size_t ring_count(const hak_ring *ring) {
     uint32_t limit = HAK_GLANCE(ring->limit);
     if (limit == 0)

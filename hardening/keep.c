@@ -9,7 +9,7 @@
 
 enum {
     KEPT_MOST = 640,
-    /* Address space that is mapped: it counts against limits, and its guards take 1 byte of page tables in 512. */
+    /* Mapped address space: it counts against limits, and its guards take 1 byte of page tables in 512. */
     KEPT_BYTES = 1024 * HAK_MIB,
     KEPT_BYTES_SCARCE = 128 * HAK_MIB,
     KEPT_LEAST = 2,               /* of any size, when they are unmapped */
@@ -18,16 +18,16 @@ enum {
     KEPT_RESTING = 4, /* the newest, which do not go to a new owner */
 };
 
-/* Bytes of addresses of what is unmapped: our tables have a byte resident for each 16 KiB where such an object was. */
+/* Bytes of address space of unmapped objects: our tables keep one resident byte for each 16 KiB of them. */
 static const size_t KEPT_UNMAPPED = (size_t)16 * 1024 * HAK_MIB;
 
 typedef struct kept {
     void *obj;
     size_t capacity;    /* bytes that are accessible when it is not guarded */
-    size_t own;         /* of it, the object's */
-    size_t mapped;      /* of it, what is; very large objects are unmapped (guard.c) */
-    size_t resident;    /* of it, what may be */
-    bool guarded, seen; /* seen: by hak_keep_idle */
+    size_t own;         /* of capacity: bytes that belong to the object */
+    size_t mapped;      /* of capacity: mapped bytes; very large objects are unmapped (guard.c) */
+    size_t resident;    /* of capacity: bytes that may be resident */
+    bool guarded, seen; /* seen: hak_keep_idle has seen it */
 } kept;
 
 static kept ring[KEPT_MOST];
@@ -36,7 +36,7 @@ static size_t mapped, unmapped;
 
 _Atomic size_t hak_keep_objects, hak_keep_bytes, hak_keep_resident;
 
-/* The oldest, NULL when there is none. */
+/* Removes the oldest object and returns it; NULL: there is none. */
 static void *leave(void) {
     hak_lock_check_held(&hak_hardening_lock);
     if (count == 0)
@@ -56,15 +56,16 @@ static size_t kept_bytes(void) {
     return hak_guard_is_scarce() ? KEPT_BYTES_SCARCE : KEPT_BYTES;
 }
 
-/* One that has to leave before so much of either kind may come in; NULL when there is room. What an attacker frees that
- * was never touched drives nothing out but by its number and its addresses. */
+/* Removes an object that must leave before `its` mapped and `without` unmapped bytes come in; NULL: there is room.
+ * Memory that an attacker frees without having touched it drives nothing out, except by number and by address space. */
 static void *leave_for(size_t its, size_t without) {
     bool full = count == KEPT_MOST || mapped + its > kept_bytes() ||
                 (count >= KEPT_LEAST && without != 0 && unmapped + without > KEPT_UNMAPPED);
     return full ? leave() : NULL;
 }
 
-/* What the object may have resident: nothing, when there is too much of that already. False: that could not be. */
+/* Sets how much of the object may stay resident: nothing, when too much is resident already. False: the OS refused
+ * to purge it. */
 static bool make_room(void *obj, size_t capacity, size_t *resident) {
     size_t most = hak_release_is_lean() ? KEPT_RESIDENT_LEAN : KEPT_RESIDENT;
     *resident = capacity;
@@ -98,13 +99,15 @@ bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
     }
 }
 
-/* Whether it may go to a new owner who wants `need` bytes at a multiple of `align`: it has a near enough guard. */
+/* True when the object may go to a new owner who wants `need` bytes at a multiple of `align`: its guard is near
+ * enough. */
 static bool goes_on(const kept *one, size_t need, size_t align) {
     return !one->guarded && hak_region_find((uintptr_t)one->obj)->kind < HAK_REGION_TYPED &&
            (uintptr_t)one->obj % align == 0 && hak_guard_near(need, one->capacity);
 }
 
-/* The oldest such one that has memory, or of those that have none; the oldest of all takes its place. */
+/* Removes the oldest object that goes_on accepts, and prefers one with resident memory. The oldest object of all
+ * takes its place in the ring. */
 static void *leave_near(size_t need, size_t align) {
     kept *found = NULL;
     for (unsigned i = 0; i + KEPT_RESTING < count && (found == NULL || found->resident == 0); i++) {

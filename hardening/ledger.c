@@ -120,7 +120,7 @@ static HAK_WALKER void clear_slabs(const hak_ledger_region *ledger, size_t granu
     }
 }
 
-/* Forgets all records of the region, and counts nothing as committed. */
+/* Forgets all records of the region, and counts none of its tables as mapped. */
 static HAK_WALKER void empty(const hak_region *region) {
     hak_ledger_region *ledger = &hak_ledger[region->index];
     size_t granules = region->used >> HAK_GRANULE_SHIFT;
@@ -144,8 +144,9 @@ HAK_WALKER void hak_ledger_reset(bool stay) {
             empty(&hak_regions[i]);
 }
 
-/* Records of a slab of the class. One for each index that hak_slot_index can give: also for what is no slot because a
- * guard lies there, and for what is rounded up because it is no multiple. And one before. */
+/* The number of records of a slab of the class: one for each index that hak_slot_index can give, and one before.
+ * Some indexes belong to no slot: those of the guard, and those to which the index is rounded up for an address that
+ * is not a multiple of the slot size. */
 static size_t run_records(unsigned cls) {
     return hak_classes[cls].slab_bytes / hak_classes[cls].size + 3;
 }
@@ -164,7 +165,7 @@ static void describe(hak_granule *granules, const hak_slab *slab, hak_record *ru
     }
 }
 
-/* The record before the first slot's. */
+/* Returns the record before that of the first slot. */
 static hak_record *run_start(const hak_granule *granules) {
     return atomic_load_explicit(&granules->run, memory_order_relaxed) - 1;
 }
@@ -174,7 +175,7 @@ static void set_lost(hak_granule *granules, hak_lost lost) {
         HAK_SHOW(granules[i].lost, (uint8_t)lost);
 }
 
-/* Whoever has the slab wants its records. */
+/* Ends the idle state of the slab's run, because the slab is taken or becomes hollow. */
 static void wake(hak_ledger_region *ledger, hak_granule *granules) {
     if (granules->lost != HAK_LOST_IDLE)
         return;
@@ -186,7 +187,7 @@ void hak_ledger_slab_purged(const hak_slab *slab) {
     hak_ledger_region *ledger = &hak_ledger[hak_region_find(slab->start)->index];
     hak_granule *granules = &ledger->granules[(slab->start - ledger->base) >> HAK_GRANULE_SHIFT];
     if (granules->run == NULL || granules->lost == HAK_LOST_IDLE)
-        return; /* hollow, say */
+        return; /* for example, the slab is hollow */
     set_lost(granules, HAK_LOST_IDLE);
     hak_run_idle(ledger, run_start(granules), run_records(slab->cls));
 }
@@ -197,7 +198,7 @@ uint32_t hak_ledger_word(uintptr_t addr, uint32_t word) {
     return lost && hak_record_state(word) == HAK_SLOT_UNUSED ? HAK_SLOT_FREED : word;
 }
 
-/* The run that the slab had before it was hollow, or another one. */
+/* Maps the run that the slab had before it was hollow, or takes another one. */
 static hak_record *run_again(hak_ledger_region *ledger, const hak_granule *granule, size_t records) {
     hak_map_result result = hak_run_fill(ledger, granule->hollow_run, records);
     return result == HAK_MAP_DONE    ? granule->hollow_run
@@ -210,7 +211,7 @@ bool hak_ledger_slab_born(hak_slab *slab, bool *is_new) {
     hak_ledger_region *ledger = &hak_ledger[region->index];
     hak_granule *granules = &ledger->granules[(slab->start - ledger->base) >> HAK_GRANULE_SHIFT];
     *is_new = granules->run == NULL;
-    if (granules->run != NULL) { /* the slab's class is for life, and so is its run */
+    if (granules->run != NULL) { /* a slab keeps its class for life, and its run with it */
         wake(ledger, granules);
         return true;
     }
@@ -223,7 +224,7 @@ bool hak_ledger_slab_born(hak_slab *slab, bool *is_new) {
     return true;
 }
 
-/* The slab's granules that are hollow go on knowing their class, and where its run was. */
+/* Marks a slab's granules as hollow; they keep its class and the address of its run. */
 static unsigned slab_hollowed(hak_ledger_region *ledger, hak_granule *granules) {
     wake(ledger, granules);
     hak_record *run = run_start(granules);

@@ -9,22 +9,23 @@ enum {
     RUN_ALIGN = 16, /* runs of few records share cache lines; none shares a record */
     RUNS_STEP = HAK_GRANULE,
     RUNS_STEP_PART = 8,
-    /* Of a page: it is not mapped; all its runs idle, and nothing of it is resident. No page has so many runs: a slab
-     * has eight slots at least, and a page is 64 KiB at most. */
+    /* Values of `use`, for one page. GONE: the page is not mapped. CLEAN: all its runs are idle, and nothing of it
+     * is resident. No page has so many runs: a slab has at least eight slots, and a page is at most 64 KiB. */
     GONE = UINT16_MAX,
     CLEAN = UINT16_MAX,
-    /* So many pages whose runs all idle, and this part of all, go together: one call for many. */
+    /* Pages whose runs are all idle are purged together, in few calls: when there are this many, and this part of
+     * all. */
     IDLE_PAGES = 16,
     IDLE_PART = 64,
 };
 
-/* Of a page. */
+/* The use of one page of runs. */
 typedef struct use {
     uint16_t users; /* slabs with memory that have a run there, or GONE */
-    uint16_t idle;  /* of them, whose runs idle, or CLEAN */
+    uint16_t idle;  /* of these slabs, the number whose run is idle, or CLEAN */
 } use;
 
-/* Bytes of records that a granule of the smallest slots needs, with those before and past its ends. */
+/* Most bytes of records for a granule, which has the smallest slots; includes the records before and past its ends. */
 static const size_t RUN_MAX = (HAK_GRANULE / HAK_MIN_ALIGN + 3) * sizeof(hak_record) + RUN_ALIGN;
 
 static size_t run_bytes(size_t records) {
@@ -35,12 +36,12 @@ static use *uses_of(const hak_ledger_region *ledger) {
     return (use *)ledger->run_pages.start;
 }
 
-/* Bytes of run_pages for so many bytes of runs. */
+/* Bytes of run_pages for `bytes` bytes of runs. */
 static size_t uses_bytes(size_t bytes) {
     return hak_align_up((bytes / hak_os_page + 1) * sizeof(use), hak_os_page);
 }
 
-/* Both or none: what there is goes on being known when the OS refuses. */
+/* Begins both extents or none. When the OS refuses, the ledger keeps the runs that it knows. */
 bool hak_runs_begin(hak_ledger_region *ledger) {
     size_t room = hak_align_up((ledger->size >> HAK_GRANULE_SHIFT) * RUN_MAX, hak_os_page);
     hak_extent runs, pages;
@@ -57,7 +58,7 @@ bool hak_runs_begin(hak_ledger_region *ledger) {
     return true;
 }
 
-/* Bytes of the pages that are not mapped. */
+/* Bytes of the unmapped pages. */
 static size_t gone(const hak_ledger_region *ledger) {
     size_t bytes = 0;
     for (size_t page = 0; page < ledger->runs_used / hak_os_page; page++)
@@ -85,7 +86,7 @@ HAK_WALKER void hak_runs_empty(hak_ledger_region *ledger) {
     ledger->runs_idle = ledger->runs_used = ledger->runs.mapped = ledger->run_pages.mapped = 0;
 }
 
-/* Maps the runs up to byte `end`, by a generous step or else just so far; false when the OS refuses. */
+/* Maps the runs up to byte `end`: by a generous step, or else only so far. False: the OS refused. */
 static bool grow(hak_ledger_region *ledger, size_t end) {
     size_t before = ledger->runs.mapped, users_before = ledger->run_pages.mapped;
     if (end <= before)
@@ -102,8 +103,8 @@ static bool grow(hak_ledger_region *ledger, size_t end) {
     return true;
 }
 
-/* Where the runs cannot grow any more, because somebody else has mapped behind them, those that there are stay and more
- * begin elsewhere. */
+/* When the runs cannot grow any more, because other code has mapped memory behind them, leaves them in place and
+ * begins new ones elsewhere. */
 static bool find(hak_ledger_region *ledger, size_t bytes) {
     if (grow(ledger, ledger->runs_used + bytes))
         return true;
@@ -144,7 +145,7 @@ hak_record *hak_run_take(hak_ledger_region *ledger, size_t records) {
     return run;
 }
 
-/* False: it lies where runs cannot grow any more, and of which nothing is known. */
+/* False: the run lies in an extent that could not grow any more. Nothing is known of the pages of such an extent. */
 static bool is_known(const hak_ledger_region *ledger, const hak_record *run) {
     return (uintptr_t)run - ledger->runs.start < ledger->runs_used;
 }
@@ -162,8 +163,7 @@ static void hollow(hak_ledger_region *ledger, size_t first, size_t end) {
     hak_ledger_count(-bytes);
 }
 
-/* Pages that nobody uses, beside the run's own, go with them: one call for many. The page that the next run begins in
- * stays. */
+/* Unmaps pages of the run without users, in one call. The page in which the next run will begin stays. */
 void hak_run_hollow(hak_ledger_region *ledger, hak_record *run, size_t records) {
     hak_lock_take(&hak_region_lock);
     if (is_known(ledger, run)) {
@@ -180,7 +180,7 @@ void hak_run_hollow(hak_ledger_region *ledger, hak_record *run, size_t records) 
     hak_lock_give(&hak_region_lock);
 }
 
-/* Maps those of the pages that are gone. */
+/* Maps again those of the pages that are gone. */
 static hak_map_result fill(hak_ledger_region *ledger, span pages) {
     for (size_t page = pages.first; page < pages.end; page++) {
         if (uses_of(ledger)[page].users != GONE)
@@ -212,7 +212,7 @@ static bool is_idle(const hak_ledger_region *ledger, size_t page) {
     return its.users != GONE && its.idle == its.users;
 }
 
-/* What is resident of pages whose runs all idle goes, but for the page that the next run begins in. */
+/* Purges pages whose runs are all idle, except the page in which the next run will begin. */
 static void purge_idle(hak_ledger_region *ledger) {
     size_t pages = ledger->runs_used / hak_os_page;
     for (size_t first = 0, end; first < pages; first = end) {

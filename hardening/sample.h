@@ -24,9 +24,9 @@ enum {
 
 typedef struct hak_sample {
     uintptr_t obj;
-    size_t size;           /* bytes */
-    _Atomic uint32_t word; /* in the form of a record, without the size */
-    _Atomic bool told;     /* the running sweep has reported it: no second report when the program goes on */
+    size_t size;                /* bytes */
+    _Atomic uint32_t word;      /* in the form of a record, without the size */
+    _Atomic bool told;          /* the running sweep has reported it, and does not report it again */
     uint32_t made_by, freed_by; /* threads */
     uint32_t forks;             /* hak_forks when it was allocated */
     uint16_t partition;         /* partition of the place, from its first use on */
@@ -52,15 +52,16 @@ bool hak_sample_end(hak_sample *sample, uint32_t *word);
 /* Unmaps the bytes of a freed and verified object. */
 void hak_sample_give(hak_sample *sample, uintptr_t caller);
 
-/* hak_sample_overflow, below: the first changed byte in the object's pages, at most `reach` bytes from the
- * object, those after it first; NULL: none. The caller has freed the object, or calls through hak_sample_look. */
 /* The byte that fills the accessible pages around the object. */
 unsigned char hak_sample_filler(const hak_sample *sample);
+
+/* Returns the first changed byte in the object's pages, at most `reach` bytes from the object; looks at those after it
+ * first. NULL: none. The caller has freed the object, or calls through hak_sample_look. */
 const unsigned char *hak_sample_overflow(const hak_sample *sample, size_t reach);
 
-/* The same for an object that another thread may free meanwhile; *bad is NULL as well when the object is not
- * live. False: unknown now, because the lock is taken. It is not waited for: a process may exit in a signal
- * handler that interrupted the holder. */
+/* The same as hak_sample_overflow for an object that another thread may free meanwhile; *bad is NULL as well when
+ * the object is not live. False: the lock is taken, so the answer is unknown. The call does not wait for the lock,
+ * because a process may exit in a signal handler that interrupted the holder. */
 bool hak_sample_look(const hak_sample *sample, size_t reach, const unsigned char **bad);
 
 bool hak_sample_locate(uintptr_t addr, hak_located *out);
@@ -75,8 +76,8 @@ HAK_INLINE bool hak_sample_torn(const hak_sample *sample) {
     return HAK_UNLIKELY(hak_inherit_unsure) && sample->forks != hak_forks;
 }
 
-/* For a walk over live sampled objects: the next one; NULL: none in this part of the pool. `at`: 0 at first,
- * then kept by the caller. */
+/* For a walk over live sampled objects: returns the next one; NULL: none in this part of the pool. `at`: 0 at first;
+ * the caller keeps it unchanged between calls. */
 hak_sample *hak_sample_next(unsigned *at);
 
 /* Calls `each` for every live sampled object that is not torn by a fork. */

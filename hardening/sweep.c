@@ -1,4 +1,5 @@
-/* sweep.c: a few looks at each refill, and what the sweep at exit shares with them; see sweep.h and sweep_own.h. */
+/* sweep.c: checks a few slots at each refill; has the functions that the sweep at exit shares. See sweep.h and
+ * sweep_own.h. */
 #include "hardening/sweep_own.h"
 
 #include "hardening/crash_report.h"
@@ -7,9 +8,9 @@
 #include "hardening/verify_large.h"
 
 enum {
-    /* Slots looked at per refill: a refill of 8 to 32 objects costs some 300 ns. */
+    /* Slots to check per refill: a refill of 8 to 32 objects costs some 300 ns. */
     STEP_SLOTS = 8,
-    /* One step in so many looks at a sampled object instead. */
+    /* One step in this many checks a sampled object instead. */
     SAMPLE_TURN = 8,
 };
 
@@ -43,7 +44,7 @@ void hak_sweep_check_slot(const hak_view *slot, const char *call) {
 bool hak_sweep_slab_at(const hak_ledger_region *ledger, uintptr_t addr, hak_sweep_slab *out) {
     const hak_granule *granule = &ledger->granules[(addr - ledger->base) >> HAK_GRANULE_SHIFT];
     const hak_record *run = atomic_load_explicit(&granule->run, memory_order_acquire);
-    if (run == NULL || hak_tag_glance(addr) - 1u >= HAK_CLASSES) /* the latter: hollow */
+    if (run == NULL || hak_tag_glance(addr) - 1u >= HAK_CLASSES) /* no class in the tag: hollow */
         return false;
     *out = (hak_sweep_slab){run, addr & ~(uintptr_t)granule->mask, &hak_classes[granule->cls], granule->cls};
     return true;
@@ -66,12 +67,13 @@ void hak_sweep_sample(hak_guarded *mine) {
         sample->told = hak_sweep_check_sample(sample, HAK_SWEEP_SAMPLE_REACH, "sweep", false);
 }
 
-/* Whether another thread of this process is in a sweep, or this one at exit. What it may read stays mapped. */
+/* hak_sweep_running: true when another thread of this process is in a sweep, or this thread in the sweep at exit.
+ * Memory that a sweep may read stays mapped. */
 _Atomic bool hak_sweep_exits;
 bool hak_sweep_running(void) {
-    atomic_thread_fence(
-        memory_order_seq_cst); /* pairs with hak_sweep_begin: it sees the tags that are gone, or we see it */
-    /* acquire: what a sweep that is over has read, it has read before; pairs with the releases at its end */
+    /* pairs with hak_sweep_begin: the sweep sees that the tags are gone, or we see the sweep */
+    atomic_thread_fence(memory_order_seq_cst);
+    /* acquire: pairs with the releases at the end of a sweep, so all its reads are done */
     bool running = atomic_load_explicit(&hak_sweep_exits, memory_order_acquire);
     const hak_guarded *guarded = atomic_load_explicit(&hak_guarded_all, memory_order_acquire);
     for (; guarded != NULL && !running; guarded = guarded->next)
@@ -79,7 +81,7 @@ bool hak_sweep_running(void) {
     return running;
 }
 
-/* The others are not there. */
+/* The child has no other threads, so no other sweeps. */
 void hak_sweep_fork_child(void) {
     atomic_store_explicit(&hak_sweep_exits, false, memory_order_relaxed);
     hak_guarded *guarded = atomic_load_explicit(&hak_guarded_all, memory_order_relaxed);
@@ -97,8 +99,8 @@ void hak_sweep_begin(_Atomic bool *sweeps) {
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* Looks at the slot at or after the address, if it is live or one that `mine` has freed. The address of the next
- * one. */
+/* Checks the slot at or after the address, if it is live or `mine` has freed it. Returns the address of the next
+ * slot. *more: false when there was no slot to check. */
 static uintptr_t step(const hak_guarded *mine, const hak_ledger_region *region, uintptr_t at, bool *more) {
     hak_sweep_slab slab;
     *more = hak_sweep_slab_at(region, at, &slab);
@@ -118,7 +120,8 @@ static uintptr_t step(const hak_guarded *mine, const hak_ledger_region *region, 
     return view.start + view.size;
 }
 
-/* Steps over what is no slab. The region is the one that is asked first: the only one where addresses are plentiful. */
+/* Steps over granules without a slab. Uses only the first region of slabs: there is one only where address space is
+ * plentiful. */
 static void some_steps(hak_guarded *mine) {
     const hak_ledger_region *region = &hak_ledger_first;
     if (region->size == 0 || mine->owner == 0 || hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF ||

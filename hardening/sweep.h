@@ -19,8 +19,8 @@ void hak_sweep_sample(hak_guarded *mine);
 /* Checks everything, up to a bound. The last act of the process. */
 void hak_sweep_all(void);
 
-/* True while a thread reads free memory, which must not be unmapped then. Called when no tag leads to that
- * memory. */
+/* True while a thread reads free memory, which must not be unmapped then. The caller has removed all tags that lead
+ * to that memory. */
 bool hak_sweep_running(void);
 
 void hak_sweep_fork_child(void);

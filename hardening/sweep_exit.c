@@ -1,4 +1,4 @@
-/* sweep_exit.c: what the end of a process looks at: every resident page, large and sampled objects, quarantines; see
+/* sweep_exit.c: the checks at the end of a process: every resident page, large and sampled objects, quarantines; see
  * sweep.h. */
 #include "hardening/sweep_own.h"
 
@@ -13,25 +13,25 @@
 #include "hardening/verify_large.h"
 
 enum {
-    /* At exit, for locks that another thread has: so often in all, so long; then the sweep does without what they
-     * guard. */
+    /* The sweep at exit waits this often in all, for this long each, for locks that other threads hold. Then it
+     * leaves out what they guard. */
     PAUSES = 40,
     PAUSE_MS = 1,
-    /* Granules of large objects that are looked at with the lock held: some 2 us. */
+    /* Granules of large objects to check with the lock held: some 2 us. */
     LARGE_BATCH = 256,
 };
 
-/* The most that is done at exit, so that a process with a huge heap, or many threads, still ends quickly. */
+/* The most that the sweep at exit does, so that a process with a huge heap, or many threads, still ends quickly. */
 typedef struct budget {
     size_t bytes;    /* of slabs: 128 MiB take some 20 ms */
     size_t rings;    /* places of quarantines: each costs a cache miss */
     size_t granules; /* of large objects */
 } budget;
 static const budget FIRST_PROCESS = {(size_t)128 << 20, 1 << 16, (size_t)1 << 22};
-/* A child of a process with a large heap has done little of its own, and servers make many children. */
+/* A child of a process with a large heap has made few objects itself, and servers make many children. */
 static const budget FORKED_CHILD = {(size_t)2 << 20, 1 << 11, 1 << 12};
 
-static unsigned pauses; /* that are left to the sweep at exit */
+static unsigned pauses; /* pauses left to the sweep at exit */
 
 bool hak_sweep_pause(void) {
     if (pauses == 0)
@@ -41,8 +41,8 @@ bool hak_sweep_pause(void) {
     return true;
 }
 
-/* The slots that lie in the resident page, or begin in it; live ones once, of the others what is in the page. `done`:
- * slots below were seen. */
+/* Checks the slots that lie in the resident page, or begin in it: each live slot once, of other slots only the bytes
+ * in the page. `done`: slots below this one were checked. Returns the next value of `done`. */
 static uint32_t sweep_page(const hak_sweep_slab *slab, size_t page, uint32_t done) {
     size_t size = slab->info->size;
     uint32_t slot = (uint32_t)(page / size);
@@ -57,8 +57,8 @@ static uint32_t sweep_page(const hak_sweep_slab *slab, size_t page, uint32_t don
     return slot;
 }
 
-/* Which of the up to 64 pages at `at` of a region of slabs are resident, a bit each; hollow granules are not asked for:
- * of what is not mapped the OS says nothing before it is asked page by page. */
+/* Returns one bit for each of up to 64 pages at `at`, of a region of slabs, that is resident. Leaves out hollow
+ * granules: about a range with unmapped pages the OS answers only page by page. */
 static uint64_t resident_at(uintptr_t at, unsigned pages) {
     const unsigned each = (unsigned)(HAK_GRANULE / hak_os_page);
     hak_region *region = hak_region_around(at);
@@ -76,7 +76,7 @@ static uint64_t resident_at(uintptr_t at, unsigned pages) {
     return bits;
 }
 
-/* Only what is resident: to read the rest would be to have it mapped. */
+/* Checks resident pages only, because a read would make the others resident. */
 static size_t sweep_slab(const hak_sweep_slab *slab) {
     size_t pages = slab->info->slab_bytes / hak_os_page, seen = hak_os_page;
     uint32_t done = 0;
@@ -89,7 +89,7 @@ static size_t sweep_slab(const hak_sweep_slab *slab) {
     return seen;
 }
 
-/* Where the OS may not be asked what is resident: what the program has or had. */
+/* Checks live and freed slots, where the process may not ask the OS what is resident. */
 static size_t sweep_used(const hak_sweep_slab *slab) {
     size_t seen = 0;
     for (uint32_t slot = 0; slot < slab->info->slots; slot++) {
@@ -103,9 +103,9 @@ static size_t sweep_used(const hak_sweep_slab *slab) {
     return seen;
 }
 
-/* A granule that no slab has had: what was written there went down from the first slot of the slab after it, or up from
- * a slab before it. Unless another thread has made a slab there since. */
-static bool gaps; /* nobody unmaps them */
+/* Checks a granule that no slab has used. Bytes that are not zero were written down from the first slot of the slab
+ * after it, or up from a slab before it, unless another thread has made a slab there meanwhile. */
+static bool gaps; /* they may be read: no thread unmaps them */
 static size_t sweep_gap(const hak_ledger_region *ledger, uintptr_t granule) {
     size_t seen = 0;
     uint64_t resident = gaps ? resident_at(granule, (unsigned)(HAK_GRANULE / hak_os_page)) : 0;
@@ -113,7 +113,7 @@ static size_t sweep_gap(const hak_ledger_region *ledger, uintptr_t granule) {
         uintptr_t page = granule + hak_lowest_bit(resident) * hak_os_page;
         const unsigned char *bad = hak_stain_find((void *)page, hak_os_page);
         hak_sweep_slab slab;
-        atomic_thread_fence(memory_order_acquire); /* the bytes, then the run */
+        atomic_thread_fence(memory_order_acquire); /* the bytes before the run */
         if (bad != NULL && !hak_sweep_slab_at(ledger, granule, &slab))
             hak_sweep_report(HAK_ERROR_OVERFLOW, HAK_CHECK_SWEEP, "exit", (uintptr_t)bad,
                              "memory between objects, not given out yet, was overwritten", bad);
@@ -121,7 +121,7 @@ static size_t sweep_gap(const hak_ledger_region *ledger, uintptr_t granule) {
     return seen;
 }
 
-/* Where the part of the region begins that may be looked at. */
+/* Where the part of the region begins that a sweep may check. */
 static uintptr_t first_of(const hak_region *region) {
     return region->base + (hak_inherit_unsure ? hak_ledger[region->index].inherited : 0);
 }
@@ -142,7 +142,7 @@ static void sweep_range(const hak_ledger_region *ledger, uintptr_t at, uintptr_t
     }
 }
 
-/* In a child, first what is new. */
+/* In a child, checks first what is new. */
 static void sweep_slabs(const hak_region *region, budget *left) {
     const hak_ledger_region *ledger = &hak_ledger[region->index];
     uintptr_t own = region->base + ledger->inherited;
@@ -150,7 +150,7 @@ static void sweep_slabs(const hak_region *region, budget *left) {
     sweep_range(ledger, first_of(region), own, left);
 }
 
-/* False: it is not to be had soon, if at all: the process may exit in a signal handler that has interrupted its
+/* False: the lock is not free soon, or never: the process may exit in a signal handler that has interrupted its
  * holder. */
 static bool lock_soon(hak_lock *lock) {
     while (!hak_lock_try(lock))
@@ -159,8 +159,8 @@ static bool lock_soon(hak_lock *lock) {
     return true;
 }
 
-/* A live object that nobody is resizing, with the lock held under which spans change their owner: see large_wait in
- * verify_large.c. NULL: its end is as it should be. */
+/* Returns the first wrong byte at the end of a live object that no thread is resizing; NULL: none. The caller holds
+ * the lock under which spans change their owner: see large_wait in verify_large.c. */
 static const unsigned char *large_wrong(uintptr_t obj, const hak_large_record *record) {
     if (hak_record_state(__atomic_load_n(&record->word, __ATOMIC_SEQ_CST)) != HAK_SLOT_LIVE ||
         hak_large_capacity((void *)obj) != hak_ledger_large_pages(record))
@@ -168,8 +168,7 @@ static const unsigned char *large_wrong(uintptr_t obj, const hak_large_record *r
     return hak_verify_large_overflow((void *)obj, record);
 }
 
-/* From granule `*at` on, until there is something to tell, or for one batch. NULL: there is not. *at: where to go
- * on. */
+/* Checks one batch of objects from granule `*at` on, until one is wrong. NULL: none is. *at: where to go on. */
 static const unsigned char *large_batch(const hak_region *region, size_t *at, uintptr_t *obj) {
     const hak_ledger_region *ledger = &hak_ledger[region->index];
     size_t granules = region->used >> HAK_GRANULE_SHIFT, end = hak_min(granules, *at + LARGE_BATCH);
@@ -181,7 +180,7 @@ static const unsigned char *large_batch(const hak_region *region, size_t *at, ui
     return bad;
 }
 
-/* The lock is not held while something is told: a handler of SIGABRT may allocate. */
+/* Does not hold the lock during a report, because a handler of SIGABRT may allocate. */
 static void sweep_large(const hak_region *region, budget *left) {
     size_t at = (first_of(region) - region->base) >> HAK_GRANULE_SHIFT;
     while (hak_hardening.canary && left->granules != 0 && lock_soon(&hak_large_lock)) {
@@ -199,8 +198,9 @@ static void sweep_large(const hak_region *region, budget *left) {
     }
 }
 
-/* What two threads have freed at once is in two rings, and one of them has not written its number. Rings of threads
- * that go on are not looked at: a state that nobody had before and after has not changed in between. */
+/* An object that two threads have freed at once is in two rings, and the record has the number of only one of them.
+ * Leaves out states that a thread has. A state that no thread had before and after (`uses` even and equal) has not
+ * changed meanwhile. */
 static void sweep_ring(const hak_guarded *guarded, unsigned cls, size_t most) {
     const hak_ring *ring = &guarded->rings[cls];
     for (uint32_t i = 0; i < hak_min(HAK_GLANCE(ring->limit), most); i++) {
@@ -228,7 +228,8 @@ static void sweep_state(const hak_guarded *guarded, budget *left) {
     }
 }
 
-/* The calling thread's own, then the others'; but a child looks at no state of a thread that it does not have. */
+/* Checks the rings of the calling thread, then those of the others. A child does not check states of threads that it
+ * does not have. */
 static void sweep_rings(budget *left) {
     sweep_state(hak_guarded_mine, left);
     const hak_guarded *guarded = atomic_load_explicit(&hak_guarded_all, memory_order_acquire);
@@ -250,7 +251,8 @@ void hak_sweep_all(void) {
     hak_sweep_begin(&hak_sweep_exits);
     budget left = hak_forks == 0 ? FIRST_PROCESS : FORKED_CHILD;
     pauses = PAUSES;
-    gaps = lock_soon(&hak_superslab_lock); /* who hollows free memory is done, and the next one sees us */
+    /* Threads that hollow free memory are done once we had the lock; later ones see the sweep. */
+    gaps = lock_soon(&hak_superslab_lock);
     if (gaps)
         hak_lock_give(&hak_superslab_lock);
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire);
