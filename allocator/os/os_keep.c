@@ -9,17 +9,18 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* What is kept depends on the programs before, which is nothing that a fuzzer should see. */
+/* Hidden from the fuzzer's coverage: what is kept depends on earlier inputs. */
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
 #endif
 
 enum {
-    RANGES = 256, /* accessible ranges that are known; what does not fit is asked of the kernel again */
+    RANGES = 256,              /* known accessible ranges; for others the kernel is asked again */
     CLOCK_START = 1000 * 1000, /* milliseconds: later than any idle time */
-    CLOCK_STEP =
-        50, /* a few looks make what is unused for half a second due, some more, what is idle for ten */
-    SMALL = 16 * 1024, /* bytes that are zeroed without a look which pages are resident: that takes as long */
+    /* Milliseconds. Some 20 steps make unused memory due, 200 make idle memory due (release.c). */
+    CLOCK_STEP = 50,
+    /* Bytes that are zeroed without asking which pages are resident, which takes as long. */
+    SMALL = 16 * 1024,
 };
 
 static const size_t MOST = (size_t)4 << 30;
@@ -31,7 +32,7 @@ typedef struct range {
 static hak_keep_how keeping;
 static bool own_clock;
 static _Atomic uint64_t clock_now;
-static range ranges[RANGES]; /* these two: lock */
+static range ranges[RANGES]; /* lock guards this and `known` */
 static unsigned known;
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 
@@ -85,7 +86,7 @@ bool hak_os_keep_protect(uintptr_t addr, size_t size, bool open) {
     return open ? is_known(addr, size) : keeping == HAK_KEEP_ALL;
 }
 
-/* The kernel may take lazily freed pages at any time, or never: it takes the first. */
+/* The kernel may take lazily freed pages at any time, or never. Here only the first page goes. */
 bool hak_os_keep_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {
     if (keeping != HAK_KEEP_ALL)
         return false;
@@ -95,7 +96,7 @@ bool hak_os_keep_purge(uintptr_t addr, size_t size, hak_os_purge_how how) {
 
 bool hak_os_keep_hollow(uintptr_t addr, size_t size) {
     if (keeping != HAK_KEEP_ALL)
-        return false; /* what is hollow faults as a guard does */
+        return false; /* hollow memory faults as a guard does */
     hak_os_scrub(addr, size);
     return true;
 }
@@ -108,14 +109,14 @@ bool hak_os_keeps(void) {
     return keeping != HAK_KEEP_NOTHING;
 }
 
-/* Two neighbours that are born at once may both put a guard on the page between them; with the kernel's that is no
- * race. */
+/* Two neighbours that are born at the same time may both guard the page between them. With the kernel's guards
+ * that is no race. */
 bool hak_os_keep_guard(uintptr_t addr, size_t size) {
     if (keeping != HAK_KEEP_ALL)
         return false;
     if (size > SMALL)
         hak_os_scrub(addr, size);
-    for (size_t at = 0; size <= SMALL && at < size; at += sizeof(uint64_t)) /* relaxed: nobody reads it */
+    for (size_t at = 0; size <= SMALL && at < size; at += sizeof(uint64_t)) /* relaxed: no thread reads it */
         atomic_store_explicit((_Atomic uint64_t *)(addr + at), 0, memory_order_relaxed);
     return true;
 }
@@ -128,7 +129,7 @@ static void know(uintptr_t from, uintptr_t to) {
         ranges[known++] = (range){from, to};
 }
 
-/* What lies on either side of a hole is known still. */
+/* Removes a range from the known ranges; the memory on either side of it stays known. */
 static void forget(uintptr_t addr, size_t size) {
     for (unsigned i = 0; i < known;) {
         range cut = ranges[i];
@@ -142,7 +143,7 @@ static void forget(uintptr_t addr, size_t size) {
     }
 }
 
-/* Takes a range up that touches it, or a new one. */
+/* Extends a known range that touches the new one, or adds the new one. */
 static void remember(uintptr_t addr, size_t size) {
     for (unsigned i = 0; i < known; i++)
         if (addr <= ranges[i].to && ranges[i].from <= addr + size) {
@@ -164,7 +165,7 @@ void hak_os_keep_note(uintptr_t addr, size_t size, bool open) {
     give();
 }
 
-/* A page that may not be mapped. */
+/* Zeroes a page if it is resident; it may be unmapped. */
 static void scrub_page(uintptr_t addr) {
     unsigned char resident;
     if (mincore((void *)addr, hak_os_page, &resident) == 0 && (resident & 1) != 0)
@@ -180,7 +181,7 @@ void hak_os_scrub(uintptr_t addr, size_t size) {
     size_t step = sizeof resident * hak_os_page;
     for (size_t done = 0; done < size; done += step) {
         size_t part = hak_min(step, size - done);
-        if (mincore((void *)(addr + done), part, resident) != 0) { /* some of it is not mapped */
+        if (mincore((void *)(addr + done), part, resident) != 0) { /* a part is not mapped */
             HAK_CHECK(part > hak_os_page || errno == ENOMEM, "mincore refused");
             for (size_t page = 0; part > hak_os_page && page < part; page += hak_os_page)
                 scrub_page(addr + done + page);

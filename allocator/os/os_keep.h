@@ -35,7 +35,7 @@ bool hak_os_keep_some(uintptr_t addr, size_t size);
 /* True when anything is kept. */
 bool hak_os_keeps(void);
 
-/* From now on the clock is ours while nothing is kept, too: what goes by time then is the same each time. */
+/* From now on the clock is simulated also while nothing is kept, so that what depends on time repeats. */
 void hak_os_keep_own_clock(void);
 
 /* Stores the simulated time, which advances by CLOCK_STEP ms per call. False: the clock is the kernel's. */

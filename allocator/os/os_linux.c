@@ -42,10 +42,11 @@ static void count(_Atomic uint64_t *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* HAK_OS_FAIL_LATE: the next system call of this thread fails when it has done what a kernel may have done then. */
+/* HAK_OS_FAIL_LATE: the next system call of this thread fails after it has changed as much as a failing kernel
+ * may have. */
 static _Thread_local bool late;
 
-/* True when this call is the one that a test wants to fail. */
+/* True when a test wants this call to fail. */
 static bool injected_failure(void) {
     if (!HAK_DEBUG_BUILD)
         return false;
@@ -64,7 +65,7 @@ static bool fails_late(void) {
     return true;
 }
 
-/* Bytes of a range of which the kernel has done a part. */
+/* Bytes of a range that the kernel has changed before it failed. */
 static size_t part_of(size_t size) {
     return hak_align_down(size / 2, hak_os_page);
 }
@@ -75,9 +76,9 @@ uint64_t hak_os_fail_at(uint64_t k) {
     return seen;
 }
 
-/* mprotect changes the mappings of a range one by one, and does not go back: those before the one that is refused have
- * changed. ENOMEM: mappings run out where one has to be split, or what becomes writable would be more than may be
- * promised. Source: mm/mprotect.c, do_mprotect_pkey and mprotect_fixup, 5.10 to 6.18. */
+/* mprotect changes the mappings of a range one by one and does not undo it: the mappings before the refused one
+ * have changed. ENOMEM: a mapping must be split and none is left, or the kernel may not promise so much
+ * writable memory. Source: mm/mprotect.c, do_mprotect_pkey and mprotect_fixup, 5.10 to 6.18. */
 static HAK_UNSEEN bool kernel_protect(uintptr_t addr, size_t size, int protection) {
     if (!fails_late())
         return mprotect((void *)addr, size, protection) == 0;
@@ -86,10 +87,10 @@ static HAK_UNSEEN bool kernel_protect(uintptr_t addr, size_t size, int protectio
     return false;
 }
 
-/* madvise goes from mapping to mapping as well; holes are passed over, and are ENOMEM in the end. MADV_DONTNEED and
- * MADV_FREE refuse what is locked or not a plain mapping (EINVAL), after what lies before it has gone; the guards of
- * 6.13 and later refuse the same, and those that are set stay when there is no memory for page tables.
- * Source: mm/madvise.c, madvise_walk_vmas, madvise_dontneed_free and madvise_guard_install, 5.10 to 6.18. */
+/* madvise also changes mapping by mapping. It skips holes and then returns ENOMEM at the end. MADV_DONTNEED and
+ * MADV_FREE refuse locked and special mappings (EINVAL), but have purged the mappings before them. The guards
+ * of 6.13 and later refuse the same mappings. When there is no memory for page tables, the guards that were set
+ * stay. Source: mm/madvise.c, madvise_walk_vmas, madvise_dontneed_free and madvise_guard_install, 5.10 to 6.18. */
 static HAK_UNSEEN bool kernel_advise(uintptr_t addr, size_t size, int advice) {
     if (!fails_late())
         return madvise((void *)addr, size, advice) == 0;
@@ -107,7 +108,7 @@ void hak_os_init(void) {
     hak_os_page = page;
 }
 
-/* Without MAP_FIXED nothing has changed when mmap fails: what it makes is undone (mm/mmap.c, mmap_region and
+/* Without MAP_FIXED a failed mmap has changed nothing: the kernel undoes its work (mm/mmap.c, mmap_region and
  * __mmap_region, 5.10 to 6.18). */
 static uintptr_t map(uintptr_t hint, size_t size, int protection) {
     if (injected_failure() || fails_late())
@@ -130,8 +131,8 @@ HAK_UNSEEN void hak_os_unmap(uintptr_t addr, size_t size) {
     errno = saved;
 }
 
-/* munmap splits before it unmaps, and fails with ENOMEM only there: mm/mmap.c, do_munmap and do_vmi_align_munmap,
- * 5.10 to 6.18. */
+/* munmap splits mappings before it unmaps, and returns ENOMEM only from a split: mm/mmap.c, do_munmap and
+ * do_vmi_align_munmap, 5.10 to 6.18. */
 HAK_UNSEEN bool hak_os_unmap_part(uintptr_t addr, size_t size) {
     if (injected_failure() || fails_late())
         return false;
@@ -150,7 +151,7 @@ uintptr_t hak_os_reserve(size_t size, size_t align, uintptr_t hint) {
     uintptr_t addr = map(hint, size, PROT_NONE);
     if (addr == 0 || (addr & (align - 1)) == 0)
         return addr;
-    /* Not aligned by luck: ask for enough that an aligned part is inside, and give the ends back. */
+    /* The address is not aligned: reserve enough to contain an aligned range, and unmap both ends. */
     hak_os_unmap(addr, size);
     size_t padded;
     if (!hak_add_checked(size, align, &padded))
@@ -183,15 +184,15 @@ uintptr_t hak_os_reserve_zeros(size_t size) {
     int saved = errno;
     if (addr != 0) {
         count(&hak_os_counts.madvise);
-        (void)madvise((void *)addr, size, MADV_DONTDUMP); /* else a core file is as long as the empty table */
+        (void)madvise((void *)addr, size, MADV_DONTDUMP); /* else a core file has the whole empty table */
     }
     errno = saved;
     return addr;
 }
 
-/* Before Linux 4.17 MAP_FIXED_NOREPLACE was only a hint, and where the address cannot be used some answer with
- * another one. The kernel says EEXIST before it changes anything, and ENOMEM or EAGAIN (what may be locked) before
- * it adds the mapping: mm/mmap.c, do_mmap and mmap_region, 5.10 to 6.18. */
+/* Before Linux 4.17 MAP_FIXED_NOREPLACE was only a hint: some kernels return another address when this one
+ * cannot be used. The kernel returns EEXIST before it changes anything. It returns ENOMEM, or EAGAIN (limit of
+ * locked memory), before it adds the mapping: mm/mmap.c, do_mmap and mmap_region, 5.10 to 6.18. */
 static HAK_UNSEEN hak_map_result map_at(uintptr_t addr, size_t size, int protection) {
     int saved = errno;
     count(&hak_os_counts.mmap);
@@ -208,7 +209,7 @@ hak_map_result hak_os_reserve_zeros_at(uintptr_t addr, size_t size) {
     return injected_failure() || fails_late() ? HAK_MAP_REFUSED : map_at(addr, size, PROT_READ);
 }
 
-/* Of a range of which something is kept, parts may be there already. */
+/* Maps page by page: some of a range that is partly kept may be mapped already. */
 static HAK_UNSEEN hak_map_result map_missing(uintptr_t addr, size_t size) {
     hak_map_result result = HAK_MAP_DONE;
     for (size_t at = 0; at < size && result != HAK_MAP_REFUSED; at += hak_os_page)
@@ -231,8 +232,8 @@ HAK_UNSEEN hak_map_result hak_os_map_at(uintptr_t addr, size_t size) {
     return result;
 }
 
-/* MAP_FIXED takes away what is there before it asks for what the new mapping needs, and does not bring it back:
- * mm/mmap.c, mmap_region, 5.10 to 6.11. From 6.12 on what was there is put back in nearly every case
+/* MAP_FIXED unmaps the range before it asks for the memory of the new mapping, and does not restore it on
+ * failure: mm/mmap.c, mmap_region, 5.10 to 6.11. From 6.12 on the kernel restores it in nearly every case
  * (vms_abort_munmap_vmas). */
 bool hak_os_renew(uintptr_t addr, size_t size) {
     if (injected_failure())
@@ -271,7 +272,7 @@ static bool protect(uintptr_t addr, size_t size, int protection) {
 bool hak_os_commit(uintptr_t addr, size_t size) {
     return protect(addr, size, PROT_READ | PROT_WRITE);
 }
-/* Shut whole, or open whole as it was: see kernel_protect. */
+/* Removes access to the whole range, or restores access to all of it: see kernel_protect. */
 static HAK_UNSEEN bool shut_or_open(uintptr_t addr, size_t size) {
     if (set_protection(addr, size, PROT_NONE))
         return true;
@@ -302,9 +303,9 @@ static bool advise(uintptr_t addr, size_t size, int advice) {
     return done;
 }
 
-/* Not a new mapping over the old one: MAP_FIXED takes what is there away first, and when the kernel then has no
- * memory for the new one the address could go to somebody else (mm/mmap.c, mmap_region, 5.10 to 6.18). MADV_DONTNEED
- * refuses locked memory before it changes anything. */
+/* Does not map over the old mapping: MAP_FIXED unmaps it first. If the kernel then has no memory for the new
+ * mapping, other code could get the address (mm/mmap.c, mmap_region, 5.10 to 6.18). MADV_DONTNEED refuses
+ * locked memory before it changes anything. */
 bool hak_os_shut(uintptr_t addr, size_t size) {
     if (injected_failure())
         return false;
@@ -313,15 +314,15 @@ bool hak_os_shut(uintptr_t addr, size_t size) {
     if (!shut_or_open(addr, size))
         return false;
     if (advise(addr, size, MADV_DONTNEED)) {
-        (void)advise(addr, size, MADV_GUARD_REMOVE); /* markers outlive MADV_DONTNEED: mm/madvise.c of 6.13 */
+        (void)advise(addr, size, MADV_GUARD_REMOVE); /* guards outlive MADV_DONTNEED: mm/madvise.c of 6.13 */
         return true;
     }
     (void)set_protection(addr, size, PROT_READ | PROT_WRITE);
     return false;
 }
 
-/* Markers are not for memory that the program has locked; the mappings before that have theirs when the kernel says
- * so (mm/madvise.c of 6.13, madvise_walk_vmas). They may be taken off anything. */
+/* The kernel refuses guards in memory that the program has locked, but the mappings before it have theirs
+ * already (mm/madvise.c of 6.13, madvise_walk_vmas). Guards can be removed from any mapping. */
 bool hak_os_guard(uintptr_t addr, size_t size) {
     if (injected_failure())
         return false;
@@ -334,7 +335,7 @@ bool hak_os_guard(uintptr_t addr, size_t size) {
     (void)advise(addr, size, MADV_GUARD_REMOVE);
     return false;
 }
-/* Needs no memory, so it does not fail for want of it, and no failure is injected: as with hak_os_unmap. */
+/* Needs no memory, so it cannot fail for lack of memory. No failure is injected, as in hak_os_unmap. */
 bool hak_os_unguard(uintptr_t addr, size_t size) {
     if (HAK_DEBUG_BUILD && hak_os_keep_unguard()) {
         count(&hak_os_counts.madvise);
@@ -356,12 +357,13 @@ HAK_UNSEEN bool hak_os_purge(uintptr_t addr, size_t size, hak_os_purge_how how) 
     return done;
 }
 
-/* What the kernel may have done when it says no (mm/mremap.c, 5.10 to 6.18): with MREMAP_FIXED it takes away what is
- * mapped at the new address before it looks at the old one, and does not bring it back when it then fails, because
- * the old range lies across two mappings (EFAULT), at a limit (ENOMEM), for locked memory (EAGAIN) or when mappings
- * run out (ENOMEM). So nothing but our own is there. Page tables that were moved in part before a failure are moved
- * back. From 6.17 on a range across several mappings may be moved, and may be left half moved when that fails: only
- * where both lengths are the same, so they never are here; with different lengths it is EFAULT as before. */
+/* What a failed mremap may have changed (mm/mremap.c, 5.10 to 6.18): with MREMAP_FIXED the kernel unmaps the
+ * new address before it looks at the old one. It does not restore the new address when it then fails: because
+ * the old range lies across two mappings (EFAULT), at a limit (ENOMEM), for locked memory (EAGAIN) or when no
+ * mapping is left (ENOMEM). So the new address must have only our own mapping. The kernel moves page tables
+ * back if it fails halfway. From 6.17 on it can move a range across several mappings, and may leave it half
+ * moved on failure. It does so only for two equal lengths, so never here; with different lengths it returns
+ * EFAULT as before. */
 static void *taken_away(uintptr_t to, size_t size) {
     (void)munmap((void *)to, size);
     return MAP_FAILED;
@@ -370,7 +372,8 @@ bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size) {
     if (injected_failure() || (HAK_DEBUG_BUILD && hak_os_keeps()))
         return false;
     int saved = errno;
-    /* Held by a mapping without access, so that nobody else's can be there: MREMAP_FIXED would take it away. */
+    /* A mapping without access holds the range, so that other code cannot map there: MREMAP_FIXED would unmap
+     * it. */
     if (map_at(to, new_size, PROT_NONE) != HAK_MAP_DONE)
         return false;
     count(&hak_os_counts.mmap);
@@ -378,7 +381,7 @@ bool hak_os_move(uintptr_t from, size_t size, uintptr_t to, size_t new_size) {
                     ? taken_away(to, new_size)
                     : mremap((void *)from, size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)to);
     if (got == MAP_FAILED)
-        (void)munmap((void *)to, new_size); /* if the kernel has not done so already */
+        (void)munmap((void *)to, new_size); /* unless the kernel has done so already */
     errno = saved;
     if (HAK_DEBUG_BUILD && got != MAP_FAILED) {
         hak_os_keep_note(from, size, false);
@@ -414,6 +417,6 @@ void hak_os_populate(uintptr_t addr, size_t size) {
     count(&hak_os_counts.madvise);
     if (madvise((void *)addr, size, MADV_POPULATE_WRITE) != 0)
         for (size_t at = 0; at < size; at += hak_os_page)
-            *(volatile char *)(addr + at) = 0; /* fresh pages: they are zero already */
+            *(volatile char *)(addr + at) = 0; /* fresh pages are zero already */
     errno = saved;
 }

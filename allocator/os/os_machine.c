@@ -1,4 +1,4 @@
-/* os_machine.c: os.h but for memory, which is os_linux.c's: random numbers, clocks, the processors, and what the kernel
+/* os_machine.c: os.h except memory (os_linux.c): random numbers, clocks, the processors, and what the kernel
  * gave the process. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -19,9 +19,9 @@
 #define HAK_KNOWS_CPU
 #endif
 
-static _Atomic uint64_t fixed_random, fixed_places; /* the states of hak_os_random_fix; 0: off */
+static _Atomic uint64_t fixed_random, fixed_places; /* states of hak_os_random_fix; 0: off */
 
-/* splitmix64 (Steele et al. 2014). Relaxed: who comes first is left to chance, but each step is taken once. */
+/* splitmix64 (Steele et al. 2014). Relaxed: each step is taken once, in any order of the threads. */
 static void mix(_Atomic uint64_t *state, void *out, size_t size) {
     const uint64_t step = 0x9e3779b97f4a7c15u;
     for (size_t i = 0; i < size; i++) {
@@ -42,12 +42,13 @@ void hak_os_random(void *out, size_t size) {
         return;
     }
     int saved = errno;
-    long got = syscall(SYS_getrandom, out, size, GRND_NONBLOCK); /* libc's is a cancellation point */
+    /* libc's getrandom is a cancellation point */
+    long got = syscall(SYS_getrandom, out, size, GRND_NONBLOCK);
     errno = saved;
     if (got == (long)size)
         return;
-    /* Before the kernel's pool is ready, or where a sandbox forbids the call: the 16 bytes that the kernel
-     * gave this process at exec, stirred with the clock. */
+    /* The kernel's pool is not ready, or a sandbox forbids the call. Mixes the 16 bytes that the kernel gave
+     * this process at exec with the clock. */
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     const uint64_t *given = (const uint64_t *)getauxval(AT_RANDOM);
@@ -89,8 +90,8 @@ unsigned hak_os_cpus(void) {
     return cpus > 0 ? (unsigned)cpus : 1;
 }
 
-/* glibc asked the processor when the process began. To ask it once more, as the compiler's __builtin_cpu_supports does,
- * is a dozen CPUID, each of which leaves a virtual machine: 4 us. */
+/* glibc asked the processor when the process began. __builtin_cpu_supports of the compiler would ask again: a
+ * dozen CPUID instructions, each of which leaves a virtual machine, in all 4 us. */
 #if defined(__x86_64__) && defined(HAK_KNOWS_CPU)
 #define HAS(feature) (CPU_FEATURE_ACTIVE(feature) != 0)
 unsigned hak_os_vector_bytes(void) {

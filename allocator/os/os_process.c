@@ -23,7 +23,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-/* Who the kernel says owns what this user namespace has no name for. */
+/* The owner that the kernel reports for files whose owner has no number in this user namespace. */
 enum { OVERFLOW_UID = 65534 };
 
 unsigned hak_os_pid(void) {
@@ -33,27 +33,26 @@ unsigned hak_os_tid(void) {
     return (unsigned)syscall(SYS_gettid);
 }
 
-/* For Valgrind, which answers the question below itself, and wrongly. */
+/* For Valgrind, which answers the call of is_readable itself, and wrongly. */
 static bool is_readable_by_copy(uintptr_t addr) {
     char byte;
     struct iovec to = {&byte, 1}, from = {(void *)addr, 1};
     return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1;
 }
 
-/* Whether the page can be read: the kernel fetches the set of signals before it sees that it does not know what to
- * do with it. Every sandbox allows this call, and not process_vm_readv. Source of the idea: abseil's
- * address_is_readable.cc. */
+/* True when the page can be read: the kernel reads the signal set before it finds that `how` is invalid. Every
+ * sandbox allows this call, unlike process_vm_readv. Source of the idea: abseil's address_is_readable.cc. */
 static bool is_readable(uintptr_t addr) {
     enum { NOTHING = -1, SET_BYTES = 8 };
     uintptr_t set = hak_align_down(addr, SET_BYTES);
     if (set == 0)
-        return false; /* no set at all would be fine with the kernel */
+        return false; /* the kernel would accept NULL */
     if (hak_valgrind_runs())
         return is_readable_by_copy(addr);
     return syscall(SYS_rt_sigprocmask, NOTHING, set, NULL, SET_BYTES) == 0 || errno != EFAULT;
 }
 
-/* By hand: what is read may be what a sanitizer knows to be no object. */
+/* Copies by hand: a sanitizer may know that the memory is not an object. */
 __attribute__((no_sanitize("address"))) HAK_PEEKS size_t hak_os_read(void *out, uintptr_t from, size_t size) {
     enum { PAGE = 4096 };
     int saved = errno;
@@ -80,8 +79,8 @@ bool hak_os_limited(void) {
     return limited;
 }
 
-/* Not by libc's functions, here and below: those are cancellation points, and a thread that is cancelled in free
- * would vanish there. */
+/* Uses raw system calls, here and below: libc's functions are cancellation points, and a thread that is
+ * cancelled in free would end there. */
 int hak_os_open(const char *path) {
     int saved = errno;
     int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
@@ -105,7 +104,7 @@ void hak_os_close(int file) {
     errno = saved;
 }
 
-/* The number that the kernel says in the file; 0 where it says none. */
+/* Reads the number in a file of the kernel; 0: none. */
 static unsigned number_in(const char *path) {
     char text[16] = {0}; /* MemorySanitizer does not see what a raw call writes */
     int file = hak_os_filter != HAK_FILTER_OWN ? hak_os_open(path) : -1;
@@ -135,8 +134,8 @@ bool hak_os_strict(void) {
     return answer == YES;
 }
 
-/* Why the open file is not to be trusted; NULL: it is. Of the owner of a file that this user namespace has no name
- * for nothing is known, and nothing is said. */
+/* Why the open file is not trusted; NULL: it is. Empty: the owner has no number in this user namespace, so
+ * nothing is known about it, and no reason is given. */
 static const char *distrust(const struct stat *about, size_t most) {
     if (!S_ISREG(about->st_mode))
         return "not a regular file";
@@ -164,7 +163,7 @@ size_t hak_os_load_trusted(const char *path, char *out, size_t size, const char 
     return got;
 }
 
-/* Of a file that was replaced since, as by an upgrade, the kernel says what it was called. */
+/* The kernel marks the path of a file that was replaced since the start, as by an upgrade. */
 bool hak_os_executable(char out[HAK_OS_PATH_MOST]) {
     static const char gone[] = " (deleted)";
     int saved = errno;
@@ -179,12 +178,13 @@ bool hak_os_executable(char out[HAK_OS_PATH_MOST]) {
     return true;
 }
 
-/* As the kernel counts them: signal n is bit n - 1. */
+/* As in the kernel's masks: signal n is bit n - 1. */
 static uint64_t bit_of(int number) {
     return (uint64_t)1 << (number - 1);
 }
 
-/* Those that an instruction raises stay: the kernel ends a process that has them shut, and nobody else is asked. */
+/* Signals that an instruction raises stay unblocked: if they were blocked, the kernel would end the process
+ * without calling a handler. */
 void hak_os_signals_shut(uint64_t *before) {
     uint64_t most = ~(bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGILL) | bit_of(SIGFPE) | bit_of(SIGTRAP) |
                       bit_of(SIGSYS));
@@ -200,8 +200,8 @@ void hak_os_signals_open(const uint64_t *before) {
     errno = saved;
 }
 
-/* Those between the kernel's last named one and SIGRTMIN: libc sends them to every thread of the process, and waits
- * until each has taken its one (setuid and its kin). */
+/* The signals between the kernel's last named one and SIGRTMIN: libc sends them to every thread of the process,
+ * and waits until each thread has handled its own (setuid and similar functions). */
 void hak_os_signals_libc(void) {
     enum { NAMED = 31 };
     int saved = errno;
@@ -243,11 +243,11 @@ void hak_os_sleep(unsigned milliseconds) {
     errno = saved;
 }
 
-static int page_map = -1; /* a file, of a process that must not call mincore */
-/* Pages in one answer. */
+static int page_map = -1; /* a file, for a process that must not call mincore */
+/* Most pages in one answer. */
 enum { RESIDENT_MOST = 64, COUNTED_MOST = 512 };
 
-/* ENOMEM: a page is not mapped, so it is not resident; it is asked of each one then. */
+/* ENOMEM: some page is not mapped, so it is not resident; then each page is asked for separately. */
 static uint64_t resident_by_mincore(uintptr_t addr, unsigned pages) {
     unsigned char in[RESIDENT_MOST];
     if (mincore((void *)addr, pages * hak_os_page, in) != 0) {
@@ -264,7 +264,7 @@ static uint64_t resident_by_mincore(uintptr_t addr, unsigned pages) {
     return bits;
 }
 
-/* The calls are those by which the dynamic linker has loaded us. Source: proc(5), /proc/pid/pagemap. */
+/* Uses only system calls with which the dynamic linker has loaded us. Source: proc(5), /proc/pid/pagemap. */
 static uint64_t resident_by_map(uintptr_t addr, unsigned pages) {
     uint64_t entries[RESIDENT_MOST], bits = 0;
     long bytes = (long)(pages * sizeof entries[0]);
@@ -276,7 +276,7 @@ static uint64_t resident_by_map(uintptr_t addr, unsigned pages) {
     return bits;
 }
 
-/* A sandbox without a filter of ours to see may refuse mincore; it says so when it is asked. */
+/* False: the kernel or a sandbox without a visible filter refuses mincore. */
 static bool has_mincore(void) {
     static const char here;
     unsigned char in;
@@ -286,10 +286,10 @@ static bool has_mincore(void) {
     return has;
 }
 
-/* A filter that the process began with may kill it for mincore. The hardened variant has looked at start; the other
- * one looks here. Who comes while another thread looks is told that it is not known. */
+/* A filter that the process began with may kill it for mincore. The hardened variant has looked for one at
+ * start; the speed variant looks here. While one thread looks, the others get false. */
 static bool has_no_filter(void) {
-    static _Atomic unsigned looked; /* 1: a thread does, 2: one has */
+    static _Atomic unsigned looked; /* 1: a thread is looking, 2: one has looked */
     unsigned none = 0;
     if (hak_os_filter == HAK_FILTER_NONE && atomic_compare_exchange_strong(&looked, &none, 1)) {
         hak_os_filter_look();
@@ -300,7 +300,7 @@ static bool has_no_filter(void) {
 
 bool hak_os_resident_told(void) {
     if (HAK_DEBUG_BUILD && hak_os_keeps())
-        return false; /* what is resident depends on the programs before */
+        return false; /* resident pages depend on earlier inputs */
     return has_no_filter() && has_mincore();
 }
 
@@ -332,8 +332,8 @@ size_t hak_os_resident_count(uintptr_t addr, size_t size) {
     return count;
 }
 
-/* Advice that changes nothing in a process whose mappings all are to be copied at a fork. madvise(2): ENOMEM when
- * part of the range is not mapped; what is mapped is walked by mapping, not by page. */
+/* MADV_DOFORK changes nothing in a process whose mappings are all copied at a fork. madvise(2) returns ENOMEM
+ * when part of the range is not mapped. The kernel walks mappings, not pages. */
 bool hak_os_is_mapped(uintptr_t addr, size_t size) {
     int saved = errno;
     bool mapped = madvise((void *)addr, size, MADV_DOFORK) == 0 || errno != ENOMEM;
@@ -341,7 +341,7 @@ bool hak_os_is_mapped(uintptr_t addr, size_t size) {
     return mapped;
 }
 
-/* An object whose code is looked for. */
+/* The module with the code at an address. */
 typedef struct code {
     uintptr_t addr, start, end;
 } code;
@@ -371,7 +371,7 @@ bool hak_os_code_of(uintptr_t addr, uintptr_t *start, uintptr_t *end) {
 }
 
 static hak_fault_verdict (*fault_handler)(const hak_fault *fault);
-static struct sigaction before[2]; /* of SIGSEGV and SIGBUS */
+static struct sigaction before[2]; /* the program's, for SIGSEGV and SIGBUS */
 static const struct sigaction default_action = {.sa_handler = SIG_DFL};
 
 static hak_fault describe(const siginfo_t *info, const void *context) {
@@ -391,8 +391,8 @@ static hak_fault describe(const siginfo_t *info, const void *context) {
     return fault;
 }
 
-/* What the program had installed before, as the kernel would have called it: with the signals shut that it wanted
- * shut, and once if it wanted that. False: it had nothing. */
+/* Calls the action that the program had installed before, as the kernel would: with the signals blocked that
+ * the action blocks, and only once if it is to be reset. False: the action is the default one. */
 static bool pass_on(int number, siginfo_t *info, void *context) {
     struct sigaction *was = &before[number == SIGBUS];
     void (*const plain)(int) = was->sa_handler;
@@ -406,7 +406,7 @@ static bool pass_on(int number, siginfo_t *info, void *context) {
         shut |= bit_of(number);
     if ((flags & (int)SA_RESETHAND) != 0)
         *was = default_action;
-    (void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, &shut, NULL, sizeof shut); /* coming back opens them again */
+    (void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, &shut, NULL, sizeof shut); /* the return unblocks them */
     if ((flags & SA_SIGINFO) != 0)
         full(number, info, context);
     else
@@ -424,13 +424,13 @@ static void on_fault(int number, siginfo_t *info, void *context) {
     if (pass_on(number, info, context))
         return;
     (void)sigaction(number, &default_action, NULL);
-    if (verdict == HAK_FAULT_ENDS ||
-        info->si_code <= 0) /* <= 0: sent by kill, no instruction will be tried again */
+    /* si_code <= 0: sent by kill, so no instruction is repeated */
+    if (verdict == HAK_FAULT_ENDS || info->si_code <= 0)
         (void)raise(number);
 }
 
-/* A signal that the process was begun with to ignore stays ignored, for it and for what it begins; a fault ends it
- * all the same. */
+/* A signal that was ignored when the process began stays ignored, for the process and the programs that it
+ * starts. A fault ends the process all the same. */
 void hak_os_on_fault(hak_fault_verdict (*handler)(const hak_fault *fault)) {
     static const int numbers[] = {SIGSEGV, SIGBUS};
     int saved = errno;

@@ -16,22 +16,23 @@ size_t hak_os_read(void *out, uintptr_t from, size_t size);
 /* True when the process has a limit for address space or data (RLIMIT_AS, RLIMIT_DATA). */
 bool hak_os_limited(void);
 
-/* Whether all that is mapped to be written counts as memory in use, touched or not (vm.overcommit_memory 2): against
- * all processes' limit, and once more in a fork. As it was at the first call, when the allocator starts. */
+/* True when all writable mappings count as memory in use, touched or not (vm.overcommit_memory 2): against a
+ * limit for all processes, and once more in a fork. The answer is that of the first call, at the start of the
+ * allocator. */
 bool hak_os_strict(void);
 
-/* Mappings that the process may have: vm.max_map_count, which may be small. */
-enum { HAK_OS_MAPS_USUAL = 65530 }; /* where the kernel does not say */
+/* Most mappings that the process may have: vm.max_map_count, which may be small. */
+enum { HAK_OS_MAPS_USUAL = 65530 }; /* when the kernel does not say */
 unsigned hak_os_maps_allowed(void);
 
-/* An existing file to read, -1 when it cannot be. */
+/* Opens an existing file to read; -1: it cannot be opened. */
 int hak_os_open(const char *path);
 /* Reads at most `size` bytes. Returns how many; 0 at the end and on error. */
 size_t hak_os_load(int file, char *out, size_t size);
 void hak_os_close(int file);
 
 /* Reads a whole file of at most `size` bytes that only root can have written. Returns 0 when there is no such
- * file. *why: the reason why a file is not trusted, else NULL. */
+ * file. *why: the reason why the file is not trusted, else NULL. */
 size_t hak_os_load_trusted(const char *path, char *out, size_t size, const char **why);
 
 enum { HAK_OS_PATH_MOST = 4096 };
@@ -49,10 +50,11 @@ void hak_os_signals_drop(void);
 
 void hak_os_sleep(unsigned milliseconds);
 
-/* Raises hak_os_filter if the process began with a filter. Opens a file, as the dynamic linker has just done. */
+/* Raises hak_os_filter if the process began with a filter. Opens a file, a call that the dynamic linker has
+ * just made, too. */
 void hak_os_filter_look(void);
 
-/* True when the OS can be asked which pages are resident. May open a file, which stays open: at exit only. */
+/* True when the OS can be asked which pages are resident. May open a file that stays open, so only at exit. */
 bool hak_os_resident_known(void);
 /* The same, without opening a file. */
 bool hak_os_resident_told(void);
