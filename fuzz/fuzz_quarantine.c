@@ -1,6 +1,6 @@
-/* fuzz_quarantine.c: the rings of one thread against a plain list of what is inside. Input: per step a class and how
- * many objects are freed, or that the rings begin anew. Objects are numbers that look like addresses: nothing reads
- * what lies there. */
+/* fuzz_quarantine.c: compares the rings of one thread with a plain list of their contents. Input: each step has a
+ * class and the number of objects to free, or resets the rings. Objects are numbers that look like addresses;
+ * nothing reads memory there. */
 #include <string.h>
 
 #include "allocator/life/reset.h"
@@ -11,22 +11,21 @@
 enum {
     OBJECTS_MAX = 1 << 15,
     STEPS_MAX = 512,
-    SPACING = 1 << 18, /* bytes: above every size */
+    SPACING = 1 << 18, /* bytes between two objects: above every size */
 };
 
-/* No region lies there: regions are below. */
+/* No region lies at these addresses: regions lie below. */
 static const uintptr_t FIRST = (uintptr_t)1 << 48;
 
 typedef struct waiting {
     uint8_t cls;      /* 0: not inside */
-    uint32_t entered; /* count of its class when it came */
+    uint32_t entered; /* count of its class when it entered */
 } waiting;
 
 static waiting objects[OBJECTS_MAX];
 static unsigned made;
 static uint32_t entered[HAK_TAGS], inside[HAK_TAGS];
-static uint32_t
-    lap[HAK_TAGS]; /* places that the ring had when it began its round, less those taken away since */
+static uint32_t lap[HAK_TAGS]; /* places of the ring when its round began, less those removed since */
 
 static waiting *leave(void *obj, unsigned cls) {
     uintptr_t number = ((uintptr_t)obj - FIRST) / SPACING;
@@ -37,10 +36,10 @@ static waiting *leave(void *obj, unsigned cls) {
     return &objects[number];
 }
 
-/* The policy's way home, when a ring is made shorter. */
+/* Receives the slots that leave a ring when it is made shorter. */
 static void home(void *obj, unsigned cls) {
     (void)leave(obj, cls);
-    lap[cls] = 0; /* the class whose ring is shorter: its round counts for nothing */
+    lap[cls] = 0; /* the class of the shorter ring: its round no longer counts */
 }
 
 static void free_one(unsigned cls) {
@@ -60,7 +59,7 @@ static void free_one(unsigned cls) {
     BYTES_RULE(entered[cls] - was->entered > lap[cls] || lap[cls] == 0, "an object waits a whole round");
 }
 
-/* What the rings hold is what is inside, and is counted. */
+/* Checks that the rings hold exactly the objects on the list, and count them. */
 static void verify(void) {
     const hak_guarded *mine = hak_guarded_mine;
     size_t held = 0, swapped = 0;
@@ -97,7 +96,7 @@ static void begin(void) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    hak_test_reset(HAK_RESET_KEPT); /* what happens once is part of no input */
+    hak_test_reset(HAK_RESET_KEPT); /* one-time effects belong to no input */
     return 0;
 }
 
@@ -114,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
             free_one(1 + cls % HAK_CLASSES);
         verify();
     }
-    begin(); /* so that nobody finds these objects */
+    begin(); /* so that no other code finds these objects */
     hak_quarantine_home = NULL;
     return 0;
 }

@@ -1,5 +1,5 @@
-/* exit_sweep_test.c: the sweep at exit looks at every object: of every class, wherever it lies in its slab, and at
- * large ones of every kind. */
+/* exit_sweep_test.c: the sweep at exit checks every object: of every class, anywhere in its slab, and large objects
+ * of every kind. */
 #include "tests/unit/unit.h"
 
 #include "allocator/pages/size_class.h"
@@ -14,7 +14,7 @@
 static const char *const PAST = "hakmem: heap overflow: exit(", *const AFTER =
                                                                     "hakmem: write after free: exit(";
 
-/* One byte is written `past` bytes past the end of an object that nobody frees. */
+/* Writes one byte `past` bytes past the end of an object that is never freed. */
 typedef struct damage {
     size_t size, align, past;
 } damage;
@@ -50,7 +50,7 @@ static void every_class_after_free(void **state) {
     }
 }
 
-/* An object whose slab is free and has lost its pages, and so its records. */
+/* Returns an object whose slab is free and has lost its pages, and so its records. */
 enum { FREED = 100000, FREED_SIZE = 8 };
 static char *purged(void) {
     static char *all[FREED];
@@ -65,7 +65,7 @@ static char *purged(void) {
             hak_record_state(hak_record_load(place.record)) == HAK_SLOT_UNUSED)
             return all[i];
     }
-    return NULL; /* which the death that is expected does not come of */
+    return NULL; /* so the expected death does not come */
 }
 static void purged_freed(void *arg) {
     (void)arg;
@@ -99,8 +99,8 @@ static void large(void **state) {
         unit_expect_death(past_the_end, (void *)(uintptr_t)&rows[i], PAST);
 }
 
-/* Slots of one slab, of which some lie across the ends of pages: each in turn. */
-/* In all no more than what the sweep of a forked child looks at. */
+/* Tries slots of one slab in turn, of which some lie across the ends of pages. */
+/* The objects together are no more than the sweep of a forked child checks. */
 enum { MANY = 2000, TRIED = 12, MOST = 1 << 18 };
 static char *objs[MANY];
 static void nth(void *arg) {
@@ -111,7 +111,7 @@ static void nth(void *arg) {
 static void every_place(void **state) {
     (void)state;
     if (HAK_TSAN)
-        skip(); /* it has a thread of its own: a child of several threads does not look at what it has inherited */
+        skip(); /* ThreadSanitizer has its own thread: a child of several threads does not check what it inherits */
     static const size_t sizes[] = {40, 1200, 3000};
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         size_t across = 0, within = 0, count = hak_min(MANY, MOST / sizes[s]);
@@ -142,7 +142,7 @@ static void silent(void **state) {
     assert_string_equal(unit_stderr_of(nothing_wrong, NULL), "");
 }
 
-/* Sampled objects are looked at in another way: the program starts itself again, without. */
+/* The sweep checks sampled objects in another way, so the program starts itself again without samples. */
 int main(int argc, char **argv) {
     (void)argc;
     if (getenv("HAKMEM_SAMPLE_RATE") == NULL && setenv("HAKMEM_SAMPLE_RATE", "0", 1) == 0)

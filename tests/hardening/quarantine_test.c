@@ -1,4 +1,4 @@
-/* quarantine_test.c: how soon memory comes back, and in which order it is handed out. */
+/* quarantine_test.c: how soon memory is reused, and in which order it is handed out. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The bound: at most 1 % of freed 64-byte slots come back within 4,096 rounds, at most 10 % within 65,536. */
+/* The bound: at most 1 % of freed 64-byte slots come back within 4,096 rounds, at most 10 % within 65,536. */
 static void small_slots_rest(void **state) {
     (void)state;
     enum { ROUNDS = 65536, WATCHED = 64 };
@@ -48,7 +48,7 @@ static void *frees_first(void *obj) {
     hak_free(obj);
     static void *next[64];
     for (int i = 0; i < 64; i++) {
-        next[i] = hak_malloc(i < 16 ? 400 : 56); /* the first of a call site are sampled */
+        next[i] = hak_malloc(i < 16 ? 400 : 56); /* the first objects of a call site are sampled */
         if (next[i] == obj)
             return obj;
     }
@@ -87,7 +87,7 @@ static void large_objects_rest(void **state) {
         hak_free(more[i]);
 }
 
-/* Entropy of the distance between neighbours in time, from many of them. */
+/* Returns the entropy of the distance between neighbours in time, from many of them. */
 static void check_order(size_t size) {
     enum { COUNT = 20000, BINS = 1 << 18 /* 4 MiB: no distance inside a superslab is folded onto another */ };
     static void *objs[COUNT];
@@ -116,8 +116,8 @@ static void order_is_random(void **state) {
     check_order(4096);
 }
 
-/* How many rounds ago the slot that comes was freed, when one object is made and freed again and again: with a swap
- * of 16 places the distance is drawn, without one it is always the same. */
+/* One object is made and freed again and again. Measures how many rounds ago each slot that comes was freed: with a
+ * swap of 16 places the distance is drawn, without one it is always the same. */
 static void leaves_by_chance(void **state) {
     (void)state;
     enum { SLOTS = 1 << 16, ROUNDS = 60000, MOST = 4096 };
@@ -146,8 +146,8 @@ static void leaves_by_chance(void **state) {
     assert_true(shannon >= 3);
 }
 
-/* Many threads that each hold more than their part of 24 MiB: together no more than that, and the little that each
- * has in any case. */
+/* Many threads each hold more than their part of 24 MiB. Together they hold no more than 24 MiB, and the small part
+ * that each may always hold. */
 enum { MANY = 64, ROUNDS_EACH = 150000, LEAST = 64 * HAK_KIB };
 static pthread_barrier_t all_full, all_read;
 static void *holds(void *unused) {
@@ -179,11 +179,11 @@ static void total_is_bounded(void **state) {
     assert_in_range(held, 16 * HAK_MIB, 24 * HAK_MIB + MANY * LEAST);
 }
 
-static HAK_NOINLINE void round_of_2000(void) { /* one call site: the first of one are sampled */
+static HAK_NOINLINE void round_of_2000(void) { /* one call site: its first objects are sampled */
     hak_free(hak_malloc(2000));
 }
 
-/* A class of which nothing is freed any more goes home after ten seconds, one that is in use stays. */
+/* A class that frees nothing any more goes home after ten seconds; a class in use stays. */
 static void classes_go_home(void **state) {
     (void)state;
     enum { LITTLE = 16 * HAK_KIB };
@@ -199,19 +199,19 @@ static void classes_go_home(void **state) {
         round_of_2000();
     assert_true(ring->limit * (size_t)2000 > LITTLE);
     hak_quarantine_age(false);
-    hak_guarded_mine->used_at[cls] -= 9000; /* so much time goes by */
+    hak_guarded_mine->used_at[cls] -= 9000; /* as if so much time had passed */
     hak_quarantine_age(false);
     assert_int_not_equal(ring->limit, 0);
     round_of_2000();
     hak_guarded_mine->used_at[cls] -= 2000;
-    hak_quarantine_age(false); /* it was used */
+    hak_quarantine_age(false); /* the class was used */
     assert_int_not_equal(ring->limit, 0);
     hak_guarded_mine->used_at[cls] -= 11000;
     hak_quarantine_age(false);
     assert_int_equal(ring->limit, 0);
 }
 
-/* The object's place in the order of frees; -1: it is none of these. */
+/* Returns the object's place in the order of frees; -1: it is none of these objects. */
 static int nth(void *const *objs, int count, const void *obj) {
     for (int i = 0; i < count; i++)
         if (objs[i] == obj)
@@ -219,10 +219,10 @@ static int nth(void *const *objs, int count, const void *obj) {
     return -1;
 }
 
-/* When a ring has to give places, the oldest leave: what was freed just now stays, in its order. */
+/* When a ring has to give places away, its oldest slots leave; recently freed ones stay, in their order. */
 static void oldest_leave(void **state) {
     (void)state;
-    enum { MOST = 110000 }; /* the ring goes round after 68,812 */
+    enum { MOST = 110000 }; /* the ring wraps around after 68,812 */
     static void *objs[MOST];
     unsigned in_the_middle = 0, all = 0;
     for (int count = 6000; count <= MOST; count += 26000) {
@@ -256,10 +256,10 @@ static void oldest_leave(void **state) {
         for (uint32_t i = ring->limit; i < before; i++)
             assert_null(ring->slots[i]);
     }
-    assert_in_range(in_the_middle, 1, all - 1); /* both ways were gone */
+    assert_in_range(in_the_middle, 1, all - 1); /* slots left in both ways */
 }
 
-/* Of a thread's first call, too. */
+/* The first call of a thread may be a free, which is recorded, too. */
 static void *frees_and_looks(void *obj) {
     hak_place place;
     assert_true(hak_ledger_find(obj, &place));
@@ -283,7 +283,7 @@ static void freed_has_its_thread(void **state) {
     }
 }
 
-/* A child holds what its own thread does, and those that had ended: not what lost threads do. */
+/* A child holds the slots of its own thread and of threads that had ended, but not those of lost threads. */
 static void child_holds_its_own(void **state) {
     (void)state;
     pthread_t thread;
@@ -305,7 +305,8 @@ static void child_holds_its_own(void **state) {
     assert_int_equal(status, 0);
 }
 
-/* What the program prints when it runs again: different distances from a free to the next use of the place. */
+/* The program prints this when it runs again: the number of different distances from a free to the next use of the
+ * place. */
 static long distances(void) {
     enum { COUNT = 20000, PLACES = 1 << 16 };
     static int freed_at[PLACES];
@@ -335,9 +336,9 @@ static long total_kib(void) {
     return (long)(atomic_load(&hak_quarantine_held) / HAK_KIB);
 }
 
-/* What this thread holds, after others have ended that held all that there is. */
+/* A thread frees objects after ended threads have filled the whole quarantine. Measures what this thread holds. */
 static long mine_kib(void) {
-    enum { SOME = MANY }; /* more than all together may hold */
+    enum { SOME = MANY }; /* more than all threads together may hold */
     pthread_t threads[SOME];
     pthread_barrier_init(&all_full, NULL, SOME);
     pthread_barrier_init(&all_read, NULL, SOME);
@@ -366,11 +367,11 @@ static void drawn_or_not(void **state) {
 
 static void more_for_each(void **state) {
     (void)state;
-    enum { ALWAYS = 300 }; /* KiB a thread that small slots have nevertheless: quarantine.c, ALWAYS_KEPT */
+    enum { ALWAYS = 300 }; /* KiB of small slots that each thread may always hold: ALWAYS_KEPT */
     assert_in_range(again_number("total", "preset:max", "0"), 32 * 1024, 2 * 22016 + ALWAYS);
 }
 
-/* The thread has the quarantine to itself when it ends: what it held stays for a second, and then goes home. */
+/* The thread has the quarantine to itself when it ends: its slots stay for a second, and then go home. */
 static void ended_threads_hold(void **state) {
     (void)state;
     enum { LITTLE = 64 * HAK_KIB, A_SECOND = 1000 };

@@ -1,4 +1,5 @@
-/* runs_test.c: the records of slots go with the memory of their slabs, and come back; those of others stay. */
+/* runs_test.c: the records of slots are unmapped and mapped with the memory of their slabs; records of other slabs
+ * stay. */
 #include "hardening/runs.h"
 
 #include <setjmp.h>
@@ -35,7 +36,7 @@ static bool can_hollow(void) {
     uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
     if (place != 0)
         hak_extent_unclaim(place);
-    return place != 0; /* else a sanitizer has the address space */
+    return place != 0; /* otherwise a sanitizer has the address space */
 }
 
 static void go_and_come(void **state) {
@@ -52,12 +53,12 @@ static void go_and_come(void **state) {
         give_all_back(MANY * 16);
         size_t left = hak_region_metadata;
         assert_true(live - left >= MANY * sizeof(hak_record) * 9 / 10);
-        assert_true(round == 0 || left <= most); /* they came back to where they were */
+        assert_true(round == 0 || left <= most); /* the runs came back to their places */
         most = left;
     }
 }
 
-/* Pages with records that are resident. */
+/* Counts resident pages with records. */
 static size_t resident_records(void) {
     const hak_ledger_region *ledger = &hak_ledger[hak_region_find(hak_ledger_first.base)->index];
     size_t used = hak_align_up(ledger->runs_used, hak_os_page);
@@ -65,13 +66,13 @@ static size_t resident_records(void) {
     return hak_os_resident_count(ledger->runs.start, used);
 }
 
-/* How many slots, all freed, have a record that says so no more; what is told of them is the same. */
+/* All slots here were freed. Counts those whose record no longer says so; the ledger's answer for them is the same. */
 static size_t lost_records(void) {
     size_t lost = 0;
     for (int i = 0; i < MANY; i++) {
         hak_place place;
         if (!hak_ledger_find(objects[i], &place))
-            continue; /* a sampled one */
+            continue; /* a sampled object */
         uint32_t word = hak_record_load(place.record);
         assert_int_equal(hak_record_state(hak_ledger_word((uintptr_t)objects[i], word)), HAK_SLOT_FREED);
         lost += hak_record_state(word) == HAK_SLOT_UNUSED;
@@ -79,7 +80,7 @@ static size_t lost_records(void) {
     return lost;
 }
 
-/* A free slab whose pages went keeps its addresses, and no record. */
+/* A free slab whose pages were purged keeps its addresses, and no record. */
 static void go_with_pages(void **state) {
     (void)state;
     if (!hak_os_resident_told())
@@ -102,7 +103,7 @@ static void trim(size_t size) {
     (void)hak_trim(0);
 }
 
-/* Slabs of few slots have their records in one page: of those in turn every other one is given up. */
+/* Slabs of few slots have their records in one page. Every other one of them is given up in turn. */
 static void others_stay_after(void (*give_up)(size_t size)) {
     if (!can_hollow())
         skip();
@@ -135,7 +136,7 @@ static void others_stay_trimmed(void **state) {
     others_stay_after(trim);
 }
 
-/* Also those before and past the ends, which nobody asks for by number. */
+/* The records before and past the ends, which no caller asks for by number, are not shared either. */
 static void nothing_is_shared(void **state) {
     (void)state;
     hak_free(hak_malloc(8));
@@ -149,11 +150,11 @@ static void nothing_is_shared(void **state) {
     }
 }
 
-/* Runs that can grow no more, because somebody else has mapped behind them, begin elsewhere; while the OS refuses that,
- * at whichever call, those that there are stay known, so that they go with their slab. */
+/* When runs cannot grow any more, because other code has mapped memory behind them, more runs begin elsewhere. While
+ * the OS refuses that, at any call, the ledger keeps the runs that it knows, so that they go with their slabs. */
 static void known_while_refused(void **state) {
     (void)state;
-    void *obj; /* the first few of a place are sampled, and no slots */
+    void *obj; /* the first objects of a call site are sampled, and have no slots */
     do
         assert_non_null(obj = hak_malloc(5000));
     while (hak_granule_find((uintptr_t)obj) == NULL);

@@ -1,11 +1,11 @@
-"""kernel_groups.py: what runs on a kernel, under which settings of it: the rows and columns of docs/KERNELS.md."""
+"""kernel_groups.py: what runs on a kernel, under which of its settings: the rows and columns of docs/KERNELS.md."""
 import collections
 
 VARIANTS = {"speed": "libhakmem.so", "hardened": "libhakmem-hardened.so"}
 LIBRARIES = tuple(VARIANTS.values())
 
-# thp: transparent huge pages; overcommit, maps: vm.overcommit_memory, vm.max_map_count (0: as the kernel has it); limit: MiB of a
-# cgroup (0: none). Not every combination: each pair of values occurs somewhere.
+# thp: transparent huge pages. overcommit, maps: vm.overcommit_memory, vm.max_map_count (0: the kernel's default).
+# limit: MiB of a cgroup (0: none). Not every combination is here, but each pair of values occurs in one.
 Setting = collections.namedtuple("Setting", "name thp overcommit maps limit")
 BASE = Setting("base", "madvise", 0, 0, 0)
 SETTINGS = (
@@ -20,19 +20,19 @@ SETTINGS = (
     Setting("always-maps1000-limit", "always", 0, 1000, 256),
 )
 
-# expect: a pattern that the last line that it prints matches, with what it counted as group 1 (without one: 1). status: what it
-# ends with. A run that ends well and does not say what is expected has failed.
+# expect: a pattern that must match the last line of the output; its group 1 is the count (without one: 1). status: the
+# expected end of the run. A run that ends well without the expected line has failed.
 ANY_SIGNAL = "a signal"
 Run = collections.namedtuple("Run", "setting group variant name variables command seconds expect status")
 CMOCKA = r"\[  PASSED  \] ([1-9][0-9]*) test"
-SECONDS = 900  # of the machine's clock, which goes on while it is stopped
+SECONDS = 900  # by the machine's clock, which also runs while the machine is stopped
 
 CONTRACT = ("contract_malloc", "contract_realloc", "contract_aligned")
 LARGE = ("large", "region", "superslab", "tag", "release", "os", "alloc", "cache", "depot")
-GUARDS = ("guard", "sample", "quarantine", "ledger", "wipe")  # the hardened variant's
-SLOW = ("stress", "fault")  # minutes each: at the end
+GUARDS = ("guard", "sample", "quarantine", "ledger", "wipe")  # only the hardened variant has them
+SLOW = ("stress", "fault")  # each takes minutes: they run at the end
 PROGRAMS = ("vectors", "moves", "memory", "limits", "locked", "exits", "forks", "guards")
-# One or two of each kind of error, and what the line about it begins with.
+# One or two errors of each kind, and how the line about it begins.
 ERRORS = {
     "double_free_small": "double free", "double_free_large": "double free", "double_free_by_two_other_threads": "double free",
     "free_of_stack": "invalid free", "free_of_mapping": "invalid free", "free_of_wild_middle": "invalid free",
@@ -43,9 +43,9 @@ ERRORS = {
     "write_after_free_small": "write after free", "write_after_free_by_a_thread": "write after free",
     "write_after_free_large": "use after free", "read_after_free_large": "use after free",
 }
-# What a sampled object's guards call it.
+# The name of the error when the guards of a sampled object find it.
 SEEN_BY_GUARDS = {"heap overflow": "|out-of-bounds access", "write after free": "|use after free"}
-# What other_kernel.c refuses (surface_kernel_test.py has all of it), and how.
+# What other_kernel.c refuses, and how (surface_kernel_test.py has all of it).
 REFUSED = ("mseal=ENOSYS", "mremap=EINVAL", "dontunmap=EINVAL", "guard=EINVAL", "populate=EPERM", "free=EINVAL", "huge=EINVAL", "mincore=EPERM",
            "process_vm_readv=EPERM", "getrandom=ENOSYS")
 SURFACE = (("surface", "{variant}"), ("surface_new", ""), ("surface_filter", "done"), ("surface_filter gently", "done"))
@@ -64,7 +64,7 @@ def preloaded(setting, group, variant, command, expect, variables=""):
 
 
 def programs(setting, names=PROGRAMS, variants=tuple(VARIANTS)):
-    """On glibc too, where a failure says that the program asks too much of this kernel."""
+    """Runs on glibc too: a failure there shows that the program asks too much of this kernel."""
     return [preloaded(setting, "programs", variant, "kernel_" + name, rf"^{variant} ([1-9][0-9]*) checks$")
             for name in names for variant in variants]
 
@@ -79,7 +79,7 @@ def cores(setting, group, names, variants=tuple(VARIANTS)):
 
 
 def misuse():
-    """Every twin, which does right what the error does wrong, is silent; the hardened variant names every error. -6: abort, -11: a guard."""
+    """Every twin is silent; the hardened variant names every error. -6: abort, -11: a guard."""
     runs = [preloaded(BASE, "misuse", variant, "misuse twin " + name, "^$") for variant in VARIANTS for name in ERRORS]
     for name, error in ERRORS.items():
         error = error + SEEN_BY_GUARDS.get(error, "")
@@ -89,7 +89,7 @@ def misuse():
 
 
 def refused():
-    """Each on this kernel: the same programs without it."""
+    """The programs on this kernel without each of these features."""
     runs = []
     for variant, library in VARIANTS.items():
         for what in (*REFUSED, ",".join(REFUSED)):
@@ -101,34 +101,35 @@ def refused():
 
 
 def probe():
-    """What this kernel has: for the table."""
+    """Features of this kernel, for the table."""
     return [Run(BASE.name, "probe", "glibc", "kernel_probe", "", "./kernel_probe", SECONDS, " asked$", 0)]
 
 
 def quick_plan():
-    """What `bazel test` has time for."""
+    """The part that `bazel test` has time for."""
     runs = probe() + programs(BASE, ("vectors", "moves", "guards"))
     runs += [run for run in surface(BASE) if run.name in ("surface", "surface_filter")]
     runs += cores(BASE, "guards", ("guard",), ("hardened",)) + cores(BASE, "large", ("os", "region"))
     for setting in (SETTINGS[1], SETTINGS[3], SETTINGS[4], SETTINGS[5]):
         runs += programs(setting, ("vectors",), ("speed", "hardened"))
-        if setting.overcommit == 2:  # where a fork needs as much as is mapped
+        if setting.overcommit == 2:  # a fork there needs as much memory as is mapped
             runs += programs(setting, ("forks",), ("hardened",))
     return runs
 
 
 def full_plan():
-    """Everything, for a release."""
+    """The complete plan, for a release."""
     runs = probe() + misuse() + refused() + cores(BASE, "contract", CONTRACT) + cores(BASE, "large", LARGE) + cores(BASE, "guards", GUARDS, ("hardened",))
     runs += cores(BASE, "stress", ("stress",)) + cores(BASE, "fault", ("fault",))
     for setting in SETTINGS:
         runs += surface(setting) + programs(setting, variants=("glibc", *VARIANTS))
     names = [setting.name for setting in SETTINGS]
-    return sorted(runs, key=lambda run: (run.group in SLOW, names.index(run.setting)))  # stable: a setting is made once, or twice
+    return sorted(runs, key=lambda run: (run.group in SLOW, names.index(run.setting)))  # stable: each setting is made once or twice
 
 
 def self_test_plan():
-    """Programs that fail, each in its own way, with a pattern of what the harness has to say of it; at last the kernel does."""
+    """Programs that fail, each in its own way, with a pattern of what the harness must say about it; last, a failure of
+    the kernel."""
     def bad(setting, command, name, expect="^never$", variables=""):
         seconds = 10 if "hangs" in command else SECONDS
         return Run(setting.name, "self-test", "glibc", name, variables, command, seconds, expect, 0)
@@ -146,7 +147,7 @@ def self_test_plan():
 
 
 def plan_text(runs):
-    """For init.sh."""
+    """The plan in the form that init.sh reads."""
     settings, lines, now = {setting.name: setting for setting in SETTINGS}, [], None
     for number, run in enumerate(runs):
         if run.setting != now:

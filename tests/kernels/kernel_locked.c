@@ -1,6 +1,6 @@
-/* kernel_locked.c: mlockall without privilege under the usual limit of 8 MiB, in a small program that has used sizes
- * of all kinds, or will: it is granted, a thread starts, what fits can be had, and what does not is refused with
- * ENOMEM. */
+/* kernel_locked.c: mlockall without privilege under the usual limit of 8 MiB, in a small program that used sizes of
+ * all kinds before, or uses them afterwards. The call succeeds, a thread starts, allocations within the limit
+ * succeed, and others fail with ENOMEM. */
 #include "kernel_check.h"
 
 #include <errno.h>
@@ -22,7 +22,7 @@ static void *works(void *arg) {
     return arg;
 }
 
-/* Who may lock as much as it wants is not asked for its limit. */
+/* The kernel does not check the limit of a privileged process. */
 static void drop_privilege(void) {
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
@@ -61,7 +61,7 @@ static void start_thread(void) {
     CHECK(pthread_join(thread, NULL) == 0);
 }
 
-/* So many sizes were used before it asks, and so many are after that. */
+/* Uses `before` sizes before the call, and `after` sizes after it. */
 static void live(int flags, int before, int after) {
     drop_privilege();
     use(before);
@@ -82,7 +82,7 @@ int main(void) {
     } uses[] = {{FEW, 0}, {0, FEW}, {SIZES, 0}, {0, SIZES}};
     enum { LIVES = 3 * sizeof uses / sizeof uses[0] };
     struct rlimit limit = {LIMIT, LIMIT};
-    if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0) { /* root may raise it: kernel 5.10 begins with 64 KiB */
+    if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0) { /* only root may raise it: kernel 5.10 begins with 64 KiB */
         CHECK(getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_max < LIMIT);
         printf("SKIPPED: no more than %lu bytes may be locked here\n", (unsigned long)limit.rlim_max);
         return 0;

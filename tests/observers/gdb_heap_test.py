@@ -1,6 +1,7 @@
 #!/usr/bin/env -S python3 -B
-"""gdb_heap_test.py PROGRAM LINKED_SPEED LINKED_HARDENED EXTENSION: gdb's commands `hakmem info` and `hakmem heap` in a process that gdb has started, in one that it is attached to,
-in core files of gcore and of the kernel; found by themselves beside the library, and by `source` for a program with the archive in it."""
+"""gdb_heap_test.py PROGRAM LINKED_SPEED LINKED_HARDENED EXTENSION: gdb's commands `hakmem info` and `hakmem heap` in a
+process that gdb has started, in one that gdb is attached to, and in core files of gcore and of the kernel. gdb finds
+the commands by itself beside the library, and by `source` for a program with the archive in it."""
 import os
 import re
 import resource
@@ -28,7 +29,7 @@ class Gdb(unittest.TestCase):
         cls.folder = scratch.name
         cls.library = os.path.join(cls.folder, os.path.basename(LIBRARY))
         shutil.copy(LIBRARY, cls.library)
-        shutil.copy(EXTENSION, cls.library + "-gdb.py")  # as tools/install has it
+        shutil.copy(EXTENSION, cls.library + "-gdb.py")  # the folder of tools/install
         cls.plain = {"PATH": "/usr/bin:/bin", "HOME": cls.folder, "LC_ALL": "C", "DEBUGINFOD_URLS": ""}
         cls.preloaded = {**cls.plain, "LD_PRELOAD": cls.library}
 

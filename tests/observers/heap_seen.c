@@ -1,4 +1,4 @@
-/* heap_seen.c: a heap that is known, for gdb_heap_test.py: `heap_seen wait` says "ready" and waits for a line,
+/* heap_seen.c: a heap with known contents, for gdb_heap_test.py: `heap_seen wait` says "ready" and waits for a line,
  * `heap_seen abort` ends by SIGABRT. */
 #include "tests/surface/want.h"
 
@@ -11,7 +11,7 @@ void *hak_malloc_token(size_t size, size_t token);
 
 enum { COUNT = 5000, SIZE = 1000, LARGE = 3000000, GONE = 2000000 };
 
-/* What the test asks gdb about. */
+/* The objects that the test asks gdb about. */
 char *volatile many[COUNT];
 char *volatile live_slot, *volatile freed_slot, *volatile live_large, *volatile freed_large,
                                                                           *volatile nothing;
@@ -20,7 +20,7 @@ int global;
 
 static int ready[2], over[2];
 
-/* Freed by a thread that goes on: in the speed variant it lies in that thread's cache. */
+/* Frees an object and goes on: in the speed variant the object lies in this thread's cache. */
 static void *helper(void *unused) {
     char byte = 0;
     free(freed_slot);
@@ -37,10 +37,10 @@ static void make(void) {
     freed_large = memset(malloc(GONE), 1, GONE);
     free(freed_large);
     nothing = malloc(0);
-    sampled = memset(malloc(500), 1, 500); /* the first of its place in the program */
+    sampled = memset(malloc(500), 1, 500); /* the first object of a call site is sampled */
     freed_sampled = memset(malloc(600), 1, 600);
     free(freed_sampled);
-    for (int i = 0; i < 100; i++) /* of which the first are sampled */
+    for (int i = 0; i < 100; i++) /* the first ones are sampled */
         typed = hak_malloc_token != NULL ? hak_malloc_token(200, 1234567) : malloc(200);
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""A program with the library preloaded, under what people look at programs with: each tool works, or is refused with one clear line
-(docs/ROLLOUT.md). A missing tool fails. The last argument says which tools."""
+"""Runs a program with the library preloaded under common tools: each tool works, or is refused with one clear line
+(docs/ROLLOUT.md). A missing tool is a failure. The last argument names the tools."""
 import os
 import re
 import subprocess
@@ -14,7 +14,7 @@ LIBRARY, VARIANT = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VA
 SCRATCH = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
 PLAIN = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": SCRATCH, "LC_ALL": "C", "DEBUGINFOD_URLS": ""}
 ENV = dict(PLAIN, LD_PRELOAD=LIBRARY)
-OURS = ["--soname-synonyms=somalloc=nouserintercepts"]  # Valgrind leaves our malloc alone
+OURS = ["--soname-synonyms=somalloc=nouserintercepts"]  # Valgrind does not replace our malloc
 GUARDED = VARIANT == "hardened"
 
 
@@ -23,7 +23,7 @@ def run(*command, env=None, **options):
 
 
 def heard(stderr):
-    """What Valgrind said, but for its remarks on large mappings."""
+    """Valgrind's output without its remarks on large mappings."""
     return [line for line in stderr.splitlines() if "set address range perms: large range" not in line]
 
 
@@ -59,7 +59,7 @@ class Valgrind(unittest.TestCase):
         if GUARDED:
             self.assertRegex(done.stderr, r"(?m)^hakmem: (heap overflow|buffer overflow|double free)")
         else:
-            self.assertEqual(done.stdout, "done\n")  # a free in the thread's cache is not looked at
+            self.assertEqual(done.stdout, "done\n")  # nothing checks a free into the thread's cache
 
     def test_other_tools_run(self):
         for tool, out in (("helgrind", None), ("callgrind", "callgrind"), ("massif", "massif"), ("dhat", "dhat")):
@@ -83,7 +83,7 @@ class Debuggers(unittest.TestCase):
         self.assertEqual({name for _, name, *_ in found}, {"refill", "flush", "large", "large_end", "release", "report"} | ({"sample"} if GUARDED else set()))
 
     def probe(self, name, *arguments):
-        """What the probe's arguments are when it is first hit; the second only, of an address."""
+        """Returns the two arguments of the probe at its first hit, as numbers, and gdb's output."""
         done = run("gdb", "-q", "-batch", "-ex", f"set environment LD_PRELOAD {LIBRARY}", "-ex", "set environment HAKMEM_SAMPLE_RATE 1000", "-ex", "break main",
                    "-ex", "run " + " ".join(arguments), "-ex", f"tbreak -probe-stap hakmem:{name}", "-ex", "continue", "-ex", "print $_probe_argc",
                    "-ex", "print (long)$_probe_arg0", "-ex", "print (long)$_probe_arg1", "-ex", "x/s $_probe_arg0", PROGRAM, env=PLAIN)
@@ -98,7 +98,7 @@ class Debuggers(unittest.TestCase):
         self.assertIn(count, range(1, 4096))
         _, size, _ = self.probe("large", "names")
         self.assertIn(size, range(1 << 17, 3000000))
-        if GUARDED:  # whose large objects rest first
+        if GUARDED:  # large objects go to the quarantine first there
             self.assertIn('"heap overflow"', self.probe("report", "errors")[2])
             self.assertIn(self.probe("sample", "keep")[1], range(1, 1 << 18))
         else:
@@ -107,7 +107,7 @@ class Debuggers(unittest.TestCase):
 
 class Cores(unittest.TestCase):
     def core(self, env, how):
-        """Bytes of the process's core, and what gdb sees in it at three objects."""
+        """Returns the bytes of the process's core, and what gdb sees in it at three objects."""
         path = os.path.join(SCRATCH, "core")
         with subprocess.Popen([PROGRAM, how], env=env, cwd=SCRATCH, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             self.assertEqual(process.stdout.readline(), "done\n")
@@ -127,7 +127,7 @@ class Cores(unittest.TestCase):
         glibc, ours = self.core(PLAIN, "wait"), self.core(ENV, "wait")
         self.assertLessEqual(ours[0], 2 * glibc[0])
         self.assertEqual(glibc[1], 3)
-        if not GUARDED:  # gdb gives a mapping up at a guard of the kernel's (MADV_GUARD_INSTALL): docs/ROLLOUT.md
+        if not GUARDED:  # gdb gives up a mapping at a guard made by MADV_GUARD_INSTALL: docs/ROLLOUT.md
             self.assertEqual(ours[1], 3)
 
     def test_cores_of_the_kernel_are_small_and_whole(self):
@@ -147,7 +147,7 @@ class Tracers(unittest.TestCase):
             self.assertIn("+++ exited with 0 +++", trace.read())
 
     def test_the_exit_asks_of_nothing_that_is_not_mapped(self):
-        """In whichever variant looks then: each page of it would be a system call."""
+        """In each variant that asks at exit: a range with unmapped pages would cost one system call per page."""
         done = run("strace", "-f", "-e", "trace=mincore", "-o", "asked", "-E", f"LD_PRELOAD={LIBRARY}", "bash", "-c", "ls / > /dev/null; true", env=PLAIN)
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(os.path.join(SCRATCH, "asked"), encoding="utf-8") as file:

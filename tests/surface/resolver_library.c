@@ -1,4 +1,5 @@
-/* resolver_library.c: a library whose resolver allocates while the dynamic linker relocates it. */
+/* resolver_library.c: a library with an IFUNC resolver that allocates while the dynamic linker relocates the
+ * library. */
 #include "tests/surface/resolver_library.h"
 
 #include <stdlib.h>

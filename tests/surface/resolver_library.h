@@ -2,7 +2,7 @@
 #ifndef HAK_TESTS_RESOLVER_LIBRARY_H
 #define HAK_TESTS_RESOLVER_LIBRARY_H
 
-int resolver_ask(void); /* 5, of memory that the resolver has got */
+int resolver_ask(void); /* 5, read from memory that the resolver allocated */
 void resolver_end(void);
 
 #endif

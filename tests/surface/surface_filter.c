@@ -1,6 +1,5 @@
-/* surface_filter.c: a process that filters its own system calls, as OpenSSH's does before anybody has logged in, is
- * not killed for one that the allocator makes: neither while it allocates, nor when it exits. And what it does wrong
- * is still found. */
+/* surface_filter.c: a process that filters its own system calls, as OpenSSH's does before login, is not killed for a
+ * call of the allocator, neither while it allocates nor when it exits. Its errors are still found. */
 #include "tests/surface/want.h"
 
 #include <linux/filter.h>
@@ -15,13 +14,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* All that malloc and free may do (allocator/os/os.h), and what it takes to end. */
+/* All calls that malloc and free may make (allocator/os/os.h), and those that end the process. */
 static const int needed[] = {
     SYS_mmap,   SYS_munmap, SYS_mremap, SYS_mprotect,       SYS_madvise,         SYS_futex, SYS_getrandom,
     SYS_getpid, SYS_gettid, SYS_write,  SYS_rt_sigprocmask, SYS_clock_nanosleep, SYS_exit,  SYS_exit_group,
 };
-/* Of what is rare, that which a filter need not allow that a process begins with: systemd's @system-service does
- * not. */
+/* Rare calls that a filter need not allow when a process begins with it: systemd's @system-service does not allow
+ * them. */
 enum { SYS_MSEAL = 462 };
 static const int rare[] = {SYS_mincore, SYS_MSEAL, SYS_process_vm_readv};
 enum {
@@ -33,7 +32,7 @@ enum {
 /* libseccomp announces a filter by prctl, and sets it by a call of its own. */
 static bool as_libseccomp;
 
-/* From here on `listed` calls get that verdict, all others the other. */
+/* From here on the `listed` calls get `verdict`, all others get `other`. */
 static void filter_calls(const int *listed, int count, unsigned verdict, unsigned other) {
     struct sock_filter code[MOST];
     unsigned short used = 0;
@@ -51,8 +50,8 @@ static void filter_calls(const int *listed, int count, unsigned verdict, unsigne
         WANT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
 
-/* Every class, large objects that move, and the first objects of call sites, which are sampled. What is touched has
- * room in a cgroup of 256 MiB. */
+/* Uses every class, large objects that move, and the first objects of call sites, which are sampled. The touched
+ * memory fits in a cgroup of 256 MiB. */
 static void work(void) {
     enum { TOUCHED = 50000 };
     static char *objects[2000];
@@ -92,7 +91,7 @@ static void work_in_another_program(void) {
     execl("/proc/self/exe", "surface_filter", "work", NULL);
 }
 
-/* As above, but nothing is refused: what counts coverage must write a file at exit. */
+/* The same with a filter that refuses nothing: a coverage build must write a file at exit. */
 static void work_announced(void) {
     WANT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     work();
@@ -106,7 +105,7 @@ static void work_in_another_program_under_any_filter(void) {
     execl("/proc/self/exe", "surface_filter", "work", NULL);
 }
 
-/* How a child ends that does `what` and then exits, with all that happens there. */
+/* Returns the status of a child that does `what` and then exits, with all its exit handlers. */
 static int status_after(void (*what)(void)) {
     pid_t child = fork();
     WANT(child >= 0);
@@ -124,8 +123,7 @@ int main(int argc, char **argv) {
         work();
         return 0;
     }
-    if (getenv("HAKMEM_STATS") ==
-        NULL) { /* what is to be written at exit is written by those only who may open files */
+    if (getenv("HAKMEM_STATS") == NULL) { /* only a process that may open files writes statistics at exit */
         WANT(setenv("HAKMEM_STATS", "/no/such/folder/stats", 1) == 0);
         execv("/proc/self/exe", argv);
     }

@@ -1,6 +1,7 @@
 #!/usr/bin/env -S python3 -B
-"""surface_resolver_linked_test.py SOURCE...: IFUNC resolvers that allocate, in programs with the archive in them and of libraries that were
-linked before the allocator; and a static program, where libc's own malloc faults in a resolver, is none the worse for our resolver."""
+"""surface_resolver_linked_test.py SOURCE...: IFUNC resolvers that allocate, in programs with the archive in them, and
+in libraries that were linked before the allocator. In a static program libc's own malloc faults in a resolver; our
+own resolver makes that no worse."""
 import os
 import subprocess
 import sys

@@ -1,10 +1,10 @@
 /* surface_signal.c: a program that is sent SIGUSR2, for surface_signal_test.py. It announces each step in a line, and
- * goes on when a line comes in.
+ * goes on when it reads a line.
  *
  *   busy N      N threads in malloc and free; the main thread in a read, which the signal must not end
- *   rest        the main thread in a read, having called malloc once
+ *   rest        the main thread in a read, after one call of malloc
  *   masked      the signal is blocked; after a line it is unblocked
- *   own         a handler of the program's own
+ *   own         the program has its own handler
  *   fork        the parent reads; its child raises the signal, then the child of a vfork does
  *   exec PATH   becomes PATH rest, with the signal blocked and pending
  *   small       raises it on an alternate stack of the least size; memory without access lies behind it
@@ -32,7 +32,7 @@ static void say(const char *what) {
     WANT(fflush(stdout) == 0);
 }
 
-/* A read that no signal ends. */
+/* Reads a line; no signal may end the read. */
 static void hear(void) {
     char byte;
     WANT(read(STDIN_FILENO, &byte, 1) == 1 && byte == '\n');
@@ -128,7 +128,7 @@ static void two_threads(int times) {
     WANT(pthread_join(other, NULL) == 0);
 }
 
-/* To this thread, at once. */
+/* Sends the signal to this thread, which gets it at once. */
 static void send(void) {
     (void)syscall(SYS_tgkill, getpid(), gettid(), SIGUSR2);
 }
@@ -148,7 +148,7 @@ static void jump(int number) {
     siglongjmp(back, number);
 }
 
-/* May be cancelled at any instruction. */
+/* A thread that may be cancelled at any instruction. */
 static void *cancelled(void *unused) {
     WANT(pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL) == 0);
     for (;;)

@@ -1,6 +1,6 @@
 #!/usr/bin/env -S python3 -B
-"""surface_signal_test.py PROGRAM: statistics of a running process at a signal (HAKMEM_STATS_SIGNAL): when, to where,
-and that the process is not disturbed."""
+"""surface_signal_test.py PROGRAM: statistics of a running process at a signal (HAKMEM_STATS_SIGNAL): when and where
+they are written, and that the process is not disturbed."""
 import contextlib
 import glob
 import json
@@ -15,7 +15,7 @@ import unittest
 PROGRAM = os.path.realpath(sys.argv.pop())
 LIBRARY, VARIANT = os.environ["HAKMEM_TEST_LIBRARY"], os.environ["HAKMEM_TEST_VARIANT"]
 HAKMEM = next(path for path in (os.path.realpath("tools/hakmem"), os.path.join(os.path.dirname(__file__), "../../tools/hakmem")) if os.path.exists(path))
-PATIENCE = 20  # seconds, for what takes milliseconds
+PATIENCE = 20  # seconds, for steps that take milliseconds
 
 
 class Signal(unittest.TestCase):
@@ -43,7 +43,7 @@ class Signal(unittest.TestCase):
             self.assertEqual(process.wait(PATIENCE), 0, process.stdout.read())
 
     def files(self):
-        """The files of signals: PATH.PROCESS.NUMBER."""
+        """Returns the files written at signals: PATH.PROCESS.NUMBER."""
         return sorted(glob.glob(self.path + ".*.*"))
 
     def read(self, path):
@@ -60,7 +60,7 @@ class Signal(unittest.TestCase):
         return said
 
     def wait_for(self, process, number):
-        """The file is whole when its last line has ended."""
+        """The file is complete when its last line has an end."""
         path, until = f"{self.path}.{process.pid}.{number}", time.monotonic() + PATIENCE
         while time.monotonic() < until:
             with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
@@ -77,7 +77,7 @@ class Signal(unittest.TestCase):
             outside = json.loads(subprocess.run([sys.executable, "-B", HAKMEM, "stat", "--json", str(process.pid)], capture_output=True, text=True, check=True).stdout)
             self.assertEqual(said, outside)
             self.assertEqual(list(said), list(outside))
-        self.assertTrue(os.path.exists(f"{self.path}.{process.pid}"))  # HAKMEM_STATS writes one at exit, too
+        self.assertTrue(os.path.exists(f"{self.path}.{process.pid}"))  # HAKMEM_STATS also writes one at exit
         self.assertEqual(len(self.files()), 3)
 
     def test_a_process_whose_threads_are_all_in_malloc_answers(self):

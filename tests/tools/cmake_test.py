@@ -1,6 +1,7 @@
 #!/usr/bin/env -S python3 -B
-"""cmake_test.py WORKSPACE: the CMake build has the sources and flags of Bazel's, exports the same, installs what tools/install does, where it is told to; its own
-tests pass, and other projects can have it as a part."""
+"""cmake_test.py WORKSPACE: the CMake build has the sources and flags of Bazel's, exports the same names, and installs
+the same files as tools/install, into the folder that it is given. Its own tests pass, and other projects can include
+it."""
 import ast
 import glob
 import json
@@ -14,7 +15,8 @@ import unittest
 ROOT = os.path.dirname(os.path.realpath(sys.argv.pop()))
 sys.path.insert(0, os.path.join(ROOT, "tests/lint"))
 import lint_binary  # noqa: E402
-# CMake's own, and those that are said in another way there: -Werror is an option; definitions and folders are no flags of the product.
+# Flags that CMake adds itself, or sets in another way: -Werror is an option; definitions and folders are no flags of
+# the product.
 LEFT_OUT = {"-Werror", "-c", "-fPIC", "-O3", "-DNDEBUG"}
 USER = """
 cmake_minimum_required(VERSION 3.20)
@@ -41,7 +43,7 @@ def read(path):
 
 
 def rules_of_bazel():
-    """(arguments of hak_products, the values of tools/build/variants.bzl): BUILD files are nearly Python."""
+    """Returns (arguments of hak_products, the values of tools/build/variants.bzl). BUILD files are nearly Python."""
     seen = {}
     here = os.path.join(ROOT, "allocator")
     expand = lambda patterns, exclude=(): [path for pattern in patterns for path in glob.glob(pattern, root_dir=here, recursive=True)
@@ -100,11 +102,11 @@ class CMake(unittest.TestCase):
         linkopts = [word for word in text[text.index("def _shared_object"):text.index("linkshared = True")].split('"') if word.startswith("-Wl,")]
         self.assertGreater(len(linkopts), 4)
         for word in linkopts:
-            if not word.startswith(("-Wl,--version-script", "-Wl,-soname")):  # the path; CMake names it so by itself
+            if not word.startswith(("-Wl,--version-script", "-Wl,-soname")):  # another path, and CMake's own name
                 self.assertIn(word, own)
 
     def test_the_whole_of_it(self):
-        """Built, tested by ctest, installed, used."""
+        """Builds it, tests it by ctest, installs it and uses it."""
         output("cmake", "--build", self.build, "-j", "2")
         self.assertIn("100% tests passed", output("ctest", "--test-dir", self.build))
         wanted = lint_binary.documented(os.path.join(ROOT, "tests/lint/exports.txt"))
@@ -143,7 +145,7 @@ class CMake(unittest.TestCase):
         output("cmake", "-S", folder, "-B", os.path.join(folder, "build"), CC="gcc")
         listed = output("cmake", "--build", os.path.join(folder, "build"), "--target", "help")
         self.assertIn("hakmem-hardened", listed)
-        self.assertNotIn("build-surface", listed)  # its tests are its own
+        self.assertNotIn("build-surface", listed)  # a project that includes it does not get its tests
         output("cmake", "--build", os.path.join(folder, "build"), "--target", "use", "-j", "2")
         self.assertEqual(output(os.path.join(folder, "build", "use")), "speed\n")
 

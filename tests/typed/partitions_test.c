@@ -1,5 +1,5 @@
-/* partitions_test.c: what was a place of one partition's is never one of another's, whatever threads do; and objects
- * of partitions are checked as all others are. */
+/* partitions_test.c: a place that one partition has used never goes to another one, whatever threads do; and objects
+ * of partitions are checked like all others. */
 #include "tests/unit/unit.h"
 
 #include "allocator/alloc.h"
@@ -16,15 +16,15 @@
 
 enum {
     THREADS = 4,
-    ROUNDS = 3, /* each thread's states and caches go to another thread after it */
+    ROUNDS = 3, /* each thread's states and caches go to another thread after each round */
     STEPS = 12000,
     SHARED = 4096, /* objects that any thread may end or resize */
     TOKENS = 24,
-    PAGES = 1 << 20, /* in the table */
+    PAGES = 1 << 20, /* entries of the table */
     PAGE = 4096,
 };
 
-/* Which partition a page was of first: the page's number, then 7 bits for the partition + 1. */
+/* The first partition of each page: the page's number, then 7 bits for the partition + 1. */
 static _Atomic uint64_t table[PAGES];
 
 static void forget_pages(void) {
@@ -45,7 +45,7 @@ static void note_page(uintptr_t page, unsigned partition) {
     fail_msg("the table is full");
 }
 
-/* Of a long object every sixteenth page, and the last: slots and spans begin no nearer to each other. */
+/* Notes every sixteenth page of a long object, and the last: slots and spans begin no nearer to each other. */
 static void note(void *obj, size_t size) {
     unsigned partition = hak_typed_partition_of(obj);
     uintptr_t first = (uintptr_t)obj / PAGE, last = ((uintptr_t)obj + (size != 0 ? size - 1 : 0)) / PAGE;
@@ -54,7 +54,7 @@ static void note(void *obj, size_t size) {
     note_page(last, partition);
 }
 
-/* None, some for data, some for pointers, some of a program that limits them. */
+/* Returns no token, a token for data, one for pointers, or one of a program that limits its tokens. */
 static size_t token_of(uint64_t number) {
     number %= TOKENS;
     uint64_t seed = number + 1;
@@ -129,7 +129,7 @@ static void free_shared(void) {
 static void never_of_another(void **state) {
     (void)state;
     forget_pages();
-    /* The first region is there before the first thread, as in every process (docs/REVIEW.md). */
+    /* The first region exists before the first thread, as in every process (docs/REVIEW.md). */
     hak_free(hak_malloc(1));
     for (int round = 0; round < ROUNDS; round++) {
         pthread_t threads[THREADS];
@@ -139,7 +139,7 @@ static void never_of_another(void **state) {
         for (int i = 0; i < THREADS; i++)
             assert_int_equal(pthread_join(threads[i], NULL), 0);
         if (round == 1)
-            free_shared(); /* what follows finds empty slabs */
+            free_shared(); /* the next step finds empty slabs */
     }
     (void)work((void *)77);
     free_shared();
@@ -161,11 +161,12 @@ static void data_and_pointers_apart(void **state) {
         assert_in_range(hak_typed_partition(1 + token % 1000), data + 1, all);
         seen |= 1u << hak_typed_partition(upper);
     }
-    assert_int_equal(seen, ((1u << (all + 1)) - 1) & ~((1u << (data + 1)) - 1)); /* each has some */
+    /* Each partition has some types. */
+    assert_int_equal(seen, ((1u << (all + 1)) - 1) & ~((1u << (data + 1)) - 1));
     assert_int_equal(hak_typed_partition(0), 0);
 }
 
-/* A slab of a partition that has become empty, and whose pages are gone, waits for that partition. */
+/* An empty slab of a partition whose pages are gone waits for that partition. */
 static void empty_slabs_stay(void **state) {
     enum { OBJECTS = 20000 };
     static void *objs[OBJECTS];
@@ -184,7 +185,7 @@ static void empty_slabs_stay(void **state) {
     }
 }
 
-/* Objects of no bytes have places of their own, which come back after some ten thousand. */
+/* Objects of 0 bytes have their own places, which are reused after some ten thousand. */
 static void places_of_nothing(void **state) {
     (void)state;
     forget_pages();
@@ -197,7 +198,7 @@ static void places_of_nothing(void **state) {
     }
 }
 
-/* In a process that has said no type yet; true when the OS was called `k` times or more. */
+/* Runs in a process that has not used a type yet; true when it called the OS `k` times or more. */
 static bool first_of_partitions(uint64_t k) {
     void *objs[4];
     (void)hak_os_fail_at(k);
@@ -219,7 +220,7 @@ static bool first_of_partitions(uint64_t k) {
     return seen >= k;
 }
 
-/* Whichever call of the OS fails: the tables of partitions are mapped with their first object. */
+/* Lets each call of the OS fail in turn: the tables of partitions are mapped with their first object. */
 static void tables_refused(void **state) {
     (void)state;
     enum { MORE = 7, DONE };
@@ -258,7 +259,8 @@ static void first_free_of_a_thread(void **state) {
     }
 }
 
-/* A freed large object of a partition that keeps its memory, because there is no time for guards, is nobody else's. */
+/* A freed large object of a partition that keeps its memory, because there is no time for guards, goes to no other
+ * owner. */
 static void large_in_a_hurry(void **state) {
     (void)state;
     forget_pages();
@@ -278,7 +280,7 @@ static void large_in_a_hurry(void **state) {
     }
 }
 
-/* Threads of which none says a token, after one that has said many: what that one held is not for them. */
+/* Threads without tokens start after a thread that has used many: they do not get its places. */
 static pthread_barrier_t all_begun;
 static void *says_tokens(void *unused) {
     for (int i = 0; i < 30000; i++)
@@ -307,7 +309,7 @@ static void plain_threads_after_it(void **state) {
         assert_int_equal(pthread_join(threads[i], NULL), 0);
 }
 
-/* What a child frees, and makes, of its parent's. */
+/* A child frees objects of its parent, and makes its own. */
 static void a_forked_child(void **state) {
     (void)state;
     void *obj = hak_malloc_token(100, token_of(2));
@@ -348,7 +350,7 @@ static void wrong_size(void *obj) {
     hak_free_sized(obj, 99);
 }
 
-/* Not between guards, where the processor sees the error. */
+/* Returns an object that is not between guards, where the processor would find the error. */
 static void *slot(void) {
     void *obj;
     do
@@ -374,7 +376,7 @@ static void errors_are_found(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("where the OS refuses a table of partitions nothing is lost",
-             tables_refused), /* while there are none */
+             tables_refused), /* while there are no tables yet */
         CASE("a place of one partition is never of another, whatever threads do", never_of_another),
         CASE("types with pointers and those without never share a partition", data_and_pointers_apart),
         CASE("an empty slab waits for its partition", empty_slabs_stay),

@@ -1,4 +1,4 @@
-/* os_test.c: what os.h promises, on the running kernel. */
+/* os_test.c: the promises of os.h, on the running kernel. */
 #include "tests/unit/unit.h"
 
 #include "allocator/base/bits.h"
@@ -49,7 +49,7 @@ static void zeros(void **state) {
     hak_os_unmap(addr, HAK_MIB);
 }
 
-/* At an address and nowhere else, over nothing that is there; a part goes and comes. */
+/* Maps at an address and nowhere else, and never over an existing mapping. Part of it is unmapped and mapped again. */
 static void mapping_at(void **state) {
     (void)state;
     uintptr_t addr = hak_os_reserve(4 * HAK_MIB, HAK_MIB, 0);
@@ -58,16 +58,16 @@ static void mapping_at(void **state) {
     assert_int_equal(hak_os_map_at(addr, 2 * HAK_MIB), HAK_MAP_DONE);
     memset((void *)addr, 1, 2 * HAK_MIB);
     assert_int_equal(hak_os_map_at(addr + HAK_MIB, 2 * HAK_MIB),
-                     HAK_MAP_TAKEN); /* overlaps, and changes nothing */
+                     HAK_MAP_TAKEN); /* overlaps, so it changes nothing */
     assert_int_equal(*(char *)(addr + HAK_MIB), 1);
     assert_true(hak_os_unmap_part(addr, HAK_MIB));
     assert_int_equal(hak_os_map_at(addr, HAK_MIB), HAK_MAP_DONE);
     assert_true(all_zero(addr, HAK_MIB) && *(char *)(addr + HAK_MIB) == 1);
-    (void)hak_os_guard(addr + hak_os_page, hak_os_page); /* where the kernel has markers: they go */
+    (void)hak_os_guard(addr + hak_os_page, hak_os_page); /* the next call removes markers */
     assert_true(hak_os_shut(addr, HAK_MIB));
     assert_true(hak_os_commit(addr, HAK_MIB) && all_zero(addr, HAK_MIB));
     hak_os_unmap(addr, 2 * HAK_MIB);
-    /* As the usual overcommit policy has it; but ThreadSanitizer's shadow lies in the way. */
+    /* Refused by the usual overcommit policy; under ThreadSanitizer its shadow lies in the way. */
     assert_int_equal(hak_os_map_at(addr, (size_t)1 << 46), HAK_TSAN ? HAK_MAP_TAKEN : HAK_MAP_REFUSED);
 }
 
@@ -93,13 +93,13 @@ static void moving(void **state) {
     assert_false(hak_os_move(addr, 2 * HAK_MIB, to, 2 * HAK_MIB + hak_os_page)); /* across two mappings */
     for (size_t i = 0; i < HAK_MIB; i++)
         assert_int_equal(((char *)addr)[i], 0x5a);
-    assert_int_equal(hak_os_map_at(to, HAK_MIB), HAK_MAP_DONE); /* nothing is there still */
+    assert_int_equal(hak_os_map_at(to, HAK_MIB), HAK_MAP_DONE); /* still nothing is mapped */
     hak_os_unmap(to, HAK_MIB);
     assert_true(hak_os_move(addr, HAK_MIB, to, 2 * HAK_MIB));
     for (size_t i = 0; i < HAK_MIB; i++)
         assert_int_equal(((char *)to)[i], 0x5a);
     assert_true(all_zero(to + HAK_MIB, HAK_MIB));
-    assert_int_equal(hak_os_map_at(addr, HAK_MIB), HAK_MAP_DONE); /* nothing is there any more */
+    assert_int_equal(hak_os_map_at(addr, HAK_MIB), HAK_MAP_DONE); /* nothing is mapped any more */
     hak_os_unmap(addr, 4 * HAK_MIB);
 }
 
@@ -117,7 +117,7 @@ static void populating(void **state) {
     hak_os_unmap(addr, pages * hak_os_page);
 }
 
-/* One call of each kind, which fails when `fail`. */
+/* Makes one call of each kind, which fails when `fail`. */
 static void one_of_each(bool fail) {
     uintptr_t addr = hak_os_reserve(HAK_MIB, hak_os_page, 0);
     for (int call = 0; call < 9; call++) {
@@ -135,7 +135,7 @@ static void one_of_each(bool fail) {
                     : call == 8 ? hak_os_unmap_part(addr, HAK_MIB)
                                 : got != 0;
         assert_int_equal(errno, 77);
-        assert_int_equal(done, !fail && call != 5 && call != 6); /* taken */
+        assert_int_equal(done, !fail && call != 5 && call != 6); /* the range is taken */
         if (got != 0)
             hak_os_unmap(got, HAK_MIB);
     }
@@ -170,7 +170,7 @@ static bool is_filled(uintptr_t addr) {
     return true;
 }
 
-/* Each call says no when it has done a part, and keeps what os.h promises for that. */
+/* Each call fails after it has done a part, and keeps the promises of os.h for that case. */
 static void late_failures(void **state) {
     (void)state;
     uintptr_t addr = hak_os_reserve(4 * HAK_MIB, hak_os_page, 0), to = addr + 2 * HAK_MIB;
@@ -192,11 +192,11 @@ static void late_failures(void **state) {
     assert_int_equal(hak_os_map_at(to, HAK_MIB), HAK_MAP_REFUSED);
     assert_false(hak_os_is_mapped(to, hak_os_page));
     (void)hak_os_fail_at(1 | HAK_OS_FAIL_LATE);
-    assert_false(hak_os_guard(addr, HAK_MIB)); /* what was there may have gone, but can be read */
+    assert_false(hak_os_guard(addr, HAK_MIB)); /* the contents may be lost, but the memory can be read */
     fill(addr);
     (void)hak_os_fail_at(1 | HAK_OS_FAIL_LATE);
     assert_false(hak_os_purge(addr, HAK_MIB, HAK_PURGE_NOW));
-    assert_true(all_zero(addr, HAK_MIB / 2)); /* the test is of something */
+    assert_true(all_zero(addr, HAK_MIB / 2)); /* a part was purged before the failure */
     fill(addr);
     (void)hak_os_fail_at(1 | HAK_OS_FAIL_LATE);
     assert_false(hak_os_renew(addr, HAK_MIB));
@@ -230,7 +230,7 @@ static void randomness(void **state) {
     assert_memory_not_equal(a, zero, sizeof a);
 }
 
-/* What can be read is, up to the first byte that cannot; nothing faults, and errno stays. */
+/* Reads all readable bytes up to the first one that cannot be read; nothing faults, and errno stays. */
 static void reading(void **state) {
     (void)state;
     uintptr_t pages = hak_os_reserve(2 * hak_os_page, hak_os_page, 0);
@@ -247,7 +247,7 @@ static void reading(void **state) {
     hak_os_unmap(pages, 2 * hak_os_page);
 }
 
-/* A filter only becomes stricter; this process has none, or was begun with one. */
+/* A filter only becomes stricter. This process has no filter, or began with one. */
 static void filtering(void **state) {
     (void)state;
     hak_filter before = hak_os_filter;
@@ -261,7 +261,7 @@ static void filtering(void **state) {
     hak_os_filter = (uint8_t)found;
 }
 
-/* Whether the kernel names the feature of the first processor. */
+/* True when the kernel names the feature for the first processor. */
 static bool has_flag(const char *flag) {
     static char line[8192];
     bool found = false;

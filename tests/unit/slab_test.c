@@ -1,4 +1,4 @@
-/* slab_test.c: slots of one slab, by batch, against a plain array of who has which. */
+/* slab_test.c: compares slots of one slab, taken and given in batches, with a plain array of their owners. */
 #include "tests/unit/unit.h"
 
 #include "allocator/heap/slab.h"
@@ -8,7 +8,7 @@
 
 enum { SLOTS_MAX = HAK_GRANULE / HAK_MIN_ALIGN };
 
-static bool zeroed; /* what a slab says of slots, where the test does not ask */
+static bool zeroed; /* what a slab says of its slots, where the test does not check it */
 
 static const unsigned classes[] = {1, 2, 3, 16, 17, 50, 76, 77, 90, 125};
 
@@ -18,7 +18,7 @@ static void expect_slot(const hak_slab *slab, void *obj) {
     assert_true(offset / hak_classes[slab->cls].size < slab->slots);
 }
 
-/* The slab's state belongs to its depot, which is not there. */
+/* Sets the slab's state as its depot would, which is not there. */
 static void note_state(hak_slab *slab) {
     slab->state = slab->free == 0 ? HAK_SLAB_FULL : HAK_SLAB_PARTIAL;
 }
@@ -82,7 +82,7 @@ static void lowest_first(void **state) {
     (void)state;
     hak_slab *slab = hak_superslab_take_slab(1, 0);
     if (HAK_POLICY_RANDOM_SLOTS)
-        return; /* the variant draws them */
+        return; /* the variant draws them at random */
     void *objs[200];
     assert_int_equal(hak_slab_take_batch(slab, objs, 200, &zeroed), 200);
     for (unsigned i = 0; i < 200; i++)
@@ -95,12 +95,12 @@ static void lowest_first(void **state) {
     assert_ptr_equal(again[1], objs[150]);
 }
 
-/* Neighbours and lone slots alike, also where draws seldom meet a free one. 8,000 draws of eight slots: 1,000 each,
- * with a standard deviation of 30; 200 are more than six of them. */
+/* Tests neighbours and lone slots alike, also where a draw seldom finds a free one. 8,000 draws of eight slots:
+ * 1,000 each, with a standard deviation of 30; the bound of 200 is more than six of them. */
 static void equally_likely(void **state) {
     (void)state;
     if (!HAK_POLICY_RANDOM_SLOTS)
-        return; /* the lowest is next */
+        return; /* the lowest slot is next */
     static const uint32_t freed[] = {3, 4, 5, 6, 70, 71, 130, 250};
     enum { FREED = sizeof freed / sizeof freed[0], EACH = 1000 };
     hak_slab *slab = hak_superslab_take_slab(7, 0);
@@ -121,7 +121,7 @@ static void equally_likely(void **state) {
         assert_in_range(drawn[k], EACH - 200, EACH + 200);
 }
 
-/* Among `count` objects the pairs of which the second lies `step` bytes behind the first. */
+/* Among `count` objects, counts the pairs whose second one lies `step` bytes behind the first. */
 static unsigned neighbours(void *const *objs, unsigned count, intptr_t step) {
     unsigned found = 0;
     for (unsigned i = 1; i < count; i++)
@@ -131,8 +131,8 @@ static unsigned neighbours(void *const *objs, unsigned count, intptr_t step) {
 
 enum { BATCH = 32, BATCHES = 4000 };
 
-/* Batches of a slab of which every slot in `every` is free; *before and *after: how often the second of two objects
- * lies right before the first, or behind it. True when batches began in each word of the bitmap. */
+/* Takes batches from a slab in which every slot in `every` is free. *before and *after: how often the second of two
+ * objects lies right before the first, or right behind it. True when batches began in each word of the bitmap. */
 static bool take_batches(unsigned cls, unsigned every, unsigned *before, unsigned *after) {
     hak_slab *slab = hak_superslab_take_slab(cls, 0);
     if (slab->part_count != 0)
@@ -160,12 +160,12 @@ static bool take_batches(unsigned cls, unsigned every, unsigned *before, unsigne
     return all;
 }
 
-/* 124,000 pairs; of a window of 64 or more one in 64 at most: 1,938, with a standard deviation of 44. The bound is
- * one in 32. Each word is begun in with a chance of more than 1 in 100. */
+/* 124,000 pairs. With a window of 64 or more, at most one in 64: 1,938, with a standard deviation of 44. The bound
+ * is one in 32. A batch begins in each word with a chance of more than 1 in 100. */
 static void no_neighbours_in_a_row(void **state) {
     (void)state;
     if (!HAK_POLICY_RANDOM_SLOTS)
-        return; /* they go up */
+        return; /* addresses rise there */
     static const unsigned all_sizes[] = {1, 2, 5, 16, 24, 40};
     for (size_t c = 0; c < sizeof all_sizes / sizeof all_sizes[0]; c++)
         for (unsigned every = 1; every <= 2; every++) {
@@ -176,12 +176,11 @@ static void no_neighbours_in_a_row(void **state) {
         }
 }
 
-/* What is taken at once from a slab that is free as a whole lies in one word of the bitmap, or in two where the last
- * one is short. */
+/* A batch from a wholly free slab lies in one word of the bitmap, or in two where the last one is short. */
 static void a_batch_lies_together(void **state) {
     (void)state;
     if (!HAK_POLICY_RANDOM_SLOTS)
-        return; /* lowest_first */
+        return; /* see lowest_first */
     hak_slab *slab = hak_superslab_take_slab(5, 0);
     void *objs[BATCH];
     for (unsigned batch = 0; batch < 1000; batch++) {
@@ -225,12 +224,12 @@ static void errors(void **state) {
     }
 }
 
-/* Slots of which there is no memory. */
+/* Slots without memory. */
 static void errors_in_part(void **state) {
     (void)state;
     hak_slab *slab = hak_superslab_take_slab(90, 0);
     if (slab->part_count == 0)
-        skip(); /* beside a sanitizer */
+        skip(); /* under a sanitizer */
     for (uint32_t slot = 0; slot < slab->slots; slot++)
         if (!hak_slab_has(slab, slot))
             unit_expect_death(make_error,

@@ -1,4 +1,4 @@
-/* superslab_test.c: slabs cut from superslabs, given back, purged; the walker runs after every step. */
+/* superslab_test.c: slabs are cut from superslabs, given back and purged; the walker runs after every step. */
 #include "tests/unit/unit.h"
 
 #include "allocator/os/os.h"
@@ -14,7 +14,7 @@
 
 enum { SLABS = 120, STEPS = 2500 };
 
-/* A class whose slabs have `granules`. */
+/* Returns a class whose slabs have `granules` granules. */
 static unsigned class_with(unsigned granules) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
         if (hak_classes[cls].slab_bytes == granules * (unsigned)HAK_GRANULE)
@@ -23,7 +23,7 @@ static unsigned class_with(unsigned granules) {
     return 0;
 }
 
-/* What may be touched of a slab: all of it, or the part that is mapped. */
+/* Touches a slab: all of it, or the part that is mapped. */
 static void touch(const hak_slab *slab, int byte) {
     size_t size = hak_classes[slab->cls].size;
     memset((void *)(slab->start + hak_slab_part_slots(slab).from * size), byte, hak_slab_all(slab) * size);
@@ -80,12 +80,12 @@ static size_t mapped_bytes(const hak_slab *slab) {
 
 #define WIDE hak_class_of(160 * HAK_KIB)
 
-/* Also when all that is free went meanwhile. */
+/* Also holds when all free memory was unmapped meanwhile. */
 static void first_in_part(void **state) {
     (void)state;
     hak_slab *first = hak_superslab_take_slab(WIDE, 0);
     if (hak_region_find(first->start)->body.reserved)
-        skip(); /* beside a sanitizer, which has the address space, regions are reserved */
+        skip(); /* under a sanitizer, which has the address space, regions are reserved */
     assert_in_range(first->part_count, 1, first->slots - 1);
     assert_int_equal(mapped_bytes(first), hak_superslab_live_bytes);
     assert_true(mapped_bytes(first) <= HAK_SUPERSLAB / 4);
@@ -97,7 +97,7 @@ static void first_in_part(void **state) {
     hak_slab *second = hak_superslab_take_slab(WIDE, 0);
     assert_int_equal(second->part_count, 0);
     size_t memory = (size_t)__builtin_popcount(hak_slab_memory(second)) * HAK_GRANULE;
-    assert_true(memory < HAK_SUPERSLAB); /* behind the last slot nothing need be mapped */
+    assert_true(memory < HAK_SUPERSLAB); /* nothing need be mapped behind the last slot */
     assert_int_equal(mapped_bytes(second), memory);
     touch(second, 1);
     hak_superslab_give_slab(first);
@@ -112,12 +112,13 @@ static void first_in_part(void **state) {
     hak_superslab_give_slab(second);
 }
 
-/* The same where slabs are wide because there are to be slots to draw from: as many as a batch is drawn from. */
+/* The same for slabs that are wide so that there are slots to draw from: the part has as many slots as a batch is
+ * drawn from. */
 static void first_in_part_of_many(void **state) {
     (void)state;
     enum { LEAST = 64 };
     if (HAK_POLICY_SLAB_SLOTS == 0)
-        skip(); /* such slabs are short */
+        skip(); /* slabs are short there */
     for (size_t size = 1100; size <= 4500; size += 400) {
         unsigned cls = hak_class_of(size);
         hak_test_reset(HAK_RESET_FRESH);
@@ -136,7 +137,7 @@ static void first_in_part_of_many(void **state) {
     }
 }
 
-/* Whichever call fails: one of them is that for all of it. */
+/* Lets each call fail in turn; one of them maps the whole slab. */
 static void refused_whole(void **state) {
     (void)state;
     unsigned parts = 0;
@@ -169,7 +170,7 @@ static unsigned live_slabs(hak_slab **slabs, unsigned count, unsigned cls) {
     return count;
 }
 
-/* Superslabs that come whole have it mapped first. */
+/* A superslab that comes whole has its tail mapped at first. */
 static void tails_go(void **state) {
     (void)state;
     hak_slab *slabs[12];
@@ -232,7 +233,7 @@ static void random_walk(void **state) {
         }
         if (step % 500 == 499)
             (void)hak_superslab_purge(step % 1000 == 999 ? 0 : HAK_MIB);
-        hak_superslab_check(); /* sees overlaps, wrong tags and wrong counters */
+        hak_superslab_check(); /* finds overlaps, wrong tags and wrong counters */
     }
     for (int i = 0; i < SLABS; i++)
         if (slabs[i] != NULL)
@@ -264,7 +265,7 @@ static void taken_again(void **state) {
 static void dense(void **state) {
     (void)state;
     if (HAK_POLICY_CLASS_BOUND)
-        return; /* there, free slabs wait for their class */
+        return; /* free slabs wait for their class there */
     unsigned one = class_with(1);
     hak_slab *slabs[32];
     for (int i = 0; i < 32; i++)
@@ -272,7 +273,7 @@ static void dense(void **state) {
     assert_int_equal(hak_superslabs_live, 1); /* 32 granules fill one superslab */
     for (int i = 0; i < 32; i += 2)
         hak_superslab_give_slab(slabs[i]);
-    for (unsigned granules = 2; granules <= 32; granules *= 2) { /* no such run is free in it */
+    for (unsigned granules = 2; granules <= 32; granules *= 2) { /* no such run is free there */
         hak_slab *slab = hak_superslab_take_slab(class_with(granules), 0);
         assert_int_equal(hak_superslabs_live, 2);
         hak_superslab_give_slab(slab);
@@ -289,7 +290,7 @@ static void purged(void **state) {
     hak_release_init(true, HAK_DECOMMIT_OFF, 0);
     unsigned cls = class_with(4);
     hak_slab *slabs[16];
-    (void)hak_superslab_take_slab(cls, 0); /* the first one may be there in part */
+    (void)hak_superslab_take_slab(cls, 0); /* only a part of the first slab may be mapped */
     for (int i = 0; i < 16; i++) {
         slabs[i] = hak_superslab_take_slab(cls, 0);
         touch(slabs[i], 0x5a);
@@ -307,14 +308,14 @@ static void purged(void **state) {
         assert_int_equal(*(char *)slabs[i]->start, 0); /* a purged page reads as zero */
 }
 
-/* Of each eight granules one is resident: a slab of eight brings seven that are fresh, and twice as much goes
+/* One granule in eight is resident: a slab of eight granules brings seven fresh ones, and twice as many are purged
  * elsewhere. */
 static void resident_in_part(void **state) {
     enum { ONES = 2048, EIGHTS = 16 };
     static hak_slab *ones[ONES], *eights[EIGHTS];
     (void)state;
     if (HAK_POLICY_CLASS_BOUND)
-        skip(); /* a slab is resident or not, as a whole */
+        skip(); /* slabs are resident as a whole or not at all */
     hak_release_init(true, HAK_DECOMMIT_OFF, 0);
     (void)hak_superslab_purge(0);
     unsigned one = class_with(1), eight = class_with(8);
@@ -337,8 +338,8 @@ static void resident_in_part(void **state) {
     (void)hak_superslab_purge(0);
 }
 
-/* Free slabs that stay with their class: pages go from the one that was freed first, and one that has its pages is
- * taken before. */
+/* Free slabs that stay with their class: a purge takes the pages of the slab that was freed first, and a slab with
+ * pages is taken before one without. */
 static void bound_slabs(void **state) {
     (void)state;
     if (!HAK_POLICY_CLASS_BOUND) { /* no slab stays with its class there */
@@ -364,11 +365,12 @@ static void bound_slabs(void **state) {
     assert_int_equal(hak_superslab_free_dirty, 0);
 }
 
-/* A heap that goes on to another class keeps little of the one that it leaves, which serves nobody else. */
+/* A heap that goes on to another class keeps little memory of the class that it leaves, because no other class can
+ * use it. */
 static void bound_exchanged(void **state) {
     (void)state;
     if (!HAK_POLICY_CLASS_BOUND)
-        skip(); /* there the second class takes what the first one left */
+        skip(); /* the second class takes the slabs of the first there */
     enum { LEFT = 320, TAKEN = 200 };
     static hak_slab *slabs[LEFT];
     hak_release_init(true, HAK_DECOMMIT_OFF, 0);
@@ -389,7 +391,7 @@ static void bound_exchanged(void **state) {
     (void)hak_superslab_purge(0);
 }
 
-/* Whether the kernel was told that the mapping around `addr` is to have huge pages (hg), or none (nh). */
+/* True when the kernel was told to use huge pages (hg), or none (nh), for the mapping around `addr`. */
 static bool is_told(uintptr_t addr, const char *flag) {
     static char line[4096];
     uintptr_t from = 0, to = 0;
@@ -410,8 +412,8 @@ static bool is_told(uintptr_t addr, const char *flag) {
     return told;
 }
 
-/* Where huge pages were asked for, the first slab of wide slots has none, for it may have one object for long; the
- * second has, and who takes the first one's place when it is gone. */
+/* Huge pages are on. The first slab of wide slots has none, because it may have one object for long. The second has
+ * them, and so have the slabs that take the place of the first one later. */
 static void sparse_has_small_pages(void **state) {
     enum { DENSE = 640 };
     (void)state;
@@ -426,7 +428,7 @@ static void sparse_has_small_pages(void **state) {
     bool has_huge = is_told(last->start, " hg");
     for (int i = 0; i < 3; i++)
         wide[i] = hak_superslab_take_slab(class_with(HAK_SUPERSLAB_GRANULES), i == 2);
-    if (has_huge) { /* else this kernel, or this build, has none */
+    if (has_huge) { /* otherwise this kernel, or this build, has none */
         assert_true(is_told(wide[0]->start, " nh"));
         assert_true(is_told(wide[1]->start, " hg"));
         assert_true(is_told(wide[2]->start, " nh")); /* of another shard */
@@ -468,7 +470,7 @@ static void prewarmed(void **state) {
     hak_slab *slab = hak_superslab_take_slab(class_with(1), 0);
     hak_superslab_check();
     assert_int_equal(hak_superslab_free_dirty, 3 * HAK_SUPERSLAB - HAK_GRANULE);
-    if (!HAK_POLICY_CLASS_BOUND) /* else the policy may want memory of its own for a slab */
+    if (!HAK_POLICY_CLASS_BOUND) /* the other policy may need memory of its own for a slab */
         assert_int_equal(hak_os_counts.mmap + hak_os_counts.mprotect, calls);
     hak_superslab_give_slab(slab);
     assert_int_equal(hak_superslab_purge(0), 3 * HAK_SUPERSLAB);
@@ -494,8 +496,8 @@ static void refusals(void **state) {
     }
 }
 
-/* A wide slab takes half of a superslab; of the small ones that fill the rest the first may lie in any granule. The
- * speed variant takes the first. */
+/* A wide slab takes half of a superslab. The first of the small slabs that fill the rest may lie in any granule; in
+ * the speed variant it lies in the first. */
 static void every_place(void **state) {
     (void)state;
     enum { HALF = 16, ROUNDS = 400 };
@@ -509,18 +511,18 @@ static void every_place(void **state) {
             counts[place] += i == 0;
         }
     }
-    /* 25 in the mean; less than 3 of one of them are met once in 10^7. */
+    /* The mean is 25; a count below 3 occurs once in 10^7 runs. */
     for (unsigned i = 0; i < HALF; i++)
         assert_in_range(counts[i], HAK_POLICY_RANDOM_SLOTS ? 3 : i == 0 ? ROUNDS : 0, ROUNDS);
     hak_test_reset(HAK_RESET_FRESH);
 }
 
-/* From each call of the OS on, all are refused: the slabs that are had are all that is in use, also where the policy
- * was the one that had no memory. */
+/* The OS refuses all calls from call `k` on: exactly the slabs that were taken are in use, also when it was the
+ * policy that had no memory. */
 static void refused_from_then_on(void **state) {
     (void)state;
     enum { CALLS = 40, MOST = 200 };
-    const unsigned cls = 1; /* has most records */
+    const unsigned cls = 1; /* the class with the most records */
     for (uint64_t k = 1; k <= CALLS; k++) {
         hak_slab *slabs[MOST];
         size_t had = 0;
@@ -555,8 +557,7 @@ static void corruption(void **state) {
     hak_slab *slab = hak_superslab_take_slab(class_with(2), 0);
     hak_superslab *superslab = (hak_superslab *)hak_align_down((uintptr_t)slab, 4096);
     unit_expect_death(give_live, slab, "a slab with live objects was given back");
-    for (unsigned bit = 0; bit < 32;
-         bit++) { /* each bit of the masks that says something about a slab in use */
+    for (unsigned bit = 0; bit < 32; bit++) { /* each bit of the masks that describe slabs in use */
         superslab->used_mask ^= (uint32_t)1 << bit;
         unit_expect_death(walk, NULL, "granules of slabs in use");
         superslab->used_mask ^= (uint32_t)1 << bit;
@@ -571,7 +572,7 @@ static void corruption(void **state) {
     unit_expect_death(walk, NULL, "slab tag");
     hak_tag_set(slab->start, HAK_GRANULE, slab->cls);
     uint32_t mask = superslab->free_mask;
-    superslab->free_mask = superslab->dirty_mask = 0; /* the list says that there is a free run */
+    superslab->free_mask = superslab->dirty_mask = 0; /* the list claims a free run */
     unit_expect_death(take_64k, NULL, "superslab in a list of free runs has none");
     superslab->free_mask = mask;
 }

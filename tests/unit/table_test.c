@@ -1,4 +1,4 @@
-/* table_test.c: tables of which what is in use is mapped. */
+/* table_test.c: tables of which only the part in use is mapped. */
 #include "tests/unit/unit.h"
 
 #include "allocator/base/bits.h"
@@ -20,25 +20,25 @@ static void what_is_reached(void **state) {
     uintptr_t start = 0;
     for (unsigned count = 1; count <= MOST; count++) {
         assert_true(hak_region_reach(&table, SIZE, MOST, count));
-        assert_true(start == 0 || table.start == start); /* it does not move */
+        assert_true(start == 0 || table.start == start); /* the table does not move */
         start = table.start;
         char *entry = (char *)start + (size_t)(count - 1) * SIZE;
         for (size_t i = 0; i < SIZE; i++)
             assert_int_equal(entry[i], 0);
         memset(entry, 1, SIZE);
-        if (!table.reserved) /* beside a sanitizer the room is a mapping */
+        if (!table.reserved) /* under a sanitizer the room is a mapping */
             assert_true(!is_mapped(&table, hak_align_up((size_t)count * SIZE, hak_os_page)));
     }
-    assert_true(hak_region_reach(&table, SIZE, MOST, 1)); /* what was reached stays */
+    assert_true(hak_region_reach(&table, SIZE, MOST, 1)); /* the part that was reached stays */
     assert_int_equal(*(char *)(start + (MOST - 1) * SIZE), 1);
     assert_false(hak_region_reach(&table, SIZE, MOST, 2 * MOST));
 }
 
-/* Nothing changes, and later it goes on. */
+/* A refusal changes nothing; the table can grow later. */
 static void refused(void **state) {
     (void)state;
     hak_extent table = {0};
-    (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON); /* beside a sanitizer it asks for less room, too */
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON); /* under a sanitizer it asks for less room, too */
     assert_false(hak_region_reach(&table, SIZE, MOST, 1));
     (void)hak_os_fail_at(0);
     assert_int_equal(table.start, 0);
