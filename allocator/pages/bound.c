@@ -4,17 +4,17 @@
 #include "allocator/pages/release.h"
 #include "allocator/policy.h"
 
-/* Of a class and a partition: those whose pages may be resident, the newest first; and the others. What was made hollow
- * may stand in the first list still. */
+/* The free slabs of a class and a partition. dirty: slabs whose pages may be resident, the newest first; hollow
+ * slabs may be in it, too. clean: the others. */
 typedef struct slabs {
     hak_link dirty, clean;
-    uint64_t asked; /* when such a slab was asked for, by a count of that */
+    uint64_t asked; /* value of `asks` when such a slab was last requested */
 } slabs;
 
 static slabs plain[HAK_TAGS];    /* without a partition */
-static slabs (*typed)[HAK_TAGS]; /* of partition 1, and so on */
+static slabs (*typed)[HAK_TAGS]; /* of partitions from 1 on */
 static uint64_t asks;
-static unsigned partitions; /* the highest that ever was asked for */
+static unsigned partitions; /* the highest that was opened */
 
 static slabs *of(unsigned partition) {
     return partition == 0 ? plain : typed[partition - 1];
@@ -66,7 +66,7 @@ void hak_bound_remove(hak_slab *slab) {
     hak_list_remove(&slab->link);
 }
 
-/* The class of a partition that has asked longest ago, of those with pages to give; NULL: there is none. */
+/* The class of a partition with pages to purge that requested a slab longest ago; NULL: none. */
 static slabs *idlest(void) {
     slabs *found = NULL;
     for (unsigned partition = 0; partition <= partitions; partition++)
@@ -78,12 +78,12 @@ static slabs *idlest(void) {
     return found;
 }
 
-/* Gives the slab's pages back, *purged bytes more; false when the OS refuses. */
+/* Purges the slab's pages and adds their bytes to *purged. False: the OS refused. */
 static bool purge_one(hak_slab *slab, size_t *purged) {
     hak_superslab *superslab = hak_superslab_of(slab);
     uint32_t mask = hak_slab_mask(slab) & superslab->dirty_mask;
-    size_t bytes = (size_t)__builtin_popcount(mask) *
-                   HAK_GRANULE; /* they are one run: of a part, or from the first on */
+    /* The dirty granules are one run: those of a part, or all from the first on. */
+    size_t bytes = (size_t)__builtin_popcount(mask) * HAK_GRANULE;
     if (mask != 0 && !hak_release_range(superslab->start + (size_t)hak_lowest_bit(mask) * HAK_GRANULE, bytes))
         return false;
     hak_policy_slab_purged(slab);

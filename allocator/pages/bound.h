@@ -1,9 +1,9 @@
 /* bound.h: free slabs that stay with their class and their partition, where the policy wants that
  * (HAK_POLICY_CLASS_BOUND). Layer 2.
  *
- * The addresses of such a slab wait for its class for ever, its pages do not. Pages go first from the class
- * that asked for a slab longest ago, and there from the slab that was freed first. The superslab lock is held
- * for all calls here. */
+ * The addresses of such a slab stay reserved for its class for ever, but its pages do not. A purge begins with
+ * the class that requested a slab longest ago, and there with the slab that was freed first. The caller of each
+ * function here holds the superslab lock. */
 #ifndef HAK_BOUND_H
 #define HAK_BOUND_H
 
@@ -14,11 +14,11 @@ void hak_bound_init(void);
 /* Adds a slab that was just freed; its pages may be resident. */
 void hak_bound_add(hak_slab *slab);
 
-/* The partition's slabs may be given and asked for from now on; false when the OS has no memory for its lists. */
+/* From now on slabs of the partition may be added and requested. False: the OS has no memory for its lists. */
 bool hak_bound_open(unsigned partition);
 
-/* Of the class and the partition: the slab that was freed last, or one whose pages are gone; it stays listed. NULL:
- * none. */
+/* Finds the slab of the class and the partition that was freed last, or a clean one. It stays in its list.
+ * NULL: none. */
 hak_slab *hak_bound_find(unsigned cls, unsigned partition);
 void hak_bound_remove(hak_slab *slab);
 

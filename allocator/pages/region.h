@@ -1,15 +1,16 @@
 /* region.h: the address space that superslabs and large objects are cut from. Layer 2.
  *
  *   body   |#### used ####|-- committed --|........ room to grow, not mapped ........|
- *   meta   |## records ###|--             |..........................................|   one record per unit of the
- *   body
+ *   meta   |## records ###|--             |..........................................|
  *   extra  |## what only some units need, in the order in which they asked ..........|
+ *
+ * The meta area has one record per unit of the body.
  *
  * Each kind of memory has its own regions. One is enough, unless other code maps memory where it would grow.
  * Body, meta and extra are extents: nothing is reserved. `used` and `committed` only grow, in steps of a
  * sixteenth, so the number of system calls grows with the logarithm of the heap. If the OS refuses such a step,
- * only the needed part is committed. The owner of a part may hollow it: the region keeps its addresses, its
- * memory goes. Guarded by the region lock, except that hak_region_find takes no lock. */
+ * only the needed part is committed. The owner of a part may hollow it: the region keeps the addresses and
+ * unmaps the memory. Guarded by the region lock, except that hak_region_find takes no lock. */
 #ifndef HAK_REGION_H
 #define HAK_REGION_H
 
@@ -49,10 +50,10 @@ typedef struct hak_region {
 enum { HAK_REGIONS_MAX = 1024 };
 
 extern hak_lock hak_region_lock;
-extern hak_region *hak_regions;           /* has an address when one was in use */
+extern hak_region *hak_regions;           /* NULL before the first region */
 extern _Atomic unsigned hak_regions_used; /* entries of the table that were ever in use */
 
-/* Bytes of address space, of memory that may be touched, and of that for records: for statistics. */
+/* For statistics: bytes of address space, of memory that may be touched, and of such memory for records. */
 extern _Atomic size_t hak_region_mapped, hak_region_committed, hak_region_metadata;
 
 /* Sets the size of a unit and of its record. Called for each kind before its first use. */
@@ -61,14 +62,15 @@ void hak_region_define(hak_region_kind kind, unsigned unit_shift, size_t record_
 /* Huge pages are requested from this byte of a region on; SIZE_MAX: never. Set before the first region. */
 extern size_t hak_region_huge_from;
 
-/* The region whose room contains `addr`; NULL: none does. The address need not be mapped. */
+/* The region whose body, with its room to grow, contains `addr`; NULL: none does. The address need not be
+ * mapped. */
 HAK_INLINE hak_region *hak_region_around(uintptr_t addr) {
-    unsigned used =
-        atomic_load_explicit(&hak_regions_used, memory_order_acquire); /* pairs with region.c publish */
+    /* pairs with publish in region.c */
+    unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire);
     for (unsigned i = 0; i < used; i++) {
         /* An entry whose region died may be reused meanwhile (size 0, then base, then size). base and size
          * belong together when size is the same before and after the read of base. Pairs with the releases in
-         * region.c begin. */
+         * begin in region.c. */
         hak_region *region = &hak_regions[i];
         size_t size = atomic_load_explicit(&region->size, memory_order_acquire);
         uintptr_t base = atomic_load_explicit(&region->base, memory_order_acquire);
@@ -81,9 +83,9 @@ HAK_INLINE hak_region *hak_region_around(uintptr_t addr) {
 /* The region whose committed part contains `addr`; NULL: none does. Its tag and its record may be read. */
 HAK_INLINE hak_region *hak_region_find(uintptr_t addr) {
     hak_region *region = hak_region_around(addr);
+    /* acquire: pairs with commit_to */
     if (region == NULL ||
-        addr - region->base >=
-            atomic_load_explicit(&region->committed, memory_order_acquire)) /* pairs with commit_to */
+        addr - region->base >= atomic_load_explicit(&region->committed, memory_order_acquire))
         return NULL;
     return region;
 }
@@ -126,7 +128,8 @@ hak_map_result hak_region_fill(hak_region *region, uintptr_t addr, size_t size);
 bool hak_region_move(hak_region *old, uintptr_t from, size_t size, hak_region *region, uintptr_t to,
                      size_t new_size);
 
-/* hak_table_reach (table.h). Any lock but the region's may be held, the same one at each call for a table. */
+/* hak_table_reach (table.h), under the region lock. The caller may hold any other lock, but the same one at
+ * each call for a table. */
 bool hak_region_reach(hak_extent *table, size_t size, size_t most, size_t entries);
 
 /* Unmaps memory that is committed and not used. Returns bytes. */

@@ -9,36 +9,37 @@
 _Atomic size_t hak_release_large_live, hak_release_large_dirty;
 
 enum {
-    /* The target is steered to in steps of this part of it: fewer system calls, a little above the target. */
+    /* Memory above the target is purged in steps of this part of the target. That saves system calls, and
+     * resident memory stays a little above the target. */
     STEP_PART = 8,
     STEP_MIN = 256 * HAK_KIB,
 
-    /* Free slab memory beyond this part of what is live goes while fresh memory is taken: a heap that changes its
-     * sizes holds a quarter more than it needs. Not less than the minimum: a page that is given back and touched
-     * again costs some 0.5 us. Measure again with workloads c, e and frag. */
+    /* While fresh memory is taken, free slab memory above this part of the live slab memory is purged: a heap
+     * that changes its sizes has a quarter more than it needs. At least the minimum is kept, because a page
+     * that is purged and touched again costs some 0.5 us. Measure again with workloads c, e and frag. */
     SLAB_KEEP_PART = 4,
     SLAB_KEEP_FRESH = 8 * HAK_MIB,
-    /* Less where free slabs stay with their class: they serve no other one, which is what most fresh memory is taken
-     * for. */
+    /* Less where free slabs stay with their class: most fresh memory is for other classes, which such slabs
+     * cannot serve. */
     BOUND_KEEP_PART = 16,
     BOUND_KEEP_FRESH = 4 * HAK_MIB,
-    /* The same of large memory, at any moment: half of what is live. Less after an object that was itself much of
-     * the heap, as other allocators unmap those at once: a process may fall silent then. Measure again with workloads h
-     * and h2, by time, faults and peak RSS. */
+    /* The same for large memory, at any time: half of the live large memory. Less after a free of an object
+     * that was itself much of the heap: other allocators unmap those at once, and the process may make no
+     * further call. Measure again with workloads h and h2, by time, faults and peak RSS. */
     LARGE_MOST_PART = 2,
     LARGE_MOST_MIN = 64 * HAK_MIB,
     OVERSIZE_MOST_PART = 16,
     OVERSIZE_MOST_MIN = 32 * HAK_MIB,
-    ALLOWANCE_MOST = 512 * HAK_MIB, /* what is asked for may never be touched */
+    ALLOWANCE_MOST = 512 * HAK_MIB, /* requested memory may never be touched */
     UNUSED_MS = 1000,
     IDLE_MS = 10 * 1000,
-    CLOSED_TIMES = 10, /* so many times longer with the gate closed */
+    CLOSED_TIMES = 10, /* both times are this much longer with the gate closed */
 };
 
 static bool lean;
 static hak_decommit decommit;
 static size_t target, step;
-static _Atomic size_t allowance, given; /* see hak_release_large_most; the large lock */
+static _Atomic size_t allowance, given; /* see hak_release_large_most; guarded by the large lock */
 
 static size_t load(const _Atomic size_t *counter) {
     return atomic_load_explicit(counter, memory_order_relaxed);

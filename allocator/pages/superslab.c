@@ -19,28 +19,29 @@ hak_link hak_superslab_with_run[HAK_SUPERSLAB_ORDERS];
 static const uint32_t ALL_FREE = 0xffffffffu;
 
 enum {
-    /* So many granules are mapped slab by slab, in superslabs born hollow: a small program is small where the kernel
-     * counts, too (mlockall under the usual 8 MiB). Superslabs after that come whole, with one call. And so many: slabs
-     * in part leave much of theirs empty. */
+    /* PIECES granules are mapped slab by slab, in superslabs that are born hollow, so a small program is small
+     * also by the kernel's count (mlockall under the usual 8 MiB). Later superslabs are mapped whole, with one
+     * call. At most BIRTHS superslabs are born hollow, because slabs in part leave most of a superslab empty. */
     PIECES = 4 * HAK_SUPERSLAB_GRANULES,
     BIRTHS = 16,
-    /* The first slab of a class of wide slots is mapped in part there: a C++ program has one object of 72 KiB, whose
-     * slab would have 1 MiB; every one has a stream's buffer of 4 KiB, whose slab has 2 MiB where 256
-     * slots are wanted. */
+    /* In these superslabs the first slab of a class of wide slots is mapped in part. A C++ program has one
+     * object of 72 KiB, whose slab would have 1 MiB. Every program has a stream's buffer of 4 KiB, whose slab
+     * has 2 MiB where 256 slots are wanted. */
     PART_BYTES = 128 * HAK_KIB,
     PART_FROM = 2 * PART_BYTES,
     PART_SLOTS = 64,
-    /* A class of so many slabs is split: what the slabs, caches and quarantines of a class more cost is less than what
-     * it saves. From four on, 200 threads that idle kept a third more (hardened). */
+    /* A class with this many slabs is split: the slabs, caches and quarantines of one more class then cost less
+     * than they save. With four, 200 idle threads kept a third more (hardened). */
     SPLIT_FROM = 16,
-    /* The first slab of such bytes that a shard has of a class may have one object for long: no huge page for that.
-     * When it is full, the next ones are dense. Measure again with peak RSS of python3 and the work c. */
+    /* The first slab of a class in a shard gets no huge page if it has at least this many bytes, because it may
+     * have one object for long. Once it is full, the next slabs are dense. Measure again with peak RSS of
+     * python3 and workload c. */
     SPARSE_FROM = 512 * HAK_KIB,
 };
-static unsigned births, pieces;     /* superslabs born so, granules mapped so */
-static bool had_slab[HAK_TAGS];     /* the class */
-static uint32_t slabs_of[HAK_TAGS]; /* in use, per class */
-static uint32_t shard_slabs[HAK_SHARDS_MAX + HAK_POLICY_PARTITIONS][HAK_TAGS]; /* and per shard */
+static unsigned births, pieces;     /* superslabs born hollow, granules mapped slab by slab */
+static bool had_slab[HAK_TAGS];     /* the class had a slab */
+static uint32_t slabs_of[HAK_TAGS]; /* slabs in use, per class */
+static uint32_t shard_slabs[HAK_SHARDS_MAX + HAK_POLICY_PARTITIONS][HAK_TAGS]; /* the same, per shard */
 
 void hak_superslab_init(void) {
     hak_region_define(HAK_REGION_SLABS, HAK_SUPERSLAB_SHIFT, sizeof(hak_superslab));
@@ -63,7 +64,7 @@ unsigned hak_superslab_largest_order(uint32_t free_mask) {
     return order == 0 ? HAK_SUPERSLAB_ORDERS : order - 1;
 }
 
-/* Puts the superslab into the list that its free mask says. */
+/* Moves the superslab to the list for its free mask. */
 static void relist(hak_superslab *superslab) {
     unsigned order = hak_superslab_largest_order(superslab->free_mask);
     if (order == superslab->order)
@@ -75,7 +76,8 @@ static void relist(hak_superslab *superslab) {
         hak_list_push(&hak_superslab_with_run[order], &superslab->link);
 }
 
-/* Where every superslab is to be a huge page it is mapped whole. */
+/* True when the next superslab is born hollow. Where every superslab is to be a huge page, all are mapped
+ * whole. */
 static bool wants_pieces(void) {
     if (births == BIRTHS || pieces >= PIECES || hak_region_huge_from == 0)
         return false;
@@ -86,7 +88,7 @@ static bool wants_pieces(void) {
 static hak_superslab *superslab_born(bool pieces) {
     hak_region *region;
     uintptr_t start = pieces ? 0 : hak_region_take(HAK_REGION_SLABS, HAK_SUPERSLAB, &region);
-    bool hollow = start == 0; /* not as much as that: a granule at a time, then */
+    bool hollow = start == 0; /* no memory for all of it: slabs map their granules */
     if (hollow)
         start = hak_region_take_hollow(HAK_REGION_SLABS, HAK_SUPERSLAB, &region);
     if (start == 0)
@@ -100,7 +102,7 @@ static hak_superslab *superslab_born(bool pieces) {
     return superslab;
 }
 
-/* A superslab with a free run of `granules`, the one with the smallest such run. */
+/* Finds a superslab with a free run of `granules`, from the list of the smallest such runs, or maps a new one. */
 static hak_superslab *find_with_run(unsigned granules) {
     for (unsigned order = hak_log2(granules); order < HAK_SUPERSLAB_ORDERS; order++)
         if (!hak_list_empty(&hak_superslab_with_run[order]))
@@ -108,9 +110,9 @@ static hak_superslab *find_with_run(unsigned granules) {
     return superslab_born(wants_pieces());
 }
 
-/* One of the free runs in `mask`, all as likely where `choice` is drawn from 0 to 31, the first for 0; -1: there is
- * none. A search that begins at granule `choice` would prefer what follows a slab: half of the small slabs would lie
- * next to a wide one. */
+/* Returns one of the free runs in `mask`; -1: none. With a random `choice` from 0 to 31 all runs are equally
+ * likely; 0 gives the first one. A search from granule `choice` on would prefer the run behind a slab: half of
+ * the small slabs would lie next to a wide one. */
 static int find_chosen(uint32_t mask, unsigned granules, unsigned choice) {
     uint32_t runs = hak_runs32(mask, granules);
     for (unsigned before = (unsigned)__builtin_popcount(runs) * choice / HAK_SUPERSLAB_GRANULES; before != 0;
@@ -119,7 +121,7 @@ static int find_chosen(uint32_t mask, unsigned granules, unsigned choice) {
     return runs != 0 ? (int)hak_lowest_bit(runs) : -1;
 }
 
-/* Maps the granules of `mask` that are not. A run that is taken stays hollow and is not free any more. */
+/* Maps the hollow granules in `mask`. A run that other code has taken stays hollow and is not free any more. */
 static hak_map_result fill(hak_superslab *superslab, uint32_t mask) {
     hak_map_result all = HAK_MAP_DONE;
     for (uint32_t left = superslab->hollow_mask & mask; left != 0;) {
@@ -139,9 +141,9 @@ static hak_map_result fill(hak_superslab *superslab, uint32_t mask) {
     return all;
 }
 
-/* Where a slab goes. */
+/* Chooses the first granule of a slab. */
 static unsigned place_for(const hak_superslab *superslab, unsigned granules) {
-    /* A run that is dirty already costs no page fault, one that is mapped no system call. */
+    /* A dirty run costs no page fault, and a mapped run costs no system call. */
     const uint32_t wanted[] = {superslab->dirty_mask, ~superslab->hollow_mask, ALL_FREE};
     unsigned choice = hak_policy_granule_choice();
     int first = -1;
@@ -151,13 +153,14 @@ static unsigned place_for(const hak_superslab *superslab, unsigned granules) {
     return (unsigned)first;
 }
 
-/* Where slots are drawn, as many as a batch is drawn from. */
+/* The least slots of a part. Where slots are chosen at random, a part has as many as a batch is chosen from. */
 static uint32_t part_slots(const hak_class_info *info) {
     size_t least = info->size <= HAK_POLICY_SLAB_SLOTS_SIZE ? PART_SLOTS : 1;
     return (uint32_t)hak_max(least, PART_BYTES / info->size);
 }
 
-/* Some slots of a new slab of a class of wide slots have memory, which are drawn; false where all must. */
+/* Gives memory only to some slots of a new slab of a class of wide slots, at a random place. False: all slots
+ * must have memory. */
 static bool choose_part(hak_slab *slab) {
     const hak_class_info *info = &hak_classes[slab->cls];
     uint32_t step = hak_part_step(info), all = info->slots / step,
@@ -170,7 +173,7 @@ static bool choose_part(hak_slab *slab) {
     return true;
 }
 
-/* A part is asked for where a whole slab is refused. */
+/* Maps the memory of a slab. When the OS refuses a whole slab, tries a part. */
 static hak_map_result fill_slab(hak_slab *slab) {
     hak_superslab *superslab = hak_superslab_of(slab);
     slab->part_from = slab->part_count = 0;
@@ -182,7 +185,8 @@ static hak_map_result fill_slab(hak_slab *slab) {
     return result;
 }
 
-/* The bitmaps of many slots, too, where the slab needs one. */
+/* True when the superslab has the bitmap that a slab of few or many slots needs. Takes memory for those of many
+ * slots. */
 static bool has_bits(hak_superslab *superslab, bool few) {
     if (!few && superslab->many_bits == NULL)
         superslab->many_bits = hak_region_extra(hak_region_find(superslab->start),
@@ -205,12 +209,13 @@ static hak_slab *cut(hak_superslab *superslab, unsigned cls, hak_map_result *res
     *result = fill_slab(slab);
     if (*result == HAK_MAP_DONE)
         return slab;
-    slab->granules = 0; /* there is none */
+    slab->granules = 0; /* there is no slab */
     return NULL;
 }
 
-/* A superslab that is to be touched for the first time, or has gone back, has small pages while it is for a slab that
- * may stay mostly empty, where huge ones were asked for (region.c); with HAKMEM_SS_HUGE=ALWAYS it has huge ones. */
+/* Where huge pages were requested (region.c), a superslab gets small pages while its slab may stay mostly
+ * empty. Decides it when the superslab has no resident pages: before the first use, or after a purge. With
+ * HAKMEM_SS_HUGE=ALWAYS the superslab keeps huge pages. */
 static void choose_pages(const hak_slab *slab, unsigned cls, unsigned shard) {
     hak_superslab *superslab = hak_superslab_of(slab);
     const hak_region *region = hak_region_find(superslab->start);
@@ -246,7 +251,7 @@ static void vacate(hak_slab *slab) {
     hak_counter_sub(&hak_superslab_live_bytes, bytes);
     if (superslab->used_mask == 0)
         hak_counter_sub(&hak_superslabs_live, 1);
-    if (HAK_POLICY_CLASS_BOUND) /* the run stays with its class: not for the order lists */
+    if (HAK_POLICY_CLASS_BOUND) /* the run stays with its class, in no list of free runs */
         hak_bound_add(slab);
     else {
         superslab->free_mask |= hak_slab_mask(slab);
@@ -265,8 +270,8 @@ static void fill_bits(hak_slab *slab) {
         slab->free_bits[words - 1] = ((uint64_t)1 << (slab->slots % 64)) - 1;
 }
 
-/* A free slab that stays with its class; NULL when there is none, or the OS refuses its memory. One that is taken is
- * in no list any more. */
+/* Takes a free slab that stays with its class. NULL: none, or the OS refused its memory. A slab whose addresses
+ * other code has taken is in no list any more. */
 static hak_slab *take_bound(unsigned cls, unsigned shard, hak_map_result *result) {
     hak_slab *slab;
     while ((slab = hak_bound_find(cls, hak_shard_partition(shard))) != NULL) {
@@ -290,7 +295,7 @@ static hak_slab *take_any(unsigned cls) {
     return slab;
 }
 
-/* The slab is for `cls` from now on, all slots free. */
+/* Begins a slab of `cls` with all its slots free. */
 static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     const hak_class_info *info = &hak_classes[cls];
     uint32_t mask = hak_slab_memory(slab), fresh = mask & ~hak_superslab_of(slab)->dirty_mask;
@@ -324,7 +329,7 @@ static hak_slab *take_locked(unsigned cls, unsigned shard) {
         return NULL;
     hak_map_result result = HAK_MAP_TAKEN;
     hak_slab *slab = take_bound(cls, shard, &result);
-    return slab == NULL && result == HAK_MAP_TAKEN ? take_any(cls) : slab; /* there was none */
+    return slab == NULL && result == HAK_MAP_TAKEN ? take_any(cls) : slab; /* no free slab of the class */
 }
 
 hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard) {
@@ -344,7 +349,7 @@ void hak_superslab_give_slab(hak_slab *slab) {
     HAK_CHECK(hak_slab_is_empty(slab), "a slab with live objects was given back");
     hak_policy_slab_dies(slab);
     hak_lock_take(&hak_superslab_lock);
-    if (!HAK_POLICY_CLASS_BOUND) /* else the class stays, and so do the tags */
+    if (!HAK_POLICY_CLASS_BOUND) /* else the slab keeps its class and its tags */
         hak_tag_set(slab->start, (size_t)slab->granules * HAK_GRANULE, HAK_TAG_NONE);
     HAK_SHOW(slab->state, HAK_SLAB_UNUSED);
     slabs_of[slab->cls]--;
@@ -356,7 +361,7 @@ void hak_superslab_give_slab(hak_slab *slab) {
         hak_superslab_purge(0);
 }
 
-/* Superslabs that are born one after the other lie side by side in one region: one call touches a run of them. */
+/* Superslabs that are born one after another are neighbours in one region, so one call touches a run of them. */
 bool hak_superslab_prewarm(unsigned count) {
     uintptr_t start = 0, end = 0;
     unsigned born = 0;

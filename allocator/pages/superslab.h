@@ -4,9 +4,9 @@
  *                slab      slab      slab of 128 KiB         free
  *
  * A slab takes an aligned run of 1, 2, 4 .. 32 granules. The record of a superslab in the region's meta area
- * has its descriptor and those of its slabs, and the bitmaps of the slabs. Guarded by the superslab lock. But
- * while a slab has a class, its link, free_bits, free, first and state belong to its depot, and are guarded by
- * the depot's lock. */
+ * has its descriptor, those of its slabs, and the bitmaps of the slabs. Guarded by the superslab lock. But
+ * while a slab has a class, the depot's lock guards its link, free_bits, free, first and state, which belong to
+ * the depot. */
 #ifndef HAK_SUPERSLAB_H
 #define HAK_SUPERSLAB_H
 
@@ -15,8 +15,8 @@
 
 enum {
     HAK_BITMAP_WORDS = HAK_GRANULE / HAK_MIN_ALIGN / 64, /* per granule: one bit per smallest slot */
-    HAK_FEW_WORDS = 8,                                   /* the bitmap of a slab of few slots: at most 512 */
-    HAK_SUPERSLAB_ORDERS = 6,                            /* runs of 1 to 32 granules */
+    HAK_FEW_WORDS = 8,        /* in the bitmap of a slab of few slots: at most 512 */
+    HAK_SUPERSLAB_ORDERS = 6, /* runs of 1 to 32 granules */
 };
 
 /* unused -> partial <-> full; partial with all slots free -> unused. Only partial slabs are in a depot's list. */
@@ -30,37 +30,39 @@ typedef struct hak_slab {
     hak_link link;       /* in the depot's list of partial slabs, or among the free slabs of a class */
     uintptr_t start;     /* first byte of the first slot */
     uint64_t *free_bits; /* bit set: the slot is free and in the slab (not in a cache, not live) */
-    uint32_t slots;      /* in all */
-    uint32_t free;       /* ones in free_bits */
-    uint32_t taken_at;   /* hak_slab_time when a slot was taken last */
+    uint32_t slots;      /* number of slots */
+    uint32_t free;       /* number of ones in free_bits */
+    uint32_t taken_at;   /* hak_slab_time when a slot was last taken */
     uint16_t first;      /* no word of free_bits before this one has a one */
     uint8_t cls;
-    uint8_t shard; /* of the depot that holds it; constant from birth to death */
+    uint8_t shard; /* of its depot; constant from birth to death */
     uint8_t state; /* hak_slab_state */
     uint8_t granules;
-    uint16_t
-        purged; /* slots that were free when pages of theirs were given back last; 0: not since one was taken */
-    uint16_t
-        fresh; /* slots from this one on were never handed out since the slab's memory last read as zero */
-    /* Where only a part of the slab is mapped: the slots that have memory, from which on and how many, in steps of
-     * hak_part_step; 0: all have. */
+    /* Slots that were free when pages of the slab were last purged; 0: not since a slot was taken. */
+    uint16_t purged;
+    /* Slots from this one on were never handed out since the slab's memory last read as zero. */
+    uint16_t fresh;
+    /* Where only a part of the slab is mapped: the first slot that has memory, and how many slots have memory,
+     * in steps of hak_part_step. part_count 0: all slots have memory. */
     uint8_t part_from, part_count;
 } hak_slab;
 
 typedef struct __attribute__((aligned(4096))) hak_superslab {
     hak_link link;   /* in the list of its largest free run */
     uintptr_t start; /* 0: never used */
-    uint32_t
-        free_mask; /* granules that no slab has; those of a free slab that stays with its class are not free */
+    /* Granules without a slab. Granules of a free slab that stays with its class are not among them. */
+    uint32_t free_mask;
     uint32_t used_mask;  /* granules of slabs in use */
     uint32_t dirty_mask; /* granules that may have resident pages */
-    /* Granules that are not mapped: of a slab in use only such of which it has no slot. Sweeps glance at it. */
+    /* Granules that are not mapped. In a slab in use, only granules without a slot. Sweeps read it without the
+     * lock. */
     uint32_t hollow_mask;
-    uint8_t order; /* which list it is in; HAK_SUPERSLAB_ORDERS: none, nothing is free */
-    bool not_huge; /* it was asked to have small pages */
+    uint8_t order; /* its list; HAK_SUPERSLAB_ORDERS: none, because nothing is free */
+    bool not_huge; /* the kernel was asked for small pages */
     hak_slab slabs[HAK_SUPERSLAB_GRANULES] __attribute__((aligned(HAK_CACHELINE)));
-    /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors; where all objects
-     * have 128 bytes or more, there are no others: one page of records is mapped for 2 MiB of slabs instead of five. */
+    /* Bitmaps, by the slab's first granule. Those of few slots are in the page of the descriptors. Where all
+     * objects have 128 bytes or more there are no others, so 2 MiB of slabs need one page of records instead of
+     * five. */
     uint64_t few_bits[HAK_SUPERSLAB_GRANULES][HAK_FEW_WORDS] __attribute__((aligned(HAK_CACHELINE)));
     uint64_t (*many_bits)[HAK_BITMAP_WORDS]; /* [HAK_SUPERSLAB_GRANULES]; NULL until a slab needs it */
 } hak_superslab;
@@ -87,12 +89,12 @@ HAK_INLINE uint32_t hak_slab_mask(const hak_slab *slab) {
     return hak_ones32((unsigned)(slab - hak_superslab_of(slab)->slabs), slab->granules);
 }
 
-/* So many slots of a slab are a step, of which there are fewer than 256. */
+/* Slots per step of a slab. A slab has fewer than 256 steps. */
 HAK_INLINE uint32_t hak_part_step(const hak_class_info *info) {
     return info->slots / 256 + 1;
 }
 
-/* The slots that have memory where not all have. */
+/* The slots that have memory, in a slab where not all have. */
 typedef struct hak_slab_slots {
     uint32_t from, count;
 } hak_slab_slots;
@@ -127,14 +129,15 @@ HAK_INLINE uint32_t hak_slab_memory(const hak_slab *slab) {
     return hak_ones32((unsigned)(slab - hak_superslab_of(slab)->slabs) + first, last - first + 1);
 }
 
-/* Superslabs that hold at least one slab, and slabs in use, for statistics. */
-extern _Atomic size_t hak_slabs_fresh; /* slabs that were taken where nothing was resident, in all */
+/* For statistics. hak_superslabs_live: superslabs with at least one slab in use. hak_superslab_free_dirty and
+ * hak_superslab_live_bytes: bytes of free granules, and of slabs in use, that may be resident. */
+extern _Atomic size_t hak_slabs_fresh; /* number of slabs that were taken where nothing was resident */
 extern _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
 
 void hak_superslab_init(void);
 
-/* A slab of the shard's for `cls`, its tags set, its slots, or those that have memory, all free and of unknown content;
- * NULL when the OS refuses. */
+/* Takes a slab for `cls` and the shard, with its tags set. All its slots, or those that have memory, are free;
+ * their contents are unknown. NULL: the OS refused. */
 hak_slab *hak_superslab_take_slab(unsigned cls, unsigned shard);
 
 /* Takes back a slab whose slots are all free. Clears its tags. */
@@ -146,13 +149,13 @@ bool hak_superslab_prewarm(unsigned count);
 /* Purges free granules until at most `keep` bytes of them may be resident. Returns bytes. */
 size_t hak_superslab_purge(size_t keep);
 
-/* True when the granule that `addr` lies in, of a superslab, is hollow. The caller holds hak_superslab_lock. */
+/* True when the granule at `addr`, which is in a superslab, is hollow. The caller holds hak_superslab_lock. */
 bool hak_superslab_hollow_at(uintptr_t addr);
-/* `bytes` more are about to become resident. Purges as much of the free memory beyond what the release policy
- * keeps, so that resident memory follows live memory also while a program moves on to other sizes. */
+/* Called before `bytes` more become resident. Purges a multiple of that from the free memory that the release
+ * policy does not keep, so that resident memory follows live memory also when a program changes to other sizes. */
 void hak_superslab_exchange(size_t bytes);
 
-/* Purges what was free all the time since the last call, except what the release policy keeps. */
+/* Purges memory that was free all the time since the last call, except what the release policy keeps. */
 void hak_superslab_release_idle(void);
 
 /* Unmaps free granules, so that the kernel no longer counts them. For when it has refused memory. Returns

@@ -1,5 +1,5 @@
-/* superslab_back.c: memory of superslabs goes back to the OS: pages of free granules (purge), whole granules (hollow),
- * and what lies behind the last slot of a slab (tails). */
+/* superslab_back.c: returns memory of superslabs to the OS: pages of free granules (purge), whole free granules
+ * (hollow), and the memory behind the last slot of a slab (tails). */
 #include "allocator/pages/superslab_own.h"
 
 #include "allocator/pages/bound.h"
@@ -8,13 +8,14 @@
 #include "allocator/policy.h"
 
 enum {
-    /* So much more goes than comes: a phase that needs less than the one before makes it shrink. */
+    /* Bytes that are purged per fresh byte, so that the heap shrinks in a phase that needs less than the one
+     * before. */
     EXCHANGE_TIMES = 2,
 };
 
 size_t hak_superslab_lowest;
 
-/* Purges the dirty free runs of one superslab; returns the bytes. */
+/* Purges the dirty free runs of one superslab. Returns bytes. */
 static size_t purge_one(hak_superslab *superslab) {
     size_t purged = 0;
     uint32_t mask = superslab->dirty_mask & superslab->free_mask;
@@ -72,12 +73,12 @@ void hak_superslab_release_idle(void) {
     hak_lock_give(&hak_superslab_lock);
 }
 
-/* Those of free slabs that stay with their class, too. */
+/* Free granules, including those of free slabs that stay with their class. */
 static uint32_t free_granules(const hak_superslab *superslab) {
     return HAK_POLICY_CLASS_BOUND ? ~superslab->used_mask : superslab->free_mask;
 }
 
-/* The free slabs in `mask` that stay with their class: while they are hollow, no tag leads to them. */
+/* Sets the tags of the free slabs in `mask` that stay with their class. No tag leads to a hollow slab. */
 static void tag_bound(hak_superslab *superslab, uint32_t mask, bool hollow) {
     for (unsigned i = 0; HAK_POLICY_CLASS_BOUND && i < HAK_SUPERSLAB_GRANULES; i++) {
         hak_slab *slab = &superslab->slabs[i];
@@ -88,7 +89,7 @@ static void tag_bound(hak_superslab *superslab, uint32_t mask, bool hollow) {
     }
 }
 
-/* Those of `mask` that the OS took back. */
+/* Unmaps the runs in `mask`. Returns those that the OS has unmapped. */
 static uint32_t hollow_runs(const hak_superslab *superslab, uint32_t mask) {
     uint32_t done = 0;
     for (uint32_t left = mask; left != 0;) {
@@ -100,13 +101,14 @@ static uint32_t hollow_runs(const hak_superslab *superslab, uint32_t mask) {
     return done;
 }
 
-/* Nothing of a slab in part that stays with its class is left: it will be whole. Granules of such slabs, and `done`. */
+/* A slab in part that stays with its class and has lost its memory is mapped whole the next time. Returns
+ * `done` and the granules of such slabs. */
 static uint32_t parts_gone(hak_superslab *superslab, uint32_t done) {
     uint32_t all = done;
     for (unsigned i = 0; HAK_POLICY_CLASS_BOUND && i < HAK_SUPERSLAB_GRANULES; i++) {
         hak_slab *slab = &superslab->slabs[i];
         if (slab->granules == 0 || slab->part_count == 0 ||
-            (hak_slab_memory(slab) & ~done) != 0) /* all of a part goes at once, or nothing */
+            (hak_slab_memory(slab) & ~done) != 0) /* a part is unmapped whole or not at all */
             continue;
         slab->part_from = slab->part_count = 0;
         all |= hak_slab_mask(slab);
@@ -136,8 +138,8 @@ bool hak_superslab_hollow_at(uintptr_t addr) {
 uint32_t hak_superslab_memory_in_use(const hak_superslab *superslab) {
     uint32_t memory = 0;
     for (unsigned i = 0; i < HAK_SUPERSLAB_GRANULES; i++)
-        if (HAK_GLANCE(superslab->slabs[i].state) !=
-            HAK_SLAB_UNUSED) /* depots change it between the others */
+        /* depots change the state of a slab in use at the same time, but never to or from unused */
+        if (HAK_GLANCE(superslab->slabs[i].state) != HAK_SLAB_UNUSED)
             memory |= hak_slab_memory(&superslab->slabs[i]);
     return memory;
 }
@@ -151,7 +153,7 @@ static size_t cut_tails_of(hak_superslab *superslab) {
     return hak_run_bytes(done);
 }
 
-/* Bytes that `each` gives of all superslabs. */
+/* Calls `each` for all superslabs. Returns the sum of its results. */
 static size_t sum_of_all(size_t (*each)(hak_superslab *)) {
     size_t bytes = 0;
     hak_lock_take(&hak_superslab_lock);

@@ -16,7 +16,7 @@ static HAK_WALKER void check_slab(const hak_superslab *superslab, const hak_slab
                   "slab tag");
 }
 
-/* What the superslabs hold in all; to be compared with the counters. */
+/* Totals of all superslabs, to compare with the counters. */
 typedef struct totals {
     size_t live, live_bytes, free_dirty;
 } totals;

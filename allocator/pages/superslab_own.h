@@ -1,5 +1,5 @@
 /* superslab_own.h: shared by superslab.c (slabs come and go), superslab_back.c (memory goes back to the OS) and
- * superslab_check.c (the walker). All is guarded by hak_superslab_lock. Layer 2. */
+ * superslab_check.c (the walker). hak_superslab_lock guards everything here. Layer 2. */
 #ifndef HAK_SUPERSLAB_OWN_H
 #define HAK_SUPERSLAB_OWN_H
 
@@ -8,29 +8,29 @@
 /* Superslabs by the order of their largest free run, in no order of address. */
 extern HAK_HIDDEN hak_link hak_superslab_with_run[HAK_SUPERSLAB_ORDERS];
 
-/* The least that hak_superslab_free_dirty was since the last hak_superslab_release_idle. */
+/* The lowest value of hak_superslab_free_dirty since the last hak_superslab_release_idle. */
 extern HAK_HIDDEN size_t hak_superslab_lowest;
 
 /* The order of the largest free run; HAK_SUPERSLAB_ORDERS: nothing is free. */
 unsigned hak_superslab_largest_order(uint32_t free_mask);
 
-/* Granules of slabs in use that have a slot. */
+/* A mask of the granules of slabs in use that have slots. */
 uint32_t hak_superslab_memory_in_use(const hak_superslab *superslab);
 
-/* Gives pages of free memory back until at most `keep` bytes are left. Bytes. */
+/* hak_superslab_purge, for a caller that holds the lock. */
 size_t hak_superslab_purge_locked(size_t keep);
 
 /* hak_superslab_exchange, for a caller that holds the lock. */
 void hak_superslab_exchange_locked(size_t bytes);
 
-/* The end of the run of ones in `mask` that begins with its lowest. */
+/* The end of the lowest run of ones in `mask`. */
 HAK_INLINE unsigned hak_run_end(uint32_t mask) {
     unsigned first = hak_lowest_bit(mask);
     uint32_t zeros = ~mask >> first;
     return zeros != 0 ? first + hak_lowest_bit(zeros) : HAK_SUPERSLAB_GRANULES;
 }
 
-/* Takes the lowest run of ones out of `mask`, and returns it. */
+/* Removes the lowest run of ones from `mask`, and returns it. */
 HAK_INLINE uint32_t hak_run_next(uint32_t *mask) {
     unsigned first = hak_lowest_bit(*mask);
     uint32_t run = hak_ones32(first, hak_run_end(*mask) - first);
