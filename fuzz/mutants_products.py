@@ -1,8 +1,8 @@
-"""mutants_products.py: tools/mutants runs the tests of the preloaded libraries: the same tests as `bazel test`, on a
-library made from a mutant's sources.
+"""mutants_products.py: tools/mutants runs the tests of the preloaded libraries. They are the same tests as in `bazel
+test`, with a library made from a mutant's sources.
 
-Bazel is asked once for the list of tests, and builds a test's files when they are first needed. Then each test's folder
-is made of links, with the mutant's libraries in the place of those that Bazel has built."""
+Asks Bazel once for the list of tests. Bazel builds a test's files when they are first needed. Then the script makes a
+folder of links for each test, with the mutant's libraries in the place of those that Bazel has built."""
 import glob
 import os
 import shutil
@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ElementTree
 
 FOLDERS = ("surface", "hardening", "misuse", "reports", "life", "memory", "fork", "observers", "typed", "programs")
 LIBRARIES = {"libhakmem.so": "speed", "libhakmem-hardened.so": "hardened"}
-# Sources that are no part of the preloaded libraries, or only of the core that tests are linked with.
+# Sources that are not in the preloaded libraries, or only in the core that tests are linked with.
 NOT_IN = {"os_keep", "reset", "shim_catch", "shim_static"}
 NOT_IN_ARCHIVE = {"os_keep", "reset", "shim_early", "shim_libc", "shim_sanitizer"}
 FLAGS = ["-fPIC", "-fno-builtin", "-fvisibility=hidden", "-fno-semantic-interposition", "-ftls-model=initial-exec", "-O2"]
@@ -22,7 +22,7 @@ SLOW = ("misuse_hardened_test", "misuse_modes_test", "placement_hardened_test", 
 
 
 class Test:
-    """One sh_test: its place, its command, and its own library."""
+    """One sh_test: its folder, its command, and its own library."""
 
     def __init__(self, rule):
         self.package, self.name = rule.get("name")[2:].split(":")
@@ -54,7 +54,7 @@ class Test:
 
 
 class Products:
-    """The tests, as Bazel has built them in `root`."""
+    """The tests as Bazel has built them in `root`."""
 
     def __init__(self, root):
         self.root, self.tests, self.built, self.lock = root, [], set(), threading.Lock()
@@ -77,8 +77,8 @@ class Products:
                 self.built.add(label)
 
     def place(self, test, home, made):
-        """A folder with the files of the test and the libraries in `made`; the command, and the folder in which it
-        runs."""
+        """Makes a folder with the files of the test and the libraries in `made`. Returns the command, and the folder in
+        which it runs."""
         self.build(test)
         folder = os.path.join(home, "run", test.name)
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,7 +100,7 @@ def objects_of(tree, variant, left_out):
 
 
 def link(tree, name):
-    """The library of that name, made from the tree's sources; and beside it the archive."""
+    """Builds the library of that name from the tree's sources, and the archive beside it."""
     variant, path = LIBRARIES[name], os.path.join(tree.home, name)
     if not os.path.exists(path):
         whole, archive = path + ".o", path[:-len(".so")] + ".a"

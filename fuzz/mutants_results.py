@@ -19,7 +19,7 @@ def patch_of(name):
 
 
 def patch_key(text):
-    """A digest of the files that it changes, wherever the tree lies."""
+    """A digest of the files that the mutant changes; the place of the tree does not matter."""
     changed = [line for line in text.splitlines() if line[:1] in ("+", "-") and line[:3] not in ("+++", "---")]
     return hashlib.sha1("\n".join(changed).encode()).hexdigest()[:12]
 
@@ -74,7 +74,7 @@ def found_by(result, meant):
 
 
 def table(results):
-    """`results`: {mutant: the latest}. Mutants that were not run are in it, too."""
+    """`results`: {mutant: the latest result}. It also has mutants that were not run."""
     planted = sorted(os.path.basename(path)[:-6] for path in glob.glob(os.path.join(ROOT, "fuzz/mutants/*.patch")))
     found = [r for r in results.values() if r["layer"] in LAYERS]
     by_tests = [r for r in found if r["layer"] != "fuzz"]

@@ -1,5 +1,5 @@
-"""mutants_tests.py: the tests that each layer runs on a tree of mutants_tree.py: (name, command) from generators, so
-that nothing is built before it is needed."""
+"""mutants_tests.py: the tests of each layer for a tree of mutants_tree.py. Generators give (name, command), so nothing
+is built before it is needed."""
 import glob
 import os
 import subprocess
@@ -8,8 +8,8 @@ import threading
 import mutants_products
 from mutants_tree import ROOT, VARIANTS
 
-# A test program that needs more runs for ever, and has found the bug. Seconds of processor time, which a busy machine
-# does not change; and of the clock, for a deadlock, which needs no processor.
+# A test program that exceeds a limit has found the bug, because it would run for ever. Seconds of processor time do not
+# depend on how busy the machine is; seconds of the clock end a deadlock, which needs no processor.
 CPU_SECONDS, SECONDS = 100, 900
 SLOW = {"stress": (300, 900), "fault": (900, 1800), "tsan": (600, 1200)}
 PRODUCT_LIMITS = (1800, 1200)
@@ -32,7 +32,7 @@ def cmocka_tests(tree, folder, helpers=(), wanted=lambda stem: True, variants=VA
             continue
         for variant in [v for v in tree.variants() if v in variants and tree.only in (None, f"{name} {v}")]:
             objects = [tree.object(source, variant)] + [tree.object(os.path.join(folder, helper), variant) for helper in helpers]
-            core = ["-Wl,--start-lib", *tree.core(variant), "-Wl,--end-lib"]  # as an archive: a test of one module does not start the others
+            core = ["-Wl,--start-lib", *tree.core(variant), "-Wl,--end-lib"]  # an archive: a test starts only the modules that it needs
             yield f"{name} {variant}", [tree.link(f"{name}_{variant}", objects + core, ["-lcmocka", "-lm"])]
 
 
@@ -40,7 +40,7 @@ UNIT_HELPERS = ("at_start.c", "objects.c", "unit.c")
 
 
 def unit(tree):
-    """The tests of the files that the mutant changes: the others come late, because they seldom find it."""
+    """The tests of the files that the mutant changes. Other tests come late, because they seldom find it."""
     yield from cmocka_tests(tree, "tests/unit", UNIT_HELPERS, lambda stem: not tree.touched or stem in tree.stems())
 
 
@@ -122,7 +122,7 @@ def fuzz(tree, seconds):
 
 
 def tsan(tree):
-    """Tests with threads under ThreadSanitizer: everything is compiled anew."""
+    """Tests with threads under ThreadSanitizer, for which everything is compiled anew."""
     thread = ["-fsanitize=thread", "-g1"]
     for folder, name, helper in (("stress", "races_test", "tests/stress/crowd.c"), ("stress", "regions_test", "tests/stress/crowd.c"),
                                  ("stress", "stress_test", "tests/stress/crowd.c"),
@@ -178,7 +178,7 @@ CMOCKA = {"unit": ("unit", other_units), "hardening": ("unit", hardening), "type
 
 
 def meant_tests(tree, meant):
-    """The test of that name, perhaps among others."""
+    """The test of that name, which may be one of several."""
     tree.only = meant if meant.endswith(VARIANTS) else None
     if meant.startswith("tsan "):
         return of_layer("tsan", tsan, tree)

@@ -1,4 +1,4 @@
-"""mutants_tree.py: a copy of the sources with the objects compiled from it, for tools/mutants."""
+"""mutants_tree.py: a copy of the sources and the objects compiled from it, for tools/mutants."""
 import glob
 import os
 import shutil
@@ -18,7 +18,7 @@ def flags(variant):
 
 
 class Tree:
-    """A copy of the sources and the objects made from it. Objects that do not depend on a change come from `base`."""
+    """A copy of the sources and the objects made from it. Objects that a change does not concern come from `base`."""
 
     def __init__(self, home, base=None, touched=()):
         self.home, self.objects, self.base = home, os.path.join(home, "obj"), base
@@ -32,8 +32,8 @@ class Tree:
 
     @classmethod
     def kept(cls, home):
-        """The tree of the unchanged sources: that of an earlier run, in which everything that has changed since is
-        made anew."""
+        """The tree of the unchanged sources: the tree of an earlier run, with everything made anew that has changed
+        since."""
         said = os.path.join(home, "flags")
         if not os.path.exists(said) or open(said, encoding="utf-8").read() != str(CC):
             tree = cls(home)
@@ -81,7 +81,8 @@ class Tree:
         return self.compiled(path, [*CC, *variant_flags, *extra, "-c", source])
 
     def compiled(self, path, command):
-        """The object at `path`, made by the command if it is not there: mutants that run at once share those of the base."""
+        """The object at `path`, which the command makes if it is not there: mutants that run at once share the
+        base's objects."""
         with self.lock:
             if not os.path.exists(path):
                 subprocess.run([*command, "-MMD", "-MF", path + ".d", "-o", path + ".part"], cwd=self.home, check=True, capture_output=True)
@@ -89,7 +90,7 @@ class Tree:
         return path
 
     def product_object(self, source, variant, extra):
-        """As it is in the preloaded library."""
+        """The object as it is in the preloaded library."""
         name = f"product_{variant}_{os.path.basename(source)[:-2]}.o"
         path = os.path.join(self.objects, name)
         if self.base is not None:
@@ -110,7 +111,7 @@ class Tree:
         return self.core(variant) + [self.object("fuzz/heap_api.c", variant, extra)]
 
     def apart(self):
-        """The hardened heap for a program that has the other one as well."""
+        """The hardened heap, for a program that has the other heap as well."""
         path = os.path.join(self.home, "apart.a")
         subprocess.run([os.path.join(ROOT, "fuzz/apart.sh"), path, *self.heap("hardened")], check=True, capture_output=True)
         return path
@@ -125,7 +126,7 @@ class Tree:
 
 
 def differences(one, other):
-    """The files of FOLDERS that differ between both, as paths below them."""
+    """The files of FOLDERS that differ between both trees, as paths below them."""
     def content(root):
         return {os.path.relpath(path, root): open(path, "rb").read()
                 for folder in FOLDERS for path in glob.glob(os.path.join(root, folder, "**"), recursive=True) if os.path.isfile(path)}

@@ -1,11 +1,13 @@
-"""gdb's commands for programs that run on hakmem, live ones and core files:
+"""gdb's commands for programs that use hakmem, live ones and core files:
 
-  hakmem info ADDRESS    what lies there: an object (live, free or resting), its size, class and partition; or that it is not hakmem's
-  hakmem heap            what the heap is made of, per class and large objects
+  hakmem info ADDRESS    what lies at the address: an object (live, free or resting), its size, class and partition; or
+                         that the address is not hakmem's
+  hakmem heap            the contents of the heap, per class and for large objects
 
-gdb loads this file by itself when it lies beside the library as LIBRARY-gdb.py, or in its auto-load folder, as the packages have it; for programs
-with the archive in them: `source hakmem_gdb.py`. It reads the allocator's own structures by the debug information of the library and calls nothing
-in the process. What a thread is changing just now may be read half changed. Works with gdb 10 and later; tested with 13."""
+gdb loads this file by itself when it lies beside the library as LIBRARY-gdb.py, or in its auto-load folder, where the
+packages put it. For programs with the archive in them: `source hakmem_gdb.py`. The script reads the allocator's own
+structures by the debug information of the library and calls nothing in the process. It may read a structure that a
+thread has changed only in part. Works with gdb 10 and later; tested with 13."""
 import bisect
 import functools
 import struct
@@ -19,7 +21,7 @@ SAMPLE_PLACE = 128 * 1024
 
 
 class NoHeap(Exception):
-    """With what to tell the user."""
+    """Its text is for the user."""
 
 
 def number(value):
@@ -40,7 +42,7 @@ def layout_of(name):
 
 
 class Struct:
-    """The fields of a structure, read as plain numbers in one go."""
+    """The fields of a structure, read as plain numbers at once."""
 
     def __init__(self, name):
         self.type = gdb.lookup_type(name).strip_typedefs()
@@ -72,7 +74,7 @@ class Heap:
         self.bins = None
 
     def symbol(self, name, file=None):
-        """The value of a variable; `file`: what is static in it."""
+        """The value of a variable; `file`: the source file of a static one."""
         found = self.objfile.lookup_global_symbol(name) or self.objfile.lookup_static_symbol(name) if file is None else \
             next((one for one in gdb.lookup_static_symbols(name) if one.symtab.objfile == self.objfile and one.symtab.filename.endswith(file)), None)
         if found is None:
@@ -92,7 +94,7 @@ class Heap:
         return {region["index"]: {"granules": int(table[region["index"]]["granules"]), "reach": number(table[region["index"]]["reach"])} for region in self.regions}
 
     def read_samples(self):
-        """(place, object, bytes, word, partition) of every place of the pool that was used."""
+        """(place, object, bytes, word, partition) of every place of the pool that was ever used."""
         file, record = "hardening/sample.c", layout_of("hak_sample")
         pool, count = number(self.symbol("pool", file)), number(self.symbol("places", file))
         records, used = int(self.symbol("samples", file)), self.symbol("used_places", file)
@@ -108,7 +110,8 @@ class Heap:
     # Slabs ------------------------------------------------------------------------------------------------------------------------------
 
     def superslab_slabs(self, region, address):
-        """(granule of the region, descriptor's fields) of each slab in use of the superslab that `address` lies in."""
+        """(granule of the region, fields of the descriptor) of each slab in use in the superslab that contains
+        `address`."""
         place = (address - region["base"]) >> region["unit_shift"]
         raw = read(region["records"] + place * region["record_size"], self.superslab.size)
         first = self.superslab.at["slabs"][0]
@@ -143,7 +146,8 @@ class Heap:
         return words(run, slab["slots"], "I") if run else ()
 
     def objects_in_bins(self):
-        """Of the threads' caches, sorted. The hardened variant's rings are told from the ledger, with them its bins."""
+        """The objects in the threads' caches, sorted. In the hardened variant the ledger tells of objects in rings, and
+        in bins too."""
         if self.bins is None:
             self.bins, cache = [], self.symbol("newest", "cache/cache_life.c")
             while int(cache):
@@ -189,7 +193,7 @@ class Heap:
     # Large objects ----------------------------------------------------------------------------------------------------------------------
 
     def spans(self, region):
-        """(start, granules, state, bytes, tail) from the region's start to what is used of it."""
+        """(start, granules, state, bytes, tail) from the region's start to the end of its used part."""
         raw, at = read(region["records"], (region["used"] >> 16) * self.span.size), 0
         while at < len(raw):
             granules = max(1, self.span.take(raw, at, "granules"))
@@ -197,7 +201,7 @@ class Heap:
             at += granules * self.span.size
 
     def large_word(self, region, start):
-        """(bytes asked for, record) of the hardened variant."""
+        """(requested bytes, record) of the hardened variant."""
         table, layout = self.ledger[region["index"]], layout_of("hak_large_record")
         raw = read(table["granules"] + (start - region["base"] >> 16) * layout.size, layout.size)
         return layout.take(raw, 0, "size"), layout.take(raw, 0, "word")
@@ -231,7 +235,7 @@ class Heap:
         return ["no object: a place for sampled objects that was never used"]
 
     def info(self, address):
-        """Lines; none: not ours."""
+        """Lines of text; none: the address is not ours."""
         if self.hardened and self.pool[0] <= address < self.pool[1]:
             return self.info_sample(address)
         for region in self.regions:
@@ -289,7 +293,7 @@ def word_says(word, size_shift=14):
 
 
 def heaps():
-    """The heaps of the process; those whose library has no debug information are told of."""
+    """The heaps of the process; if there is none, an error that names libraries without debug information."""
     found, wrong = [], []
     for objfile in gdb.objfiles():
         if not objfile.is_valid() or not objfile.filename or objfile.owner is not None:
@@ -307,7 +311,7 @@ def heaps():
 
 
 def guarded(command):
-    """Errors of reading as one line."""
+    """Prints errors of reading as one line."""
     def run(self, argument, _from_tty):
         try:
             command(self, argument)

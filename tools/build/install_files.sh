@@ -1,6 +1,6 @@
 #!/bin/bash
-# install_files.sh ROOT BUILT PREFIX: lays out below PREFIX what was built in the folder BUILT, and the files of the tree ROOT that go with it.
-# Called by tools/install and by its test.
+# install_files.sh ROOT BUILT PREFIX: installs below PREFIX the files that were built in the folder BUILT, and the files
+# of the tree ROOT that belong to them. tools/install and its test call it.
 set -euo pipefail
 root=$1 built=$2 prefix=$3
 
@@ -17,7 +17,7 @@ install -m 755 "$root/tools/explain" "$root/tools/heap_profile" "$prefix/libexec
 for product in hakmem hakmem-hardened; do
     install -m 644 "$built/lib$product.a" "$prefix/lib/"
     install -m 755 "$built/lib$product.so" "$built/lib$product-dlopen.so" "$prefix/lib/"
-    for flavour in "" -dlopen; do # where gdb looks for what goes with a library
+    for flavour in "" -dlopen; do # gdb looks here for the script of a library
         install -m 644 "$root/tools/hakmem_gdb.py" "$prefix/lib/lib$product$flavour.so-gdb.py"
     done
     variant=speed
