@@ -1,9 +1,9 @@
-/* shim_first.c: by which our IFUNC resolver (shim_early.c) runs before those of the program that has the archive in it.
- * Layer 6. In archives only.
+/* shim_first.c: makes our IFUNC resolver (shim_early.c) run before those of the program that has the archive in
+ * it. Layer 6. In archives only.
  *
- * GNU ld sorts the relocations of resolvers by the place that each writes to, and has what calls of a resolver's
- * function need behind these. Ours writes to one of the first places there are. lld keeps the order of its inputs, in
- * which an archive comes last. */
+ * GNU ld sorts the relocations of resolvers by the address that each writes to. It puts the relocations for
+ * calls of a resolver's function behind these. Our relocation writes to one of the lowest addresses. lld keeps
+ * the order of its inputs, in which an archive comes last. */
 #include "allocator/base/base.h"
 
 #if defined(__GLIBC__) /* musl has no resolvers */
@@ -11,7 +11,7 @@
 typedef void early(void);
 extern HAK_HIDDEN early hak_early_prepared;
 
-/* It is called at start, too, and does nothing. */
+/* The start of the program calls it, too; it does nothing. */
 __attribute__((section(".init_array"), used)) static early *const first_of_all = hak_early_prepared;
 
 #endif

@@ -1,6 +1,7 @@
-/* shim_loaded.c: by which our IFUNC resolver (shim_early.c) runs in a process with the shared object. Layer 6. In the
- * shared objects that are loaded before libc only: in an archive a call would move our resolver behind the others
- * (shim_first.c); and of a pointer to it, as there, lld 19 dies in its link-time optimization. */
+/* shim_loaded.c: makes our IFUNC resolver (shim_early.c) run in a process with the shared object. Layer 6. Only
+ * in the shared objects that are loaded before libc. In an archive, this call would move our resolver behind
+ * the others (shim_first.c). Here, a pointer as in shim_first.c would crash lld 19 in its link-time
+ * optimization. */
 #include "allocator/base/base.h"
 
 #if defined(__GLIBC__) /* musl has no resolvers */
