@@ -1,5 +1,5 @@
-/* stats_signal.c: see stats_signal.h. The handler and all that it calls are async-signal-safe. They keep no
- * state between signals but a number, and take no lock, so several threads may be here at once, a fork may come
+/* stats_signal.c: see stats_signal.h. The handler and all that it calls are async-signal-safe. They keep only a
+ * number between signals, and take no lock. So several threads may be here at the same time, a fork may come
  * between, and the interrupted thread may hold any lock. The stack may be small, so the text is written in
  * pieces. */
 #include "allocator/api/stats_signal.h"

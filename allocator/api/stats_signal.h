@@ -1,4 +1,4 @@
-/* stats_signal.h: statistics of a running process when it is sent a signal (HAKMEM_STATS_SIGNAL). Layer 5. */
+/* stats_signal.h: writes the statistics of a process when it receives a signal (HAKMEM_STATS_SIGNAL). Layer 5. */
 #ifndef HAK_STATS_SIGNAL_H
 #define HAK_STATS_SIGNAL_H
 

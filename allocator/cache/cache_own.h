@@ -24,10 +24,10 @@ void hak_cache_bins_init(hak_cache *cache);
 /* Objects in the ration of the class. */
 unsigned hak_cache_ration_count(const hak_cache *cache, unsigned cls);
 
-/* The partition has a shard from now on; false when the OS has no memory for its depots. */
+/* From now on the partition has a shard. False: the OS has no memory for its depots. */
 bool hak_cache_open(unsigned partition);
 
-/* Of one that is open. */
+/* The shard of a partition that has one. */
 HAK_INLINE unsigned hak_cache_shard_of(unsigned partition) {
     return hak_shards + partition - 1;
 }

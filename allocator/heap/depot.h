@@ -3,10 +3,11 @@
  *   thread ---- cache ----> shard s ----> depot (s, class) : lock, partial slabs
  *   thread ---- cache --/
  *
- * A thread refills its bins from the depots of one shard; slots of 256 bytes or more, in the speed variant, from a
- * shard that it shares with others. There are twice as many shards as processors, so that a lock is seldom
- * contended. A slab stays with its shard for life. An object freed elsewhere comes home in a batch, under one lock
- * of its own shard: a remote free costs no atomic operation of its own (docs/decisions/002).
+ * A thread refills its bins from the depots of one shard. In the speed variant, it takes slots of 256 bytes or
+ * more from a shard that it shares with others. There are twice as many shards as processors, so that a lock is
+ * seldom contended. A slab stays with its shard for life. An object that another thread has freed goes home in
+ * a batch, under one lock of its own shard: a remote free costs no atomic operation of its own
+ * (docs/decisions/002).
  *
  * A partition of the typed heap is a shard of its own, for all threads (docs/decisions/037). */
 #ifndef HAK_DEPOT_H
@@ -14,21 +15,21 @@
 
 #include "allocator/heap/slab.h"
 
-/* With 1 to HAK_SHARDS_MAX shards for threads (hak_shards), and none for partitions. False when the OS has no memory
- * for them, and nothing has changed. */
+/* Begins with 1 to HAK_SHARDS_MAX shards for threads (hak_shards), and none for partitions. False: the OS has
+ * no memory for them, and nothing has changed. */
 bool hak_depot_init(unsigned shards);
 
-/* How many partitions have a shard: those from 1 on. */
+/* The number of partitions with a shard, which are numbered from 1 on. */
 extern _Atomic unsigned hak_depot_partitions;
 
-/* So many have one from now on, at least; false when the OS has no memory for them. The caller holds a lock that a fork
- * takes before those of the depots. */
+/* From now on at least `partitions` partitions have a shard. False: the OS has no memory for them. The caller
+ * holds a lock that a fork takes before those of the depots. */
 bool hak_depot_open(unsigned partitions);
 
-/* Stores up to `want` objects of `cls` in out[]; returns how many: 0 when the OS has no memory, else at least 1. */
+/* Stores up to `want` objects of `cls` in out[]. Returns their number: at least 1; 0: the OS has no memory. */
 unsigned hak_depot_take_batch(unsigned shard, unsigned cls, void **out, unsigned want);
 
-/* One object, NULL when the OS has no memory. *zeroed: it is known to read as zero. */
+/* Takes one object; NULL: the OS has no memory. *zeroed: the object is known to read as zero. */
 void *hak_depot_take_zeroed(unsigned shard, unsigned cls, bool *zeroed);
 
 /* Gives `count` objects of `cls` back to their slabs, of any shard. Reorders objs[]. */
@@ -41,16 +42,16 @@ bool hak_depot_lengthen(unsigned cls);
 /* Gives empty slabs that depots keep for reuse to their superslabs. */
 void hak_depot_trim(void);
 
-/* Gives pages back on which all slots are free, between objects that are in use: of every slab, or only where no
- * slot was taken for a while and many have become free. */
+/* Purges pages between objects in use where all slots are free. `all`: of every slab; else only of slabs from
+ * which no slot was taken for a while, and in which many have become free. */
 void hak_depot_purge(bool all);
 
-/* What depots have: slots that are free, per class, and bytes of slabs that have all theirs free. */
+/* Contents of depots: free slots per class, and bytes of slabs with all slots free. */
 typedef struct hak_depot_free {
     size_t slots[HAK_TAGS], empty_bytes;
 } hak_depot_free;
 
-/* Counts them. Takes each lock once. */
+/* Counts these. Takes each lock once. */
 void hak_depot_count(hak_depot_free *out);
 
 /* False: this thread, interrupted by a signal, may hold one of the locks; see hak_lock_seen_free. */

@@ -13,8 +13,8 @@ enum { PURGE_MIN = 4 * HAK_MIB };
 
 static hak_link by_age;  /* free dirty spans, the oldest first */
 static uint64_t now;     /* milliseconds, as of the last pass of idle.c */
-static uint64_t decayed; /* when what may be kept was looked at */
-static size_t highest;   /* that hak_release_large_dirty was since then */
+static uint64_t decayed; /* time of the last hak_release_large_decay */
+static size_t highest;   /* highest hak_release_large_dirty since then */
 
 void hak_span_init(void) {
     hak_span_index_init();
@@ -23,7 +23,7 @@ void hak_span_init(void) {
     decayed = now = hak_os_milliseconds(); /* else the first span that is freed would count as idle */
 }
 
-/* When a span was freed, and its place in the list by age: behind which link. */
+/* When a span was freed, and the link before it in the list by age. */
 typedef struct place {
     uint64_t freed_at;
     hak_link *behind;
@@ -56,7 +56,8 @@ static void unlist_free(hak_span *span) {
         hak_list_remove(&span->age);
         hak_counter_sub(&hak_release_large_dirty, hak_span_bytes(span->dirty));
     }
-    /* Its last record goes stale inside of what it becomes part of: fewer stores (docs/decisions/006). */
+    /* Its last record becomes part of a longer span and stays stale there, which saves stores
+     * (docs/decisions/006). */
     span->state = HAK_SPAN_NONE;
 }
 
@@ -100,7 +101,7 @@ HAK_INLINE void merge(hak_span *neighbour, hak_span_content *content, place *pla
     *content = both(*content, content_of(neighbour));
 }
 
-/* As hak_span_give; the span that it has become. */
+/* As hak_span_give. Returns the merged span. */
 static hak_span *give(hak_region *region, hak_span *span, uint32_t granules, hak_span_content content) {
     hak_span *before = free_before(region, span), *after = free_after(region, span, granules);
     place place = {now, by_age.prev};
@@ -146,11 +147,11 @@ static hak_span *carve_front(hak_span *span, uint32_t need) {
     return span;
 }
 
-/* Takes `need` granules, beginning `skip` granules into the free span; what is left stays free. */
+/* Takes `need` granules, beginning `skip` granules into the free span; the rest stays free. */
 static hak_span *carve(hak_span *span, uint32_t skip, uint32_t need) {
     if (HAK_LIKELY(skip == 0 && span->granules != need))
         return carve_front(span, need);
-    place place = place_of(span); /* what is left is no younger for that */
+    place place = place_of(span); /* the rest keeps its age */
     unlist_free(span);
     uint32_t rest = span->granules - skip - need;
     hak_span_content content = content_of(span), part = content;
@@ -218,8 +219,8 @@ static hak_span *find_or_grow(hak_region_kind kind, uint32_t granules, bool pref
 hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_region **region) {
     hak_lock_check_held(&hak_large_lock);
     uint32_t slack = align > HAK_GRANULE ? (uint32_t)(align >> HAK_GRANULE_SHIFT) - 1 : 0;
-    bool far =
-        hak_span_bytes(slack) > HAK_SUPERSLAB; /* what lies before a multiple of 4 GiB need not be had */
+    /* The part before a wide alignment, such as 4 GiB, need not be mapped. */
+    bool far = hak_span_bytes(slack) > HAK_SUPERSLAB;
     hak_map_result result;
     hak_span *span;
     do {
@@ -232,7 +233,7 @@ hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_r
         span = carve(span, skip, need);
         hak_release_large_missed(hak_span_bytes(need - span->dirty));
         result = HAK_LIKELY(!span->hollow) ? HAK_MAP_DONE : make_hollow(*region, span, need, false);
-    } while (result == HAK_MAP_TAKEN); /* which makes a free span shorter each time */
+    } while (result == HAK_MAP_TAKEN); /* ends, because each round makes a free span shorter */
     return result == HAK_MAP_DONE ? span : NULL;
 }
 
@@ -248,8 +249,9 @@ hak_span *hak_span_take_hollow(hak_region_kind kind, uint32_t need, hak_region *
     return make_hollow(*region, span, need, true) == HAK_MAP_DONE ? span : NULL;
 }
 
-/* A free span of at least `more` granules right behind the live one; NULL: there is none. At the end of what the
- * region has in use it is made longer: what grows and grows, as vectors and string builders do, stays where it is. */
+/* Returns a free span of at least `more` granules right behind the live one; NULL: none. At the end of the
+ * region's used part it takes unused memory of the region, so that an object that grows repeatedly, such as a
+ * vector or a string builder, stays where it is. */
 static hak_span *room_behind(hak_region *region, hak_span *span, uint32_t more) {
     hak_span *after = free_after(region, span, span->granules);
     uint32_t have = after != NULL ? after->granules : 0;
@@ -284,8 +286,8 @@ static uint32_t granules_kept(const hak_span *span, uintptr_t start, size_t byte
     return (uint32_t)((hak_max(start, hak_align_down(from, HAK_SUPERSLAB)) - start) >> HAK_GRANULE_SHIFT);
 }
 
-/* Gives pages of one free span back: `bytes`, or some more. What went; where the OS refuses nothing, and what may be
- * resident there is not counted any more. */
+/* Purges `bytes` of one free span, or some more. Returns the purged bytes. When the OS refuses, returns 0, and
+ * no longer counts what may be resident there. */
 static size_t purge_one(hak_span *span, size_t bytes) {
     uintptr_t start = hak_span_start(hak_span_region(span), span);
     uint32_t kept = granules_kept(span, start, bytes);
@@ -329,7 +331,7 @@ void hak_span_release_idle(uint64_t time) {
         (void)hak_span_purge(HAK_RELEASE_LARGE_KEEP_MIN, now - unused, true);
 }
 
-/* A span stays unchanged when the OS refuses. */
+/* Makes the free spans of a region hollow. Returns bytes. A span stays unchanged when the OS refuses. */
 static size_t hollow_region(hak_region *region) {
     size_t bytes = 0;
     for (hak_span *span = (hak_span *)region->records; span < hak_span_end_of(region);

@@ -9,19 +9,19 @@
 
 void hak_span_index_init(void);
 
-/* Spans of the kind may be added and asked for from now on; false when the OS has no memory for their lists. */
+/* From now on spans of the kind may be added and requested. False: the OS has no memory for their lists. */
 bool hak_span_index_open(hak_region_kind kind);
 void hak_span_index_add(hak_span *span);    /* granules and kind are set */
-void hak_span_index_remove(hak_span *span); /* granules is as it was at add */
+void hak_span_index_remove(hak_span *span); /* granules has not changed since add */
 
-/* A free span of at least `granules` in a region of that kind, among the shortest of those; it stays in the index.
- * NULL: none. */
+/* Finds one of the shortest free spans of at least `granules` in the regions of that kind. It stays in the
+ * index. NULL: none. */
 hak_span *hak_span_index_find(hak_region_kind kind, uint32_t granules);
 
 /* The region of the span. */
 hak_region *hak_span_region(const hak_span *span);
 
-/* Dies when a span is in the wrong list or the bitmap lies. */
+/* Dies when a span is in the wrong list, or the bitmap disagrees with the lists. */
 void hak_span_index_check(void);
 
 #endif
