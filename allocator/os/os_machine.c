@@ -93,7 +93,12 @@ unsigned hak_os_cpus(void) {
 /* glibc asked the processor when the process began. __builtin_cpu_supports of the compiler would ask again: a
  * dozen CPUID instructions, each of which leaves a virtual machine, in all 4 us. */
 #if defined(__x86_64__) && defined(HAK_KNOWS_CPU)
-#define HAS(feature) (CPU_FEATURE_ACTIVE(feature) != 0)
+/* As CPU_FEATURE_ACTIVE of libc's header, whose shift of a signed 1 by 31 places is undefined. */
+static bool is_active(unsigned feature) {
+    const struct cpuid_feature *leaf = __x86_get_cpuid_feature_leaf(feature / 128);
+    return (leaf->active_array[feature % 128 / 32] >> feature % 32 & 1) != 0;
+}
+#define HAS(feature) is_active(x86_cpu_##feature)
 unsigned hak_os_vector_bytes(void) {
     if (!HAS(AVX2))
         return 16;
