@@ -138,11 +138,11 @@ static void trims_what_is_held(void) {
 /* malloc_trim gives back the memory that it reports, and keeps the memory that it is told to keep. */
 static void trims(void) {
     void *small = malloc(100); /* so that an object is live */
-    fill(4 * SIZE);            /* 20 MiB */
-    drop(0, 1);
     char *large = malloc(LARGE);
     WANT(small != NULL && large != NULL);
     memset(large, 1, LARGE);
+    fill(4 * SIZE); /* 20 MiB, and after that no fresh memory, which would take the place of what is free */
+    drop(0, 1);
     free(large);
     (void)malloc_trim(100ul * MIB); /* all memory may stay: but caches are emptied */
     struct mallinfo2 before = look();
