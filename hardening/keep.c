@@ -3,6 +3,7 @@
 
 #include "allocator/heap/large.h"
 #include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 #include "allocator/pages/release.h"
 #include "allocator/policy.h"
 #include "hardening/guard.h"
@@ -12,8 +13,9 @@ enum {
     /* Mapped address space: it counts against limits, and its guards take 1 byte of page tables in 512. */
     KEPT_BYTES = 1024 * HAK_MIB,
     KEPT_BYTES_SCARCE = 128 * HAK_MIB,
-    KEPT_LEAST = 2,               /* of any size, when they are unmapped */
-    KEPT_RESIDENT = 64 * HAK_MIB, /* 8 MiB: workload h takes 1.6 times as long */
+    KEPT_BYTES_STRICT = 32 * HAK_MIB, /* where a fork needs all that is mapped once more */
+    KEPT_LEAST = 2,                   /* of any size, when they are unmapped */
+    KEPT_RESIDENT = 64 * HAK_MIB,     /* 8 MiB: workload h takes 1.6 times as long */
     KEPT_RESIDENT_LEAN = 8 * HAK_MIB,
     KEPT_RESTING = 4, /* the newest, which do not go to a new owner */
 };
@@ -53,6 +55,8 @@ static void *leave(void) {
 }
 
 static size_t kept_bytes(void) {
+    if (hak_os_strict())
+        return KEPT_BYTES_STRICT;
     return hak_guard_is_scarce() ? KEPT_BYTES_SCARCE : KEPT_BYTES;
 }
 
