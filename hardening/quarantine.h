@@ -1,12 +1,13 @@
-/* quarantine.h: freed slots wait before they are handed out again; and what else a thread of the hardened variant owns.
+/* quarantine.h: freed slots wait here before malloc returns them again. Also the other state that the hardened variant
+ * keeps per thread.
  *
  *   free(obj) --> ring: first in, first out --> one of the swap's places, drawn at random --> bin --> malloc
  *
- * Per thread and class, pointers only. A ring begins short and is made longer each time it has gone round, as long as
- * the thread's quarantine holds less than its bytes; when it holds too much, the class that holds most gives some.
- * Slots of up to SMALL bytes, which exploits live on, may have all of it for one class: more than 65,536 slots. The
- * state of a thread that ends keeps its contents for a second and waits for a new thread, so that ending a thread frees
- * nothing at once. */
+ * Each thread has a ring and a swap per class; they contain pointers only. A ring begins short. Each time it has come
+ * round it becomes longer, while the thread's quarantine holds less than its budget of bytes. When the budget is used
+ * up, the class that holds most gives up places. One class of slots of up to HAK_RING_DEEP bytes may use the whole
+ * budget, because most exploits need small slots: that is more than 65,536 slots. The state of an ended thread keeps
+ * its slots for a second and waits for a new thread, so that the end of a thread frees nothing at once. */
 #ifndef HAK_QUARANTINE_H
 #define HAK_QUARANTINE_H
 
@@ -17,98 +18,99 @@ enum {
     HAK_SWAP_PLACES = 16,
     HAK_DRAW_BITS = 21,
     HAK_SITES = 1024, /* per thread, by a hash of the return address */
-    /* A ring that does not fit into the second-level cache has its slots and records fetched so many places ahead. */
+    /* A ring may be larger than the second-level cache. The slot and record so many places ahead are prefetched. */
     HAK_RING_AHEAD = 24,
-    HAK_RING_DEEP = 96, /* the largest slots with such rings, bytes */
+    HAK_RING_DEEP = 96, /* bytes: the largest slots that have long rings */
 };
 
-/* What free needs of a class's quarantine. Sweeps and who counts glance at `in`, `limit` and the slots. */
+/* The part of a class's quarantine that free uses. Sweeps and statistics read `in`, `limit` and the slots without a
+ * lock. */
 typedef struct hak_ring {
-    void **in;   /* where the next object goes, and the oldest is */
-    void **stop; /* the end of the places in use; equal to `in`: the ring has come round, or has not begun */
-    uint32_t swap_mask; /* places of the swap in use, less one */
-    uint32_t limit;     /* how many places are in use */
-    void **slots; /* room for `most` of them and HAK_RING_AHEAD that stay NULL, as far as it is mapped */
+    void **in;          /* place of the oldest object, where the next one goes */
+    void **stop;        /* end of the places in use; equal to `in` when the ring has come round or is empty */
+    uint32_t swap_mask; /* number of the swap's places in use, minus one */
+    uint32_t limit;     /* number of places in use */
+    void **slots; /* address space for `most` places and HAK_RING_AHEAD that stay NULL; mapped in part */
 } hak_ring;
 
-/* What the hardened variant keeps per thread. */
+/* The state that the hardened variant keeps per thread. */
 typedef struct hak_guarded {
     uint32_t owner; /* number of this state in records; 0: the state of threads without one */
     uint8_t swap_next;
-    bool shuffle_due;      /* in a forked child: the swaps, as soon as no exchange is under way */
-    _Atomic uint32_t uses; /* odd while a thread has it: each beginning and each end counts */
+    bool shuffle_due;      /* in a forked child: shuffle the swaps when no exchange is going on */
+    _Atomic uint32_t uses; /* number of beginnings and ends; odd while a thread has the state */
     hak_ring rings[HAK_TAGS];
     void *swaps[HAK_TAGS][HAK_SWAP_PLACES];
-    uint8_t swap_random[256];          /* consumed one by one */
-    _Atomic uint32_t sites[HAK_SITES]; /* allocations of each call site until one is sampled; 1 at first */
-    _Atomic uint8_t sites_seen[HAK_SITES]; /* how often a site was due, up to 255 */
-    void **seen[HAK_TAGS];                 /* rings' `in` when they were last looked at, */
-    uint64_t used_at[HAK_TAGS];            /* and when it had moved then, milliseconds */
-    uint32_t most[HAK_TAGS];               /* places that a ring may have */
+    uint8_t swap_random[256];              /* random bytes, used one by one */
+    _Atomic uint32_t sites[HAK_SITES];     /* per call site: allocations until the next sample; 1 at first */
+    _Atomic uint8_t sites_seen[HAK_SITES]; /* per call site: samples that were due, up to 255 */
+    void **seen[HAK_TAGS];                 /* `in` of each ring at the last look at it */
+    uint64_t used_at[HAK_TAGS];            /* milliseconds: when a look last found that `in` had moved */
+    uint32_t most[HAK_TAGS];               /* the most places of each ring */
     _Atomic uint64_t turns[HAK_TAGS];      /* see hak_quarantine_turns */
-    uint32_t mapped[HAK_TAGS];             /* places of its room that are mapped */
-    hak_extent deep;                       /* the rooms of the long rings; start 0: it has none */
+    uint32_t mapped[HAK_TAGS];             /* mapped places of each ring */
+    hak_extent deep;                       /* address space of the long rings; start 0: there is none */
     hak_rng rng;
     uint64_t draws; /* random bits for places in slabs */
     unsigned draws_left;
-    size_t held, swapped;      /* bytes that the rings may hold as they are now, and their swaps */
-    uint64_t ended_at;         /* of a state that waits, milliseconds */
-    uintptr_t sweep_at;        /* address where the running sweep goes on */
-    _Atomic bool sweeps;       /* a step is being made */
-    unsigned sweep_turn;       /* steps of it */
-    unsigned sweep_sample;     /* and where it goes on among sampled objects */
-    bool typed;                /* for what has a partition: its contents never go to who has none */
-    struct hak_guarded *other; /* the same thread's state for the other kind; NULL: it has none */
-    struct hak_guarded *next;  /* all of them, in order of birth; never removed */
+    size_t held, swapped;      /* bytes that rings of the present length may hold, and that the swaps may */
+    uint64_t ended_at;         /* milliseconds; of a waiting state */
+    uintptr_t sweep_at;        /* address at which the sweep continues */
+    _Atomic bool sweeps;       /* true during a step of the sweep */
+    unsigned sweep_turn;       /* number of steps */
+    unsigned sweep_sample;     /* sampled object at which the sweep continues */
+    bool typed;                /* for objects with a partition, which never mix with others */
+    struct hak_guarded *other; /* the thread's state of the other kind; NULL: none */
+    struct hak_guarded *next;  /* list of all states, in order of creation; none is ever removed */
     struct hak_guarded *next_waiting;
 } hak_guarded;
 
-/* The calling thread's. */
+/* The calling thread's state. */
 extern HAK_HIDDEN _Thread_local hak_guarded *hak_guarded_mine;
 
-/* All states that ever were, for sweeps; pairs: release in quarantine.c, acquire in readers. */
+/* All states that were ever created, for sweeps. Written with release in quarantine_state.c, read with acquire. */
 extern hak_guarded *_Atomic hak_guarded_all;
 
-/* How often slots of the class may have begun to leave a quarantine, or were resized in their place, in all threads.
- * Between two answers that are the same no slot that was freed meanwhile was handed out again. An answer reads a line
- * per state. */
+/* Counts, over all threads, events after which a slot of the class may leave a quarantine, or was resized in place.
+ * When two calls return the same number, no slot that was freed between them was handed out again. A call reads one
+ * cache line per state. */
 uint64_t hak_quarantine_turns(unsigned cls);
 
-/* One such event of the calling thread's, before what it leads to is published. */
+/* Counts one such event of the calling thread. Call it before the result of the event is published. */
 void hak_quarantine_turned(hak_guarded *mine, unsigned cls);
 
-/* Bytes held by all rings and swaps. */
+/* Bytes that all rings and swaps hold. */
 extern _Atomic size_t hak_quarantine_held;
 
-/* Debug builds: what takes objects home instead of hak_hardening.give; NULL: nothing does. */
+/* Debug builds: a function that takes objects home in place of hak_hardening.give; NULL: none. */
 extern HAK_HIDDEN void (*hak_quarantine_home)(void *obj, unsigned cls);
 
-/* `typed`: for what has a partition (typed.h); else for what has none. */
+/* Begins a state for the calling thread. `typed`: for objects with a partition (typed.h). */
 void hak_quarantine_begin(bool typed);
 void hak_quarantine_end(void);
-void hak_quarantine_forsake(void); /* the thread has none any more, and what was its own is lost */
-/* Gives home what the calling thread's rings and those of threads that have ended hold, because memory has run out. */
+void hak_quarantine_forsake(void); /* takes the state from the thread; its slots are lost */
+/* Memory has run out: sends all slots home that the calling thread and ended threads hold. */
 void hak_quarantine_flush(void);
-/* malloc_trim: what ended threads held goes home, and most of what the calling thread holds. */
+/* malloc_trim: sends home the slots of ended threads and most slots of the calling thread. */
 void hak_quarantine_trim(void);
-/* What threads held that ended a while ago goes home. `now`: milliseconds. */
+/* Sends home the slots of threads that ended a while ago. `now`: milliseconds. */
 void hak_quarantine_idle(uint64_t now);
 /* See hak_policy_cache_age. */
 void hak_quarantine_age(bool sparse);
 void hak_quarantine_fork_child(void);
-void hak_quarantine_reset(void); /* debug builds: nothing is in quarantine; see hak_policy_reset */
+void hak_quarantine_reset(void); /* debug builds: empties everything; see hak_policy_reset */
 
-/* The ring has come round, or there is none: makes it longer, or begins it again. As hak_ring_exchange. */
+/* hak_ring_exchange for a ring that has come round or is empty: makes it longer, or begins again at its start. */
 void *hak_quarantine_turn_slow(void *obj, unsigned cls);
-/* The thread's first call was the free of this slot, and its state has begun since: as hak_ring_exchange. Cold. */
+/* hak_ring_exchange for a thread whose first call was the free of this slot; its state has begun since. */
 void *hak_quarantine_first(void *obj, unsigned cls);
 void *hak_quarantine_draw_slow(
-    void *out); /* more random numbers for the swaps; returns out, so that it can be jumped to */
+    void *out); /* draws more random bytes for the swaps; returns `out`, for a tail call */
 
-/* The calling thread's random numbers, or those of all threads without a state. */
+/* The next random number of the calling thread, or of the generator that threads without a state share. */
 uint64_t hak_random_next(void);
 
-/* One of `count` slots, at most 4,096; biased by less than 1 in 500. Three are drawn at once. */
+/* Draws one of `count` slots, of at most 4,096. The bias is below 1 in 500. One random number serves three draws. */
 uint32_t hak_random_slot_slow(uint32_t count);
 HAK_INLINE uint32_t hak_random_slot(uint32_t count) {
     hak_guarded *mine = hak_guarded_mine;
@@ -120,20 +122,20 @@ HAK_INLINE uint32_t hak_random_slot(uint32_t count) {
     return (uint32_t)(draw * count >> HAK_DRAW_BITS);
 }
 
-/* Has the lines on the way that will be touched when the slot is handed out. Small slots: two lines are all of it. */
+/* Prefetches the cache lines that are touched when the slot is handed out. A small slot is two lines at most. */
 HAK_INLINE void hak_ring_fetch(const char *obj) {
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
     if (granule == NULL)
-        return; /* an empty place */
+        return; /* the place is empty */
     __builtin_prefetch(obj, 1);
     __builtin_prefetch(obj + HAK_CACHELINE, 1);
     hak_granule_slot(granule, obj, &place);
     __builtin_prefetch((const void *)place.record, 1);
 }
 
-/* Puts the object in and takes another slot of the class out; NULL when none is due. `size`: bytes of a slot of the
- * class. */
+/* Puts the object into the ring, and takes out another slot of the class, or NULL when none is due. `size`: bytes of a
+ * slot of the class. */
 HAK_INLINE void *hak_ring_exchange(hak_guarded *mine, void *obj, unsigned cls, size_t size) {
     hak_ring *ring = &mine->rings[cls];
     void **in = ring->in;

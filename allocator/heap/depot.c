@@ -61,7 +61,7 @@ bool hak_depot_init(unsigned shards) {
     return true;
 }
 
-/* release: what is begun is there for whoever sees the number. Pairs with the acquire in shards_in_use. */
+/* release: a thread that sees the number sees initialised shards. Pairs with the acquire in shards_in_use. */
 bool hak_depot_open(unsigned partitions) {
     if (!reach(hak_shards + partitions))
         return false;

@@ -14,7 +14,7 @@ unsigned hak_slab_take_batch(hak_slab *slab, void **out, unsigned want, bool *ze
 /* A coarse clock: rises by one about every second, while any thread calls. */
 extern _Atomic uint32_t hak_slab_time;
 
-/* Free slots of a slab that are set aside, so that nobody takes them. */
+/* Free slots of a slab that are set aside, so that no thread takes them. */
 typedef struct hak_slab_part {
     uint64_t bits[HAK_BITMAP_WORDS];
     uint32_t count;

@@ -1,6 +1,6 @@
 /* extent.h: a piece of address space that has a start and grows at its end. Layer 1.
  *
- *   |#### mapped ####|...... room: nothing is mapped, nobody else is likely to map ......|
+ *   |#### mapped ####|...... room: not mapped, and other code is unlikely to map here ..|
  *   start            start + mapped                                                     start + room
  *
  * The kernel counts mapped memory (RLIMIT_AS, RLIMIT_DATA, locked memory, overcommit, core files), so nothing

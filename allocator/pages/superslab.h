@@ -146,7 +146,8 @@ void hak_superslab_give_slab(hak_slab *slab);
 /* Maps and touches `count` superslabs ahead of need. False: the OS refused. */
 bool hak_superslab_prewarm(unsigned count);
 
-/* Purges free granules until at most `keep` bytes of them may be resident. Returns bytes. */
+/* Purges free granules until at most `keep` bytes of them may be resident; more stay when the OS refuses. Returns the
+ * bytes that were purged. */
 size_t hak_superslab_purge(size_t keep);
 
 /* True when the granule at `addr`, which is in a superslab, is hollow. The caller holds hak_superslab_lock. */
