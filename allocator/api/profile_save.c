@@ -46,13 +46,9 @@ static void put_text(sink *to, const char *text) {
 }
 
 static void put_number(sink *to, const char *before, uint64_t n, unsigned base) {
-    char digits[24];
-    unsigned at = sizeof digits;
-    do
-        digits[--at] = "0123456789abcdef"[n % base];
-    while ((n /= base) != 0);
+    char room[HAK_DIGITS_MAX];
     put_text(to, before);
-    put(to, digits + at, sizeof digits - at);
+    put_text(to, hak_digits(room, n, base));
 }
 
 /* Rounds a count in units of 2^-16 to whole objects. */
@@ -166,16 +162,11 @@ static void say_leaks(void) {
 /* Writes to PATH.PROCESS, like statistics and crash reports. */
 void hak_profile_at_exit(void) {
     if (hak_option.heap_path != NULL) {
-        char path[PATH_MOST], digits[12];
+        char path[PATH_MOST], room[HAK_DIGITS_MAX];
         size_t length = strlen(hak_option.heap_path);
-        unsigned at = sizeof digits - 1, process = hak_os_pid();
-        digits[at] = '\0';
-        do
-            digits[--at] = (char)('0' + process % 10);
-        while ((process /= 10) != 0);
         memcpy(path, hak_option.heap_path, length);
         path[length] = '.';
-        memcpy(path + length + 1, digits + at, sizeof digits - at);
+        strcpy(path + length + 1, hak_digits(room, hak_os_pid(), 10));
         save(path);
     }
     if (hak_option.heap_leaks)

@@ -9,6 +9,7 @@
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
 #include "allocator/os/outlet.h"
+#include "allocator/os/report.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -35,13 +36,8 @@ static void put(writer *to, const char *text) {
 }
 
 static void put_number(writer *to, uint64_t n) {
-    char digits[24];
-    unsigned at = sizeof digits - 1;
-    digits[at] = '\0';
-    do
-        digits[--at] = (char)('0' + n % 10);
-    while ((n /= 10) != 0);
-    put(to, digits + at);
+    char room[HAK_DIGITS_MAX];
+    put(to, hak_digits(room, n, 10));
 }
 
 static void put_field(writer *to, const char *name, uint64_t n) {

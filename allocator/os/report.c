@@ -1,6 +1,7 @@
 /* report.c: see report.h. */
 #include "allocator/os/report.h"
 
+#include "allocator/base/bits.h"
 #include "allocator/base/check.h"
 #include "allocator/base/lock.h"
 #include "allocator/base/probe.h"
@@ -9,40 +10,36 @@
 
 #include <string.h>
 
-static void line_bytes(hak_line *line, const char *bytes, size_t count) {
-    size_t room = HAK_LINE_MAX - 1 - line->used; /* one byte is left for the newline */
-    if (count > room)
-        count = room;
-    memcpy(line->text + line->used, bytes, count);
-    line->used += count;
-}
-
 void hak_line_begin(hak_line *line) {
     line->used = 0;
     hak_line_text(line, "hakmem: ");
 }
 
 void hak_line_text(hak_line *line, const char *text) {
-    line_bytes(line, text, strlen(text));
+    size_t room = HAK_LINE_MAX - 1 - line->used; /* one byte is left for the newline */
+    size_t count = hak_min(strlen(text), room);
+    memcpy(line->text + line->used, text, count);
+    line->used += count;
 }
 
-static void line_digits(hak_line *line, uint64_t n, unsigned base) {
-    char digits[20]; /* 2^64 has 20 decimal digits */
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = "0123456789abcdef"[n % base];
-        n /= base;
-    } while (n != 0);
-    line_bytes(line, digits + at, sizeof digits - at);
+const char *hak_digits(char room[HAK_DIGITS_MAX], uint64_t n, unsigned base) {
+    char *at = room + HAK_DIGITS_MAX - 1;
+    *at = '\0';
+    do
+        *--at = "0123456789abcdef"[n % base];
+    while ((n /= base) != 0);
+    return at;
 }
 
 void hak_line_number(hak_line *line, uint64_t n) {
-    line_digits(line, n, 10);
+    char room[HAK_DIGITS_MAX];
+    hak_line_text(line, hak_digits(room, n, 10));
 }
 
 void hak_line_hex(hak_line *line, uintptr_t n) {
+    char room[HAK_DIGITS_MAX];
     hak_line_text(line, "0x");
-    line_digits(line, n, 16);
+    hak_line_text(line, hak_digits(room, n, 16));
 }
 
 void hak_line_end(hak_line *line) {

@@ -4,7 +4,13 @@
 
 #include "allocator/base/base.h"
 
-enum { HAK_LINE_MAX = 512 };
+enum {
+    HAK_LINE_MAX = 512,
+    HAK_DIGITS_MAX = 24, /* characters of any 64-bit number and the 0 behind it */
+};
+
+/* Writes `n` in base 10 or 16 to the end of `room`, with a 0 behind it. Returns the first digit. */
+const char *hak_digits(char room[HAK_DIGITS_MAX], uint64_t n, unsigned base);
 
 /* A line being built; text beyond its end is cut off. */
 typedef struct hak_line {
