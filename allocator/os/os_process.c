@@ -6,21 +6,17 @@
 
 #include "allocator/base/bits.h"
 #include "allocator/os/os.h"
-#include "allocator/os/os_keep.h"
 #include "allocator/os/valgrind.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 /* The owner that the kernel reports for files whose owner has no number in this user namespace. */
@@ -178,50 +174,6 @@ bool hak_os_executable(char out[HAK_OS_PATH_MOST]) {
     return true;
 }
 
-/* As in the kernel's masks: signal n is bit n - 1. */
-static uint64_t bit_of(int number) {
-    return (uint64_t)1 << (number - 1);
-}
-
-/* Signals that an instruction raises stay unblocked: if they were blocked, the kernel would end the process
- * without calling a handler. */
-void hak_os_signals_shut(uint64_t *before) {
-    uint64_t most = ~(bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGILL) | bit_of(SIGFPE) | bit_of(SIGTRAP) |
-                      bit_of(SIGSYS));
-    int saved = errno;
-    if (syscall(SYS_rt_sigprocmask, SIG_BLOCK, &most, before, sizeof most) != 0)
-        *before = 0;
-    errno = saved;
-}
-
-void hak_os_signals_open(const uint64_t *before) {
-    int saved = errno;
-    (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, before, NULL, sizeof *before);
-    errno = saved;
-}
-
-/* The signals between the kernel's last named one and SIGRTMIN: libc sends them to every thread of the process,
- * and waits until each thread has handled its own (setuid and similar functions). */
-void hak_os_signals_libc(void) {
-    enum { NAMED = 31 };
-    int saved = errno;
-    uint64_t own = 0;
-    for (int number = NAMED + 1; number < SIGRTMIN; number++)
-        own |= bit_of(number);
-    (void)syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &own, NULL, sizeof own);
-    errno = saved;
-}
-
-void hak_os_signals_drop(void) {
-    if (hak_os_filter == HAK_FILTER_OWN)
-        return;
-    int saved = errno;
-    const uint64_t raised = bit_of(SIGPIPE) | bit_of(SIGXFSZ);
-    const struct timespec at_once = {0, 0};
-    (void)syscall(SYS_rt_sigtimedwait, &raised, NULL, &at_once, sizeof raised);
-    errno = saved;
-}
-
 void hak_os_filter_look(void) {
     static const char key[] = "\nSeccomp:\t", filtered = '2';
     char text[4096];
@@ -241,104 +193,6 @@ void hak_os_sleep(unsigned milliseconds) {
     struct timespec time = {milliseconds / 1000, (long)(milliseconds % 1000) * 1000000};
     (void)syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &time, NULL);
     errno = saved;
-}
-
-static int page_map = -1; /* a file, for a process that must not call mincore */
-/* Most pages in one answer. */
-enum { RESIDENT_MOST = 64, COUNTED_MOST = 512 };
-
-/* ENOMEM: some page is not mapped, so it is not resident; then each page is asked for separately. */
-static uint64_t resident_by_mincore(uintptr_t addr, unsigned pages) {
-    unsigned char in[RESIDENT_MOST];
-    if (mincore((void *)addr, pages * hak_os_page, in) != 0) {
-        if (errno != ENOMEM || pages == 1)
-            return 0;
-        uint64_t found = 0;
-        for (unsigned i = 0; i < pages; i++)
-            found |= (resident_by_mincore(addr + i * hak_os_page, 1) & 1) << i;
-        return found;
-    }
-    uint64_t bits = 0;
-    for (unsigned i = 0; i < pages; i++)
-        bits |= (uint64_t)(in[i] & 1) << i;
-    return bits;
-}
-
-/* Uses only system calls with which the dynamic linker has loaded us. Source: proc(5), /proc/pid/pagemap. */
-static uint64_t resident_by_map(uintptr_t addr, unsigned pages) {
-    uint64_t entries[RESIDENT_MOST], bits = 0;
-    long bytes = (long)(pages * sizeof entries[0]);
-    off_t at = (off_t)(addr / hak_os_page * sizeof entries[0]);
-    if (syscall(SYS_pread64, page_map, entries, (size_t)bytes, at) != bytes)
-        return 0;
-    for (unsigned i = 0; i < pages; i++)
-        bits |= (entries[i] >> 63) << i;
-    return bits;
-}
-
-/* False: the kernel or a sandbox without a visible filter refuses mincore. */
-static bool has_mincore(void) {
-    static const char here;
-    unsigned char in;
-    int saved = errno;
-    bool has = mincore((void *)hak_align_down((uintptr_t)&here, hak_os_page), hak_os_page, &in) == 0;
-    errno = saved;
-    return has;
-}
-
-/* A filter that the process began with may kill it for mincore. The hardened variant has looked for one at
- * start; the speed variant looks here. While one thread looks, the others get false. */
-static bool has_no_filter(void) {
-    static _Atomic unsigned looked; /* 1: a thread is looking, 2: one has looked */
-    unsigned none = 0;
-    if (hak_os_filter == HAK_FILTER_NONE && atomic_compare_exchange_strong(&looked, &none, 1)) {
-        hak_os_filter_look();
-        atomic_store_explicit(&looked, 2, memory_order_release);
-    }
-    return atomic_load_explicit(&looked, memory_order_acquire) == 2 && hak_os_filter == HAK_FILTER_NONE;
-}
-
-bool hak_os_resident_told(void) {
-    if (HAK_DEBUG_BUILD && hak_os_keeps())
-        return false; /* resident pages depend on earlier inputs */
-    return has_no_filter() && has_mincore();
-}
-
-bool hak_os_resident_known(void) {
-    if (hak_os_filter == HAK_FILTER_OWN)
-        return false;
-    if (hak_os_resident_told())
-        return true;
-    if (page_map < 0)
-        page_map = hak_os_open("/proc/self/pagemap");
-    return page_map >= 0;
-}
-
-uint64_t hak_os_resident(uintptr_t addr, unsigned pages) {
-    int saved = errno;
-    uint64_t bits = page_map >= 0 ? resident_by_map(addr, pages) : resident_by_mincore(addr, pages);
-    errno = saved;
-    return bits;
-}
-
-size_t hak_os_resident_count(uintptr_t addr, size_t size) {
-    unsigned char in[COUNTED_MOST];
-    int saved = errno;
-    size_t pages = size / hak_os_page, count = 0;
-    bool told = pages <= COUNTED_MOST && mincore((void *)addr, size, in) == 0;
-    for (size_t i = 0; told && i < pages; i++)
-        count += in[i] & 1;
-    errno = saved;
-    return count;
-}
-
-/* MADV_DOFORK changes nothing in a process whose mappings are all copied at a fork. madvise(2) returns ENOMEM
- * when part of the range is not mapped. The kernel walks mappings, not pages. */
-bool hak_os_is_mapped(uintptr_t addr, size_t size) {
-    int saved = errno;
-    bool mapped = madvise((void *)addr, size, MADV_DOFORK) == 0 || errno != ENOMEM;
-    errno = saved;
-    return mapped;
 }
 
 /* The module with the code at an address. */
@@ -368,102 +222,4 @@ bool hak_os_code_of(uintptr_t addr, uintptr_t *start, uintptr_t *end) {
     *start = found.start;
     *end = found.end;
     return true;
-}
-
-static hak_fault_verdict (*fault_handler)(const hak_fault *fault);
-static struct sigaction before[2]; /* the program's, for SIGSEGV and SIGBUS */
-static const struct sigaction default_action = {.sa_handler = SIG_DFL};
-
-static hak_fault describe(const siginfo_t *info, const void *context) {
-    hak_fault fault = {.addr = info->si_code > 0 ? (uintptr_t)info->si_addr : 0, .is_write = -1};
-#if defined(__x86_64__)
-    const greg_t *registers = ((const ucontext_t *)context)->uc_mcontext.gregs;
-    fault.at = (uintptr_t)registers[REG_RIP];
-    fault.frame = (uintptr_t)registers[REG_RBP];
-    fault.is_write = (registers[REG_ERR] & 2) != 0;
-#elif defined(__aarch64__)
-    const ucontext_t *machine = context;
-    fault.at = machine->uc_mcontext.pc;
-    fault.frame = machine->uc_mcontext.regs[29];
-#else
-    (void)context;
-#endif
-    return fault;
-}
-
-/* Calls the action that the program had installed before, as the kernel would: with the signals blocked that
- * the action blocks, and only once if it is to be reset. False: the action is the default one. */
-static bool pass_on(int number, siginfo_t *info, void *context) {
-    struct sigaction *was = &before[number == SIGBUS];
-    void (*const plain)(int) = was->sa_handler;
-    void (*const full)(int, siginfo_t *, void *) = was->sa_sigaction;
-    const int flags = was->sa_flags;
-    if (plain == SIG_DFL)
-        return false;
-    uint64_t shut;
-    memcpy(&shut, &was->sa_mask, sizeof shut); /* libc's set is longer than the kernel's */
-    if ((flags & SA_NODEFER) == 0)
-        shut |= bit_of(number);
-    if ((flags & (int)SA_RESETHAND) != 0)
-        *was = default_action;
-    (void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, &shut, NULL, sizeof shut); /* the return unblocks them */
-    if ((flags & SA_SIGINFO) != 0)
-        full(number, info, context);
-    else
-        plain(number);
-    return true;
-}
-
-static void on_fault(int number, siginfo_t *info, void *context) {
-    int saved = errno;
-    hak_fault fault = describe(info, context);
-    hak_fault_verdict verdict = fault_handler(&fault);
-    errno = saved;
-    if (verdict == HAK_FAULT_MENDED)
-        return;
-    if (pass_on(number, info, context))
-        return;
-    (void)sigaction(number, &default_action, NULL);
-    /* si_code <= 0: sent by kill, so no instruction is repeated */
-    if (verdict == HAK_FAULT_ENDS || info->si_code <= 0)
-        (void)raise(number);
-}
-
-/* A signal that was ignored when the process began stays ignored, for the process and the programs that it
- * starts. A fault ends the process all the same. */
-void hak_os_on_fault(hak_fault_verdict (*handler)(const hak_fault *fault)) {
-    static const int numbers[] = {SIGSEGV, SIGBUS};
-    int saved = errno;
-    fault_handler = handler;
-    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
-    for (int i = 0; i < 2; i++)
-        if (sigaction(numbers[i], NULL, &before[i]) == 0 && before[i].sa_handler != SIG_IGN)
-            (void)sigaction(numbers[i], &action, NULL);
-    errno = saved;
-}
-
-static void (*signal_handler)(void);
-
-static void on_signal(int number) {
-    (void)number;
-    int saved = errno;
-    signal_handler();
-    errno = saved;
-}
-
-static int number_of(hak_os_signal which) {
-    if (which < HAK_OS_SIGNAL_RTMIN)
-        return which == HAK_OS_SIGNAL_USR1 ? SIGUSR1 : SIGUSR2;
-    return SIGRTMIN + (int)(which - HAK_OS_SIGNAL_RTMIN);
-}
-
-bool hak_os_on_signal(hak_os_signal which, void (*handler)(void)) {
-    int saved = errno;
-    struct sigaction was, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
-    (void)sigfillset(&action.sa_mask);
-    signal_handler = handler;
-    bool done = sigaction(number_of(which), NULL, &was) == 0 && was.sa_handler == SIG_DFL &&
-                sigaction(number_of(which), &action, NULL) == 0;
-    errno = saved;
-    return done;
 }
