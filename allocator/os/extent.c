@@ -138,12 +138,12 @@ static bool begin_reserved(hak_extent *extent, size_t room, size_t first, size_t
     }
     if (start == 0)
         return false;
+    if (first != 0 && !hak_os_commit(start, first)) {
+        hak_os_unmap(start, room);
+        return false;
+    }
     *extent = (hak_extent){start, room, first, true};
-    if (first == 0 || hak_os_commit(start, first))
-        return true;
-    hak_os_unmap(start, room);
-    extent->start = 0;
-    return false;
+    return true;
 }
 
 /* Tests whether memory can be mapped at the end of the room: the address space may end earlier than it seems,
