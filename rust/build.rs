@@ -1,9 +1,9 @@
-//! Builds the C sources of the variant into one archive: $CC (or cc) and $AR (or ar), nothing else.
+//! Builds the C sources of the variant into one archive. Needs $CC (or cc) and $AR (or ar) only.
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// allocator/BUILD.bazel: what is part of a program. Tests' and preloads' files are not.
+/// The sources that allocator/BUILD.bazel puts into programs: without the files of tests and of preloading.
 fn is_wanted(name: &str) -> bool {
     name.ends_with(".c")
         && !["os_keep.c", "reset.c"].contains(&name)
@@ -15,7 +15,7 @@ fn run(command: &mut Command) {
     assert!(status.success(), "{command:?}: {status}");
 }
 
-/// Of the folder and of those in it.
+/// The sources in the folder and its subfolders.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut found = Vec::new();

@@ -5,8 +5,8 @@
 //! static ALLOCATOR: hakmem::Hakmem = hakmem::Hakmem;
 //! ```
 //!
-//! The feature `hardened` takes the variant that finds double frees, overflows and writes after free, and ends the
-//! process with a report. malloc of C libraries in the same program stays libc's; to replace that too, preload or link
+//! The feature `hardened` selects the variant that finds double frees, overflows and writes after free, and then ends
+//! the process with a report. C libraries in the same program keep libc's malloc. To replace that too, preload or link
 //! libhakmem.so.
 #![no_std]
 
@@ -28,14 +28,14 @@ extern "C" {
     fn hak_variant() -> *const c_char;
 }
 
-/// What every object is aligned to; a larger alignment is asked for by another call.
+/// The alignment of every object. Larger alignments use another call.
 const MIN_ALIGN: usize = 16;
 
-/// The allocator. It has no state: all is the process's.
+/// The allocator. The type has no state: there is one heap per process.
 pub struct Hakmem;
 
-// Safety: objects are live until they are freed, at least as large and as aligned as the layout says, and no call panics.
-// The hardened variant checks at dealloc that the layout is the one that was asked for.
+// Safety: an object is live until it is freed; its size and alignment are at least those of the layout; no call panics.
+// The hardened variant checks at dealloc that the layout is that of the allocation.
 unsafe impl GlobalAlloc for Hakmem {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.align() <= MIN_ALIGN {
@@ -92,25 +92,25 @@ pub fn variant() -> &'static str {
     text(unsafe { hak_variant() })
 }
 
-/// How many bytes of the object may be used.
+/// The number of bytes that the object's owner may use.
 ///
 /// # Safety
-/// `obj` is a live object of this allocator's.
+/// `obj` is a live object of this allocator.
 pub unsafe fn usable_size(obj: *const u8) -> usize {
     hak_usable_size(obj as *const c_void)
 }
 
-/// Gives free memory back until at most `keep` bytes of it stay resident; true if anything was.
+/// Gives free memory back until at most `keep` bytes of it are resident. True when some was given back.
 pub fn trim(keep: usize) -> bool {
     unsafe { hak_trim(keep) != 0 }
 }
 
-/// Writes statistics as JSON; returns how many bytes that takes: at least `out.len()` when it was cut.
+/// Writes statistics as JSON and returns their length in bytes: at least `out.len()` when the text was cut.
 pub fn stats_json(out: &mut [u8]) -> usize {
     unsafe { hak_stats_json(out.as_mut_ptr() as *mut c_char, out.len()) }
 }
 
-/// Appends the heap profile to a file; the bytes per sample, 0 where the process has no profile.
+/// Appends the heap profile to a file. Returns the bytes per sample, or 0 when the process has no profile.
 pub fn profile_save(path: &CStr) -> usize {
     unsafe { hak_profile_save(path.as_ptr()) }
 }

@@ -1,4 +1,4 @@
-//! A program whose allocator it is: collections, threads, alignments, and the variant that was asked for.
+//! A program that uses hakmem as its global allocator: collections, threads, alignments, and the selected variant.
 use hakmem::Hakmem;
 use std::alloc::{alloc, alloc_zeroed, dealloc, realloc, Layout};
 use std::collections::BTreeMap;
