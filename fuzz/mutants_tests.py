@@ -36,7 +36,7 @@ def cmocka_tests(tree, folder, helpers=(), wanted=lambda stem: True, variants=VA
             yield f"{name} {variant}", [tree.link(f"{name}_{variant}", objects + core, ["-lcmocka", "-lm"])]
 
 
-UNIT_HELPERS = ("at_start.c", "objects.c", "unit.c")
+UNIT_HELPERS = ("at_start.c", "objects.c", "slabs.c", "unit.c")
 
 
 def unit(tree):
