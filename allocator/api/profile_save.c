@@ -22,33 +22,10 @@ enum {
     PATH_MOST = 240 + 16,
 };
 
-typedef struct sink {
-    hak_outlet file;
-    size_t used;
-    char text[ROOM];
-} sink;
-
-static void flush(sink *to) {
-    hak_outlet_send(&to->file, to->text, to->used);
-    to->used = 0;
-}
-
-static void put(sink *to, const char *text, size_t length) {
-    for (size_t i = 0; i < length; i++) {
-        if (to->used == ROOM)
-            flush(to);
-        to->text[to->used++] = text[i];
-    }
-}
-
-static void put_text(sink *to, const char *text) {
-    put(to, text, strlen(text));
-}
-
-static void put_number(sink *to, const char *before, uint64_t n, unsigned base) {
+static void put_number(hak_pieces *to, const char *before, uint64_t n, unsigned base) {
     char room[HAK_DIGITS_MAX];
-    put_text(to, before);
-    put_text(to, hak_digits(room, n, base));
+    hak_pieces_text(to, before);
+    hak_pieces_text(to, hak_digits(room, n, base));
 }
 
 /* Rounds a count in units of 2^-16 to whole objects. */
@@ -56,7 +33,7 @@ static uint64_t whole(uint64_t objects) {
     return (objects + (1 << 15)) >> 16;
 }
 
-static void put_stack(sink *to, const hak_profile_stack *stack) {
+static void put_stack(hak_pieces *to, const hak_profile_stack *stack) {
     put_number(to, "stack: ", whole(HAK_GLANCE(stack->live_objects)), 10);
     put_number(to, " ", HAK_GLANCE(stack->live_bytes), 10);
     put_number(to, " ", whole(HAK_GLANCE(stack->made_objects)), 10);
@@ -65,35 +42,37 @@ static void put_stack(sink *to, const hak_profile_stack *stack) {
     put_number(to, " ", HAK_GLANCE(stack->samples), 10);
     for (unsigned i = 0; i < stack->depth; i++)
         put_number(to, " 0x", stack->frames[i], 16);
-    put_text(to, "\n");
+    hak_pieces_text(to, "\n");
 }
 
-static void put_maps(sink *to) {
+static void put_maps(hak_pieces *to) {
     int file = hak_os_open("/proc/self/maps");
     char piece[512];
-    put_text(to, "maps:\n");
+    hak_pieces_text(to, "maps:\n");
     for (size_t got; file >= 0 && (got = hak_os_load(file, piece, sizeof piece)) != 0;)
-        put(to, piece, got);
+        hak_pieces_put(to, piece, got);
     if (file >= 0)
         hak_os_close(file);
 }
 
 /* Does nothing in a process that filters its own system calls: the kernel might kill it for opening a file. */
 static void save(const char *path) {
-    sink to = {.used = 0};
+    char text[ROOM];
+    hak_pieces to = {.text = text, .size = sizeof text};
     if (hak_os_filter == HAK_FILTER_OWN)
         return;
     hak_outlet_create(&to.file, path);
-    put_text(&to, "hakmem heap profile 1\nversion: " HAK_VERSION_STRING "\nvariant: " HAK_POLICY_NAME "\n");
+    hak_pieces_text(&to,
+                    "hakmem heap profile 1\nversion: " HAK_VERSION_STRING "\nvariant: " HAK_POLICY_NAME "\n");
     put_number(&to, "process: ", hak_os_pid(), 10);
     put_number(&to, "\nrate: ", hak_profile_rate, 10);
     put_number(&to, "\nlost: ", atomic_load_explicit(&hak_profile_lost, memory_order_relaxed), 10);
-    put_text(&to, "\n");
+    hak_pieces_text(&to, "\n");
     for (const hak_profile_stack *stack = hak_profile_stacks(); stack != NULL; stack = stack->older)
         put_stack(&to, stack);
     put_maps(&to);
-    put_text(&to, "end\n");
-    flush(&to);
+    hak_pieces_text(&to, "end\n");
+    hak_pieces_flush(&to);
     hak_outlet_close(&to.file);
 }
 

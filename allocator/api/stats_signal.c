@@ -16,34 +16,15 @@
 
 enum { PIECE = HAK_STATS_PATH_MOST + 40 }; /* must also hold the path with two numbers */
 
-typedef struct writer {
-    hak_outlet file;
-    size_t used;
-    char piece[PIECE];
-} writer;
-
-static void flush(writer *to) {
-    hak_outlet_send(&to->file, to->piece, to->used);
-    to->used = 0;
-}
-
-static void put(writer *to, const char *text) {
-    for (; *text != '\0'; text++) {
-        if (to->used == PIECE)
-            flush(to);
-        to->piece[to->used++] = *text;
-    }
-}
-
-static void put_number(writer *to, uint64_t n) {
+static void put_number(hak_pieces *to, uint64_t n) {
     char room[HAK_DIGITS_MAX];
-    put(to, hak_digits(room, n, 10));
+    hak_pieces_text(to, hak_digits(room, n, 10));
 }
 
-static void put_field(writer *to, const char *name, uint64_t n) {
-    put(to, ",\"");
-    put(to, name);
-    put(to, "\":");
+static void put_field(hak_pieces *to, const char *name, uint64_t n) {
+    hak_pieces_text(to, ",\"");
+    hak_pieces_text(to, name);
+    hak_pieces_text(to, "\":");
     put_number(to, n);
 }
 
@@ -55,28 +36,28 @@ static uint64_t value_of(const hak_stats_counter *counter, uint32_t i) {
 }
 
 /* Writes the classes that have objects in caches or in the program. */
-static void put_classes(writer *to, const hak_stats_counter *size, const hak_stats_counter *out) {
+static void put_classes(hak_pieces *to, const hak_stats_counter *size, const hak_stats_counter *out) {
     const char *between = "{\"size\":";
-    put(to, ",\"classes\":[");
+    hak_pieces_text(to, ",\"classes\":[");
     for (uint32_t i = 0; i < size->count && i < out->count; i++) {
         if (value_of(size, i) == 0 || value_of(out, i) == 0)
             continue;
-        put(to, between);
+        hak_pieces_text(to, between);
         put_number(to, value_of(size, i));
         put_field(to, "out", value_of(out, i));
-        put(to, "}");
+        hak_pieces_text(to, "}");
         between = ",{\"size\":";
     }
-    put(to, "]");
+    hak_pieces_text(to, "]");
 }
 
-static void put_page(writer *to, const hak_stats_page *page) {
+static void put_page(hak_pieces *to, const hak_stats_page *page) {
     const hak_stats_counter *size = NULL, *out = NULL;
-    put(to, "{\"hakmem\":\"stat\",\"schema\":1,\"version\":\"");
-    put(to, page->version);
-    put(to, "\",\"variant\":\"");
-    put(to, page->variant);
-    put(to, "\"");
+    hak_pieces_text(to, "{\"hakmem\":\"stat\",\"schema\":1,\"version\":\"");
+    hak_pieces_text(to, page->version);
+    hak_pieces_text(to, "\",\"variant\":\"");
+    hak_pieces_text(to, page->variant);
+    hak_pieces_text(to, "\"");
     put_field(to, "process", hak_os_pid());
     for (uint32_t i = 0; i < page->counters_count; i++) {
         const hak_stats_counter *counter = &page->counters[i];
@@ -89,26 +70,26 @@ static void put_page(writer *to, const hak_stats_page *page) {
     }
     if (size != NULL && out != NULL)
         put_classes(to, size, out);
-    put(to, "}\n");
+    hak_pieces_text(to, "}\n");
 }
 
 /* Does nothing in a process that filters its own system calls: the kernel might kill it for opening a file. */
 static void handler(void) {
     static _Atomic unsigned number;
-    writer to;
+    char piece[PIECE];
+    hak_pieces to = {.text = piece, .size = sizeof piece};
     if (hak_os_filter == HAK_FILTER_OWN)
         return;
-    to.used = 0;
-    put(&to, hak_option.stats_path);
-    put(&to, ".");
+    hak_pieces_text(&to, hak_option.stats_path);
+    hak_pieces_text(&to, ".");
     put_number(&to, hak_os_pid());
-    put(&to, ".");
+    hak_pieces_text(&to, ".");
     put_number(&to, atomic_fetch_add_explicit(&number, 1, memory_order_relaxed) + 1);
-    to.piece[to.used] = '\0';
-    hak_outlet_create(&to.file, to.piece);
+    piece[to.used] = '\0';
+    hak_outlet_create(&to.file, piece);
     to.used = 0;
     put_page(&to, &hak_stats_map);
-    flush(&to);
+    hak_pieces_flush(&to);
     hak_outlet_close(&to.file);
 }
 

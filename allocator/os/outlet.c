@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -140,6 +141,23 @@ void hak_outlet_send(hak_outlet *out, const char *text, size_t size) {
     if (out->waits)
         atomic_store_explicit(&deaf, out->file < 0, memory_order_relaxed);
     errno = saved;
+}
+
+void hak_pieces_flush(hak_pieces *to) {
+    hak_outlet_send(&to->file, to->text, to->used);
+    to->used = 0;
+}
+
+void hak_pieces_put(hak_pieces *to, const char *bytes, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        if (to->used == to->size)
+            hak_pieces_flush(to);
+        to->text[to->used++] = bytes[i];
+    }
+}
+
+void hak_pieces_text(hak_pieces *to, const char *text) {
+    hak_pieces_put(to, text, strlen(text));
 }
 
 void hak_outlet_close(hak_outlet *out) {

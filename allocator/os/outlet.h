@@ -29,6 +29,19 @@ void hak_outlet_create(hak_outlet *out, const char *path);
 void hak_outlet_send(hak_outlet *out, const char *text, size_t size);
 void hak_outlet_close(hak_outlet *out);
 
+/* Text that goes to an outlet by pieces, because the stack may be small. `text` has room for `size` bytes. */
+typedef struct hak_pieces {
+    hak_outlet file;
+    char *text;
+    size_t size, used;
+} hak_pieces;
+
+/* Adds `length` bytes; whenever the room is full, it is sent. */
+void hak_pieces_put(hak_pieces *to, const char *bytes, size_t length);
+void hak_pieces_text(hak_pieces *to, const char *text);
+/* Sends the rest. */
+void hak_pieces_flush(hak_pieces *to);
+
 /* True when a stranger may read the output: the descriptor is a socket, and not the one to systemd's journal. */
 bool hak_outlet_stranger(const hak_outlet *out);
 
