@@ -6,9 +6,13 @@ import json
 import os
 import re
 import subprocess
+import sys
 
 from mutants_tests import LAYERS
 from mutants_tree import FOLDERS, ROOT
+
+sys.path.insert(0, os.path.join(ROOT, "tools/build"))
+from wrap_markdown import wrapped  # pylint: disable=wrong-import-position
 
 OUT = os.path.join(ROOT, "out/mutants")
 
@@ -90,4 +94,4 @@ def table(results):
         bug, stands, meant = describe(patch_of(name))
         r = results.get(name)
         lines.append(f"| {name} | {bug} | {stands} | " + (f"{found_by(r, meant)} | {r.get('revision', '')} | {r['seconds']} |" if r else f"not run: {meant} | | |"))
-    return "\n".join(lines) + "\n"
+    return wrapped("\n".join(lines) + "\n")
