@@ -11,14 +11,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     static play game;
-    play_begin(&game, &FUZZ_HEAP, bytes, length);
-    game.os_fails = game.forks = true;
-    while (ops_program_next(&game.program, play_step, &game))
-        ;
-    if (play_free_all(&game)) {
-        FUZZ_HEAP.exit_sweep();
-        (void)play_end(&game);
-    }
+    (void)play_life(&game, &FUZZ_HEAP, bytes, length, true);
     play_demand(&game, "fuzz_life");
     FUZZ_HEAP.reset(
         FUZZ_RESET_KEPT); /* last in its own program, so that all coverage comes from this input */

@@ -342,6 +342,19 @@ const char *play_all(play *game, const heap_api *heap, const uint8_t *bytes, siz
     return game->broken;
 }
 
+const char *play_life(play *game, const heap_api *heap, const uint8_t *bytes, size_t length, bool forks) {
+    play_begin(game, heap, bytes, length);
+    game->os_fails = true;
+    game->forks = forks;
+    while (ops_program_next(&game->program, play_step, game))
+        ;
+    if (play_free_all(game)) {
+        heap->exit_sweep();
+        (void)play_end(game);
+    }
+    return game->broken;
+}
+
 void play_demand(const play *game, const char *target) {
     if (game->broken == NULL)
         return;

@@ -45,6 +45,10 @@ bool play_end(play *game);
 /* Everything: begin, all steps, end, on a heap that is reset first. Returns the broken rule or NULL. */
 const char *play_all(play *game, const heap_api *heap, const uint8_t *bytes, size_t length);
 
+/* The same as a whole life, on a heap in its first state: FAIL_OS and LIMIT are obeyed, and FORK when `forks`; at the
+ * end is the sweep of an exit, which must report nothing. */
+const char *play_life(play *game, const heap_api *heap, const uint8_t *bytes, size_t length, bool forks);
+
 /* Notes a broken rule for a step; NULL: none. Returns true when there is none. */
 bool play_verify(play *game, const ops_step *step, const char *broken);
 

@@ -136,17 +136,9 @@ static const char *without_os(const heap_api *heap, const uint8_t *bytes, size_t
 /* A process that has children, ends, and is sometimes refused memory by the OS; nothing is reported. */
 static const char *lived(const heap_api *heap, const uint8_t *bytes, size_t length) {
     static play game;
+    bool forks = length / OPS_RECORD % 4 == 0; /* a child costs as much as a hundred records */
     heap->reset(FUZZ_RESET_KEPT);
-    play_begin(&game, heap, bytes, length);
-    game.os_fails = true;
-    game.forks = length / OPS_RECORD % 4 == 0; /* a child costs as much as a hundred records */
-    while (ops_program_next(&game.program, play_step, &game))
-        ;
-    if (play_free_all(&game)) {
-        heap->exit_sweep();
-        (void)play_end(&game);
-    }
-    return game.broken;
+    return play_life(&game, heap, bytes, length, forks);
 }
 
 /* What a program observed at each step. */
