@@ -239,8 +239,10 @@ hak_span *hak_span_take(hak_region_kind kind, uint32_t need, size_t align, hak_r
 
 hak_span *hak_span_take_hollow(hak_region_kind kind, uint32_t need, hak_region **region) {
     hak_lock_check_held(&hak_large_lock);
-    hak_span *span = hak_span_index_open(kind) ? hak_span_index_find(kind, need) : NULL;
-    if (span == NULL && hak_span_index_open(kind))
+    if (!hak_span_index_open(kind))
+        return NULL;
+    hak_span *span = hak_span_index_find(kind, need);
+    if (span == NULL)
         span = grow(kind, need, true);
     if (span == NULL)
         return NULL;
