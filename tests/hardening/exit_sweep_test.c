@@ -6,9 +6,13 @@
 #include "hardening/ledger.h"
 #include "hardening/sweep.h"
 #include "include/hakmem.h"
+#include "tests/hardening/again.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char *const PAST = "hakmem: heap overflow: exit(", *const AFTER =
@@ -79,7 +83,8 @@ static void purged_written(void *arg) {
         return;
     obj[0] = 1;
     for (int i = 0; *(bool *)arg && i < 2 * FREED; i++)
-        (void)hak_malloc(FREED_SIZE);
+        if (hak_malloc(FREED_SIZE) == NULL)
+            return;
     hak_sweep_all();
 }
 static void after_the_pages(void **state) {
@@ -131,6 +136,54 @@ static void every_place(void **state) {
     }
 }
 
+/* What is left of an object that two threads freed at once: it is in both rings, and the record names one of them.
+ * A thread frees it as the `first` or as the second one, and ends. */
+enum { TWICE = 100 };
+static void *frees(void *obj) {
+    hak_free(obj);
+    return NULL;
+}
+static void freed_by_two(bool first) {
+    char before[TWICE + HAK_CANARY_BYTES];
+    void *volatile hidden = hak_malloc(TWICE); /* the compiler does not know its size */
+    char *obj = hidden;
+    hak_place place;
+    pthread_t thread;
+    if (!hak_ledger_find(obj, &place))
+        return;
+    uint32_t live = hak_record_load(place.record);
+    memcpy(before, obj, sizeof before);
+    for (int i = 0; i < 2; i++) {
+        if ((i == 0) != first)
+            hak_free(obj);
+        else if (pthread_create(&thread, NULL, frees, obj) != 0 || pthread_join(thread, NULL) != 0)
+            return;
+        if (i == 0) {
+            memcpy(obj, before, sizeof before);
+            hak_record_store(place.record, live);
+        }
+    }
+    hak_sweep_all();
+}
+static const char *const BOTH = "hakmem: double free: exit(";
+static void by_two(void *first) {
+    freed_by_two(first != NULL);
+}
+static void rings(void **state) {
+    (void)state;
+    if (HAK_TSAN)
+        skip(); /* a forked child cannot start a thread */
+    unit_expect_death(by_two, NULL, BOTH);
+}
+/* A child does not look at the rings of threads that it has not, so this process is no child. */
+static void rings_of_others(void **state) {
+    (void)state;
+    char text[4096];
+    int status = again_said("of others", NULL, "0", 1, text, sizeof text);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT || strstr(text, BOTH) == NULL)
+        fail_msg("status %#x and \"%s\"", status, text);
+}
+
 static void nothing_wrong(void *unused) {
     (void)unused;
     for (size_t size = 1; size < 3000000; size += size / 7 + 1)
@@ -144,7 +197,10 @@ static void silent(void **state) {
 
 /* The sweep checks sampled objects in another way, so the program starts itself again without samples. */
 int main(int argc, char **argv) {
-    (void)argc;
+    if (argc == 2) {
+        freed_by_two(true);
+        return 0;
+    }
     if (getenv("HAKMEM_SAMPLE_RATE") == NULL && setenv("HAKMEM_SAMPLE_RATE", "0", 1) == 0)
         execv("/proc/self/exe", argv);
     const struct CMUnitTest tests[] = {
@@ -153,6 +209,8 @@ int main(int argc, char **argv) {
         CASE("where records went with pages, freed objects are known as such", after_the_pages),
         CASE("and past large objects of all alignments, to the end of their page", large),
         CASE("wherever the slot lies in its pages", every_place),
+        CASE("what two threads freed at once is found in the ring of the thread that exits", rings),
+        CASE("and in the ring of a thread that has ended", rings_of_others),
         CASE("nothing is said where nothing is wrong", silent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,8 +10,13 @@
 #include "hardening/verify_fault.h"
 #include "include/hakmem.h"
 
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -184,6 +189,58 @@ static void before_the_first_slot(void **state) {
         }
 }
 
+/* Ends a sampled object, while another thread looks at its bytes: with the lock held, having seen it live. */
+static _Atomic pid_t ender;
+static _Atomic bool ended;
+static void *end_it(void *obj) {
+    ender = (pid_t)syscall(SYS_gettid);
+    hak_free(obj);
+    ended = true;
+    return NULL;
+}
+
+/* True when the thread waits in the kernel. */
+static bool sleeps(pid_t thread) {
+    char path[64], text[256] = {0};
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+    int file = open(path, O_RDONLY);
+    ssize_t got = read(file, text, sizeof text - 1);
+    close(file);
+    const char *name_end = strrchr(text, ')');
+    return got > 0 && name_end != NULL && strncmp(name_end, ") S", 3) == 0;
+}
+
+/* No memory, or no access. */
+static bool is_shut(const char *obj) {
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    bool shut = syscall(SYS_write, ends[1], obj, 1) != 1; /* no sanitizer looks at it */
+    close(ends[0]);
+    close(ends[1]);
+    return shut;
+}
+
+static HAK_NOINLINE char *rare_shut(size_t size) {
+    return shown(hak_malloc(size));
+}
+
+static void freed_under_a_look(void **state) {
+    (void)state;
+    char *obj = rare_shut(100);
+    assert_true(is_sampled(obj));
+    assert_false(is_shut(obj));
+    pthread_t thread;
+    hak_lock_take(&hak_hardening_lock);
+    assert_int_equal(pthread_create(&thread, NULL, end_it, obj), 0);
+    while (hak_record_state(hak_sample_find(obj)->word) == HAK_SLOT_LIVE || (!ended && !sleeps(ender)))
+        usleep(100);
+    bool early = ended || is_shut(obj);
+    hak_lock_give(&hak_hardening_lock);
+    pthread_join(thread, NULL);
+    assert_false(early);
+    assert_true(is_shut(obj));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         {"the first object of each call site is sampled, whichever way it is made", first_of_each_site, NULL,
@@ -197,6 +254,8 @@ int main(void) {
         {"it sees what was written behind a slot that nobody frees, and into a freed one", swept_slots, NULL,
          NULL, NULL},
         {"what lies before the first slot of a slab faults", before_the_first_slot, NULL, NULL, NULL},
+        /* Last: a child of a process that has had two threads does not check what it inherits. */
+        {"a freed object is shut once nobody looks at it any more", freed_under_a_look, NULL, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

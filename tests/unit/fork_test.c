@@ -9,14 +9,19 @@
 #include "allocator/policy.h"
 #include "include/hakmem.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum { HELD_US = 20000, CHILD_SECONDS = 20 };
 
-static _Atomic bool held, given;
+static _Atomic bool held, forks, given;
+static pid_t forker; /* the thread that forks */
 
 /* Holds a lock for a while. */
 static void *hold(void *context) {
@@ -41,6 +46,36 @@ static void *hold_registry(void *unused) {
     return again ? &held : unused;
 }
 
+/* True when the thread that forks waits in the kernel. */
+static bool forker_sleeps(void) {
+    char path[64], text[256] = {0};
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)forker);
+    int file = open(path, O_RDONLY);
+    ssize_t got = read(file, text, sizeof text - 1);
+    close(file);
+    const char *name_end = strrchr(text, ')');
+    return got > 0 && name_end != NULL && strncmp(name_end, ") S", 3) == 0;
+}
+
+/* fflush(NULL) calls it, and holds libc's list of streams. Waits until the fork waits for that. */
+static bool took_others;
+static ssize_t written(void *unused, const char *text, size_t size) {
+    (void)unused, (void)text;
+    atomic_store(&held, true);
+    while (!atomic_load(&forks) || !forker_sleeps())
+        usleep(100);
+    took_others =
+        hak_lock_is_taken(&hak_large_lock); /* whoever holds the list may wait for one that allocates */
+    atomic_store(&given, true);
+    return (ssize_t)size;
+}
+static void *hold_streams(void *unused) {
+    FILE *file = fopencookie(NULL, "w", (cookie_io_functions_t){.write = written});
+    if (file == NULL || fputs("text", file) < 0 || fflush(NULL) != 0 || fclose(file) != 0)
+        abort();
+    return took_others ? &held : unused;
+}
+
 /* In the child: whether the lock was given and is free, and whether every lock can be taken. */
 static int look(hak_lock *lock) {
     alarm(CHILD_SECONDS); /* ends a deadlock, which the status shows */
@@ -56,11 +91,14 @@ static int look(hak_lock *lock) {
 static void waits_for(void *(*body)(void *), hak_lock *lock) {
     pthread_t holder;
     int status = 0;
+    forker = (pid_t)syscall(SYS_gettid);
     atomic_store(&held, false);
+    atomic_store(&forks, false);
     atomic_store(&given, false);
     assert_int_equal(pthread_create(&holder, NULL, body, lock), 0);
     while (!atomic_load(&held))
         usleep(100);
+    atomic_store(&forks, true);
     pid_t child = fork();
     if (child == 0)
         _exit(look(lock));
@@ -85,6 +123,81 @@ static void waits(void **state) {
 static void waits_for_registry(void **state) {
     (void)state;
     waits_for(hold_registry, NULL);
+}
+
+static void waits_for_streams(void **state) {
+    (void)state;
+    waits_for(hold_streams, NULL);
+}
+
+/* Must come first. */
+static void waits_before_any_call(void **state) {
+    (void)state;
+    assert_false(hak_cache_begun());
+    waits_for(hold, &hak_cache_lock);
+}
+
+/* Handlers that libc knew before ours, so they run between ours: this thread has all locks. The first one forks. */
+static bool nest, had, kept, kept_after;
+static int inner_status;
+static bool all_taken(void) {
+    return hak_lock_is_taken(&hak_init_lock) && hak_lock_is_taken(&hak_cache_lock) &&
+           hak_lock_is_taken(&hak_large_lock) && hak_lock_is_taken(&hak_superslab_lock);
+}
+static void fork_again(void) {
+    if (!nest)
+        return;
+    nest = false;
+    had = all_taken();
+    pid_t child = fork();
+    if (child == 0)
+        _exit(all_taken() ? 0 : 1);
+    if (child < 0 || waitpid(child, &inner_status, 0) != child)
+        inner_status = -1;
+    kept = all_taken();
+    nest = true;
+}
+static void still_inside(void) {
+    kept_after = all_taken();
+}
+__attribute__((no_sanitize("address", "thread"))) static void register_first(void) {
+    if (!HAK_TSAN) /* its pthread_atfork does not work yet */
+        (void)pthread_atfork(fork_again, still_inside, still_inside);
+}
+__attribute__((section(".preinit_array"), used)) static void (*const registers_first)(void) = register_first;
+
+static void *sleeps(void *unused) {
+    pthread_barrier_wait(unused);
+    return NULL;
+}
+
+static void nested(void **state) {
+    (void)state;
+    if (HAK_TSAN)
+        skip();      /* see register_first */
+    pthread_t other; /* a process of one thread takes no lock */
+    pthread_barrier_t end;
+    int status = 0;
+    pthread_barrier_init(&end, NULL, 2);
+    assert_int_equal(pthread_create(&other, NULL, sleeps, &end), 0);
+    nest = true;
+    pid_t child = fork();
+    nest = false;
+    if (child == 0) {
+        alarm(CHILD_SECONDS);
+        hak_free(hak_malloc(HAK_MIB));
+        _exit(!kept_after || all_taken());
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_true(had);
+    assert_int_equal(inner_status, 0);
+    assert_true(kept);
+    assert_true(kept_after);
+    assert_false(hak_lock_is_taken(&hak_large_lock));
+    pthread_barrier_wait(&end);
+    pthread_join(other, NULL);
 }
 
 /* A signal handler forks in the middle of a call that holds the lock. */
@@ -206,8 +319,12 @@ static void caches_serve_again(void **state) {
 }
 
 int main(void) {
-    hak_free(hak_malloc(1)); /* the handlers of fork are registered */
     const struct CMUnitTest tests[] = {
+        {"fork waits for who holds a lock, also where nobody has called malloc yet", waits_before_any_call,
+         NULL, NULL, NULL},
+        {"a fork in a handler of another gives no lock back", nested, unit_fresh, NULL, NULL},
+        {"fork takes no lock before it has libc's list of streams", waits_for_streams, unit_fresh, NULL,
+         NULL},
         {"a process of one thread takes no lock at a fork", alone_takes_none, unit_fresh, NULL, NULL},
         {"a child's threads have the caches of threads that it has not", caches_serve_again, unit_fresh, NULL,
          NULL},
