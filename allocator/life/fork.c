@@ -44,6 +44,12 @@ static _Thread_local bool has_all;   /* the thread holds all locks */
 extern void _IO_list_lock(void);
 extern void _IO_list_unlock(void);
 
+/* What pthread_atfork calls in glibc. exit() unregisters what its caller names as `library`, while other threads may
+ * be between prepare and parent, or fork later; NULL is never unregistered. Source: glibc's cxa_finalize.c. */
+#pragma weak __register_atfork
+extern int __register_atfork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void),
+                             void *library);
+
 __attribute__((weak)) bool hak_fork_by_libc(void) {
     return false;
 }
@@ -146,7 +152,10 @@ bool hak_fork_register_begin(void) {
     registering = true;
     if (!atomic_load_explicit(&registered, memory_order_relaxed)) {
         atomic_store_explicit(&registered, true, memory_order_relaxed);
-        (void)pthread_atfork(prepare, parent, child);
+        if (__register_atfork != NULL)
+            (void)__register_atfork(prepare, parent, child, NULL);
+        else /* musl, which never unregisters */
+            (void)pthread_atfork(prepare, parent, child);
     }
     return true;
 }

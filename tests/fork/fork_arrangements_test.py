@@ -63,6 +63,12 @@ class Arrangements(unittest.TestCase):
     def test_vfork(self):
         self.each("vforks")
 
+    def test_a_fork_after_all_handlers_of_exit(self):
+        self.each("exits")
+
+    def test_threads_fork_while_the_process_exits(self):
+        self.each("exits_meanwhile")
+
     def test_threads_leave_nothing(self):
         self.each("threads")
 

@@ -10,7 +10,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -223,6 +225,70 @@ static void interrupted(void) {
     WANT(!failed);
 }
 
+/* A fork after exit() has called all handlers of exit and ended all libraries, by libc's last step, which writes what
+ * streams still hold. The library's handlers of fork are gone then, so nothing here takes its lock. */
+static void allocate_sizes(void) {
+    for (size_t i = 0; i < 40; i++) {
+        void *volatile obj = malloc(i * i * i * 7);
+        WANT(obj != NULL);
+        free(obj);
+    }
+}
+static void *allocate_until_stop(void *unused) {
+    while (!atomic_load(&stop))
+        allocate_sizes();
+    return unused;
+}
+static ssize_t write_at_last(void *unused, const char *bytes, size_t size) {
+    (void)unused;
+    fork_often(allocate_sizes);
+    atomic_store(&stop, true); /* the threads end with the process */
+    return write(STDOUT_FILENO, bytes, size);
+}
+static void exits(void) {
+    FILE *stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_at_last});
+    WANT(stream != NULL && fputs("done\n", stream) >= 0);
+    for (int i = 0; i < THREADS; i++)
+        (void)begin_thread(allocate_until_stop);
+    exit(0);
+}
+
+/* The process exits while its threads fork: neither it nor a child waits for ever. */
+static void *fork_until_exit(void *unused) {
+    for (;;) {
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(SECONDS);
+            allocate_sizes();
+            _exit(0);
+        }
+        (void)waitpid(child, NULL,
+                      0); /* this process ends at any time; main waits for the children that remain */
+        allocate_sizes();
+    }
+    return unused;
+}
+static void exits_meanwhile(void) {
+    WANT(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
+    for (int i = 0; i < FORKS; i++) {
+        pid_t child = fork();
+        WANT(child >= 0);
+        if (child == 0) {
+            alarm(SECONDS);
+            for (int j = 0; j < THREADS; j++)
+                (void)begin_thread(j == 0 ? allocate_until_stop : fork_until_exit);
+            usleep(1000 * (useconds_t)i);
+            exit(0);
+        }
+        int status, ended = 0;
+        while (wait(&status) > 0) {
+            WANT(status == 0);
+            ended++;
+        }
+        WANT(ended > 0);
+    }
+}
+
 /* The child of vfork uses this thread's cache for a while. */
 static void vforks(void) {
     pthread_t works = begin_thread(work);
@@ -306,7 +372,7 @@ int main(int argc, char **argv) {
         void (*run)(void);
     } cases[] = {{"handlers", handlers},       {"nested", nested}, {"streams", streams},
                  {"interrupted", interrupted}, {"vforks", vforks}, {"threads", threads_end},
-                 {"reports", reports}};
+                 {"reports", reports},         {"exits", exits},   {"exits_meanwhile", exits_meanwhile}};
     for (size_t i = 0; argc == 2 && i < sizeof cases / sizeof cases[0]; i++)
         if (strcmp(argv[1], cases[i].name) == 0) {
             if (cases[i].run != interrupted)
