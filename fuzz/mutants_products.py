@@ -5,6 +5,7 @@ Asks Bazel once for the list of tests. Bazel builds a test's files when they are
 folder of links for each test, with the mutant's libraries in the place of those that Bazel has built."""
 import glob
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -12,9 +13,7 @@ import xml.etree.ElementTree as ElementTree
 
 FOLDERS = ("surface", "hardening", "misuse", "reports", "life", "memory", "fork", "observers", "typed", "programs")
 LIBRARIES = {"libhakmem.so": "speed", "libhakmem-hardened.so": "hardened"}
-# Sources that are not in the preloaded libraries, or only in the core that tests are linked with.
-NOT_IN = {"os_keep", "reset", "shim_catch", "shim_static"}
-NOT_IN_ARCHIVE = {"os_keep", "reset", "shim_early", "shim_libc", "shim_sanitizer"}
+FOR_TESTS = {"os_keep", "reset"}  # sources that are only in the core that tests are linked with
 FLAGS = ["-fPIC", "-fno-builtin", "-fvisibility=hidden", "-fno-semantic-interposition", "-ftls-model=initial-exec", "-O2"]
 LINK = ["-shared", "-pthread", "-Wl,--as-needed", "-Wl,-Bsymbolic-functions", "-Wl,-z,now,-z,relro,-z,nodelete"]
 # The tests in the order of their names, except those that take minutes, which come last.
@@ -92,10 +91,20 @@ class Products:
         return ["env", "-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "TEST_TMPDIR=" + home, os.path.join(folder, test.script), *test.args], folder
 
 
-def objects_of(tree, variant, left_out):
+def left_out(tree, library):
+    """The sources that are not in the preloaded libraries, or not in the archives: allocator/BUILD.bazel has the lists."""
+    with open(os.path.join(tree.home, "allocator/BUILD.bazel"), encoding="utf-8") as file:
+        text = file.read()
+    archive, preload = ({os.path.basename(path)[:-2] for path in re.findall(r'"(\S+\.c)"', re.search(rf"{name}_srcs = \[(.*?)\]", text, re.S)[1])}
+                        for name in ("archive", "preload"))
+    return FOR_TESTS | (archive - preload if library == "preload" else preload - archive)
+
+
+def objects_of(tree, variant, library):
     sources = glob.glob(os.path.join(tree.home, "allocator/**/*.c"), recursive=True)
     sources += glob.glob(os.path.join(tree.home, "hardening/*.c")) if variant == "hardened" else []
-    wanted = sorted(os.path.relpath(source, tree.home) for source in sources if os.path.basename(source)[:-2] not in left_out)
+    without = left_out(tree, library)
+    wanted = sorted(os.path.relpath(source, tree.home) for source in sources if os.path.basename(source)[:-2] not in without)
     return [tree.product_object(source, variant, FLAGS) for source in wanted]
 
 
@@ -104,10 +113,10 @@ def link(tree, name):
     variant, path = LIBRARIES[name], os.path.join(tree.home, name)
     if not os.path.exists(path):
         whole, archive = path + ".o", path[:-len(".so")] + ".a"
-        subprocess.run(["ld", "-r", *objects_of(tree, variant, NOT_IN_ARCHIVE), "-o", whole], check=True, capture_output=True)
+        subprocess.run(["ld", "-r", *objects_of(tree, variant, "archive"), "-o", whole], check=True, capture_output=True)
         subprocess.run(["objcopy", "--localize-hidden", whole], check=True, capture_output=True)
         subprocess.run(["ar", "rcsD", archive, whole], check=True, capture_output=True)
-        objects = objects_of(tree, variant, NOT_IN)
+        objects = objects_of(tree, variant, "preload")
         script = "-Wl,--version-script=" + os.path.join(tree.home, "allocator/exports.lds")
         subprocess.run(["clang-19", "-fuse-ld=lld-19", *LINK, script, "-Wl,-soname," + name, *objects, "-o", path], check=True, capture_output=True)
     return path

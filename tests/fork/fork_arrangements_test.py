@@ -27,29 +27,34 @@ class Arrangements(unittest.TestCase):
     def setUpClass(cls):
         cls.scratch = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.scratch.cleanup)
-        program, library = (next(path for path in SOURCES if path.endswith(name)) for name in ("/forks.c", "/forks_library.c"))
+        program, library, recorder = (next(path for path in SOURCES if path.endswith(f"/forks{name}.c")) for name in ("", "_library", "_recorder"))
         there = cls.scratch.name
         compiler = ["gcc", "-Wall", "-Werror", "-D_GNU_SOURCE", "-O1", "-fno-builtin", "-pthread", f"-I{ROOT}"]
         run(*compiler, "-shared", "-fPIC", library, "-o", f"{there}/libwith_handlers.so")
+        run(*compiler, "-shared", "-fPIC", recorder, "-o", f"{there}/librecorder.so")
         with_library = [f"-L{there}", "-Wl,--no-as-needed", "-lwith_handlers", f"-Wl,-rpath,{there}"]
+        last = [f"{there}/librecorder.so"]
         ours = [SHARED, f"-Wl,-rpath,{os.path.dirname(SHARED)}"]
         for name, flags in {
-            "plain": with_library,
-            "linked_first": ours + with_library,
-            "linked_last": with_library + ours,
-            "archive": [ARCHIVE] + with_library,
+            "plain": with_library + last,
+            "linked_first": ours + with_library + last,
+            "linked_last": with_library + ours + last,
+            "archive": [ARCHIVE] + with_library + last,
             "static": [library, ARCHIVE, "-static"],
         }.items():
             run(*compiler, program, *flags, "-o", f"{there}/{name}")
 
-    def each(self, case):
-        for name in ("plain", "linked_first", "linked_last", "archive", "static"):
+    def each(self, case, *without):
+        for name in (name for name in ("plain", "linked_first", "linked_last", "archive", "static") if name not in without):
             with self.subTest(arrangement=name):
                 settings = {"LD_PRELOAD": SHARED} if name == "plain" else {}
                 self.assertEqual(run(f"{self.scratch.name}/{name}", case, **settings), "done\n")
 
     def test_handlers_that_allocate_and_take_locks(self):
         self.each("handlers")
+
+    def test_a_fork_waits_for_who_registers_handlers(self):
+        self.each("registrations", "static")  # there libc itself takes the allocator's locks
 
     def test_a_handler_forks(self):
         self.each("nested")

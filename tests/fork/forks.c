@@ -4,6 +4,8 @@
 #include "tests/fork/forks_library.h"
 #include "tests/surface/want.h"
 
+#include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +23,8 @@
 enum { FORKS = 30, THREADS = 3, SECONDS = 100 };
 
 #pragma weak hak_stats_read
+#pragma weak recorder_first
+#pragma weak recorder_hook
 
 static _Atomic bool stop;
 
@@ -366,13 +371,72 @@ static void reports(void) {
     WANT(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+/* The allocator's handlers are the first that libc has, whichever constructor ran first. A thread that registers
+ * handlers allocates, and a fork waits for it: the hook goes on once the fork waits, or is over. */
+static _Atomic bool registering, forking, fork_over, overtaken;
+static pid_t forker;
+
+static bool forker_sleeps(void) {
+    char path[64], text[256] = {0};
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)forker);
+    int file = open(path, O_RDONLY);
+    ssize_t got = read(file, text, sizeof text - 1);
+    close(file);
+    const char *name_end = strrchr(text, ')');
+    return got > 0 && name_end != NULL && strncmp(name_end, ") S", 3) == 0;
+}
+static void register_slowly(void) {
+    recorder_hook = NULL;
+    atomic_store(&registering, true);
+    while (!atomic_load(&forking) || !(atomic_load(&fork_over) || forker_sleeps()))
+        usleep(100);
+    atomic_store(&overtaken, atomic_load(&fork_over));
+    void *volatile obj = malloc(1000000);
+    free(obj);
+    atomic_store(&registering, false);
+}
+static void *registers_one(void *unused) {
+    WANT(pthread_atfork(NULL, NULL, NULL) == 0);
+    return unused;
+}
+static void registrations(void) {
+    Dl_info first, ours;
+    WANT(recorder_first != NULL && dladdr(recorder_first, &first) != 0);
+    WANT(dladdr(dlsym(RTLD_DEFAULT, "malloc"), &ours) != 0 && first.dli_fbase == ours.dli_fbase);
+    int status;
+    forker = (pid_t)syscall(SYS_gettid);
+    recorder_hook = register_slowly;
+    pthread_t thread = begin_thread(registers_one);
+    while (!atomic_load(&registering))
+        usleep(100);
+    atomic_store(&forking, true);
+    pid_t child = fork();
+    atomic_store(&fork_over, true);
+    if (child == 0) {
+        alarm(SECONDS);
+        library_work();
+        WANT(pthread_atfork(NULL, NULL, NULL) == 0);
+        _exit(0);
+    }
+    pthread_join(thread, NULL);
+    WANT(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    WANT(!overtaken);
+}
+
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } cases[] = {{"handlers", handlers},       {"nested", nested}, {"streams", streams},
-                 {"interrupted", interrupted}, {"vforks", vforks}, {"threads", threads_end},
-                 {"reports", reports},         {"exits", exits},   {"exits_meanwhile", exits_meanwhile}};
+    } cases[] = {{"handlers", handlers},
+                 {"nested", nested},
+                 {"streams", streams},
+                 {"interrupted", interrupted},
+                 {"vforks", vforks},
+                 {"threads", threads_end},
+                 {"reports", reports},
+                 {"exits", exits},
+                 {"exits_meanwhile", exits_meanwhile},
+                 {"registrations", registrations}};
     for (size_t i = 0; argc == 2 && i < sizeof cases / sizeof cases[0]; i++)
         if (strcmp(argv[1], cases[i].name) == 0) {
             if (cases[i].run != interrupted)

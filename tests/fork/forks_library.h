@@ -9,4 +9,9 @@ void library_work(void);
 /* How many times the handlers ran in this process: before a fork, after it. */
 extern int library_before, library_after;
 
+/* Of forks_recorder.c, which a static program has not. The first handler that was registered with libc, to be called
+ * before a fork; and what is called in each registration, at the place where libc holds its lock of all handlers. */
+extern void *recorder_first;
+extern void (*recorder_hook)(void);
+
 #endif

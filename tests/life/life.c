@@ -233,11 +233,42 @@ static int streams(void) {
     return bad > 6 || said != 0;
 }
 
+/* True when neither the page before the object nor the one behind it is mapped: it is sampled. */
+static bool stands_alone(const void *obj) {
+    char *page = (char *)((uintptr_t)obj / PAGE * PAGE);
+    unsigned char resident;
+    return mincore(page - PAGE, PAGE, &resident) != 0 && mincore(page + PAGE, PAGE, &resident) != 0;
+}
+
+/* With every object sampled, libc's streams are not: other threads may use them while the process ends. */
+static int streams_apart(void) {
+    if (getenv("HAKMEM_SAMPLE_RATE") == NULL) {
+        int said = 0;
+        setenv("HAKMEM_SAMPLE_RATE", "1", 1);
+        return !run("apart", 0, 0, &said) || said != 0;
+    }
+    char *text = NULL;
+    size_t size;
+    void *object = malloc(472);
+    FILE *all[] = {fopen("/proc/self/exe", "r"),
+                   popen("true", "r"),
+                   open_memstream(&text, &size),
+                   fopencookie(NULL, "w", (cookie_io_functions_t){.write = NULL}),
+                   tmpfile(),
+                   fdopen(1, "w")};
+    int bad = !stands_alone(object);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        bad += all[i] == NULL || stands_alone(all[i]);
+    return bad;
+}
+
 static int one_run(const char *what, int number) {
     if (strcmp(what, "work") == 0)
         start(number);
     else if (strcmp(what, "crowd_once") == 0)
         had_threads(number);
+    else if (strcmp(what, "apart") == 0)
+        return streams_apart();
     for (int i = 0; i < number && strcmp(what, "read") == 0; i++) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, reads, NULL) != 0)
@@ -276,5 +307,7 @@ int main(int count, char **args) {
         return crowd();
     if (strcmp(name, "streams") == 0)
         return streams();
+    if (strcmp(name, "streams_apart") == 0)
+        return streams_apart();
     return 2;
 }
