@@ -21,8 +21,8 @@ enum {
     SLAB_KEEP_FRESH = 8 * HAK_MIB,
     /* Less where free slabs stay with their class: most fresh memory is for other classes, which such slabs
      * cannot serve. */
-    BOUND_KEEP_PART = 16,
-    BOUND_KEEP_FRESH = 4 * HAK_MIB,
+    BOUND_KEEP_PART = 32,
+    BOUND_KEEP_FRESH = 2 * HAK_MIB,
     /* The same for large memory, at any time: half of the live large memory. Less after a free of an object
      * that was itself much of the heap: other allocators unmap those at once, and the process may make no
      * further call. Measure again with workloads h and h2, by time, faults and peak RSS. */

@@ -67,7 +67,9 @@ static void bounds(void **state) {
     }
     set(0, 0, 0, 0);
     set(400, 100, 0, 0);
-    assert_int_equal(hak_release_slab_keep(), (HAK_POLICY_CLASS_BOUND ? 25 : 100) * HAK_MIB);
+    assert_int_equal(hak_release_slab_keep(), HAK_POLICY_CLASS_BOUND ? 12800 * HAK_KIB : 100 * HAK_MIB);
+    set(1, 100, 0, 0);
+    assert_int_equal(hak_release_slab_keep(), (HAK_POLICY_CLASS_BOUND ? 2 : 8) * HAK_MIB);
     set(0, 0, 0, 0);
 }
 

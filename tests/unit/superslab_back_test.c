@@ -141,7 +141,7 @@ static void bound_exchanged(void **state) {
         slabs[i] = hak_superslab_take_slab(after, 0);
     size_t live = 2 * (size_t)TAKEN * HAK_GRANULE;
     assert_int_equal(hak_superslab_live_bytes, live);
-    assert_in_range(hak_superslab_free_dirty, 4 * HAK_MIB - 4 * HAK_GRANULE, hak_max(4 * HAK_MIB, live / 16));
+    assert_in_range(hak_superslab_free_dirty, 2 * HAK_MIB - 4 * HAK_GRANULE, hak_max(2 * HAK_MIB, live / 32));
     hak_superslab_check();
     for (int i = 0; i < TAKEN; i++)
         hak_superslab_give_slab(slabs[i]);
