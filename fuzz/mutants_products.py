@@ -11,13 +11,13 @@ import subprocess
 import threading
 import xml.etree.ElementTree as ElementTree
 
-FOLDERS = ("surface", "hardening", "misuse", "reports", "life", "memory", "fork", "observers", "typed", "programs")
+FOLDERS = ("surface", "hardening", "misuse", "reports", "life", "memory", "fork", "observers", "typed", "programs", "kernels")
 LIBRARIES = {"libhakmem.so": "speed", "libhakmem-hardened.so": "hardened"}
 FOR_TESTS = {"os_keep", "reset"}  # sources that are only in the core that tests are linked with
 FLAGS = ["-fPIC", "-fno-builtin", "-fvisibility=hidden", "-fno-semantic-interposition", "-ftls-model=initial-exec", "-O2"]
 LINK = ["-shared", "-pthread", "-Wl,--as-needed", "-Wl,-Bsymbolic-functions", "-Wl,-z,now,-z,relro,-z,nodelete"]
 # The tests in the order of their names, except those that take minutes, which come last.
-SLOW = ("misuse_hardened_test", "misuse_modes_test", "placement_hardened_test", "life", "memory", "fork", "observers", "programs")
+SLOW = ("misuse_hardened_test", "misuse_modes_test", "placement_hardened_test", "life", "memory", "fork", "observers", "programs", "kernels")
 
 
 class Test:

@@ -17,7 +17,7 @@ PARTS = ("size_class", "slab", "superslab", "large", "options", "ledger", "quara
 HARDENED_PARTS = ("ledger", "quarantine")
 GENERATE = {"ops": 500, "life": 500, "threads": 500, "os_failure": 200, "race": 300, "diff": 500, "attack": 1000}
 LAYERS = ("unit", "contract", "model", "replay", "property", "stress", "fault", "surface", "misuse", "placement", "seal", "reduced", "reports", "hardening", "life", "memory",
-          "fork", "observers", "typed", "programs", "tsan", "fuzz")
+          "fork", "observers", "typed", "programs", "kernels", "tsan", "fuzz")
 
 
 def corpus(name):
