@@ -166,8 +166,9 @@ static void send_map(const char *text, size_t size) {
     hak_outlet_send(&to, text, size);
 }
 
-/* Writes the mappings that contain return addresses; tools/explain needs them to name functions. */
-static void send_maps(unsigned count) {
+/* Writes the mappings that contain return addresses; tools/explain needs them to name functions. How many mappings
+ * there are depends on earlier inputs of a fuzzer. */
+HAK_UNSEEN static void send_maps(unsigned count) {
     static char text[HAK_PATH_MOST + 128];
     int file = hak_os_filter == HAK_FILTER_OWN ? -1 : hak_os_open("/proc/self/maps");
     size_t have = 0, more;

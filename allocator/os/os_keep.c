@@ -32,8 +32,13 @@ typedef struct range {
 static hak_keep_how keeping;
 static bool own_clock;
 static _Atomic uint64_t clock_now;
-static range ranges[RANGES]; /* lock guards this and `known` */
-static unsigned known;
+typedef struct list {
+    range ranges[RANGES];
+    unsigned count;
+} list;
+
+static list kept,
+    opened; /* accessible; of these, what was opened since the last hak_os_keep; lock guards both */
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 
 static void take(void) {
@@ -46,7 +51,8 @@ static void give(void) {
 
 void hak_os_keep(hak_keep_how how) {
     if (how == HAK_KEEP_NOTHING)
-        known = 0;
+        kept.count = 0;
+    opened.count = 0;
     keeping = how;
     atomic_store_explicit(&clock_now, CLOCK_START, memory_order_relaxed);
 }
@@ -64,26 +70,68 @@ void hak_os_keep_own_clock(void) {
     own_clock = true;
 }
 
-static bool is_known(uintptr_t addr, size_t size) {
-    bool found = false;
-    take();
-    for (unsigned i = 0; i < known && !found; i++)
-        found = ranges[i].from <= addr && addr + size <= ranges[i].to;
-    give();
-    return found;
+static bool is_in(const list *in, uintptr_t addr, size_t size) {
+    for (unsigned i = 0; i < in->count; i++)
+        if (in->ranges[i].from <= addr && addr + size <= in->ranges[i].to)
+            return true;
+    return false;
 }
 
 bool hak_os_keep_some(uintptr_t addr, size_t size) {
     bool found = false;
     take();
-    for (unsigned i = 0; i < known && !found && keeping != HAK_KEEP_NOTHING; i++)
-        found = addr < ranges[i].to && ranges[i].from < addr + size;
+    for (unsigned i = 0; i < kept.count && !found && keeping != HAK_KEEP_NOTHING; i++)
+        found = addr < kept.ranges[i].to && kept.ranges[i].from < addr + size;
     give();
     return found;
 }
 
+static void know(list *in, uintptr_t from, uintptr_t to) {
+    if (from < to && in->count < RANGES)
+        in->ranges[in->count++] = (range){from, to};
+}
+
+/* Removes a range from the list; the memory on either side of it stays. */
+static void forget(list *in, uintptr_t addr, size_t size) {
+    for (unsigned i = 0; i < in->count;) {
+        range cut = in->ranges[i];
+        if (addr >= cut.to || cut.from >= addr + size) {
+            i++;
+            continue;
+        }
+        in->ranges[i] = in->ranges[--in->count];
+        know(in, cut.from, hak_min(cut.to, addr));
+        know(in, hak_max(cut.from, addr + size), cut.to);
+    }
+}
+
+/* Extends a range that touches the new one, or adds the new one. */
+static void remember(list *in, uintptr_t addr, size_t size) {
+    for (unsigned i = 0; i < in->count; i++)
+        if (addr <= in->ranges[i].to && in->ranges[i].from <= addr + size) {
+            in->ranges[i].from = hak_min(in->ranges[i].from, addr);
+            in->ranges[i].to = hak_max(in->ranges[i].to, addr + size);
+            return;
+        }
+    know(in, addr, addr + size);
+}
+
 bool hak_os_keep_protect(uintptr_t addr, size_t size, bool open) {
-    return open ? is_known(addr, size) : keeping == HAK_KEEP_ALL;
+    if (!open)
+        return keeping == HAK_KEEP_ALL;
+    take();
+    bool known = is_in(&kept, addr, size);
+    if (known)
+        remember(&opened, addr, size);
+    give();
+    return known;
+}
+
+bool hak_os_keep_left(uintptr_t addr) {
+    take();
+    bool left = is_in(&kept, addr, 1) && !is_in(&opened, addr, 1);
+    give();
+    return left;
 }
 
 /* The kernel may take lazily freed pages at any time, or never. Here only the first page goes. */
@@ -124,44 +172,17 @@ bool hak_os_keep_unguard(void) {
     return keeping == HAK_KEEP_ALL;
 }
 
-static void know(uintptr_t from, uintptr_t to) {
-    if (from < to && known < RANGES)
-        ranges[known++] = (range){from, to};
-}
-
-/* Removes a range from the known ranges; the memory on either side of it stays known. */
-static void forget(uintptr_t addr, size_t size) {
-    for (unsigned i = 0; i < known;) {
-        range cut = ranges[i];
-        if (addr >= cut.to || cut.from >= addr + size) {
-            i++;
-            continue;
-        }
-        ranges[i] = ranges[--known];
-        know(cut.from, hak_min(cut.to, addr));
-        know(hak_max(cut.from, addr + size), cut.to);
-    }
-}
-
-/* Extends a known range that touches the new one, or adds the new one. */
-static void remember(uintptr_t addr, size_t size) {
-    for (unsigned i = 0; i < known; i++)
-        if (addr <= ranges[i].to && ranges[i].from <= addr + size) {
-            ranges[i].from = hak_min(ranges[i].from, addr);
-            ranges[i].to = hak_max(ranges[i].to, addr + size);
-            return;
-        }
-    know(addr, addr + size);
-}
-
 void hak_os_keep_note(uintptr_t addr, size_t size, bool open) {
     if (keeping == HAK_KEEP_NOTHING)
         return;
     take();
-    if (open)
-        remember(addr, size);
-    else
-        forget(addr, size);
+    if (open) {
+        remember(&kept, addr, size);
+        remember(&opened, addr, size);
+    } else {
+        forget(&kept, addr, size);
+        forget(&opened, addr, size);
+    }
     give();
 }
 

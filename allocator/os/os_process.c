@@ -6,6 +6,7 @@
 
 #include "allocator/base/bits.h"
 #include "allocator/os/os.h"
+#include "allocator/os/os_keep.h"
 #include "allocator/os/valgrind.h"
 
 #include <errno.h>
@@ -48,6 +49,11 @@ static bool is_readable(uintptr_t addr) {
     return syscall(SYS_rt_sigprocmask, NOTHING, set, NULL, SET_BYTES) == 0 || errno != EFAULT;
 }
 
+/* No branch depends on it: whether the kernel refuses, or what is kept for a later input, counts as the same. */
+static bool is_left(uintptr_t addr) {
+    return HAK_DEBUG_BUILD && hak_os_keep_left(addr);
+}
+
 /* Copies by hand: a sanitizer may know that the memory is not an object. */
 __attribute__((no_sanitize("address"))) HAK_PEEKS size_t hak_os_read(void *out, uintptr_t from, size_t size) {
     enum { PAGE = 4096 };
@@ -55,7 +61,7 @@ __attribute__((no_sanitize("address"))) HAK_PEEKS size_t hak_os_read(void *out, 
     size_t done = 0;
     for (bool readable = false; done < size; done++) {
         if (done == 0 || (from + done) % PAGE == 0)
-            readable = is_readable(from + done);
+            readable = ((unsigned)is_readable(from + done) & (unsigned)!is_left(from + done)) != 0;
         if (!readable)
             break;
         ((unsigned char *)out)[done] = ((const volatile unsigned char *)from)[done];
