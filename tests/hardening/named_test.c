@@ -6,12 +6,15 @@
 #include "allocator/life/reclaim.h"
 #include "allocator/life/reset.h"
 #include "allocator/pages/tag.h"
+#include "hardening/advice.h"
+#include "hardening/error_names.h"
 #include "hardening/locate.h"
 #include "hardening/quarantine.h"
 #include "include/hakmem.h"
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { HOLLOW_ONES = 2000 };
@@ -175,6 +178,33 @@ static void between_slabs(void **state) {
     assert_true(seen >= 16);
 }
 
+/* What a report says last, for each error, of an object that is not sampled and of one that is. */
+static void advice(void **state) {
+    (void)state;
+    static const struct {
+        const char *error, *text, *sampled;
+    } rows[] = {{HAK_ERROR_DOUBLE_FREE, "adds both stacks", "`freed` is the first"},
+                {HAK_ERROR_INVALID_FREE, "never came from malloc", NULL},
+                {HAK_ERROR_INTERIOR_FREE, "was moved since malloc", NULL},
+                {HAK_ERROR_MISALIGNED_FREE, "was moved since malloc", NULL},
+                {HAK_ERROR_REALLOC, "not that of a live object; ", "not that of a live object: "},
+                {HAK_ERROR_USABLE, "not that of a live object; ", "not that of a live object: "},
+                {HAK_ERROR_FAMILY, "HAKMEM_HARDENING=family:off", NULL},
+                {HAK_ERROR_SIZE, "HAKMEM_HARDENING=size:off", NULL},
+                {HAK_ERROR_ALIGNMENT, "HAKMEM_HARDENING=alignment:off", NULL},
+                {HAK_ERROR_OVERFLOW, "stops at the very instruction", "did not reach the guard"},
+                {HAK_ERROR_UNDERFLOW, "stops at the very instruction", "did not reach the guard"},
+                {HAK_ERROR_WRITE, "and says who freed the object", NULL},
+                {HAK_ERROR_BOUNDS, "adds who made the object", "`allocated` says who made"},
+                {HAK_ERROR_USE, "adds who freed the object", "`freed` says who ended"},
+                {"another error", "tools/explain", NULL}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_non_null(strstr(hak_advice(rows[i].error, false), rows[i].text));
+        assert_non_null(strstr(hak_advice(rows[i].error, true),
+                               rows[i].sampled != NULL ? rows[i].sampled : rows[i].text));
+    }
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     run_reduced(argv);
@@ -185,6 +215,7 @@ int main(int argc, char **argv) {
         CASE("an address before the first slab of all is one before its first slot", before_the_first_slab),
         CASE("the page before a slab belongs to it, what lies before that to the slab before", between_slabs),
         CASE("every granule of a large object is inside of it", inside_large),
+        CASE("each error has its advice", advice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

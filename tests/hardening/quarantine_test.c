@@ -396,11 +396,33 @@ static void ended_threads_hold(void **state) {
     }
 }
 
+/* Without a quarantine a slot comes back at once. Returns how many bytes of it are not zero. */
+enum { STAINED = 200, TRIES = 1000 };
+static long stains_left(void) {
+    unsigned char *obj = hak_malloc(STAINED), *again = NULL;
+    long left = 0;
+    hak_free(obj);
+    ((volatile unsigned char *)obj)[STAINED / 2] = 1;
+    for (int i = 0; again != obj; i++) {
+        if (i == TRIES)
+            return -1;
+        again = hak_malloc(STAINED);
+    }
+    for (int i = 0; i < STAINED; i++)
+        left += again[i] != 0;
+    return left;
+}
+static void stains_go(void **state) {
+    (void)state;
+    assert_int_equal(again_number("stains", "write:report,quarantine:off", "0"), 0);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1)
-        return printf("%ld\n", strcmp(argv[1], "total") == 0  ? total_kib()
-                               : strcmp(argv[1], "mine") == 0 ? mine_kib()
-                                                              : distances()) < 0;
+        return printf("%ld\n", strcmp(argv[1], "total") == 0    ? total_kib()
+                               : strcmp(argv[1], "stains") == 0 ? stains_left()
+                               : strcmp(argv[1], "mine") == 0   ? mine_kib()
+                                                                : distances()) < 0;
     const struct CMUnitTest tests[] = {
         {"a freed 64-byte slot does not come back soon", small_slots_rest, NULL, NULL, NULL},
         {"what a thread frees by its first call does not come back to it at once", first_call_is_free, NULL,
@@ -419,6 +441,8 @@ int main(int argc, char **argv) {
         {"where a thread may hold more, all of them may", more_for_each, NULL, NULL, NULL},
         {"what an ended thread held goes home after a second, in passes, too", ended_threads_hold, NULL, NULL,
          NULL},
+        {"where the process goes on, what was written after free is gone when the slot is handed out",
+         stains_go, NULL, NULL, NULL},
         {"all threads together hold no more than 24 MiB", total_is_bounded, NULL, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

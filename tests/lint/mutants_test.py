@@ -16,32 +16,11 @@ CORE_TESTS = ("unit", "hardening", "typed", "contract", "model", "stress", "faul
 FOR_TESTS = {"allocator/life/reset.c", "allocator/os/os_keep.c"}
 # Files that have fewer. One that is named here and has enough is a failure, too.
 FEW = {
-    "allocator/api/stats_signal.c",
-    "allocator/heap/tail.c",
-    "allocator/life/thread.c",
-    "allocator/life/thread_end.c",
-    "allocator/os/os_machine.c",
-    "allocator/os/os_process.c",
-    "allocator/os/os_resident.c",
-    "allocator/os/valgrind.c",
     "allocator/pages/superslab_check.c",
-    "allocator/pages/table.c",
     "allocator/shim/shim_catch.c",
     "allocator/shim/shim_early.c",
     "allocator/shim/shim_first.c",
-    "allocator/shim/shim_fork.c",
     "allocator/shim/shim_loaded.c",
-    "allocator/shim/shim_sanitizer.c",
-    "allocator/shim/shim_static.c",
-    "hardening/advice.c",
-    "hardening/exits.c",
-    "hardening/matter.c",
-    "hardening/stain.c",
-    "hardening/sweep.c",
-    "hardening/typed.c",
-    "hardening/typed_free.c",
-    "hardening/verify.c",
-    "hardening/verify_fault.c",
 }
 
 

@@ -10,6 +10,7 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -350,6 +351,10 @@ static void wrong_size(void *obj) {
     hak_free_sized(obj, 99);
 }
 
+static void wrong_alignment(void *obj) {
+    hak_free_aligned_sized(obj, 64, 100);
+}
+
 /* Returns an object that is not between guards, where the processor would find the error. */
 static void *slot(void) {
     void *obj;
@@ -367,10 +372,29 @@ static void errors_are_found(void **state) {
     } rows[] = {
         {free_twice, "double free: free("},     {overflow, "heap overflow: free("},
         {write_after_free, "write after free"}, {resize_freed, "invalid realloc"},
-        {wrong_size, "size mismatch"},
+        {wrong_size, "size mismatch"},          {wrong_alignment, "alignment mismatch"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         unit_expect_death(rows[i].body, slot(), rows[i].message);
+}
+
+/* As objects of no partition do. */
+static int by_address(const void *a, const void *b) {
+    uintptr_t one = *(const uintptr_t *)a, other = *(const uintptr_t *)b;
+    return (one > other) - (one < other);
+}
+static void freed_slots_rest(void **state) {
+    (void)state;
+    enum { SIZE = 64, FREES = 5000 };
+    static uintptr_t freed[FREES];
+    for (int i = 0; i < FREES; i++) {
+        void *obj = hak_malloc_token(SIZE, token_of(2));
+        freed[i] = (uintptr_t)obj;
+        hak_free(obj);
+    }
+    qsort(freed, FREES, sizeof freed[0], by_address);
+    for (int i = 1; i < FREES; i++)
+        assert_int_not_equal(freed[i], freed[i - 1]);
 }
 
 int main(void) {
@@ -386,6 +410,7 @@ int main(void) {
         CASE("threads that say no token, after one that has", plain_threads_after_it),
         CASE("a forked child goes on", a_forked_child),
         CASE("errors with objects of partitions are found", errors_are_found),
+        CASE("a freed slot of a partition does not come back soon", freed_slots_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 
 #include "allocator/heap/large.h"
 #include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 #include "allocator/pages/release.h"
 
 #include <string.h>
@@ -65,6 +66,7 @@ static void moving(void **state) {
     object_take(&other, 3 * HAK_MIB, 16);
     object_give(&other);
     assert_true(hak_large_give(to));
+    assert_false(hak_os_is_mapped((uintptr_t)to, hak_os_page)); /* it was a mapping of its own */
     hak_large_check();
     object_give(&behind);
 }

@@ -129,6 +129,27 @@ static void only_the_object_is_mapped(void **state) {
     hak_large_check();
 }
 
+/* An object grows in place into memory that had gone, and shrinks again: that memory goes a second time. */
+static void what_came_back_goes_again(void **state) {
+    (void)state;
+    size_t size = 263000, pages = hak_align_up(size, hak_os_page);
+    object it;
+    make(&it, size);
+    if (hak_region_find((uintptr_t)it.at)->body.reserved)
+        skip();
+    for (int round = 0; round < 3; round++) {
+        cut();
+        assert_int_equal(mapped_at(&it), pages);
+        assert_ptr_equal(hak_realloc(it.at, size + 20000), it.at);
+        expect(&it, size);
+        it.size = size + 20000;
+        paint(&it);
+        assert_ptr_equal(hak_realloc(it.at, size), it.at);
+        it.size = size;
+    }
+    end(&it);
+}
+
 /* The rest is unmapped at once; no check may look there for the former end. */
 static void a_very_large_one_shrinks(void **state) {
     (void)state;
@@ -192,6 +213,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("objects stay whole while tails go and come back", walk),
         CASE("when memory has run out nothing behind an object is mapped", only_the_object_is_mapped),
+        CASE("what came back behind an object goes again", what_came_back_goes_again),
         CASE("a very large object shrinks where memory is scarce", a_very_large_one_shrinks),
         CASE("when nothing else helps slabs have slots in the place of their guards", guards_become_slots),
     };
