@@ -153,8 +153,10 @@ class Heap:
             while int(cache):
                 entries, top = int(cache["entries"].address), cache["top"]
                 tops = words(int(top.address), self.last_class + 1, "Q")
+                gone = words(int(cache["gone"].address), self.last_class + 1, "B")
                 for cls in range(1, self.last_class + 1):
                     base = entries + 8 * (self.classes[cls]["bin_start"] - 1)
+                    base += 8 * gone[cls]
                     if base < tops[cls] <= base + 8 * 4096:
                         self.bins += words(base + 8, (tops[cls] - base) // 8, "Q")
                 cache = cache["older"]

@@ -46,6 +46,10 @@ static void count_moved(unsigned cls, size_t objects_before, size_t objects_afte
     atomic_fetch_add_explicit(&hak_cache_operations, objects_after + objects_before, memory_order_relaxed);
 }
 
+void hak_cache_count_given(unsigned cls, size_t objects) {
+    count_moved(cls, objects, 0);
+}
+
 static void give(void **objs, unsigned cls, unsigned count, unsigned shard) {
     if (count == 0)
         return;
@@ -56,7 +60,7 @@ static void give(void **objs, unsigned cls, unsigned count, unsigned shard) {
 /* The shard whose depots refill the class. A thread finds free slots in that shard only and cannot reuse those
  * of other shards. So several threads share a shard for wide slots. For small slots they do not: objects of two
  * threads would meet in one cache line. */
-static unsigned shard_for(const hak_cache *cache, unsigned cls) {
+unsigned hak_cache_shard_for(const hak_cache *cache, unsigned cls) {
     return hak_classes[cls].size < WIDE_SLOT ? cache->shard : cache->shard / HAK_POLICY_SHARERS;
 }
 
@@ -86,8 +90,10 @@ void hak_cache_bins_init(hak_cache *cache) {
         HAK_SHOW(cache->top[tag],
                  base); /* one that had an owner before is counted: never another value for a moment */
         cache->end[tag] = cache->seen[tag] = base;
+        HAK_SHOW(cache->gone[tag], 0);
     }
-    cache->room = 0;
+    HAK_SHOW(cache->room, 0);
+    HAK_SHOW(cache->lent, 0);
 }
 
 /* Sets the room of the bin, in objects. */
@@ -95,7 +101,7 @@ static void set_room(hak_cache *cache, unsigned cls, size_t places) {
     void **base = hak_cache_base(cache, cls), **end = base + places;
     size_t more = (size_t)(end - cache->end[cls]) * hak_classes[cls].size; /* wraps when it is less */
     cache->end[cls] = end;
-    cache->room += more;
+    HAK_SHOW(cache->room, cache->room + more);
     atomic_fetch_add_explicit(&hak_cache_room, more, memory_order_relaxed);
 }
 
@@ -123,7 +129,7 @@ static void bin_flush(hak_cache *cache, unsigned cls, unsigned home) {
     void **base = hak_cache_base(cache, cls);
     unsigned count = (unsigned)(cache->top[cls] - base);
     HAK_PROBE(flush, cls, home);
-    give(base + 1, cls, home, shard_for(cache, cls));
+    give(base + 1, cls, home, hak_cache_shard_for(cache, cls));
     memmove(base + 1, base + 1 + home, (count - home) * sizeof(void *));
     HAK_SHOW(cache->top[cls], base + (count - home));
 }
@@ -147,17 +153,19 @@ static void ration_flush(hak_cache *cache, unsigned cls) {
     unsigned count = hak_cache_ration_count(cache, cls);
     if (count == 0)
         return;
-    give(cache->rations->entries[cls] + 1, cls, count, shard_for(cache, cls));
+    give(cache->rations->entries[cls] + 1, cls, count, hak_cache_shard_for(cache, cls));
     cache->rations->left[cls] += count;
     HAK_SHOW(cache->top[HAK_RATION_OF(cls)], cache->rations->entries[cls]);
 }
 
 static void flush_bins(hak_cache *cache) {
+    unsigned char was = hak_cache_work_begin(cache);
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         ration_flush(cache, cls);
         bin_flush(cache, cls, (unsigned)(cache->top[cls] - hak_cache_base(cache, cls)));
         set_room(cache, cls, 0);
     }
+    hak_cache_work_end(cache, was);
 }
 
 bool hak_cache_sparse(void) {
@@ -169,12 +177,14 @@ bool hak_cache_sparse(void) {
 
 /* Ages all bins except the one of class `used`. */
 static void age_bins(hak_cache *cache, unsigned used, bool sparse) {
+    unsigned char was = hak_cache_work_begin(cache);
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         size_t room = (size_t)(cache->end[cls] - hak_cache_base(cache, cls));
         if (cls != used && cache->top[cls] == cache->seen[cls] && room != 0)
             bin_shrink(cache, cls, sparse ? 0 : room / 2);
         cache->seen[cls] = cache->top[cls];
     }
+    hak_cache_work_end(cache, was);
 }
 
 /* Ages the calling thread's caches. A slow call is at work in the bin of class `used` of the cache `at`. */
@@ -183,7 +193,7 @@ static HAK_NOINLINE void age_slow(const hak_cache *at, unsigned used, unsigned a
     bool sparse = hak_cache_sparse();
     unsigned trim = atomic_load_explicit(&hak_cache_trims, memory_order_relaxed);
     unsigned splits = atomic_load_explicit(&hak_class_splits, memory_order_relaxed);
-    mine->age = age;
+    HAK_SHOW(mine->age, age);
     for (hak_cache *cache = mine; cache != NULL; cache = cache->parts) {
         if (mine->trim != trim)
             flush_bins(cache);
@@ -240,14 +250,16 @@ static void *take_one(unsigned cls, unsigned shard) {
     return obj;
 }
 
-static void *refill(hak_cache *cache, unsigned cls) {
-    age_look(cache, cls);
+static void *refill_bin(hak_cache *cache, unsigned cls) {
+    void *obj = hak_cache_pop(cache, cls);
+    if (HAK_UNLIKELY(obj != NULL))
+        return obj; /* another thread was about to recall it */
     void **base = hak_cache_base(cache, cls);
     HAK_ASSERT(cache->top[cls] == base);
     if (cache->end[cls] == base && !bin_grow(cache, cls))
-        return take_one(cls, shard_for(cache, cls));
+        return take_one(cls, hak_cache_shard_for(cache, cls));
     unsigned want = (unsigned)hak_max(1, (size_t)(cache->end[cls] - base) / 2);
-    unsigned got = hak_depot_take_batch(shard_for(cache, cls), cls, base + 1, want);
+    unsigned got = hak_depot_take_batch(hak_cache_shard_for(cache, cls), cls, base + 1, want);
     if (got == 0)
         return NULL;
     count_moved(cls, 0, got);
@@ -256,6 +268,14 @@ static void *refill(hak_cache *cache, unsigned cls) {
     HAK_SHOW(cache->top[cls], base + got);
     (void)bin_grow(cache, cls);
     return hak_cache_pop(cache, cls);
+}
+
+static void *refill(hak_cache *cache, unsigned cls) {
+    age_look(cache, cls);
+    unsigned char was = hak_cache_work_begin(cache);
+    void *obj = refill_bin(cache, cls);
+    hak_cache_work_end(cache, was);
+    return obj;
 }
 
 void *hak_cache_refill_slow(unsigned cls) {
@@ -270,23 +290,34 @@ void *hak_cache_take_zeroed(unsigned cls, bool *zeroed) {
         return obj;
     if (!hak_cache_is_static(cache))
         age_look(cache, cls);
-    obj = hak_depot_take_zeroed(hak_cache_is_static(cache) ? 0 : shard_for(cache, cls), cls, zeroed);
+    obj =
+        hak_depot_take_zeroed(hak_cache_is_static(cache) ? 0 : hak_cache_shard_for(cache, cls), cls, zeroed);
     if (obj != NULL)
         count_moved(cls, 0, 1);
     return obj;
 }
 
-static void flush(hak_cache *cache, void *obj, unsigned cls) {
-    age_look(cache, cls);
+static void flush_bin(hak_cache *cache, void *obj, unsigned cls) {
+    if (HAK_UNLIKELY(cache->top[cls] != cache->end[cls])) { /* objects were recalled */
+        (void)hak_cache_push(cache, obj, cls);
+        return;
+    }
     if (!bin_grow(cache, cls)) {
         unsigned count = (unsigned)(cache->top[cls] - hak_cache_base(cache, cls));
         if (cache->end[cls] == hak_cache_base(cache, cls)) { /* it may have no room at all */
-            give(&obj, cls, 1, shard_for(cache, cls));
+            give(&obj, cls, 1, hak_cache_shard_for(cache, cls));
             return;
         }
         bin_flush(cache, cls, (count + 1) / 2); /* the rest is warm in the processor's caches */
     }
     (void)hak_cache_push(cache, obj, cls);
+}
+
+static void flush(hak_cache *cache, void *obj, unsigned cls) {
+    age_look(cache, cls);
+    unsigned char was = hak_cache_work_begin(cache);
+    flush_bin(cache, obj, cls);
+    hak_cache_work_end(cache, was);
 }
 
 void hak_cache_flush_slow(void *obj, unsigned cls) {
@@ -313,6 +344,7 @@ void hak_cache_give_typed(unsigned partition, void *obj, unsigned cls) {
 }
 
 static HAK_WALKER void check_bin(hak_cache *cache, unsigned cls, void **from) {
+    hak_cache_work_end(cache, hak_cache_work_begin(cache)); /* closes gaps */
     void **base = hak_cache_base(cache, cls), **top = cache->top[cls], **end = cache->end[cls];
     HAK_CHECK(*base == NULL, "no NULL below a bin");
     HAK_CHECK(base <= top && top <= end && end <= base + hak_classes[cls].bin_cap, "bounds of bin");

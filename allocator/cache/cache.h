@@ -17,7 +17,8 @@
  * threads together may hold. At slow calls, after a while or when the heap has grown, bins whose tops have not
  * moved lose half of their room, so that a thread holds what it uses (docs/decisions/029).
  *
- * A cache belongs to one thread and has no lock. Objects of a partition of the typed heap lie in a cache of
+ * A cache belongs to one thread and has no lock. Other threads may recall the objects of a thread that sleeps, all
+ * but the topmost of each bin: see cache_recall.c. Objects of a partition of the typed heap lie in a cache of
  * their own, which a thread gets when it first uses the partition; other threads pay nothing for that. */
 #ifndef HAK_CACHE_H
 #define HAK_CACHE_H
@@ -52,6 +53,12 @@ typedef struct hak_cache {
     void **seen[HAK_TAGS]; /* the tops when it aged last */
     unsigned survived;     /* number of the last fork that its thread survived; counted in cache.c */
     unsigned partition;    /* partition of its objects; 0: none */
+    /* For cache_recall.c. `busy`: its owner changes bins otherwise than by a pop or a push. `gone`: so many entries at
+     * the bottom of the bin were recalled. `lent`: this part of `room` does not count in hak_cache_room. */
+    _Atomic unsigned char busy, recall;
+    unsigned char gone[HAK_TAGS];
+    unsigned age_seen;
+    size_t lent;
     struct hak_cache *parts; /* the thread's caches of partitions; list begins in the cache of partition 0 */
     struct hak_cache *part[HAK_PARTITIONS_MAX + 1]; /* the same caches by partition; NULL: none yet */
     void *entries[];
@@ -79,10 +86,13 @@ size_t hak_cache_objects(void);
 /* Adds the number of objects in all bins, per class. Inexact while other threads run. Takes hak_cache_lock. */
 void hak_cache_count(size_t objects[HAK_TAGS]);
 
+/* ThreadSanitizer does not know that hak_os_barrier orders what the other threads did. */
+#define HAK_ENTRY_ORDER (HAK_TSAN ? __ATOMIC_RELEASE : __ATOMIC_RELAXED)
+
 /* Pops the newest object of the bin; NULL when the bin is empty. */
 HAK_INLINE void *hak_cache_pop(hak_cache *cache, unsigned tag) {
     void **top = cache->top[tag];
-    void *obj = *top;
+    void *obj = HAK_GLANCE(*top);
     if (HAK_LIKELY(obj != NULL))
         HAK_SHOW(cache->top[tag], top - 1);
     return obj;
@@ -93,7 +103,7 @@ HAK_INLINE bool hak_cache_push(hak_cache *cache, void *obj, unsigned tag) {
     void **top = cache->top[tag];
     if (HAK_UNLIKELY(top == cache->end[tag]))
         return false;
-    top[1] = obj;
+    __atomic_store_n(top + 1, obj, HAK_ENTRY_ORDER);
     HAK_SHOW(cache->top[tag], top + 1);
     return true;
 }
@@ -132,9 +142,14 @@ size_t hak_cache_held(void);
 /* Empties all bins of the calling thread into the depots. */
 void hak_cache_flush_all(void);
 
-/* Empties the calling thread's bins now, and other threads' bins at their next slow call. Releases the memory
- * of caches that wait for a thread. */
+/* Empties the calling thread's bins now, and other threads' bins at their next slow call; recalls what it can before
+ * that. Releases the memory of caches that wait for a thread. */
 void hak_cache_trim(void);
+
+/* Gives objects in other threads' bins back to the depots: all but the topmost of each bin. `all`: of every thread;
+ * otherwise of those that made no slow call since the previous call. Returns the number of objects; 0 as well when
+ * the OS cannot do it (hak_os_barrier), and while another thread recalls. No lock is held. */
+size_t hak_cache_recall(bool all);
 
 /* True when the calling thread has a cache. */
 bool hak_cache_begun(void);

@@ -54,6 +54,7 @@ static unsigned shard_join(void) {
 /* Does not write to the caches of other threads, which would copy their pages; a thread that takes one empties
  * it. */
 void hak_cache_alone(void) {
+    hak_cache_recall_alone();
     waiting = NULL;
     lost = newest;
     forks++;
@@ -63,7 +64,7 @@ void hak_cache_alone(void) {
     size_t room = 0;
     unsigned caches = 0;
     for (hak_cache *cache = hak_cache_mine; cache != NULL; cache = cache->parts, caches++) {
-        room += cache->room;
+        room += cache->room - cache->lent;
         cache->survived = forks;
     }
     atomic_store_explicit(&hak_cache_room, room, memory_order_relaxed);
@@ -81,12 +82,19 @@ void hak_cache_profile(void) {
     profiled = true;
 }
 
+/* Nothing is recalled from the cache until its first owner, or the next one, is done with it. */
+static void own(hak_cache *cache) {
+    atomic_store_explicit(&cache->busy, 1, memory_order_relaxed);
+    atomic_store_explicit(&cache->recall, HAK_RECALL_NONE, memory_order_relaxed);
+}
+
 /* Maps a new, empty cache; NULL: no memory. Without memory for rations its thread is not in the heap profile,
  * and uses bins. */
 static hak_cache *cache_map(void) {
     hak_cache *cache = (hak_cache *)hak_os_map_between(cache_bytes());
     if (cache == NULL)
         return NULL;
+    own(cache);
     if (profiled)
         cache->rations = (hak_rations *)hak_os_map_between(hak_align_up(sizeof *cache->rations, hak_os_page));
     hak_cache_bins_init(cache);
@@ -97,29 +105,46 @@ static hak_cache *cache_map(void) {
     return cache;
 }
 
-/* Their owners may be at work. */
+/* Objects in the bin. Its owner may be at work. */
+static size_t bin_count(hak_cache *cache, unsigned cls) {
+    size_t entries = (size_t)(HAK_GLANCE(cache->top[cls]) - hak_cache_base(cache, cls));
+    return entries - hak_min(entries, HAK_GLANCE(cache->gone[cls]));
+}
+
 void hak_cache_count(size_t objects[HAK_TAGS]) {
     hak_lock_take(&hak_cache_lock);
     for (hak_cache *cache = newest; cache != NULL; cache = cache->older)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-            objects[cls] += (size_t)(HAK_GLANCE(cache->top[cls]) - hak_cache_base(cache, cls)) +
-                            hak_cache_ration_count(cache, cls);
+            objects[cls] += bin_count(cache, cls) + hak_cache_ration_count(cache, cls);
     hak_lock_give(&hak_cache_lock);
 }
 
-/* Takes a cache that has no thread; NULL: none. */
+hak_cache *hak_cache_next(hak_cache *cache, bool *past) {
+    hak_lock_check_held(&hak_cache_lock);
+    for (cache = cache == NULL ? newest : cache->older; cache != NULL; cache = cache->older) {
+        *past = *past || cache == lost;
+        if (!*past || cache->survived == forks)
+            return cache;
+    }
+    return NULL;
+}
+
+/* Takes a cache that has no thread, which is busy then; NULL: none. */
 static hak_cache *cache_again(void) {
     hak_lock_check_held(&hak_cache_lock);
     hak_cache *cache = waiting;
     if (cache != NULL) {
         waiting = cache->next;
+        own(cache);
         return cache;
     }
     while (lost != NULL && lost->survived == forks)
         lost = lost->older;
     cache = lost;
-    if (cache != NULL)
+    if (cache != NULL) {
         lost = cache->older;
+        own(cache);
+    }
     return cache;
 }
 
@@ -135,6 +160,7 @@ static hak_cache *cache_take(unsigned partition) {
     cache->partition = partition;
     cache->parts = NULL;
     hak_cache_bins_init(cache);
+    hak_cache_work_end(cache, 0);
     return cache;
 }
 
@@ -158,7 +184,7 @@ bool hak_cache_begin(void) {
 void hak_cache_forsake(void) {
     for (const hak_cache *cache = hak_cache_mine; cache != NULL;
          cache = cache->parts) /* NULL: see shim_early.c */
-        atomic_fetch_sub_explicit(&hak_cache_room, cache->room, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&hak_cache_room, cache->room - cache->lent, memory_order_relaxed);
     hak_cache_mine = &hak_cache_after_last;
     hak_policy_cache_forsaken();
 }
@@ -167,8 +193,7 @@ size_t hak_cache_held(void) {
     size_t held = 0;
     for (hak_cache *cache = hak_cache_mine; cache != NULL; cache = cache->parts)
         for (unsigned cls = 1; !hak_cache_is_static(cache) && cls <= HAK_CLASSES; cls++)
-            held +=
-                (size_t)(cache->top[cls] - hak_cache_base(cache, cls)) + hak_cache_ration_count(cache, cls);
+            held += bin_count(cache, cls) + hak_cache_ration_count(cache, cls);
     return held;
 }
 
@@ -176,6 +201,7 @@ void hak_cache_trim(void) {
     hak_cache_flush_all();
     atomic_fetch_add_explicit(&hak_cache_trims, 1, memory_order_relaxed);
     hak_cache_age();
+    (void)hak_cache_recall(true);
     hak_lock_take(&hak_cache_lock);
     for (hak_cache *cache = waiting; cache != NULL; cache = cache->next) {
         uintptr_t entries =

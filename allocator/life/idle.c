@@ -59,6 +59,7 @@ void hak_idle_pass(uint64_t now) {
         return;
     slabs_last = now;
     hak_policy_idle(now);
+    (void)hak_cache_recall(false);
     hak_cache_age();
     atomic_fetch_add_explicit(&hak_slab_time, 1, memory_order_relaxed);
     if (hak_cache_sparse())

@@ -10,6 +10,7 @@ static bool give_idle(void) {
     hak_superslab_split_all();
     size_t held = hak_cache_held();
     hak_cache_flush_all();
+    held += hak_cache_recall(true);
     hak_depot_trim();
     size_t given = hak_large_hollow() + hak_superslab_hollow();
     return given + hak_region_trim() + held != 0;

@@ -124,7 +124,7 @@ void hak_os_random_fix(uint64_t seed);
  * mprotect, madvise, futex, getrandom, getpid, gettid, rt_sigprocmask, clock_nanosleep. */
 typedef enum hak_filter {
     HAK_FILTER_NONE,
-    /* the process began with a filter: no mincore and mseal. The calls of the dynamic linker are allowed. */
+    /* the process began with a filter: no mincore, mseal and membarrier. The dynamic linker's calls are allowed. */
     HAK_FILTER_INHERITED,
     HAK_FILTER_OWN, /* the process has begun to make a filter: no files either */
 } hak_filter;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <linux/membarrier.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -192,6 +193,34 @@ void hak_os_filter_look(void) {
     const char *found = strstr(text, key);
     if (found != NULL && found[sizeof key - 1] == filtered)
         hak_os_filter_raise(HAK_FILTER_INHERITED);
+}
+
+/* A filter that the process began with may kill it for mincore or membarrier. The hardened variant has looked for one
+ * at start; the speed variant looks here. */
+bool hak_os_unfiltered(void) {
+    static _Atomic unsigned looked; /* 1: a thread is looking, 2: one has looked */
+    unsigned none = 0;
+    if (hak_os_filter == HAK_FILTER_NONE && atomic_compare_exchange_strong(&looked, &none, 1)) {
+        hak_os_filter_look();
+        atomic_store_explicit(&looked, 2, memory_order_release);
+    }
+    return atomic_load_explicit(&looked, memory_order_acquire) == 2 && hak_os_filter == HAK_FILTER_NONE;
+}
+
+static bool membarrier(int command) {
+    return syscall(SYS_membarrier, command, 0, 0) == 0;
+}
+
+/* EPERM: the process has not registered yet. */
+bool hak_os_barrier(void) {
+    if (!hak_os_unfiltered())
+        return false;
+    int saved = errno;
+    bool done = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) ||
+                (errno == EPERM && membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) &&
+                 membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED));
+    errno = saved;
+    return done;
 }
 
 void hak_os_sleep(unsigned milliseconds) {

@@ -53,6 +53,14 @@ void hak_os_sleep(unsigned milliseconds);
 /* Raises hak_os_filter if the process began with a filter. Opens a file, a call that the dynamic linker has
  * just made, too. */
 void hak_os_filter_look(void);
+/* True when no filter may kill the process for a rare call. Looks for one the first time; while one thread looks, the
+ * others get false. */
+bool hak_os_unfiltered(void);
+
+/* When it returns true, each other thread of the process has passed a full memory barrier since the call: what it did
+ * before that is seen here, and what was done here before the call is seen by what it does after that. False: the OS
+ * cannot do it, or a filter of system calls might forbid it. Keeps errno. */
+bool hak_os_barrier(void);
 
 /* True when the OS can be asked which pages are resident. May open a file that stays open, so only at exit. */
 bool hak_os_resident_known(void);

@@ -55,22 +55,10 @@ static bool has_mincore(void) {
     return has;
 }
 
-/* A filter that the process began with may kill it for mincore. The hardened variant has looked for one at
- * start; the speed variant looks here. While one thread looks, the others get false. */
-static bool has_no_filter(void) {
-    static _Atomic unsigned looked; /* 1: a thread is looking, 2: one has looked */
-    unsigned none = 0;
-    if (hak_os_filter == HAK_FILTER_NONE && atomic_compare_exchange_strong(&looked, &none, 1)) {
-        hak_os_filter_look();
-        atomic_store_explicit(&looked, 2, memory_order_release);
-    }
-    return atomic_load_explicit(&looked, memory_order_acquire) == 2 && hak_os_filter == HAK_FILTER_NONE;
-}
-
 bool hak_os_resident_told(void) {
     if (HAK_DEBUG_BUILD && hak_os_keeps())
         return false; /* resident pages depend on earlier inputs */
-    return has_no_filter() && has_mincore();
+    return hak_os_unfiltered() && has_mincore();
 }
 
 bool hak_os_resident_known(void) {
