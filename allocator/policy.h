@@ -132,6 +132,8 @@ static inline bool hak_policy_on_large_free(void *obj);
  * when the core could not resize it. */
 static inline bool hak_policy_large_hold(void *obj);
 static inline void hak_policy_large_unhold(void *obj);
+/* True: so many bytes of freed large memory are unmapped, not purged, when they go back to the OS. */
+static inline bool hak_policy_unmaps(size_t bytes);
 /* True: when a large object shrinks, the freed tail stays a part of its span while the object lives, so the
  * policy can protect it. The large lock is held. */
 static inline bool hak_policy_tail_stays(void);

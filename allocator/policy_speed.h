@@ -26,9 +26,6 @@ enum {
     HAK_POLICY_PARTITIONS = 0, /* the variant has no typed heap */
 };
 
-/* Freed large memory of at least so many bytes is unmapped at once. Never here: it may be used again. */
-#define HAK_POLICY_HOLLOW_FROM SIZE_MAX
-
 static inline bool hak_policy_init(void (*give)(void *obj, unsigned cls)) {
     (void)give;
     return true;
@@ -172,6 +169,9 @@ static inline void hak_policy_large_unhold(void *obj) {
 }
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
     return (void)obj, (void)size, (void)capacity, true;
+}
+static inline bool hak_policy_unmaps(size_t bytes) {
+    return (void)bytes, false; /* it may be used again */
 }
 static inline bool hak_policy_tail_stays(void) {
     return false;

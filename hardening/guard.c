@@ -13,7 +13,12 @@ enum {
     /* Freed objects to guard: a burst of this many at once, and one more per millisecond. A burst of that length
      * costs 13 ms at worst. */
     TOKENS_MAX = 256,
+    GAPS_PART = 4, /* of the mappings that guards may use up, so many more for gaps */
 };
+
+/* Ranges from the first length on are unmapped in any case; from the second one on while there are few gaps; shorter
+ * ones also where address space is scarce. */
+static const size_t UNMAPPED_FROM = 16 * HAK_MIB, UNMAPPED_FROM_FEW = HAK_MIB;
 
 static bool have_markers = true; /* MADV_GUARD_INSTALL has not failed yet */
 static _Atomic bool scarce;
@@ -248,13 +253,24 @@ void hak_guard_hollowed(const hak_region *region, uintptr_t start, size_t size) 
     }
 }
 
+bool hak_guard_gaps_left(void) {
+    return atomic_load_explicit(&hak_span_holes, memory_order_relaxed) < maps_most / GAPS_PART;
+}
+bool hak_guard_unmaps(size_t bytes) {
+    return bytes >= UNMAPPED_FROM ||
+           ((bytes >= UNMAPPED_FROM_FEW || hak_guard_is_scarce()) && hak_guard_gaps_left());
+}
+
 bool hak_guard_large_freed(void *obj) {
     if (!hak_hardening.guard || !token_take())
         return false;
+    if (!hak_guard_is_scarce() && hak_os_filter != HAK_FILTER_OWN &&
+        hak_os_limited()) /* the limit may be new */
+        hak_guard_scarce();
     granules its = granules_of(obj);
     size_t bytes = (its.end - its.first) << HAK_GRANULE_SHIFT;
     hak_large_record *record = its.ledger->large;
-    if (bytes >= HAK_POLICY_HOLLOW_FROM && hak_large_empty(obj)) {
+    if (hak_guard_unmaps(bytes) && hak_large_empty(obj)) {
         record[its.first].slack = 0;
         return true;
     }

@@ -59,7 +59,15 @@ static inline bool hak_guard_near(size_t capacity, size_t open) {
     return capacity <= open && open - capacity <= capacity / 4;
 }
 
-/* Makes a freed object inaccessible. False: it cannot be done now. */
+/* True when so many bytes of freed memory should be unmapped, not guarded or purged. A guard's marker takes an entry of
+ * the page tables for each page, whether that was ever touched or not. A purge leaves markers and page tables, and each
+ * fork copies them: some 30 us a MiB. But a gap in a mapping takes an entry of the kernel's map of the process. So long
+ * ranges are unmapped, and shorter ones while there are few gaps: a twentieth of what the process may have. */
+bool hak_guard_unmaps(size_t bytes);
+/* True when there are few gaps. */
+bool hak_guard_gaps_left(void);
+
+/* Makes a freed object inaccessible: unmaps it (hak_large_is_empty) or guards it. False: it cannot be done now. */
 bool hak_guard_large_freed(void *obj);
 
 #endif

@@ -10,12 +10,12 @@
 
 enum {
     KEPT_MOST = 640,
-    /* Mapped address space: it counts against limits, and its guards take 1 byte of page tables in 512. */
+    /* Mapped address space: it counts against limits, and its guards take 1 byte of page tables in 512. Where it is
+     * scarce, other code of the process cannot have it: thread stacks, for example. */
     KEPT_BYTES = 1024 * HAK_MIB,
-    KEPT_BYTES_SCARCE = 128 * HAK_MIB,
-    KEPT_BYTES_STRICT = 32 * HAK_MIB, /* where a fork needs all that is mapped once more */
-    KEPT_LEAST = 2,                   /* of any size, when they are unmapped */
-    KEPT_RESIDENT = 64 * HAK_MIB,     /* 8 MiB: workload h takes 1.6 times as long */
+    KEPT_BYTES_SCARCE = 16 * HAK_MIB,
+    KEPT_LEAST = 2,               /* of any size, when they are unmapped */
+    KEPT_RESIDENT = 64 * HAK_MIB, /* 8 MiB: workload h takes 1.6 times as long */
     KEPT_RESIDENT_LEAN = 8 * HAK_MIB,
     KEPT_RESTING = 4, /* the newest, which do not go to a new owner */
 };
@@ -26,8 +26,8 @@ static const size_t KEPT_UNMAPPED = (size_t)16 * 1024 * HAK_MIB;
 typedef struct kept {
     void *obj;
     size_t capacity;    /* bytes that are accessible when it is not guarded */
-    size_t own;         /* of capacity: bytes that belong to the object */
-    size_t mapped;      /* of capacity: mapped bytes; very large objects are unmapped (guard.c) */
+    size_t own;         /* of capacity: bytes that belong to the object; 0 when it is unmapped */
+    size_t mapped;      /* of capacity: mapped bytes; some objects are unmapped (guard.h) */
     size_t resident;    /* of capacity: bytes that may be resident */
     bool guarded, seen; /* seen: hak_keep_idle has seen it */
 } kept;
@@ -55,8 +55,6 @@ static void *leave(void) {
 }
 
 static size_t kept_bytes(void) {
-    if (hak_os_strict())
-        return KEPT_BYTES_STRICT;
     return hak_guard_is_scarce() ? KEPT_BYTES_SCARCE : KEPT_BYTES;
 }
 
@@ -79,9 +77,18 @@ static bool make_room(void *obj, size_t capacity, size_t *resident) {
     return hak_os_purge((uintptr_t)obj, capacity, HAK_PURGE_NOW);
 }
 
+/* Where address space is scarce, and the quarantine has its part of it, unmaps an object that has no guard. In general
+ * that would cost too much: it could not go to a new owner as it is (docs/decisions/012). */
+static bool spare(void *obj, size_t capacity) {
+    return hak_guard_is_scarce() && hak_guard_gaps_left() &&
+           atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed) + capacity > KEPT_BYTES_SCARCE / 2 &&
+           hak_large_empty(obj);
+}
+
 bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
-    size_t resident = 0, own = hak_large_capacity(obj);
-    size_t its = guarded && capacity >= HAK_POLICY_HOLLOW_FROM ? 0 : capacity;
+    guarded = guarded || spare(obj, capacity);
+    size_t resident = 0, own = guarded && hak_large_is_empty(obj) ? 0 : hak_large_capacity(obj);
+    size_t its = own == 0 ? 0 : capacity;
     if (!hak_hardening.quarantine || its > kept_bytes() / 2 ||
         (!guarded && !make_room(obj, capacity, &resident)))
         return false;
@@ -158,8 +165,6 @@ static void purge_locked(kept *one) {
 }
 
 static void purge(bool all) {
-    if (atomic_load_explicit(&hak_keep_resident, memory_order_relaxed) == 0)
-        return;
     hak_lock_take(&hak_hardening_lock);
     for (unsigned i = 0; i < count; i++) {
         kept *one = &ring[(first + i) % KEPT_MOST];
@@ -170,10 +175,30 @@ static void purge(bool all) {
     hak_lock_give(&hak_hardening_lock);
 }
 
+/* Unmaps the object at place `i`, counted from the oldest, if its guard has been there for a pass. Both locks are
+ * held, so the object stays in the ring meanwhile. False: no more places, or too many gaps. */
+static bool unmap_at(unsigned i) {
+    hak_lock_take(&hak_large_lock);
+    hak_lock_take(&hak_hardening_lock);
+    bool more = i < count && hak_guard_gaps_left();
+    kept *one = &ring[(first + i) % KEPT_MOST];
+    if (more && one->guarded && one->seen && one->mapped != 0 && hak_large_empty_locked(one->obj)) {
+        mapped -= one->mapped;
+        unmapped += one->mapped;
+        hak_counter_sub(&hak_keep_bytes, one->own);
+        one->mapped = one->own = 0;
+    }
+    hak_lock_give(&hak_hardening_lock);
+    hak_lock_give(&hak_large_lock);
+    return more;
+}
+
 void hak_keep_trim(void) {
     purge(true);
 }
 void hak_keep_idle(void) {
+    for (unsigned i = 0; unmap_at(i);)
+        i++;
     purge(false);
 }
 

@@ -47,11 +47,6 @@ enum {
     HAK_POLICY_PARTITIONS = HAK_PARTITIONS_MAX, /* most partitions of the typed heap */
 };
 
-/* Bytes of a freed large object, or of what a shrinking one leaves behind, from which on it is unmapped: a guard's
- * marker takes an entry of the page tables for each page, whether that was ever touched or not, and what is mapped anew
- * is known to be zero. */
-#define HAK_POLICY_HOLLOW_FROM ((size_t)16 * HAK_MIB)
-
 bool hak_harden_init(void (*give)(void *obj, unsigned cls));
 void hak_harden_seal(void);
 void hak_harden_fork_child(void);
@@ -333,6 +328,9 @@ static inline void hak_policy_large_unhold(void *obj) {
 }
 static inline bool hak_policy_on_large_resize(void *obj, size_t size, size_t capacity) {
     return hak_verify_large_resize(obj, size, capacity);
+}
+static inline bool hak_policy_unmaps(size_t bytes) {
+    return hak_guard_unmaps(bytes);
 }
 /* True, so that a stale pointer into the tail meets no new owner: the tail rests with the object, without
  * memory (hak_verify_large_resize). Where address space is scarce it goes at once. */

@@ -172,6 +172,7 @@ static bool unmap_own(hak_region *region, hak_span *span) {
 /* Frees the object's granules. The caller has ended the object's life. */
 static void free_locked(hak_region *region, hak_span *span) {
     hak_lock_check_held(&hak_large_lock);
+    hak_counter_sub(&hak_span_holes, span->hollow); /* as a live span */
     bool hollow = span->hollow || unmap_own(region, span);
     if (span->tail != 0 && !hak_tail_fill(region, span, SIZE_MAX)) {
         hak_tail_keep(span, 0);
@@ -183,17 +184,29 @@ static void free_locked(hak_region *region, hak_span *span) {
     release_locked(span->capacity);
 }
 
-bool hak_large_empty(void *obj) {
-    hak_lock_take(&hak_large_lock);
+bool hak_large_empty_locked(void *obj) {
+    hak_lock_check_held(&hak_large_lock);
     hak_region *region;
     hak_span *span = live_span_of(obj, &region);
-    bool done = span != NULL && unmap(region, span);
-    if (done) {
-        span->hollow = true;
-        hak_policy_large_hollowed(region, (uintptr_t)obj, hak_span_bytes(span->granules));
-    }
+    if (span == NULL || span->hollow || !unmap(region, span))
+        return false;
+    span->hollow = true;
+    hak_counter_add(&hak_span_holes, 1);
+    hak_counter_sub(&hak_release_large_live, span->capacity);
+    hak_policy_large_hollowed(region, (uintptr_t)obj, hak_span_bytes(span->granules));
+    return true;
+}
+
+bool hak_large_empty(void *obj) {
+    hak_lock_take(&hak_large_lock);
+    bool done = hak_large_empty_locked(obj);
     hak_lock_give(&hak_large_lock);
     return done;
+}
+
+bool hak_large_is_empty(const void *obj) {
+    hak_span *span = live_span(obj);
+    return span != NULL && span->hollow;
 }
 
 bool hak_large_give(void *obj) {
@@ -202,7 +215,7 @@ bool hak_large_give(void *obj) {
     hak_span *span = live_span_of(obj, &region);
     if (span != NULL) {
         hak_tag_set_one((uintptr_t)obj, HAK_TAG_NONE);
-        hak_counter_sub(&hak_release_large_live, span->capacity);
+        hak_counter_sub(&hak_release_large_live, span->hollow ? 0 : span->capacity);
         hak_counter_sub(&hak_large_count, 1);
         hak_counter_add(&hak_large_operations, 1);
         free_locked(region, span);
@@ -216,7 +229,7 @@ static void shrink(hak_region *region, hak_span *span, uint32_t need) {
     uint32_t rest = span->granules - need;
     uintptr_t start = hak_span_start(region, span + need);
     size_t bytes = hak_span_bytes(rest), tail = span->tail * hak_os_page, gone = hak_min(tail, bytes);
-    bool hollow = (span->moved || tail != 0 || bytes >= HAK_POLICY_HOLLOW_FROM) &&
+    bool hollow = (span->moved || tail != 0 || hak_policy_unmaps(bytes)) &&
                   (gone == bytes || hak_region_hollow(region, start, bytes - gone));
     if (tail != 0 && !hollow)
         return; /* only a part of the rest is mapped */
@@ -285,9 +298,11 @@ void *hak_large_move(void *obj, size_t size, size_t *capacity) {
 HAK_WALKER void hak_large_check(void) {
     hak_lock_take(&hak_large_lock);
     unsigned used = atomic_load(&hak_regions_used);
+    size_t holes = 0;
     for (unsigned i = 0; i < used; i++)
         if (hak_regions[i].size != 0 && hak_region_is_large(&hak_regions[i]))
-            hak_span_check(&hak_regions[i]);
+            holes += hak_span_check(&hak_regions[i]);
+    HAK_CHECK(holes == hak_span_holes, "number of hollow spans");
     hak_span_index_check();
     hak_lock_give(&hak_large_lock);
 }

@@ -28,9 +28,13 @@ size_t hak_large_capacity(const void *obj);
 /* Frees the object. False: `obj` is no live large object, and nothing has changed. */
 bool hak_large_give(void *obj);
 
-/* Unmaps the live object's memory: any access faults. Only hak_large_give may follow. False: the OS refused,
- * and nothing has changed. */
+/* Unmaps the live object's memory: any access faults, and it no longer counts as live memory. Only
+ * hak_large_give may follow. False: the OS refused, and nothing has changed. */
 bool hak_large_empty(void *obj);
+/* The same, for a caller that holds the large lock. */
+bool hak_large_empty_locked(void *obj);
+/* True after hak_large_empty. */
+bool hak_large_is_empty(const void *obj);
 
 /* Resizes the live object in place to `size` bytes and stores its capacity. False: not possible. */
 bool hak_large_resize(void *obj, size_t size, size_t *capacity);

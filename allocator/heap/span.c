@@ -11,6 +11,8 @@
 /* Least bytes of a long span that are purged at once, to make fewer system calls. */
 enum { PURGE_MIN = 4 * HAK_MIB };
 
+_Atomic size_t hak_span_holes;
+
 static hak_link by_age;  /* free dirty spans, the oldest first */
 static uint64_t now;     /* milliseconds, as of the last pass of idle.c */
 static uint64_t decayed; /* time of the last hak_release_large_decay */
@@ -19,7 +21,7 @@ static size_t highest;   /* highest hak_release_large_dirty since then */
 void hak_span_init(void) {
     hak_span_index_init();
     hak_list_init(&by_age);
-    highest = 0;
+    highest = hak_span_holes = 0;
     decayed = now = hak_os_milliseconds(); /* else the first span that is freed would count as idle */
 }
 
@@ -43,6 +45,7 @@ HAK_INLINE void list_free(hak_region_kind kind, hak_span *span, uint32_t granule
     span->hollow = span[granules - 1].hollow = content.hollow;
     span->freed_at = place.freed_at;
     hak_span_index_add(span);
+    hak_counter_add(&hak_span_holes, content.hollow);
     if (content.dirty != 0) {
         hak_list_insert_after(place.behind, &span->age);
         hak_counter_add(&hak_release_large_dirty, hak_span_bytes(content.dirty));
@@ -52,6 +55,7 @@ HAK_INLINE void list_free(hak_region_kind kind, hak_span *span, uint32_t granule
 static void unlist_free(hak_span *span) {
     HAK_CHECK(span->state == HAK_SPAN_FREE, "span in a list is not free");
     hak_span_index_remove(span);
+    hak_counter_sub(&hak_span_holes, span->hollow);
     if (span->dirty != 0) {
         hak_list_remove(&span->age);
         hak_counter_sub(&hak_release_large_dirty, hak_span_bytes(span->dirty));
@@ -288,11 +292,30 @@ static uint32_t granules_kept(const hak_span *span, uintptr_t start, size_t byte
     return (uint32_t)((hak_max(start, hak_align_down(from, HAK_SUPERSLAB)) - start) >> HAK_GRANULE_SHIFT);
 }
 
+/* Unmaps a whole free span, if it is long. Its guards and page tables go as well, which a purge leaves: they
+ * would stay for ever, and each fork copies them. Returns the bytes that counted as dirty; 0: nothing has
+ * changed. */
+static size_t unmap_one(hak_span *span) {
+    hak_region *region = hak_span_region(span);
+    uintptr_t start = hak_span_start(region, span);
+    uint32_t granules = span->granules;
+    size_t bytes = hak_span_bytes(granules), purged = hak_span_bytes(span->dirty);
+    if (!hak_policy_unmaps(bytes) || !hak_region_hollow(region, start, bytes))
+        return 0;
+    span = carve(span, 0, granules);
+    hak_policy_large_hollowed(region, start, bytes);
+    (void)give(region, span, granules, (hak_span_content){0, true, true});
+    return purged;
+}
+
 /* Purges `bytes` of one free span, or some more. Returns the purged bytes. When the OS refuses, returns 0, and
  * no longer counts what may be resident there. */
 static size_t purge_one(hak_span *span, size_t bytes) {
     uintptr_t start = hak_span_start(hak_span_region(span), span);
     uint32_t kept = granules_kept(span, start, bytes);
+    size_t unmapped = kept == 0 ? unmap_one(span) : 0;
+    if (unmapped != 0)
+        return unmapped;
     bool done = hak_release_range(start + hak_span_bytes(kept), hak_span_bytes(span->granules - kept));
     if (!done)
         kept = 0;
@@ -359,7 +382,8 @@ size_t hak_span_hollow_all(void) {
     return bytes;
 }
 
-HAK_WALKER void hak_span_check(hak_region *region) {
+HAK_WALKER size_t hak_span_check(hak_region *region) {
+    size_t holes = 0;
     hak_span *span = (hak_span *)region->records, *end = hak_span_end_of(region), *before = NULL;
     while (span < end) {
         bool is_free = span->state == HAK_SPAN_FREE;
@@ -373,7 +397,9 @@ HAK_WALKER void hak_span_check(hak_region *region) {
         HAK_CHECK((hak_tag_of((void *)hak_span_start(region, span)) == HAK_TAG_LARGE) ==
                       (span->state == HAK_SPAN_LIVE),
                   "tag of span");
+        holes += span->hollow && (is_free || span->state == HAK_SPAN_LIVE);
         before = is_free ? span : NULL;
         span += span->granules;
     }
+    return holes;
 }

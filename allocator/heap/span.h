@@ -60,6 +60,10 @@ HAK_INLINE void hak_span_describe(hak_span *span, uint32_t granules, hak_span_st
     span->state = last->state = (uint8_t)state;
 }
 
+/* Number of hollow spans: free ones, and live ones that hak_large_empty has unmapped. Each may be a gap in the
+ * kernel's map of the process. */
+extern _Atomic size_t hak_span_holes;
+
 void hak_span_init(void);
 
 /* Takes a mapped span of `need` granules, aligned to `align`; its state is not set yet. Stores its region. NULL
@@ -92,7 +96,7 @@ void hak_span_release_idle(uint64_t now);
 /* Unmaps all free spans, which become hollow. Returns the bytes that the kernel no longer counts. */
 size_t hak_span_hollow_all(void);
 
-/* Dies when the spans of a region disagree. For tests. */
-void hak_span_check(hak_region *region);
+/* Dies when the spans of a region disagree. Returns how many of them hak_span_holes counts. For tests. */
+size_t hak_span_check(hak_region *region);
 
 #endif

@@ -20,10 +20,13 @@ enum { MOST = 800 };
 
 static char *objs[MOST];
 
+/* A guarded object of 16 MiB and more is unmapped. */
 static void keep(unsigned i, size_t size, bool guarded) {
     size_t capacity;
     objs[i] = hak_large_take(size, HAK_MIN_ALIGN, NULL, &capacity);
     assert_non_null(objs[i]);
+    if (guarded && size >= 16 * HAK_MIB)
+        assert_true(hak_large_empty(objs[i]));
     assert_true(hak_keep_take(objs[i], capacity, guarded));
 }
 
@@ -100,6 +103,7 @@ static void too_large(void **state) {
     size_t capacity;
     void *obj = hak_large_take(600 * HAK_MIB, HAK_MIN_ALIGN, NULL, &capacity);
     assert_false(hak_keep_take(obj, capacity, false));
+    assert_true(hak_large_empty(obj));
     assert_true(hak_keep_take(obj, capacity, true));
 }
 
@@ -128,6 +132,74 @@ static void pages_go(void **state) {
     }
 }
 
+/* A guard goes with its memory at the second pass: markers take page tables, which each fork copies. */
+static void guards_go(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < 3; i++)
+        keep(i, 300 * HAK_KIB, i != 2);
+    size_t holes = hak_span_holes; /* an object may have taken one */
+    hak_policy_idle(hak_os_milliseconds());
+    for (unsigned i = 0; i < 3; i++)
+        assert_false(hak_large_is_empty(objs[i]));
+    hak_policy_idle(hak_os_milliseconds());
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(hak_large_is_empty(objs[i]), i != 2);
+    assert_int_equal(hak_keep_bytes, hak_large_capacity(objs[2])); /* what is unmapped is no live memory */
+    assert_int_equal(hak_span_holes, holes + 2);
+    hak_large_check();
+    hak_keep_flush();
+    hak_large_check();
+}
+
+/* Freed objects of 1 MiB and more, while there are few gaps. */
+static void unmapped_while_few(void **state) {
+    (void)state;
+    assert_true(hak_guard_unmaps(HAK_MIB));
+    assert_false(hak_guard_unmaps(HAK_MIB - 1));
+    size_t holes = hak_span_holes;
+    hak_span_holes = hak_os_maps_allowed() / 20;
+    assert_false(hak_guard_unmaps(HAK_MIB));
+    assert_false(hak_guard_unmaps(16 * HAK_MIB - 1));
+    assert_true(hak_guard_unmaps(16 * HAK_MIB));
+    hak_span_holes = holes;
+    char *large = hak_malloc(HAK_MIB), *less = hak_malloc(300 * HAK_KIB);
+    while (!hak_guard_at_leisure())
+        hak_os_sleep(1);
+    hak_os_sleep(2);
+    hak_free(large);
+    hak_free(less);
+    assert_true(hak_large_is_empty(large));
+    assert_false(hak_large_is_empty(less));
+    hak_large_check();
+}
+
+/* Objects that are too short alone, in one row. */
+static void unmapped_when_purged(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < 30; i++)
+        keep(i, 900 * HAK_KIB, true);
+    hak_keep_flush();
+    size_t committed = hak_region_committed;
+    (void)hak_large_purge(0);
+    assert_true(hak_region_committed + 20 * HAK_MIB < committed);
+    hak_large_check();
+}
+
+/* All are kept, but address space that other code could have is not. */
+static void little_where_scarce(void **state) {
+    (void)state;
+    hak_guard_scarce();
+    for (unsigned i = 0; i < 20; i++) {
+        keep(i, 3 * HAK_MIB, false);
+        assert_in_range(hak_keep_bytes, 3 * HAK_MIB, 16 * HAK_MIB);
+    }
+    for (unsigned i = 0; i < 20; i++)
+        assert_int_not_equal(hak_large_capacity(objs[i]), 0);
+    hak_large_check();
+    hak_keep_flush();
+    hak_guard_reset();
+}
+
 static void all_go_back(void **state) {
     (void)state;
     for (unsigned i = 0; i < 10; i++)
@@ -151,6 +223,7 @@ static const hak_large_record *record_of(const void *obj) {
 /* An object of `size` bytes in the place of one of 1 MiB, whose guard stayed where it was. */
 static char *reused(size_t size) {
     for (int tries = 0; tries < 1000; tries++) {
+        hak_keep_flush(); /* else an older object would go first */
         void *place = hak_malloc(HAK_MIB), *others[8];
         for (int i = 0; i < 8; i++)
             others[i] = hak_malloc(300 * HAK_KIB);
@@ -289,6 +362,10 @@ int main(void) {
         CASE("what is kept beyond that has no memory", memory_goes_beyond_that),
         CASE("an object of more than 512 MiB is kept only if it is guarded", too_large),
         CASE("its pages stay until the second pass, or a trim", pages_go),
+        CASE("a guarded object is unmapped at the second pass", guards_go),
+        CASE("from 1 MiB on at once, while there are few gaps", unmapped_while_few),
+        CASE("and shorter ones that merge, when they are purged", unmapped_when_purged),
+        CASE("where address space is scarce only 16 MiB of it are kept", little_where_scarce),
         CASE("when memory has run out all of it goes back", all_go_back),
         CASE("without time for guards an object goes on with the guard behind it, and its canary has room",
              in_a_hurry),

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -224,10 +226,77 @@ static void quiet(void) {
     expect("quiet", base + live / 10 * 11 + 200 * 1125 * (size_t)KIB + 16 * (size_t)MIB);
 }
 
+/* Page tables that a child gets, in bytes: what a fork copies. */
+static size_t copied(void) {
+    int ends[2];
+    char text[4096], *found;
+    if (pipe(ends) != 0)
+        abort();
+    pid_t child = fork();
+    if (child == 0) {
+        int file = open("/proc/self/status", O_RDONLY);
+        ssize_t got = read(file, text, sizeof text);
+        _exit(got <= 0 || write(ends[1], text, (size_t)got) != got);
+    }
+    int status;
+    ssize_t got = read(ends[0], text, sizeof text - 1);
+    if (waitpid(child, &status, 0) != child || status != 0 || got <= 0)
+        abort();
+    close(ends[0]);
+    close(ends[1]);
+    text[got] = 0;
+    if ((found = strstr(text, "VmPTE:")) == NULL)
+        abort();
+    return strtoul(found + 6, NULL, 10) * KIB;
+}
+
+/* Large buffers, of which the start is used, are freed at a rate at which each gets a guard. A fork then copies a page
+ * table for each that was touched, at most, but none for memory that is free. */
+static void forked(void) {
+    void *objs[200];
+    size_t base = copied();
+    for (int i = 0; i < 200; i++)
+        objs[i] = touched(between(6, 15) * MIB, 64 * MIB);
+    shuffle(objs, 200);
+    for (int i = 0; i < 200; i++) {
+        usleep(1200);
+        free(objs[i]);
+    }
+    size_t most = base + 200 * (size_t)PAGE + 256 * KIB, have = copied();
+    if (have > most) {
+        fprintf(stderr, "a fork copies %zu KiB of page tables, at most %zu\n", have / KIB, most / KIB);
+        exit(1);
+    }
+}
+
+/* What other code of the process can map under a limit that comes at run time: thread stacks, for example. */
+static void limited(void) {
+    char text[256];
+    size_t got = 0;
+    int file = open("/proc/self/statm", O_RDONLY);
+    ssize_t size = read(file, text, sizeof text - 1);
+    if (size <= 0)
+        abort();
+    close(file);
+    text[size] = 0;
+    struct rlimit limit = {strtoul(text, NULL, 10) * PAGE + 160 * (size_t)MIB, RLIM_INFINITY};
+    if (setrlimit(RLIMIT_AS, &limit) != 0)
+        abort();
+    for (int i = 0; i < 400; i++)
+        free(touched(between(300 * KIB, 6 * MIB), PAGE));
+    while (mmap(NULL, MIB, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+        got++;
+    if (got < 64) { /* 64 MiB of free large memory may be kept, and a quarantine */
+        fprintf(stderr, "of 160 MiB only %zu can be mapped, at least 64 should be\n", got);
+        exit(1);
+    }
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
-} scenarios[] = {{"asleep", asleep}, {"calloc", zeroed}, {"ended", ended},  {"idle", idle},
+} scenarios[] = {{"asleep", asleep}, {"calloc", zeroed}, {"ended", ended},
+                 {"forked", forked}, {"idle", idle},     {"limited", limited},
                  {"phases", phases}, {"quiet", quiet},   {"sparse", sparse}};
 
 static int run(const char *name, const char *seed) {

@@ -131,6 +131,13 @@ static void idle_slabs_go(void **state) {
     assert_in_range(atomic_load(&hak_superslab_free_dirty), 0, 4 * HAK_MIB);
 }
 
+/* The byte there; 0 where none is mapped any more. */
+static char byte_at(const char *at) {
+    char byte = 0;
+    (void)hak_os_read(&byte, (uintptr_t)at, 1);
+    return byte;
+}
+
 /* Of two spans, the one that was freed first goes first. */
 static void oldest_goes_first(void **state) {
     (void)state;
@@ -138,10 +145,10 @@ static void oldest_goes_first(void **state) {
     assert_true(hak_large_give(older));
     assert_true(hak_large_give(newer));
     assert_true(hak_large_purge(4 * HAK_MIB) >= 4 * HAK_MIB);
-    assert_int_equal(older[HAK_MIB], 0);
-    assert_int_equal(newer[HAK_MIB], 'x');
+    assert_int_equal(byte_at(older + HAK_MIB), 0);
+    assert_int_equal(byte_at(newer + HAK_MIB), 'x');
     assert_int_equal(hak_large_purge(0), 4 * HAK_MIB);
-    assert_int_equal(newer[HAK_MIB], 0);
+    assert_int_equal(byte_at(newer + HAK_MIB), 0);
     assert_true(hak_large_give(between));
     assert_true(hak_large_give(end));
 }
