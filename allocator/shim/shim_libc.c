@@ -40,20 +40,28 @@ static void *next(const char *name, void *_Atomic *known) {
     return found;
 }
 
+static void *_Atomic next_dlopen;
+static void *_Atomic next_prctl;
+
+/* dlsym forgets the error that dlerror would tell next. So both are found before main, not in a call of prctl
+ * between dlopen's failure and dlerror. */
+__attribute__((constructor(101))) static void find_both(void) {
+    (void)next("dlopen", &next_dlopen);
+    (void)next("prctl", &next_prctl);
+}
+
 /* libc derives its caller from the return address, for RUNPATH and $ORIGIN. So libc's function must be called
  * by a jump. */
 EXPORT void *dlopen(const char *path, int mode) {
-    static void *_Atomic known;
     void *(*libc)(const char *, int);
-    *(void **)&libc = next("dlopen", &known);
+    *(void **)&libc = next("dlopen", &next_dlopen);
     TAIL_CALL return libc(path, mode & ~RTLD_DEEPBIND);
 }
 
 /* libc declares it with `...`, which passes words in the same registers. */
 EXPORT int prctl(int operation, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {
-    static void *_Atomic known;
     int (*libc)(int, unsigned long, unsigned long, unsigned long, unsigned long);
-    *(void **)&libc = next("prctl", &known);
+    *(void **)&libc = next("prctl", &next_prctl);
     if (operation == PR_SET_SECCOMP || operation == PR_SET_NO_NEW_PRIVS)
         hak_os_filter_raise(HAK_FILTER_OWN);
     return libc(operation, a, b, c, d);
