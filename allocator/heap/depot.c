@@ -352,6 +352,11 @@ void hak_depot_purge(bool all) {
             purge_one(&depots[shard][cls], all);
 }
 
+void hak_depot_purge_class(unsigned cls) {
+    for (unsigned shard = 0; shard < shards_in_use(); shard++)
+        purge_one(&depots[shard][cls], true);
+}
+
 /* Calls `each` for every depot of the first shards, in rank order. */
 static void for_all(unsigned shards, void (*each)(depot *)) {
     for (unsigned shard = 0; shard < shards; shard++)
