@@ -21,7 +21,8 @@ static size_t highest;   /* highest hak_release_large_dirty since then */
 void hak_span_init(void) {
     hak_span_index_init();
     hak_list_init(&by_age);
-    highest = hak_span_holes = 0;
+    highest = 0;
+    atomic_store_explicit(&hak_span_holes, 0, memory_order_relaxed);
     decayed = now = hak_os_milliseconds(); /* else the first span that is freed would count as idle */
 }
 
