@@ -6,6 +6,7 @@
 #include "allocator/os/os.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -43,7 +44,7 @@ static atomic_flag lock = ATOMIC_FLAG_INIT;
 
 static void take(void) {
     while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire)) /* pairs with give's release */
-        ;
+        sched_yield(); /* its holder may wait for a processor */
 }
 static void give(void) {
     atomic_flag_clear_explicit(&lock, memory_order_release);
@@ -119,6 +120,8 @@ static void remember(list *in, uintptr_t addr, size_t size) {
 bool hak_os_keep_protect(uintptr_t addr, size_t size, bool open) {
     if (!open)
         return keeping == HAK_KEEP_ALL;
+    if (keeping == HAK_KEEP_NOTHING)
+        return false; /* nothing is known */
     take();
     bool known = is_in(&kept, addr, size);
     if (known)
