@@ -282,7 +282,8 @@ HAK_UNSEEN void hak_cache_reset(void) {
     atomic_store(&hak_cache_room, 0);
     atomic_store(&hak_cache_ages, 0);
     atomic_store(&hak_cache_trims, 0);
-    newest->age = newest->trim = 0;
+    newest->age = newest->age_seen = newest->trim = 0;
+    atomic_store(&newest->recall, HAK_RECALL_NONE);
     hak_cache_mine->shard = 0;
     hak_cache_alone();
 }

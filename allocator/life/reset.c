@@ -8,6 +8,7 @@
 #include "allocator/life/thread.h"
 #include "allocator/options.h"
 #include "allocator/os/os_keep.h"
+#include "allocator/os/os_process.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
@@ -117,6 +118,7 @@ static void reset_counters(void) {
 void hak_test_reset(hak_reset how) {
     (void)hak_os_fail_at(0);
     forget_locks();
+    (void)hak_os_barrier();   /* asks the OS something once per process, which is no part of an input */
     (void)hak_thread_begin(); /* the first reset may be the first call of the process */
     reset_memory(how);
     hak_superslab_init();
