@@ -183,7 +183,7 @@ bool hak_os_executable(char out[HAK_OS_PATH_MOST]) {
 
 void hak_os_filter_look(void) {
     static const char key[] = "\nSeccomp:\t", filtered = '2';
-    char text[4096];
+    char text[4096] = ""; /* MemorySanitizer does not see what a raw system call writes */
     int file = hak_os_open("/proc/self/status");
     if (file < 0)
         return;
