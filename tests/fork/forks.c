@@ -3,9 +3,9 @@
 #include "include/hakmem.h"
 #include "tests/fork/forks_library.h"
 #include "tests/surface/want.h"
+#include "tests/unit/asleep.h"
 
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -376,19 +376,10 @@ static void reports(void) {
 static _Atomic bool registering, forking, fork_over, overtaken;
 static pid_t forker;
 
-static bool forker_sleeps(void) {
-    char path[64], text[256] = {0};
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)forker);
-    int file = open(path, O_RDONLY);
-    ssize_t got = read(file, text, sizeof text - 1);
-    close(file);
-    const char *name_end = strrchr(text, ')');
-    return got > 0 && name_end != NULL && strncmp(name_end, ") S", 3) == 0;
-}
 static void register_slowly(void) {
     recorder_hook = NULL;
     atomic_store(&registering, true);
-    while (!atomic_load(&forking) || !(atomic_load(&fork_over) || forker_sleeps()))
+    while (!atomic_load(&forking) || !(atomic_load(&fork_over) || thread_is_asleep(forker)))
         usleep(100);
     atomic_store(&overtaken, atomic_load(&fork_over));
     void *volatile obj = malloc(1000000);

@@ -9,8 +9,8 @@
 #include "hardening/sample.h"
 #include "hardening/verify_fault.h"
 #include "include/hakmem.h"
+#include "tests/unit/asleep.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -199,17 +199,6 @@ static void *end_it(void *obj) {
     return NULL;
 }
 
-/* True when the thread waits in the kernel. */
-static bool sleeps(pid_t thread) {
-    char path[64], text[256] = {0};
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
-    int file = open(path, O_RDONLY);
-    ssize_t got = read(file, text, sizeof text - 1);
-    close(file);
-    const char *name_end = strrchr(text, ')');
-    return got > 0 && name_end != NULL && strncmp(name_end, ") S", 3) == 0;
-}
-
 /* No memory, or no access. */
 static bool is_shut(const char *obj) {
     int ends[2];
@@ -232,7 +221,8 @@ static void freed_under_a_look(void **state) {
     pthread_t thread;
     hak_lock_take(&hak_hardening_lock);
     assert_int_equal(pthread_create(&thread, NULL, end_it, obj), 0);
-    while (hak_record_state(hak_sample_find(obj)->word) == HAK_SLOT_LIVE || (!ended && !sleeps(ender)))
+    while (hak_record_state(hak_sample_find(obj)->word) == HAK_SLOT_LIVE ||
+           (!ended && !thread_is_asleep(ender)))
         usleep(100);
     bool early = ended || is_shut(obj);
     hak_lock_give(&hak_hardening_lock);

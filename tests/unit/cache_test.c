@@ -1,4 +1,5 @@
 /* cache_test.c: the bins of a thread's cache, its first call and its last. */
+#include "tests/unit/bins.h"
 #include "tests/unit/unit.h"
 
 #include "allocator/cache/cache.h"
@@ -19,25 +20,15 @@ static void check_all(void) {
     hak_superslab_check();
 }
 
-/* An object straight from the bin, below the policy. */
-static void *take(unsigned cls) {
-    void *obj = hak_cache_pop(hak_cache_mine, cls);
-    return obj != NULL ? obj : hak_cache_refill_slow(cls);
-}
-static void give(void *obj, unsigned cls) {
-    if (!hak_cache_push(hak_cache_mine, obj, cls))
-        hak_cache_flush_slow(obj, cls);
-}
-
 static void last_in_first_out(void **state) {
     (void)state;
-    void *a = take(5), *b = take(5);
-    give(a, 5);
-    give(b, 5);
-    assert_ptr_equal(take(5), b);
-    assert_ptr_equal(take(5), a);
-    give(a, 5);
-    give(b, 5);
+    void *a = bin_take(5), *b = bin_take(5);
+    bin_give(a, 5);
+    bin_give(b, 5);
+    assert_ptr_equal(bin_take(5), b);
+    assert_ptr_equal(bin_take(5), a);
+    bin_give(a, 5);
+    bin_give(b, 5);
     check_all();
 }
 
@@ -49,7 +40,7 @@ static void addresses_go_up(void **state) {
     hak_test_reset(HAK_RESET_FRESH);
     unsigned in_order = 0;
     for (unsigned i = 0; i < COUNT; i++) {
-        objs[i] = take(5);
+        objs[i] = bin_take(5);
         in_order += i > 0 && (uintptr_t)objs[i] == (uintptr_t)objs[i - 1] + hak_classes[5].size;
     }
     if (HAK_POLICY_RANDOM_SLOTS)
@@ -57,7 +48,7 @@ static void addresses_go_up(void **state) {
     else
         assert_int_equal(in_order, COUNT - 1);
     for (unsigned i = 0; i < COUNT; i++)
-        give(objs[i], 5);
+        bin_give(objs[i], 5);
     check_all();
 }
 
@@ -67,13 +58,13 @@ static void every_class(void **state) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         unsigned count = hak_classes[cls].size > 65536 ? 20 : 400;
         for (unsigned i = 0; i < count; i++) {
-            objs[i] = take(cls);
+            objs[i] = bin_take(cls);
             assert_int_equal(hak_tag_of(objs[i]), cls);
             memcpy(objs[i], &objs[i], sizeof objs[i]);
         }
         for (unsigned i = 0; i < count; i++) {
             assert_memory_equal(objs[i], &objs[i], sizeof objs[i]);
-            give(objs[i], cls);
+            bin_give(objs[i], cls);
             assert_true((uint32_t)(hak_cache_mine->end[cls] - hak_cache_mine->top[cls]) <=
                         hak_classes[cls].bin_cap);
         }
@@ -221,9 +212,9 @@ typedef struct slot_shards {
 
 static unsigned shard_of_slot(size_t size) {
     unsigned cls = hak_class_of(size);
-    void *obj = take(cls);
+    void *obj = bin_take(cls);
     unsigned shard = hak_slab_find((uintptr_t)obj, cls)->shard;
-    give(obj, cls);
+    bin_give(obj, cls);
     return shard;
 }
 
@@ -294,8 +285,8 @@ static void hears_of_splits(void **state) {
 
 static void corruption(void **state) {
     (void)state;
-    void *a = take(5);
-    give(a, 5);
+    void *a = bin_take(5);
+    bin_give(a, 5);
     void ***top = &hak_cache_mine->top[5], ***end = &hak_cache_mine->end[5];
     **top = (char *)a + 1; /* an entry that is no object, or an object of another class */
     **top = NULL;

@@ -1,4 +1,5 @@
 /* fork_test.c: a fork waits until no other thread is inside the allocator, and no lock is taken in the child. */
+#include "tests/unit/asleep.h"
 #include "tests/unit/unit.h"
 
 #include "allocator/cache/cache.h"
@@ -9,7 +10,6 @@
 #include "allocator/policy.h"
 #include "include/hakmem.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,23 +46,12 @@ static void *hold_registry(void *unused) {
     return again ? &held : unused;
 }
 
-/* True when the thread that forks waits in the kernel. */
-static bool forker_sleeps(void) {
-    char path[64], text[256] = {0};
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)forker);
-    int file = open(path, O_RDONLY);
-    ssize_t got = read(file, text, sizeof text - 1);
-    close(file);
-    const char *name_end = strrchr(text, ')');
-    return got > 0 && name_end != NULL && strncmp(name_end, ") S", 3) == 0;
-}
-
 /* fflush(NULL) calls it, and holds libc's list of streams. Waits until the fork waits for that. */
 static bool took_others;
 static ssize_t written(void *unused, const char *text, size_t size) {
     (void)unused, (void)text;
     atomic_store(&held, true);
-    while (!atomic_load(&forks) || !forker_sleeps())
+    while (!atomic_load(&forks) || !thread_is_asleep(forker))
         usleep(100);
     took_others =
         hak_lock_is_taken(&hak_large_lock); /* whoever holds the list may wait for one that allocates */

@@ -1,4 +1,5 @@
 /* recall_test.c: objects in the bins of threads that sleep go back to the depots (cache_recall.c). */
+#include "tests/unit/bins.h"
 #include "tests/unit/unit.h"
 
 #include "allocator/cache/cache.h"
@@ -24,22 +25,13 @@ static void next_turn(void) {
     pthread_barrier_wait(&turn);
 }
 
-static void *take(unsigned cls) {
-    void *obj = hak_cache_pop(hak_cache_mine, cls);
-    return obj != NULL ? obj : hak_cache_refill_slow(cls);
-}
-static void give(void *obj, unsigned cls) {
-    if (!hak_cache_push(hak_cache_mine, obj, cls))
-        hak_cache_flush_slow(obj, cls);
-}
-
 /* Fills bins of the calling thread. */
 static void fill(unsigned cls) {
     void *objs[COUNT];
     for (int i = 0; i < COUNT; i++)
-        objs[i] = take(cls);
+        objs[i] = bin_take(cls);
     for (int i = 0; i < COUNT; i++)
-        give(objs[i], cls);
+        bin_give(objs[i], cls);
 }
 
 static size_t held(unsigned cls) {
@@ -53,13 +45,13 @@ static void take_distinct(unsigned cls) {
     enum { MANY = 3 * COUNT };
     void *objs[MANY];
     for (int i = 0; i < MANY; i++) {
-        objs[i] = take(cls);
+        objs[i] = bin_take(cls);
         assert_non_null(objs[i]);
         for (int k = 0; k < i; k++)
             assert_ptr_not_equal(objs[i], objs[k]);
     }
     for (int i = 0; i < MANY; i++)
-        give(objs[i], cls);
+        bin_give(objs[i], cls);
 }
 
 static void *sleeper(void *arg) {
@@ -73,8 +65,8 @@ static void *sleeper(void *arg) {
     void *a = hak_cache_pop(hak_cache_mine, CLS); /* the topmost is left; the next one is not there */
     assert_non_null(a);
     assert_null(hak_cache_pop(hak_cache_mine, CLS));
-    give(a, CLS);
-    give(take(OTHER), OTHER);
+    bin_give(a, CLS);
+    bin_give(bin_take(OTHER), OTHER);
     next_turn(); /* sleeps with what was left, and a gap below it */
     next_turn();
     take_distinct(CLS);
@@ -295,12 +287,12 @@ static void *spinner(void *arg) {
     assert_true(hak_cache_begin());
     while (!atomic_load(&over)) {
         for (int i = 0; i < 8; i++) {
-            objs[i] = take(OTHER);
+            objs[i] = bin_take(OTHER);
             change(objs[i], 0, (uintptr_t)arg);
         }
         for (int i = 0; i < 8; i++) {
             change(objs[i], (uintptr_t)arg, 0);
-            give(objs[i], OTHER);
+            bin_give(objs[i], OTHER);
         }
     }
     hak_cache_check();
