@@ -133,18 +133,16 @@ hak_cache *hak_cache_next(hak_cache *cache, bool *past) {
 static hak_cache *cache_again(void) {
     hak_lock_check_held(&hak_cache_lock);
     hak_cache *cache = waiting;
-    if (cache != NULL) {
+    if (cache != NULL)
         waiting = cache->next;
-        own(cache);
-        return cache;
+    else {
+        while (lost != NULL && lost->survived == forks)
+            lost = lost->older;
+        cache = lost;
+        lost = cache != NULL ? cache->older : NULL;
     }
-    while (lost != NULL && lost->survived == forks)
-        lost = lost->older;
-    cache = lost;
-    if (cache != NULL) {
-        lost = cache->older;
+    if (cache != NULL)
         own(cache);
-    }
     return cache;
 }
 

@@ -293,30 +293,28 @@ static uint32_t granules_kept(const hak_span *span, uintptr_t start, size_t byte
     return (uint32_t)((hak_max(start, hak_align_down(from, HAK_SUPERSLAB)) - start) >> HAK_GRANULE_SHIFT);
 }
 
-/* Unmaps a whole free span, if it is long. Its guards and page tables go as well, which a purge leaves: they
- * would stay for ever, and each fork copies them. Returns the bytes that counted as dirty; 0: nothing has
+/* Makes a whole free span hollow, and merges it with hollow neighbours. NULL: the OS refused, and nothing has
  * changed. */
-static size_t unmap_one(hak_span *span) {
-    hak_region *region = hak_span_region(span);
+static hak_span *hollow_one(hak_region *region, hak_span *span) {
     uintptr_t start = hak_span_start(region, span);
     uint32_t granules = span->granules;
-    size_t bytes = hak_span_bytes(granules), purged = hak_span_bytes(span->dirty);
-    if (!hak_policy_unmaps(bytes) || !hak_region_hollow(region, start, bytes))
-        return 0;
+    if (!hak_region_hollow(region, start, hak_span_bytes(granules)))
+        return NULL;
     span = carve(span, 0, granules);
-    hak_policy_large_hollowed(region, start, bytes);
-    (void)give(region, span, granules, (hak_span_content){0, true, true});
-    return purged;
+    hak_policy_large_hollowed(region, start, hak_span_bytes(granules));
+    return give(region, span, granules, (hak_span_content){0, true, true});
 }
 
 /* Purges `bytes` of one free span, or some more. Returns the purged bytes. When the OS refuses, returns 0, and
  * no longer counts what may be resident there. */
 static size_t purge_one(hak_span *span, size_t bytes) {
-    uintptr_t start = hak_span_start(hak_span_region(span), span);
+    hak_region *region = hak_span_region(span);
+    uintptr_t start = hak_span_start(region, span);
     uint32_t kept = granules_kept(span, start, bytes);
-    size_t unmapped = kept == 0 ? unmap_one(span) : 0;
-    if (unmapped != 0)
-        return unmapped;
+    size_t dirty = hak_span_bytes(span->dirty);
+    /* A purge leaves guards and page tables: they would stay for ever, and each fork copies them. */
+    if (kept == 0 && hak_policy_unmaps(hak_span_bytes(span->granules)) && hollow_one(region, span) != NULL)
+        return dirty;
     bool done = hak_release_range(start + hak_span_bytes(kept), hak_span_bytes(span->granules - kept));
     if (!done)
         kept = 0;
@@ -364,12 +362,12 @@ static size_t hollow_region(hak_region *region) {
          span += span->granules) {
         if (span->state != HAK_SPAN_FREE || span->hollow)
             continue;
-        uint32_t granules = span->granules;
-        span = carve(span, 0, granules);
-        if (make_hollow(region, span, granules, true) != HAK_MAP_DONE)
+        size_t own = hak_span_bytes(span->granules);
+        hak_span *hollow = hollow_one(region, span);
+        if (hollow == NULL)
             continue;
-        span = give(region, span, granules, (hak_span_content){0, true, true});
-        bytes += hak_span_bytes(granules);
+        span = hollow;
+        bytes += own;
     }
     return bytes;
 }
