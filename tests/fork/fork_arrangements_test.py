@@ -27,7 +27,8 @@ class Arrangements(unittest.TestCase):
     def setUpClass(cls):
         cls.scratch = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.scratch.cleanup)
-        program, library, recorder = (next(path for path in SOURCES if path.endswith(f"/forks{name}.c")) for name in ("", "_library", "_recorder"))
+        library, recorder = (next(path for path in SOURCES if path.endswith(f"/forks_{name}.c")) for name in ("library", "recorder"))
+        program = [path for path in SOURCES if path not in (library, recorder)]
         there = cls.scratch.name
         compiler = ["gcc", "-Wall", "-Werror", "-D_GNU_SOURCE", "-O1", "-fno-builtin", "-pthread", f"-I{ROOT}"]
         run(*compiler, "-shared", "-fPIC", library, "-o", f"{there}/libwith_handlers.so")
@@ -42,7 +43,7 @@ class Arrangements(unittest.TestCase):
             "archive": [ARCHIVE] + with_library + last,
             "static": [library, ARCHIVE, "-static"],
         }.items():
-            run(*compiler, program, *flags, "-o", f"{there}/{name}")
+            run(*compiler, *program, *flags, "-o", f"{there}/{name}")
 
     def each(self, case, *without):
         for name in (name for name in ("plain", "linked_first", "linked_last", "archive", "static") if name not in without):

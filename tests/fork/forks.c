@@ -1,48 +1,33 @@
 /* forks.c CASE: what must hold when a process forks, whatever its other threads and its libraries do. It ends with
  * status 0 and prints "done". */
+#include "tests/fork/forks.h"
 #include "include/hakmem.h"
-#include "tests/fork/forks_library.h"
-#include "tests/surface/want.h"
-#include "tests/unit/asleep.h"
 
-#include <dlfcn.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-enum { FORKS = 30, THREADS = 3, SECONDS = 100 };
 
 #pragma weak hak_stats_read
-#pragma weak recorder_first
-#pragma weak recorder_hook
 
-static _Atomic bool stop;
+_Atomic bool stop;
 
-static pthread_t begin_thread(void *(*body)(void *)) {
+pthread_t begin_thread(void *(*body)(void *)) {
     pthread_t thread;
     WANT(pthread_create(&thread, NULL, body, NULL) == 0);
     return thread;
 }
 
-static unsigned caches(void) {
+unsigned caches(void) {
     hak_stats now;
     WANT(hak_stats_read != NULL);
     hak_stats_read(&now);
     return now.caches;
 }
 
-/* Forks many times; `in_child` runs in each child, which exits. */
-static void fork_often(void (*in_child)(void)) {
+void fork_often(void (*in_child)(void)) {
     for (int i = 0; i < FORKS; i++) {
         pid_t child = fork();
         int status;
@@ -56,7 +41,7 @@ static void fork_often(void (*in_child)(void)) {
     }
 }
 
-static void *work(void *unused) {
+void *work(void *unused) {
     while (!atomic_load(&stop)) {
         library_work();
         void *volatile obj = malloc(1000000);
@@ -64,51 +49,6 @@ static void *work(void *unused) {
         sched_yield(); /* mutexes are not fair */
     }
     return unused;
-}
-
-/* A child works, and may start threads. It has its own caches, and those of the parent's threads. */
-static void child_works(void) {
-    WANT(caches() == 1);
-    library_work();
-    atomic_store(&stop, true);
-    pthread_join(begin_thread(work), NULL);
-    library_work();
-    WANT(caches() == 1);
-}
-
-/* Handlers that were registered before all others allocate, and take locks whose owners allocate. */
-static void handlers(void) {
-    pthread_t threads[THREADS];
-    for (int i = 0; i < THREADS; i++)
-        threads[i] = begin_thread(work);
-    fork_often(child_works);
-    WANT(library_before == FORKS && library_after == FORKS);
-    atomic_store(&stop, true);
-    for (int i = 0; i < THREADS; i++)
-        pthread_join(threads[i], NULL);
-}
-
-/* A handler that itself forks: the inner child goes on, in the handler and after it. */
-static bool nest;
-static void fork_again(void) {
-    int status;
-    if (!nest)
-        return;
-    nest = false;
-    pid_t child = fork();
-    WANT(child >= 0 && (child == 0 || (waitpid(child, &status, 0) == child && status == 0)));
-    library_work();
-    if (child == 0)
-        _exit(0);
-    nest = true;
-}
-static void nested(void) {
-    pthread_t works = begin_thread(work);
-    WANT(pthread_atfork(fork_again, NULL, NULL) == 0);
-    nest = true;
-    fork_often(library_work);
-    atomic_store(&stop, true);
-    pthread_join(works, NULL);
 }
 
 static FILE *open_lines(void) {
@@ -230,70 +170,6 @@ static void interrupted(void) {
     WANT(!failed);
 }
 
-/* A fork after exit() has called all handlers of exit and ended all libraries, by libc's last step, which writes what
- * streams still hold. The library's handlers of fork are gone then, so nothing here takes its lock. */
-static void allocate_sizes(void) {
-    for (size_t i = 0; i < 40; i++) {
-        void *volatile obj = malloc(i * i * i * 7);
-        WANT(obj != NULL);
-        free(obj);
-    }
-}
-static void *allocate_until_stop(void *unused) {
-    while (!atomic_load(&stop))
-        allocate_sizes();
-    return unused;
-}
-static ssize_t write_at_last(void *unused, const char *bytes, size_t size) {
-    (void)unused;
-    fork_often(allocate_sizes);
-    atomic_store(&stop, true); /* the threads end with the process */
-    return write(STDOUT_FILENO, bytes, size);
-}
-static void exits(void) {
-    FILE *stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_at_last});
-    WANT(stream != NULL && fputs("done\n", stream) >= 0);
-    for (int i = 0; i < THREADS; i++)
-        (void)begin_thread(allocate_until_stop);
-    exit(0);
-}
-
-/* The process exits while its threads fork: neither it nor a child waits for ever. */
-static void *fork_until_exit(void *unused) {
-    for (;;) {
-        pid_t child = fork();
-        if (child == 0) {
-            alarm(SECONDS);
-            allocate_sizes();
-            _exit(0);
-        }
-        (void)waitpid(child, NULL,
-                      0); /* this process ends at any time; main waits for the children that remain */
-        allocate_sizes();
-    }
-    return unused;
-}
-static void exits_meanwhile(void) {
-    WANT(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
-    for (int i = 0; i < FORKS; i++) {
-        pid_t child = fork();
-        WANT(child >= 0);
-        if (child == 0) {
-            alarm(SECONDS);
-            for (int j = 0; j < THREADS; j++)
-                (void)begin_thread(j == 0 ? allocate_until_stop : fork_until_exit);
-            usleep(1000 * (useconds_t)i);
-            exit(0);
-        }
-        int status, ended = 0;
-        while (wait(&status) > 0) {
-            WANT(status == 0);
-            ended++;
-        }
-        WANT(ended > 0);
-    }
-}
-
 /* The child of vfork uses this thread's cache for a while. */
 static void vforks(void) {
     pthread_t works = begin_thread(work);
@@ -369,49 +245,6 @@ static void reports(void) {
         _exit(0);
     }
     WANT(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-}
-
-/* The allocator's handlers are the first that libc has, whichever constructor ran first. A thread that registers
- * handlers allocates, and a fork waits for it: the hook goes on once the fork waits, or is over. */
-static _Atomic bool registering, forking, fork_over, overtaken;
-static pid_t forker;
-
-static void register_slowly(void) {
-    recorder_hook = NULL;
-    atomic_store(&registering, true);
-    while (!atomic_load(&forking) || !(atomic_load(&fork_over) || thread_is_asleep(forker)))
-        usleep(100);
-    atomic_store(&overtaken, atomic_load(&fork_over));
-    void *volatile obj = malloc(1000000);
-    free(obj);
-    atomic_store(&registering, false);
-}
-static void *registers_one(void *unused) {
-    WANT(pthread_atfork(NULL, NULL, NULL) == 0);
-    return unused;
-}
-static void registrations(void) {
-    Dl_info first, ours;
-    WANT(recorder_first != NULL && dladdr(recorder_first, &first) != 0);
-    WANT(dladdr(dlsym(RTLD_DEFAULT, "malloc"), &ours) != 0 && first.dli_fbase == ours.dli_fbase);
-    int status;
-    forker = (pid_t)syscall(SYS_gettid);
-    recorder_hook = register_slowly;
-    pthread_t thread = begin_thread(registers_one);
-    while (!atomic_load(&registering))
-        usleep(100);
-    atomic_store(&forking, true);
-    pid_t child = fork();
-    atomic_store(&fork_over, true);
-    if (child == 0) {
-        alarm(SECONDS);
-        library_work();
-        WANT(pthread_atfork(NULL, NULL, NULL) == 0);
-        _exit(0);
-    }
-    pthread_join(thread, NULL);
-    WANT(child > 0 && waitpid(child, &status, 0) == child && status == 0);
-    WANT(!overtaken);
 }
 
 int main(int argc, char **argv) {
