@@ -77,8 +77,12 @@ def found_by(result, meant):
     return f"{result['layer']}: {result['test']}" + ("" if meant in ("", result["test"]) else f" (not {meant})")
 
 
+def entry(name, bug, stands, result):
+    return f"- `{name}`: {bug}; {result}" + (f". Stands for {stands}" if stands else "")
+
+
 def table(results):
-    """`results`: {mutant: the latest result}. It also has mutants that were not run."""
+    """A list of all mutants. `results`: {mutant: the latest result}. It also has mutants that were not run."""
     planted = sorted(os.path.basename(path)[:-6] for path in glob.glob(os.path.join(ROOT, "fuzz/mutants/*.patch")))
     found = [r for r in results.values() if r["layer"] in LAYERS]
     by_tests = [r for r in found if r["layer"] != "fuzz"]
@@ -88,10 +92,9 @@ def table(results):
              "is named. Seconds include the build, on a machine that did other work as well.", "",
              f"{len(planted)} mutants planted, {len(results)} of them run, {len(found)} found, {len(by_tests)} of them by what `bazel test //...` runs and "
              f"{len(by_meant)} by the test that is there for it. Runs are of the revisions "
-             f"{', '.join(f'{name} ({count})' for name, count in of.most_common())}; a + stands for changes that were not committed yet.", "",
-             "| mutant | bug | stands for | found by | of | s |", "| --- | --- | --- | --- | --- | --- |"]
+             f"{', '.join(f'{name} ({count})' for name, count in of.most_common())}; a + stands for changes that were not committed yet.", ""]
     for name in planted:
         bug, stands, meant = describe(patch_of(name))
         r = results.get(name)
-        lines.append(f"| {name} | {bug} | {stands} | " + (f"{found_by(r, meant)} | {r.get('revision', '')} | {r['seconds']} |" if r else f"not run: {meant} | | |"))
+        lines.append(entry(name, bug, stands, f"found by {found_by(r, meant)} ({r.get('revision', '')}, {r['seconds']} s)" if r else f"not run: {meant}"))
     return wrapped("\n".join(lines) + "\n")
