@@ -25,8 +25,8 @@ static inline void hak_policy_fork_child(void);
  * birth, and their slots read as they did then. Random numbers start from the same seed each time, the
  * quarantine is empty, and the calling thread keeps its cache. */
 static inline void hak_policy_reset(bool stay);
-/* The policy's lock, for fork.c; NULL if it has none. */
-static inline hak_lock *hak_policy_lock(void);
+/* The policy's locks in rank order, which is the last, for fork.c: lock number i from 0; NULL after the last one. */
+static inline hak_lock *hak_policy_lock(unsigned i);
 /* Bytes at the end of each slab that hold no slot. */
 static inline size_t hak_policy_slab_guard(void);
 /* The alignment of a region's start. HAK_REGION_SLABS: always a superslab, so huge pages fit. To make addresses

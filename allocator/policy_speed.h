@@ -35,7 +35,8 @@ static inline void hak_policy_fork_child(void) {}
 static inline void hak_policy_reset(bool stay) {
     (void)stay;
 }
-static inline hak_lock *hak_policy_lock(void) {
+static inline hak_lock *hak_policy_lock(unsigned i) {
+    (void)i;
     return NULL;
 }
 static inline unsigned hak_policy_tag(const void *obj) {

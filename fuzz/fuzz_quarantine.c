@@ -6,7 +6,8 @@
 #include "allocator/life/reset.h"
 #include "fuzz/bytes.h"
 #include "fuzz/engine.h"
-#include "hardening/quarantine.h"
+#include "hardening/common.h"
+#include "hardening/ring_own.h"
 
 enum {
     OBJECTS_MAX = 1 << 15,
@@ -55,7 +56,9 @@ static void free_one(unsigned cls) {
     if (out == NULL)
         return;
     const waiting *was = leave(out, cls);
-    BYTES_RULE(out != obj || ring->limit == 0, "an object does not come back at once while there is a ring");
+    BYTES_RULE(out != obj, "an object does not come back at once");
+    BYTES_RULE(entered[cls] - was->entered >= hak_ring_floor(cls),
+               "an object waits as long as the floor says");
     BYTES_RULE(entered[cls] - was->entered > lap[cls] || lap[cls] == 0, "an object waits a whole round");
 }
 
@@ -66,8 +69,9 @@ static void verify(void) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         const hak_ring *ring = &mine->rings[cls];
         uint32_t count = 0;
-        BYTES_RULE(ring->in <= ring->stop && ring->stop == ring->slots + ring->limit &&
-                       ring->limit <= mine->most[cls],
+        bool bare = hak_classes[cls].size > HAK_RING_BARE;
+        void **end = ring->slots + ring->limit;
+        BYTES_RULE(ring->in <= end && ring->stop == (bare ? ring->in : end) && ring->limit <= mine->most[cls],
                    "a ring's bounds");
         for (uint32_t i = 0; i < ring->limit; i++)
             count += ring->slots[i] != NULL;
@@ -77,9 +81,14 @@ static void verify(void) {
             BYTES_RULE(ring->slots[ring->limit + i] == NULL, "nothing lies past a ring's end");
         for (uint32_t i = 0; i < HAK_SWAP_PLACES; i++)
             count += mine->swaps[cls][i] != NULL;
+        count += (uint32_t)hak_common_count(cls);
         BYTES_RULE(count == inside[cls], "what came in and did not go out is there");
-        held += (size_t)ring->limit * hak_classes[cls].size;
-        swapped += ring->limit != 0 ? (size_t)(ring->swap_mask + 1) * hak_classes[cls].size : 0;
+        BYTES_RULE(inside[cls] <= hak_ring_floor(cls) ||
+                       ring->limit + hak_common_count(cls) >= hak_ring_floor(cls),
+                   "a class has its floor");
+        size_t cost = hak_ring_cost(cls);
+        held += ring->limit * cost;
+        swapped += ring->limit != 0 ? (ring->swap_mask + 1) * cost : 0;
     }
     BYTES_RULE(mine->held == held, "the bytes that the thread's rings may hold");
     BYTES_RULE(mine->swapped == swapped, "the bytes that its swaps may hold");

@@ -4,8 +4,11 @@
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
 #include "allocator/os/valgrind.h"
+#include "allocator/pages/release.h"
+#include "hardening/common.h"
 #include "hardening/inherit.h"
 #include "hardening/keep.h"
+#include "hardening/ring.h"
 #include "hardening/seal.h"
 #include "hardening/sweep.h"
 #include "hardening/verify_fault.h"
@@ -77,6 +80,8 @@ void hak_harden_fork_child(void) {
 bool hak_harden_reclaim(size_t size) {
     enum { TIMES = 4 };
     size_t held = atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) +
+                  atomic_load_explicit(&hak_release_slabs_bare, memory_order_relaxed) +
+                  atomic_load_explicit(&hak_common_held, memory_order_relaxed) +
                   atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed);
     if (held == 0 || size / TIMES > held)
         return false;

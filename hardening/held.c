@@ -3,16 +3,24 @@
 #include "allocator/policy.h"
 
 #include "allocator/os/os.h"
+#include "hardening/common.h"
 
-/* The number of places of the ring that hold an object. A ring fills from its start; when its last place is in use,
- * all are. */
+enum { FRONT_MOST = 64 }; /* rings of so many places may have empty ones anywhere */
+
+/* The number of places of the ring that hold an object. A longer ring fills from its start; when its last place is in
+ * use, all are. */
 static size_t ring_count(const hak_ring *ring) {
     uint32_t limit = HAK_GLANCE(ring->limit);
     if (limit == 0)
         return 0;
-    if (HAK_GLANCE(ring->slots[limit - 1]) != NULL)
-        return limit;
-    return hak_min(limit, (size_t)(HAK_GLANCE(ring->in) - ring->slots));
+    if (limit > FRONT_MOST)
+        return HAK_GLANCE(ring->slots[limit - 1]) != NULL
+                   ? limit
+                   : hak_min(limit, (size_t)(HAK_GLANCE(ring->in) - ring->slots));
+    size_t count = 0;
+    for (uint32_t i = 0; i < limit; i++)
+        count += HAK_GLANCE(ring->slots[i]) != NULL;
+    return count;
 }
 
 static size_t swap_count(void *const *swap) {
@@ -39,6 +47,8 @@ void hak_harden_held(hak_held *held) {
     for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
             held->slots[cls] += ring_count(&state->rings[cls]) + swap_count(state->swaps[cls]);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        held->slots[cls] += hak_common_count(cls);
     hak_lock_give(&hak_hardening_lock);
     unsigned at = 0, before;
     do {

@@ -11,6 +11,7 @@
 
 #include "allocator/policy.h"
 #include "hardening/canary.h"
+#include "hardening/common.h"
 #include "hardening/due.h"
 #include "hardening/guard.h"
 #include "hardening/keep.h"
@@ -78,8 +79,8 @@ static inline void hak_policy_fork_child(void) {
 static inline void hak_policy_reset(bool stay) {
     hak_harden_reset(stay);
 }
-static inline hak_lock *hak_policy_lock(void) {
-    return &hak_hardening_lock;
+static inline hak_lock *hak_policy_lock(unsigned i) {
+    return i == 0 ? &hak_hardening_lock : hak_common_lock(i - 1);
 }
 static inline size_t hak_policy_slab_guard(void) {
     return hak_guard_slab_bytes();

@@ -3,11 +3,9 @@
  *
  *   free(obj) --> ring: first in, first out --> one of the swap's places, drawn at random --> bin --> malloc
  *
- * Each thread has a ring and a swap per class; they contain pointers only. A ring begins short. Each time it has come
- * round it becomes longer, while the thread's quarantine holds less than its budget of bytes. When the budget is used
- * up, the class that holds most gives up places. One class of slots of up to HAK_RING_DEEP bytes may use the whole
- * budget, because most exploits need small slots: that is more than 65,536 slots. The state of an ended thread keeps
- * its slots for a second and waits for a new thread, so that the end of a thread frees nothing at once. */
+ * Each thread has a ring and a swap per class; they contain pointers only. ring.h says how long a ring is. The state of
+ * an ended thread keeps its slots for a second and waits for a new thread. Then the slots go on, in their order, to the
+ * rings that all threads share (common.h). What a thread without a state frees goes there at once. */
 #ifndef HAK_QUARANTINE_H
 #define HAK_QUARANTINE_H
 
@@ -20,7 +18,8 @@ enum {
     HAK_SITES = 1024, /* per thread, by a hash of the return address */
     /* A ring may be larger than the second-level cache. The slot and record so many places ahead are prefetched. */
     HAK_RING_AHEAD = 24,
-    HAK_RING_DEEP = 96, /* bytes: the largest slots that have long rings */
+    HAK_RING_DEEP = 96,      /* bytes: the largest slots whose rings may be that large */
+    HAK_RING_FETCHED = 1024, /* bytes: prefetched of the slot of another class that leaves next */
 };
 
 /* The part of a class's quarantine that free uses. Sweeps and statistics read `in`, `limit` and the slots without a
@@ -28,7 +27,8 @@ enum {
 typedef struct hak_ring {
     void **in;          /* place of the oldest object, where the next one goes */
     void **stop;        /* end of the places in use; equal to `in` when the ring has come round or is empty */
-    uint32_t swap_mask; /* number of the swap's places in use, minus one */
+    uint16_t swap_mask; /* number of the swap's places in use, minus one */
+    uint16_t drawn;     /* the swap's place from which the next slot leaves */
     uint32_t limit;     /* number of places in use */
     void **slots; /* address space for `most` places and HAK_RING_AHEAD that stay NULL; mapped in part */
 } hak_ring;
@@ -40,19 +40,15 @@ typedef struct hak_guarded {
     bool shuffle_due;      /* in a forked child: shuffle the swaps when no exchange is going on */
     _Atomic uint32_t uses; /* number of beginnings and ends; odd while a thread has the state */
     hak_ring rings[HAK_TAGS];
-    void *swaps[HAK_TAGS][HAK_SWAP_PLACES];
-    uint8_t swap_random[256];              /* random bytes, used one by one */
-    _Atomic uint32_t sites[HAK_SITES];     /* per call site: allocations until the next sample; 1 at first */
-    _Atomic uint8_t sites_seen[HAK_SITES]; /* per call site: samples that were due, up to 255 */
-    void **seen[HAK_TAGS];                 /* `in` of each ring at the last look at it */
-    uint64_t used_at[HAK_TAGS];            /* milliseconds: when a look last found that `in` had moved */
-    uint32_t most[HAK_TAGS];               /* the most places of each ring */
-    _Atomic uint64_t turns[HAK_TAGS];      /* see hak_quarantine_turns */
-    uint32_t mapped[HAK_TAGS];             /* mapped places of each ring */
-    hak_extent deep;                       /* address space of the long rings; start 0: there is none */
+    uint32_t most[HAK_TAGS];          /* the most places of each ring */
+    _Atomic uint64_t turns[HAK_TAGS]; /* see hak_quarantine_turns */
+    uint32_t mapped[HAK_TAGS];        /* mapped places of each ring */
+    hak_extent deep;                  /* address space of the long rings; start 0: there is none */
     hak_rng rng;
     uint64_t draws; /* random bits for places in slabs */
     unsigned draws_left;
+    unsigned idle_cls; /* see is_idle in ring_turn.c */
+    void **idle_in;
     size_t held, swapped;      /* bytes that rings of the present length may hold, and that the swaps may */
     uint64_t ended_at;         /* milliseconds; of a waiting state */
     uintptr_t sweep_at;        /* address at which the sweep continues */
@@ -63,6 +59,18 @@ typedef struct hak_guarded {
     struct hak_guarded *other; /* the thread's state of the other kind; NULL: none */
     struct hak_guarded *next;  /* list of all states, in order of creation; none is ever removed */
     struct hak_guarded *next_waiting;
+    /* The rest becomes zero while the state waits and is empty, and so do the places of the rings behind it: a thread
+     * that gets the state sets it, or it only says when classes were used. */
+    void *swaps[HAK_TAGS][HAK_SWAP_PLACES];
+    uint8_t swap_random[256];              /* random bytes, used one by one */
+    _Atomic uint32_t sites[HAK_SITES];     /* per call site: allocations until the next sample; 1 at first */
+    _Atomic uint8_t sites_seen[HAK_SITES]; /* per call site: samples that were due, up to 255 */
+    uint32_t seen[HAK_TAGS];               /* place of `in` in each ring at the last look at it */
+    uint64_t seen_turns[HAK_TAGS];         /* `turns` of each class at that look */
+    uint64_t used_at[HAK_TAGS];            /* milliseconds: when a look last found that either had changed */
+    uint64_t looks;                        /* number of looks that found a change */
+    uint64_t used_look[HAK_TAGS];          /* number of the last look that found one of this class */
+    bool purge_due[HAK_TAGS]; /* slots were freed since the pages around resting ones went back */
 } hak_guarded;
 
 /* The calling thread's state. */
@@ -79,21 +87,27 @@ uint64_t hak_quarantine_turns(unsigned cls);
 /* Counts one such event of the calling thread. Call it before the result of the event is published. */
 void hak_quarantine_turned(hak_guarded *mine, unsigned cls);
 
-/* Bytes that all rings and swaps hold. */
+/* States that threads have now. */
+extern _Atomic size_t hak_quarantine_states;
+
+/* Bytes that the rings and swaps of all threads hold, of slots that have memory. */
 extern _Atomic size_t hak_quarantine_held;
 
 /* Debug builds: a function that takes objects home in place of hak_hardening.give; NULL: none. */
 extern HAK_HIDDEN void (*hak_quarantine_home)(void *obj, unsigned cls);
+void hak_quarantine_give_home(void *obj, unsigned cls);
 
 /* Begins a state for the calling thread. `typed`: for objects with a partition (typed.h). */
 void hak_quarantine_begin(bool typed);
 void hak_quarantine_end(void);
 void hak_quarantine_forsake(void); /* takes the state from the thread; its slots are lost */
-/* Memory has run out: sends all slots home that the calling thread and ended threads hold. */
+/* Sends the slots of ended threads to the common rings at once, because all rings hold what they may. */
+void hak_quarantine_rest_ended(void);
+/* Memory has run out: sends home all slots of the calling thread, of ended threads and of the common rings. */
 void hak_quarantine_flush(void);
-/* malloc_trim: sends home the slots of ended threads and most slots of the calling thread. */
+/* malloc_trim: sends home the slots of ended threads and of the common rings, and most of the calling thread's. */
 void hak_quarantine_trim(void);
-/* Sends home the slots of threads that ended a while ago. `now`: milliseconds. */
+/* Sends the slots of threads that ended a while ago to the common rings. `now`: milliseconds. */
 void hak_quarantine_idle(uint64_t now);
 /* See hak_policy_cache_age. */
 void hak_quarantine_age(bool sparse);
@@ -134,6 +148,13 @@ HAK_INLINE void hak_ring_fetch(const char *obj) {
     __builtin_prefetch((const void *)place.record, 1);
 }
 
+/* Prefetches a longer slot, which was drawn and leaves next, but not its record: that lies beside others of its slab.
+ * NULL does no harm. */
+HAK_INLINE void hak_ring_fetch_long(const char *obj, size_t size) {
+    for (size_t at = 0; at < size && at < HAK_RING_FETCHED; at += HAK_CACHELINE)
+        __builtin_prefetch(obj + at, 1);
+}
+
 /* Puts the object into the ring, and takes out another slot of the class, or NULL when none is due. `size`: bytes of a
  * slot of the class. */
 HAK_INLINE void *hak_ring_exchange(hak_guarded *mine, void *obj, unsigned cls, size_t size) {
@@ -150,9 +171,12 @@ HAK_INLINE void *hak_ring_exchange(hak_guarded *mine, void *obj, unsigned cls, s
         hak_ring_fetch(in[HAK_RING_AHEAD]);
     uint8_t next = mine->swap_next;
     mine->swap_next = (uint8_t)(next + 1);
-    void **place = &mine->swaps[cls][mine->swap_random[next] & ring->swap_mask];
+    void **swap = mine->swaps[cls], **place = &swap[ring->drawn];
     void *out = *place;
     HAK_SHOW(*place, oldest);
+    ring->drawn = mine->swap_random[next] & ring->swap_mask;
+    if (size > HAK_RING_DEEP)
+        hak_ring_fetch_long(swap[ring->drawn], size);
     return HAK_LIKELY(next != UINT8_MAX) ? out : hak_quarantine_draw_slow(out);
 }
 

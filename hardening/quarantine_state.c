@@ -3,22 +3,19 @@
 #include "hardening/quarantine_own.h"
 
 #include "allocator/os/os.h"
+#include "allocator/pages/release.h"
+#include "hardening/common.h"
+#include "hardening/ring.h"
 #include "hardening/seal.h"
 
 #include <string.h>
 
-enum {
-    /* One class of slots up to HAK_RING_DEEP bytes may fill the whole quarantine of a thread: 68,000 slots of 80 bytes,
-     * so that a 64-byte object does not come back within 65,536 rounds. Larger classes have this limit, so that the
-     * slots in use stay in the second-level cache: docs/MITIGATIONS.md says how workloads a and b were measured. */
-    LARGE_CLASS_BYTES = 32 * HAK_KIB,
-    RING_MOST = 1 << 17,
-};
-
 hak_guarded hak_guarded_nobody;
 HAK_HIDDEN _Thread_local hak_guarded *hak_guarded_mine = &hak_guarded_nobody;
 hak_guarded *_Atomic hak_guarded_all;
-hak_guarded *_Atomic hak_guarded_waiting;
+static hak_guarded *waiting; /* hak_hardening_lock */
+_Atomic size_t hak_guarded_waiting_filled;
+_Atomic size_t hak_quarantine_states;
 static uint32_t owners;
 static hak_rng common_rng; /* hak_hardening_lock */
 
@@ -61,60 +58,8 @@ void hak_quarantine_turned(hak_guarded *mine, unsigned cls) {
     atomic_store_explicit(&mine->turns[cls], turns + 1, memory_order_relaxed);
 }
 
-/* The most places of a class's ring. */
-static uint32_t ring_most(unsigned cls) {
-    size_t size = hak_classes[cls].size;
-    size_t bytes = size <= HAK_RING_DEEP ? hak_quarantine_thread_bytes() : (size_t)LARGE_CLASS_BYTES;
-    return (uint32_t)hak_max(HAK_RING_MIN, hak_min(bytes / size, RING_MOST));
-}
-
-/* Places for which the class's ring has address space. */
-static size_t ring_room(unsigned cls) {
-    size_t slots = ring_most(cls) + HAK_RING_AHEAD;
-    return hak_ring_is_deep(cls) ? hak_align_up(slots * sizeof(void *), hak_os_page) / sizeof(void *) : slots;
-}
-
-/* Address space of all long rings, or of all short ones. Bytes. */
-static size_t rooms_bytes(bool deep) {
-    size_t slots = 0;
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-        slots += hak_ring_is_deep(cls) == deep ? ring_room(cls) : 0;
-    return hak_align_up(slots * sizeof(void *), hak_os_page);
-}
-
-static void rings_init(hak_guarded *guarded) {
-    void **shallow = (void **)(guarded + 1), **deep = (void **)guarded->deep.start;
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        void **slots = hak_ring_is_deep(cls) ? deep : shallow;
-        guarded->rings[cls] = (hak_ring){.in = slots, .stop = slots, .slots = slots};
-        guarded->most[cls] = hak_ring_is_deep(cls) && guarded->deep.start == 0 ? 0 : ring_most(cls);
-        if (hak_ring_is_deep(cls))
-            deep += ring_room(cls);
-        else {
-            guarded->mapped[cls] = (uint32_t)ring_room(cls);
-            shallow += ring_room(cls);
-        }
-    }
-}
-
 size_t hak_guarded_bytes(void) {
-    return hak_align_up(sizeof(hak_guarded), hak_os_page) + rooms_bytes(false);
-}
-
-HAK_UNSEEN bool hak_ring_map(hak_guarded *mine, unsigned cls, uint32_t places) {
-    uint32_t need = places + HAK_RING_AHEAD, have = mine->mapped[cls];
-    if (need <= have)
-        return true;
-    uintptr_t start = (uintptr_t)mine->rings[cls].slots;
-    size_t from = have * sizeof(void *), to = hak_align_up(need * sizeof(void *), hak_os_page);
-    hak_map_result result = hak_extent_fill(&mine->deep, start + from, to - from);
-    if (result == HAK_MAP_TAKEN)
-        mine->most[cls] = mine->rings[cls].limit;
-    if (result != HAK_MAP_DONE)
-        return false;
-    mine->mapped[cls] = (uint32_t)(to / sizeof(void *));
-    hak_seal_metadata(start, to);
-    return true;
+    return hak_align_up(sizeof(hak_guarded), hak_os_page) + hak_ring_rooms(false);
 }
 
 static hak_guarded *guarded_map(void) {
@@ -122,12 +67,12 @@ static hak_guarded *guarded_map(void) {
     if (guarded == NULL)
         return NULL;
     hak_lock_take(&hak_region_lock);
-    if (hak_extent_begin(&guarded->deep, rooms_bytes(true), 0, hak_os_page) &&
-        guarded->deep.room < rooms_bytes(true))
+    if (hak_extent_begin(&guarded->deep, hak_ring_rooms(true), 0, hak_os_page) &&
+        guarded->deep.room < hak_ring_rooms(true))
         hak_extent_end(&guarded->deep);
     hak_lock_give(&hak_region_lock);
     hak_seal_metadata((uintptr_t)guarded, hak_guarded_bytes());
-    rings_init(guarded);
+    hak_ring_begin(guarded);
     hak_lock_take(&hak_hardening_lock);
     owners = owners % (HAK_RECORD_OWNERS - 1) + 1; /* 1 to HAK_RECORD_OWNERS - 1 */
     guarded->owner = owners;
@@ -137,20 +82,9 @@ static hak_guarded *guarded_map(void) {
     return guarded;
 }
 
-/* Debug builds: unmaps the places of long rings. */
-static void deep_unmap(hak_guarded *guarded) {
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        if (!hak_ring_is_deep(cls) || guarded->mapped[cls] == 0)
-            continue;
-        if (!guarded->deep.reserved)
-            hak_os_unmap((uintptr_t)guarded->rings[cls].slots, guarded->mapped[cls] * sizeof(void *));
-        guarded->mapped[cls] = 0;
-    }
-}
-
 /* Debug builds: unmaps a state. */
 static void guarded_unmap(hak_guarded *guarded) {
-    deep_unmap(guarded);
+    hak_ring_unmap_deep(guarded);
     if (guarded->deep.start != 0)
         hak_extent_end(&guarded->deep);
     hak_os_unmap_between((uintptr_t)guarded, hak_guarded_bytes());
@@ -169,18 +103,50 @@ static void sites_restart(hak_guarded *guarded) {
     }
 }
 
-/* Takes a state of that kind off the list of waiting ones; NULL when there is none. */
+bool hak_guarded_is_filled(const hak_guarded *state) {
+    bool filled = false;
+    for (unsigned cls = 1; cls <= HAK_CLASSES && !filled; cls++)
+        filled = state->rings[cls].limit != 0;
+    return filled;
+}
+
+void hak_guarded_waiting_add_locked(hak_guarded *state) {
+    hak_lock_check_held(&hak_hardening_lock);
+    state->next_waiting = waiting;
+    waiting = state;
+    hak_counter_add(&hak_guarded_waiting_filled, hak_guarded_is_filled(state));
+}
+
+/* Takes the state behind `before`, or the first one, off the list of waiting ones. */
+static hak_guarded *waiting_take_locked(hak_guarded *before) {
+    hak_guarded *found = before != NULL ? before->next_waiting : waiting;
+    if (found == NULL)
+        return NULL;
+    if (before != NULL)
+        before->next_waiting = found->next_waiting;
+    else
+        waiting = found->next_waiting;
+    hak_counter_sub(&hak_guarded_waiting_filled, hak_guarded_is_filled(found));
+    return found;
+}
+
+hak_guarded *hak_guarded_waiting_take_any(void) {
+    hak_lock_take(&hak_hardening_lock);
+    hak_guarded *found = waiting_take_locked(NULL);
+    hak_lock_give(&hak_hardening_lock);
+    return found;
+}
+
+/* The same for a state of that kind. */
 static hak_guarded *waiting_take(bool typed) {
     hak_lock_take(&hak_hardening_lock);
-    hak_guarded *before = NULL, *found = hak_guarded_waiting;
+    hak_guarded *before = NULL, *found = waiting;
     while (found != NULL && found->typed != typed) {
         before = found;
         found = found->next_waiting;
     }
-    if (found != NULL && before != NULL)
-        before->next_waiting = found->next_waiting;
-    else if (found != NULL)
-        hak_guarded_waiting = found->next_waiting;
+    if (found != NULL)
+        found = waiting_take_locked(before);
     hak_lock_give(&hak_hardening_lock);
     return found;
 }
@@ -200,6 +166,7 @@ void hak_quarantine_begin(bool typed) {
     hak_rng_seed(&guarded->rng);
     swap_draw(guarded);
     hak_guarded_mine = guarded;
+    atomic_fetch_add_explicit(&hak_quarantine_states, 1, memory_order_relaxed);
 }
 
 /* The slots stay in the state's rings. */
@@ -209,12 +176,12 @@ void hak_quarantine_end(void) {
         return;
     hak_guarded_mine = &hak_guarded_nobody;
     guarded->ended_at = hak_os_milliseconds();
+    atomic_fetch_sub_explicit(&hak_quarantine_states, 1, memory_order_relaxed);
     atomic_store_explicit(&guarded->sweeps, false,
                           memory_order_release); /* a report may have jumped out of a step */
     hak_lock_take(&hak_hardening_lock);
     atomic_fetch_add_explicit(&guarded->uses, 1, memory_order_release); /* after the rings have changed */
-    guarded->next_waiting = hak_guarded_waiting;
-    hak_guarded_waiting = guarded;
+    hak_guarded_waiting_add_locked(guarded);
     hak_lock_give(&hak_hardening_lock);
 }
 
@@ -244,15 +211,23 @@ void *hak_quarantine_draw_slow(void *out) {
     return out;
 }
 
-/* Bytes held by states that this process can use. In a child, states of threads that it does not have are lost and do
- * not count. */
-static size_t held_here(void) {
-    size_t held = 0;
-    for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
-        if (state == hak_guarded_mine || state == hak_guarded_mine->other ||
-            atomic_load_explicit(&state->uses, memory_order_relaxed) % 2 == 0)
+/* Counts again what is held by states that this process can use, and by the common rings. In a child, states of threads
+ * that it does not have are lost and do not count. */
+static void count_again(void) {
+    const hak_guarded *mine = hak_guarded_mine, *state = hak_guarded_all;
+    size_t held = 0, bare = 0, pinned = 0;
+    for (; state != NULL; state = state->next)
+        if (state == mine || state == mine->other ||
+            atomic_load_explicit(&state->uses, memory_order_relaxed) % 2 == 0) {
             held += state->held + state->swapped;
-    return held;
+            hak_ring_count(state, &bare, &pinned);
+        }
+    hak_common_totals(&bare);
+    atomic_store_explicit(&hak_quarantine_states, 0u + (mine != &hak_guarded_nobody) + (mine->other != NULL),
+                          memory_order_relaxed);
+    atomic_store_explicit(&hak_quarantine_held, held, memory_order_relaxed);
+    atomic_store_explicit(&hak_release_slabs_bare, bare, memory_order_relaxed);
+    atomic_store_explicit(&hak_ring_pinned, pinned, memory_order_relaxed);
 }
 
 /* The child uses only this thread's state and those that waited. It never looks at states of threads that it does not
@@ -261,7 +236,7 @@ static size_t held_here(void) {
 void hak_quarantine_fork_child(void) {
     if (common_rng.next != 0)
         hak_rng_seed(&common_rng);
-    atomic_store_explicit(&hak_quarantine_held, held_here(), memory_order_relaxed);
+    count_again();
     hak_guarded *mine = hak_guarded_mine;
     if (mine == &hak_guarded_nobody)
         return;
@@ -269,22 +244,22 @@ void hak_quarantine_fork_child(void) {
     mine->draws = hak_rng_next(&mine->rng);
     swap_draw(mine);
     mine->swap_next = UINT8_MAX;
+    hak_ring_draw(mine);
     mine->shuffle_due = true;
 }
 
 static void state_reset(hak_guarded *state) {
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        hak_ring *ring = &state->rings[cls];
-        memset(ring->slots, 0, ring->limit * sizeof(void *));
-        ring->in = ring->stop = ring->slots;
-        ring->limit = 0;
-    }
-    deep_unmap(state); /* so that the next test asks the OS as often as this one */
-    memset(state->swaps, 0, sizeof state->swaps);
+    hak_ring_reset(state);
     memset(state->seen, 0, sizeof state->seen);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        state->seen_turns[cls] = atomic_load(&state->turns[cls]);
     memset(state->used_at, 0, sizeof state->used_at);
+    memset(state->used_look, 0, sizeof state->used_look);
+    memset(state->purge_due, 0, sizeof state->purge_due);
+    state->looks = 0;
     state->draws_left = 0;
-    state->held = state->swapped = 0;
+    state->idle_cls = 0;
+    state->idle_in = NULL;
     state->sweep_at = 0;
     state->sweep_turn = state->sweep_sample = 0;
     state->swap_next = 0;
@@ -297,15 +272,15 @@ static void state_reset(hak_guarded *state) {
 
 /* Unmaps all states but one, which becomes the calling thread's, even when the thread has ended its own. */
 static HAK_UNSEEN void only_mine(void) {
-    if (hak_guarded_mine == &hak_guarded_nobody && hak_guarded_waiting != NULL)
-        hak_guarded_mine = hak_guarded_waiting;
+    if (hak_guarded_mine == &hak_guarded_nobody && waiting != NULL)
+        hak_guarded_mine = waiting;
     hak_guarded *mine = hak_guarded_mine;
     for (hak_guarded *state = hak_guarded_all, *next; state != NULL; state = next) {
         next = state->next;
         if (state != mine)
             guarded_unmap(state);
     }
-    hak_guarded_waiting = NULL;
+    waiting = NULL;
     owners = 0;
     atomic_store(&hak_guarded_all, NULL);
     if (mine == &hak_guarded_nobody)
@@ -321,6 +296,10 @@ void hak_quarantine_reset(void) {
     common_rng.next = 0;
     hak_guarded_nobody.draws_left = 0;
     atomic_store(&hak_quarantine_held, 0);
+    atomic_store(&hak_release_slabs_bare, 0);
+    atomic_store(&hak_ring_pinned, 0);
+    atomic_store(&hak_guarded_waiting_filled, 0);
+    hak_common_reset();
     only_mine();
     if (hak_guarded_mine != &hak_guarded_nobody)
         state_reset(hak_guarded_mine);

@@ -6,6 +6,7 @@
 #include "allocator/os/death.h"
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
+#include "hardening/common.h"
 #include "hardening/exits.h"
 #include "hardening/inherit.h"
 #include "hardening/marks.h"
@@ -19,6 +20,8 @@ enum {
     PAUSE_MS = 1,
     /* Granules of large objects to check with the lock held: some 2 us. */
     LARGE_BATCH = 256,
+    /* Places of the common rings to check with the lock held. */
+    COMMON_BATCH = 256,
 };
 
 /* The most that the sweep at exit does, so that a process with a huge heap, or many threads, still ends quickly. */
@@ -214,7 +217,9 @@ static void sweep_ring(const hak_guarded *guarded, unsigned cls, size_t most) {
             continue;
         uint32_t word = hak_record_load(place.record);
         atomic_thread_fence(memory_order_acquire);
-        if ((hak_record_state(word) != HAK_SLOT_FREED || hak_sweep_owner(word) != guarded->owner) &&
+        /* nobody: it came back from a common ring */
+        bool its = hak_sweep_owner(word) == guarded->owner || hak_sweep_owner(word) == 0;
+        if ((hak_record_state(word) != HAK_SLOT_FREED || !its) &&
             (mine || atomic_load_explicit(&guarded->uses, memory_order_relaxed) == uses))
             hak_sweep_report(HAK_ERROR_DOUBLE_FREE, HAK_CHECK_FREE, "exit", (uintptr_t)obj,
                              "two threads have freed the object at once", NULL);
@@ -238,6 +243,24 @@ static void sweep_rings(budget *left) {
             sweep_state(guarded, left);
 }
 
+/* A slot in a common ring is freed by nobody, unless another thread has freed it again. The lock is not held during a
+ * report. */
+static void sweep_common(budget *left) {
+    hak_common_place place = {.cls = 1};
+    while (left->rings != 0 && hak_common_next(&place)) {
+        size_t batch = hak_min(left->rings, COMMON_BATCH), rest = batch;
+        hak_lock *lock = hak_common_place_lock(&place);
+        if (!lock_soon(lock))
+            return;
+        void *obj = hak_common_wrong(&place, &rest);
+        hak_lock_give(lock);
+        left->rings -= batch - rest;
+        if (obj != NULL)
+            hak_sweep_report(HAK_ERROR_DOUBLE_FREE, HAK_CHECK_FREE, "exit", (uintptr_t)obj,
+                             "two threads have freed the object at once", NULL);
+    }
+}
+
 static void check_whole_sample(const hak_sample *sample) {
     (void)hak_sweep_check_sample(sample, HAK_SAMPLE_MAX, "exit", true);
 }
@@ -257,6 +280,7 @@ void hak_sweep_all(void) {
         hak_lock_give(&hak_superslab_lock);
     unsigned used = atomic_load_explicit(&hak_regions_used, memory_order_acquire);
     sweep_rings(&left);
+    sweep_common(&left);
     hak_sample_each(hak_forks == 0 ? check_whole_sample : check_some_sample);
     atomic_store(&hak_verify_large_sweep, true);
     for (unsigned i = 0; i < used; i++) {

@@ -4,6 +4,7 @@
 #include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "hardening/canary.h"
+#include "hardening/ring.h"
 #include "hardening/sample.h"
 #include "hardening/stain.h"
 #include "hardening/wipe.h"
@@ -92,15 +93,19 @@ void *hak_typed_end(void *obj, const hak_granule *granule, hak_record *record, u
         hak_record_end(record);
     } else
         hak_record_store(record, freed);
-    return typed != NULL ? exchange(typed, obj, granule->cls, granule->size) : obj;
+    if (typed == NULL)
+        return hak_ring_common(obj, granule->cls, true);
+    return exchange(typed, obj, granule->cls, granule->size);
 }
 
 void *hak_typed_first(void *obj) {
     hak_guarded *typed = quarantine();
     const hak_granule *granule = hak_granule_find((uintptr_t)obj);
     hak_place place;
-    if (typed == NULL || granule == NULL || !hak_granule_place(granule, obj, &place))
+    if (granule == NULL || !hak_granule_place(granule, obj, &place))
         return obj;
+    if (typed == NULL)
+        return hak_ring_common(obj, granule->cls, true);
     hak_record_store(place.record, hak_record_freed(typed->owner, hak_record_load(place.record)));
     return exchange(typed, obj, granule->cls, place.size);
 }
@@ -110,6 +115,7 @@ static void seed(void) {
     hak_guarded_mine->draws_left = 0;
     hak_guarded_mine->shuffle_due = true;
     hak_guarded_mine->swap_next = UINT8_MAX;
+    hak_ring_draw(hak_guarded_mine);
 }
 
 /* As hak_quarantine_fork_child. */

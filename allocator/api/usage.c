@@ -73,7 +73,7 @@ static void add_class(hak_usage *out, unsigned cls, const hak_depot_free *depots
 }
 
 bool hak_usage_readable(unsigned patience) {
-    const hak_lock *policy = hak_policy_lock();
+    const hak_lock *policy = hak_policy_lock(0); /* reading takes no other lock of the policy */
     return hak_lock_seen_free(&hak_cache_lock, &patience) && hak_depot_seen_free(&patience) &&
            (policy == NULL || hak_lock_seen_free(policy, &patience));
 }

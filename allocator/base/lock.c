@@ -73,12 +73,12 @@ void hak_lock_break(hak_lock *lock, unsigned *patience) {
 }
 
 /* How many locks of each rank this thread holds. */
-static _Thread_local uint16_t held[HAK_RANK_POLICY + 1];
+static _Thread_local uint16_t held[HAK_RANKS];
 
 HAK_WALKER void hak_lock_rank_push(const hak_lock *lock) {
     if (forking == OWNS)
         return;
-    for (unsigned rank = lock->rank + (forking != NOTHING ? 1u : 0u); rank <= HAK_RANK_POLICY; rank++)
+    for (unsigned rank = lock->rank + (forking != NOTHING ? 1u : 0u); rank < HAK_RANKS; rank++)
         if (held[rank] != 0)
             hak_die("assertion failed", "lock taken out of rank order");
     held[lock->rank]++;
@@ -98,7 +98,7 @@ HAK_WALKER void hak_lock_rank_held(const hak_lock *lock) {
 }
 
 HAK_WALKER void hak_lock_check_none(void) {
-    for (unsigned rank = 0; HAK_DEBUG_BUILD && forking != OWNS && rank <= HAK_RANK_POLICY; rank++)
+    for (unsigned rank = 0; HAK_DEBUG_BUILD && forking != OWNS && rank < HAK_RANKS; rank++)
         if (held[rank] != 0)
             hak_die("assertion failed", "an error is reported under a lock");
 }
@@ -127,7 +127,7 @@ void hak_lock_fork_give(hak_lock *lock) {
 }
 
 void hak_lock_forget_ranks(void) {
-    for (unsigned rank = 0; rank <= HAK_RANK_POLICY; rank++)
+    for (unsigned rank = 0; rank < HAK_RANKS; rank++)
         held[rank] = 0;
     forking = NOTHING;
 }

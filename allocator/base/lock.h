@@ -31,6 +31,8 @@ typedef enum hak_rank {
     HAK_RANK_REGION,
     HAK_RANK_PROFILE,
     HAK_RANK_POLICY,
+    HAK_RANK_REST,
+    HAK_RANKS,
 } hak_rank;
 
 /* word: 0 free; 1 taken; 2 taken, and a thread may sleep (Drepper, "Futexes Are Tricky", mutex2); 3 taken for a

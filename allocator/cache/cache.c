@@ -4,6 +4,7 @@
 #include "allocator/base/probe.h"
 #include "allocator/os/death.h"
 #include "allocator/os/os.h"
+#include "allocator/pages/release.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
 
@@ -169,9 +170,11 @@ static void flush_bins(hak_cache *cache) {
 }
 
 bool hak_cache_sparse(void) {
-    size_t out = 0, held = atomic_load_explicit(&hak_superslab_live_bytes, memory_order_relaxed);
+    size_t out = 0, held = hak_release_slabs_live();
+    size_t bare = atomic_load_explicit(&hak_release_slabs_bare, memory_order_relaxed);
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
         out += atomic_load_explicit(&hak_cache_out[cls], memory_order_relaxed) * hak_classes[cls].size;
+    out -= hak_min(out, bare);
     return held > out + hak_max(SPARSE_MIN, out / SPARSE_PART);
 }
 

@@ -300,10 +300,15 @@ static void trim_one(depot *d) {
     give_slabs(&done);
 }
 
-/* True when the slab should be purged now. */
-static bool is_due(const hak_slab *slab, bool all) {
-    if (all)
-        return true;
+/* Which slabs are due to be purged. */
+static bool is_any(const hak_slab *slab) {
+    (void)slab;
+    return true;
+}
+static bool has_more(const hak_slab *slab) {
+    return slab->free > slab->purged;
+}
+static bool is_unused(const hak_slab *slab) {
     uint32_t unused = atomic_load_explicit(&hak_slab_time, memory_order_relaxed) - slab->taken_at;
     return unused >= PURGE_UNUSED && slab->free >= slab->purged + slab->slots / PURGE_PART + 1;
 }
@@ -329,14 +334,14 @@ static void purge_slab(depot *d, hak_slab *slab) {
 }
 
 /* The list is turned round once: others may change it while a slab is purged. */
-static void purge_one(depot *d, bool all) {
+static void purge_one(depot *d, bool (*is_due)(const hak_slab *slab)) {
     size_t left = 0;
     hak_lock_take(&d->lock);
     for (const hak_link *link = d->partial.next; link != &d->partial; link = link->next)
         left++;
     for (; left != 0 && !hak_list_empty(&d->partial); left--) {
         hak_slab *slab = HAK_OWNER_OF(d->partial.next, hak_slab, link);
-        if (is_due(slab, all)) {
+        if (is_due(slab)) {
             purge_slab(d, slab);
             continue;
         }
@@ -349,7 +354,12 @@ static void purge_one(depot *d, bool all) {
 void hak_depot_purge(bool all) {
     for (unsigned shard = 0; shard < shards_in_use(); shard++)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-            purge_one(&depots[shard][cls], all);
+            purge_one(&depots[shard][cls], all ? is_any : is_unused);
+}
+
+void hak_depot_purge_class(unsigned cls) {
+    for (unsigned shard = 0; shard < shards_in_use(); shard++)
+        purge_one(&depots[shard][cls], has_more);
 }
 
 /* Calls `each` for every depot of the first shards, in rank order. */

@@ -45,6 +45,8 @@ void hak_depot_trim(void);
 /* Purges pages between objects in use where all slots are free. `all`: of every slab; else only of slabs from
  * which no slot was taken for a while, and in which many have become free. */
 void hak_depot_purge(bool all);
+/* The same for each slab of the class in which slots have become free since it was last purged. */
+void hak_depot_purge_class(unsigned cls);
 
 /* Contents of depots: free slots per class, and bytes of slabs with all slots free. */
 typedef struct hak_depot_free {

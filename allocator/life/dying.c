@@ -13,13 +13,15 @@ enum { PATIENCE_MS = 100 }; /* a thread that runs gives its locks back within mi
  * in the middle of an operation. */
 static void break_locks(void) {
     unsigned patience = PATIENCE_MS;
-    hak_lock *const others[] = {&hak_cache_lock,  &hak_large_lock,   &hak_superslab_lock,
-                                &hak_region_lock, &hak_profile_lock, hak_policy_lock()};
+    hak_lock *const others[] = {&hak_cache_lock, &hak_large_lock, &hak_superslab_lock, &hak_region_lock,
+                                &hak_profile_lock};
     hak_lock_break(&hak_init_lock, &patience);
     hak_depot_break_all(&patience);
     for (unsigned i = 0; i < sizeof others / sizeof others[0]; i++)
-        if (others[i] != NULL)
-            hak_lock_break(others[i], &patience);
+        hak_lock_break(others[i], &patience);
+    hak_lock *policy;
+    for (unsigned i = 0; (policy = hak_policy_lock(i)) != NULL; i++)
+        hak_lock_break(policy, &patience);
 }
 
 /* Abandons the cache: an interrupted flush may have given objects to depots that are still in the bin. */

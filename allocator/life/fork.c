@@ -54,10 +54,9 @@ __attribute__((weak)) bool hak_fork_by_libc(void) {
     return false;
 }
 
-/* The policy's lock is the last in rank order. */
-static void policy_lock(void (*how)(hak_lock *lock)) {
-    hak_lock *lock = hak_policy_lock();
-    if (lock != NULL)
+static void policy_locks(void (*how)(hak_lock *lock)) {
+    hak_lock *lock;
+    for (unsigned i = 0; (lock = hak_policy_lock(i)) != NULL; i++)
         how(lock);
 }
 
@@ -85,13 +84,13 @@ void hak_fork_lock(void) {
     hak_depot_lock_all();
     for (int i = 0; i < AFTER_DEPOTS; i++)
         hak_lock_fork_take(after_depots[i]);
-    policy_lock(hak_lock_fork_take);
+    policy_locks(hak_lock_fork_take);
     hak_lock_fork_owns(true);
 }
 
 void hak_fork_unlock(void) {
     hak_lock_fork_owns(false);
-    policy_lock(hak_lock_fork_give);
+    policy_locks(hak_lock_fork_give);
     for (int i = AFTER_DEPOTS; i-- > 0;)
         hak_lock_fork_give(after_depots[i]);
     hak_depot_unlock_all();

@@ -6,7 +6,7 @@
 #include "allocator/pages/superslab.h"
 #include "allocator/policy.h"
 
-_Atomic size_t hak_release_large_live, hak_release_large_dirty;
+_Atomic size_t hak_release_large_live, hak_release_large_dirty, hak_release_slabs_bare;
 
 enum {
     /* Memory above the target is purged in steps of this part of the target. That saves system calls, and
@@ -57,16 +57,21 @@ bool hak_release_is_lean(void) {
     return decommit != HAK_DECOMMIT_OFF;
 }
 
+size_t hak_release_slabs_live(void) {
+    size_t live = load(&hak_superslab_live_bytes), bare = load(&hak_release_slabs_bare);
+    return live - hak_min(live, bare); /* two loads: one may be older */
+}
+
 size_t hak_release_excess(void) {
     if (!hak_release_is_lean())
         return 0;
     size_t dirty = load(&hak_superslab_free_dirty) + load(&hak_release_large_dirty);
-    size_t resident = dirty + load(&hak_superslab_live_bytes) + load(&hak_release_large_live);
+    size_t resident = dirty + hak_release_slabs_live() + load(&hak_release_large_live);
     return resident > target && dirty >= step ? hak_min(dirty, resident - target) : 0;
 }
 
 size_t hak_release_slab_keep(void) {
-    size_t live = load(&hak_superslab_live_bytes);
+    size_t live = hak_release_slabs_live();
     return HAK_POLICY_CLASS_BOUND ? hak_max(BOUND_KEEP_FRESH, live / BOUND_KEEP_PART)
                                   : hak_max(SLAB_KEEP_FRESH, live / SLAB_KEEP_PART);
 }

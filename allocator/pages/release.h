@@ -22,6 +22,11 @@ typedef enum hak_decommit {
 /* Bytes of live large spans (rounded to pages), and of free ones that may be resident. Kept by large.c. */
 extern _Atomic size_t hak_release_large_live, hak_release_large_dirty;
 
+/* Bytes of slots, in slabs in use, that no thread has and whose memory was given back. The policy counts them. */
+extern _Atomic size_t hak_release_slabs_bare;
+/* Bytes of slabs in use without those slots. */
+size_t hak_release_slabs_live(void);
+
 /* `target`: bytes. Called once, and by tests. */
 void hak_release_init(bool lean, hak_decommit decommit, size_t target);
 

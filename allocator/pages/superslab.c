@@ -24,6 +24,8 @@ enum {
      * call. At most BIRTHS superslabs are born hollow, because slabs in part leave most of a superslab empty. */
     PIECES = 4 * HAK_SUPERSLAB_GRANULES,
     BIRTHS = 16,
+    /* A fresh slab counts once for each so many of its granules. */
+    FRESH_GRANULES = 4,
     /* In these superslabs the first slab of a class of wide slots is mapped in part. A C++ program has one
      * object of 72 KiB, whose slab would have 1 MiB. Every program has a stream's buffer of 4 KiB, whose slab
      * has 2 MiB where 256 slots are wanted. */
@@ -303,7 +305,7 @@ static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     if (fresh != 0)
         hak_superslab_exchange_locked(hak_run_bytes(fresh));
     if (clean)
-        hak_counter_add(&hak_slabs_fresh, 1);
+        hak_counter_add(&hak_slabs_fresh, hak_max(1, (size_t)__builtin_popcount(mask) / FRESH_GRANULES));
     choose_pages(slab, cls, shard);
     occupy(slab);
     had_slab[cls] = true;

@@ -130,8 +130,9 @@ HAK_INLINE uint32_t hak_slab_memory(const hak_slab *slab) {
 }
 
 /* For statistics. hak_superslabs_live: superslabs with at least one slab in use. hak_superslab_free_dirty and
- * hak_superslab_live_bytes: bytes of free granules, and of slabs in use, that may be resident. */
-extern _Atomic size_t hak_slabs_fresh; /* number of slabs that were taken where nothing was resident */
+ * hak_superslab_live_bytes: bytes of free granules, and of slabs in use, that may be resident. hak_slabs_fresh: number
+ * of slabs that were taken where nothing was resident; long slabs count more than once. */
+extern _Atomic size_t hak_slabs_fresh;
 extern _Atomic size_t hak_superslabs_live, hak_superslab_free_dirty, hak_superslab_live_bytes;
 
 void hak_superslab_init(void);

@@ -109,6 +109,13 @@ static void waits(void **state) {
     waits_for(hold, *state);
 }
 
+static hak_lock *last_policy_lock(void) {
+    hak_lock *last = NULL, *lock;
+    for (unsigned i = 0; (lock = hak_policy_lock(i)) != NULL; i++)
+        last = lock;
+    return last;
+}
+
 static void waits_for_registry(void **state) {
     (void)state;
     waits_for(hold_registry, NULL);
@@ -323,7 +330,8 @@ int main(void) {
         {"fork waits for who holds the lock of large objects", waits, unit_fresh, NULL, &hak_large_lock},
         {"fork waits for who holds the lock of superslabs", waits, unit_fresh, NULL, &hak_superslab_lock},
         {"fork waits for who holds the lock of regions", waits, unit_fresh, NULL, &hak_region_lock},
-        {"fork waits for who holds the policy's lock", waits, unit_fresh, NULL, hak_policy_lock()},
+        {"fork waits for who holds the policy's lock", waits, unit_fresh, NULL, hak_policy_lock(0)},
+        {"fork waits for who holds any lock of the policy", waits, unit_fresh, NULL, last_policy_lock()},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

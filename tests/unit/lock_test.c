@@ -51,7 +51,7 @@ static void exclusion(void **state) {
 /* As in a signal handler that interrupted the lock's holder. */
 static void seen_free(void **state) {
     (void)state;
-    hak_lock *const locks[] = {&hak_cache_lock, hak_policy_lock()};
+    hak_lock *const locks[] = {&hak_cache_lock, hak_policy_lock(0)};
     unsigned patience = 2;
     assert_true(hak_init());
     assert_true(hak_usage_readable(0));

@@ -1,0 +1,267 @@
+/* ring.c: the places of a thread's rings, and the ways that slots take out of them; see ring.h. */
+#include "hardening/ring_own.h"
+
+#include "allocator/os/os.h"
+#include "allocator/pages/release.h"
+#include "hardening/common.h"
+#include "hardening/seal.h"
+
+#include <string.h>
+
+enum {
+    RING_MOST = 1 << 17,
+    /* Of a ring that is long, but not deep: a thread that uses one size gets the rest that small slots have. */
+    LONG_MOST = 1040,
+    /* HAKMEM_QUARANTINE_KB from which on floors are whole. */
+    WHOLE_KIB = 5504,
+};
+
+_Atomic size_t hak_quarantine_held, hak_ring_pinned;
+_Atomic bool hak_ring_stays;
+
+/* 1,000 calls for objects of up to 256 bytes, 400 to 1 KiB, 100 to 4 KiB, 32 to 32 KiB, 600 above, and a margin for
+ * other frees of the class meanwhile. How they were chosen: docs/decisions/031. */
+static const struct {
+    uint32_t size, places;
+} floors[] = {{288, 1040}, {HAK_RING_LONG, 416}, {4608, 112}, {HAK_RING_BARE, 40}, {HAK_SLAB_SIZE_MAX, 616}};
+
+uint32_t hak_ring_floor(unsigned cls) {
+    uint32_t size = hak_classes[cls].size, i = 0;
+    while (size > floors[i].size)
+        i++;
+    if (!hak_hardening.quarantine)
+        return 0;
+    return hak_max(2, floors[i].places * hak_min(hak_hardening.quarantine_kib, WHOLE_KIB) / WHOLE_KIB);
+}
+
+size_t hak_ring_pins(unsigned cls, bool bare) {
+    enum { RECORDS_PART = 128 }; /* of a slot's bytes: the records of its slab */
+    size_t size = hak_classes[cls].size;
+    if (!bare)
+        return hak_max(size, hak_os_page);
+    /* whole pages are purged whole; others share the pages at their ends with their neighbours */
+    return size / RECORDS_PART + (size % hak_os_page != 0 ? hak_os_page : 0);
+}
+
+/* Room. -------------------------------------------------------------------------------------------------- */
+
+/* The most places of a class's ring. */
+static uint32_t ring_most(unsigned cls) {
+    size_t most = hak_ring_is_long(cls) ? hak_ring_thread_bytes() / hak_classes[cls].size : 0;
+    return (uint32_t)hak_max(hak_ring_floor(cls),
+                             hak_min(most, hak_ring_is_deep(cls) ? RING_MOST : LONG_MOST));
+}
+
+/* Places for which the class's ring has address space. */
+static size_t ring_room(unsigned cls) {
+    size_t slots = ring_most(cls) + HAK_RING_AHEAD;
+    return hak_ring_is_deep(cls) ? hak_align_up(slots * sizeof(void *), hak_os_page) / sizeof(void *) : slots;
+}
+
+size_t hak_ring_rooms(bool deep) {
+    size_t slots = 0;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        slots += hak_ring_is_deep(cls) == deep ? ring_room(cls) : 0;
+    return hak_align_up(slots * sizeof(void *), hak_os_page);
+}
+
+void hak_ring_begin(hak_guarded *guarded) {
+    void **shallow = (void **)(guarded + 1), **deep = (void **)guarded->deep.start;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        void **slots = hak_ring_is_deep(cls) ? deep : shallow;
+        guarded->rings[cls] = (hak_ring){.in = slots, .stop = slots, .slots = slots};
+        guarded->most[cls] = hak_ring_is_deep(cls) && guarded->deep.start == 0 ? 0 : ring_most(cls);
+        if (hak_ring_is_deep(cls))
+            deep += ring_room(cls);
+        else {
+            guarded->mapped[cls] = (uint32_t)ring_room(cls);
+            shallow += ring_room(cls);
+        }
+    }
+}
+
+HAK_UNSEEN bool hak_ring_map(hak_guarded *mine, unsigned cls, uint32_t places) {
+    uint32_t need = places + HAK_RING_AHEAD, have = mine->mapped[cls];
+    if (need <= have)
+        return true;
+    uintptr_t start = (uintptr_t)mine->rings[cls].slots;
+    size_t from = have * sizeof(void *), to = hak_align_up(need * sizeof(void *), hak_os_page);
+    hak_map_result result = hak_extent_fill(&mine->deep, start + from, to - from);
+    if (result == HAK_MAP_TAKEN)
+        mine->most[cls] = mine->rings[cls].limit;
+    if (result != HAK_MAP_DONE)
+        return false;
+    mine->mapped[cls] = (uint32_t)(to / sizeof(void *));
+    hak_seal_metadata(start, to);
+    return true;
+}
+
+void hak_ring_unmap_deep(hak_guarded *guarded) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        if (!hak_ring_is_deep(cls) || guarded->mapped[cls] == 0)
+            continue;
+        if (!guarded->deep.reserved)
+            hak_os_unmap((uintptr_t)guarded->rings[cls].slots, guarded->mapped[cls] * sizeof(void *));
+        guarded->mapped[cls] = 0;
+    }
+}
+
+void hak_ring_reset(hak_guarded *guarded) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        hak_ring *ring = &guarded->rings[cls];
+        memset(ring->slots, 0, ring->limit * sizeof(void *));
+        ring->in = ring->stop = ring->slots;
+        ring->limit = 0;
+    }
+    hak_ring_unmap_deep(guarded); /* so that the next test asks the OS as often as this one */
+    memset(guarded->swaps, 0, sizeof guarded->swaps);
+    atomic_store(&hak_ring_stays, false);
+    guarded->held = guarded->swapped = 0;
+}
+
+/* What is held. ------------------------------------------------------------------------------------------ */
+
+/* `more` may be a negative number: all sums wrap around. */
+void hak_ring_more(hak_guarded *mine, unsigned cls, uint32_t more) {
+    size_t count = (size_t)(int32_t)more, bytes = count * hak_ring_cost(cls);
+    HAK_SHOW(mine->rings[cls].limit, mine->rings[cls].limit + more);
+    mine->held += bytes;
+    atomic_fetch_add_explicit(&hak_quarantine_held, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&hak_ring_pinned, count * hak_ring_pins(cls, hak_ring_is_bare(cls)),
+                              memory_order_relaxed);
+    if (hak_ring_is_bare(cls))
+        atomic_fetch_add_explicit(&hak_release_slabs_bare, count * hak_classes[cls].size,
+                                  memory_order_relaxed);
+}
+
+void hak_ring_count(const hak_guarded *state, size_t *bare, size_t *pinned) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        bool is_bare = hak_ring_is_bare(cls);
+        *bare += is_bare ? state->rings[cls].limit * (size_t)hak_classes[cls].size : 0;
+        *pinned += state->rings[cls].limit * hak_ring_pins(cls, is_bare);
+    }
+}
+
+/* The size of the class's swap. Bytes. */
+static size_t swap_bytes(const hak_guarded *mine, unsigned cls) {
+    return (size_t)(mine->rings[cls].swap_mask + 1) * hak_ring_cost(cls);
+}
+
+static void count_swap(hak_guarded *mine, size_t more) {
+    mine->swapped += more;
+    atomic_fetch_add_explicit(&hak_quarantine_held, more, memory_order_relaxed);
+}
+
+void hak_ring_swap_open(hak_guarded *mine, unsigned cls, bool front) {
+    hak_ring *ring = &mine->rings[cls];
+    size_t before = ring->limit != 0 ? swap_bytes(mine, cls) : 0;
+    size_t places = hak_max(2, hak_min(HAK_RING_STEP / hak_classes[cls].size, HAK_SWAP_PLACES));
+    uint16_t mask = (uint16_t)(hak_hardening.random && !front ? (1u << hak_log2(places)) - 1 : 0);
+    if (ring->limit != 0 && mask <= ring->swap_mask)
+        return;
+    ring->swap_mask = mask;
+    ring->drawn &= mask;
+    count_swap(mine, swap_bytes(mine, cls) - before);
+}
+
+void hak_ring_draw(hak_guarded *mine) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        mine->rings[cls].drawn = (uint16_t)(hak_rng_next(&mine->rng) & mine->rings[cls].swap_mask);
+}
+
+/* Ways out. ---------------------------------------------------------------------------------------------- */
+
+/* The slot reads as zero afterwards, as before; or nothing asks for that. Slots of a test with a home of its own have
+ * no memory. */
+void hak_ring_purge(void *obj, size_t size) {
+    if (HAK_DEBUG_BUILD && hak_quarantine_home != NULL)
+        return;
+    uintptr_t from = hak_align_up((uintptr_t)obj, hak_os_page);
+    uintptr_t to = hak_align_down((uintptr_t)obj + size, hak_os_page);
+    if (from < to && !hak_os_purge(from, to - from, HAK_PURGE_NOW))
+        atomic_store_explicit(&hak_ring_stays, true, memory_order_relaxed);
+}
+
+void hak_ring_purge_wide(void *obj, unsigned cls) {
+    if (obj != NULL && hak_classes[cls].size >= HAK_RING_PURGED)
+        hak_ring_purge(obj, hak_classes[cls].size);
+}
+
+void hak_ring_home(const hak_guarded *from, void *obj, unsigned cls) {
+    (void)from;
+    hak_quarantine_give_home(obj, cls);
+}
+
+void hak_ring_disown(const hak_guarded *from, void *obj) {
+    hak_place place;
+    if (!hak_ledger_find(obj, &place))
+        return;
+    uint32_t word = hak_record_load(place.record);
+    if (word == hak_record_freed(from->owner, word))
+        hak_record_store(place.record, hak_record_freed(0, word));
+}
+
+void hak_ring_rest(const hak_guarded *from, void *obj, unsigned cls) {
+    hak_ring_disown(from, obj);
+    obj = hak_ring_common(obj, cls, from->typed);
+    if (obj != NULL)
+        hak_quarantine_give_home(obj, cls);
+}
+
+void *hak_ring_common(void *obj, unsigned cls, bool typed) {
+    hak_ring_purge_wide(obj, cls);
+    (void)hak_common_exchange(&obj, 1, cls, typed);
+    return obj;
+}
+
+/* Removes `count` places of the ring, beginning with place `from`. Their slots take the way, and the places behind them
+ * move forward. */
+static void places_take(hak_guarded *mine, unsigned cls, uint32_t from, uint32_t count, hak_ring_way *way) {
+    hak_ring *ring = &mine->rings[cls];
+    for (uint32_t i = from; i < from + count; i++) {
+        void *obj = ring->slots[i];
+        HAK_SHOW(ring->slots[i], NULL);
+        if (obj != NULL)
+            way(mine, obj, cls);
+    }
+    for (uint32_t i = from + count; i < ring->limit && count != 0; i++) {
+        HAK_SHOW(ring->slots[i - count], ring->slots[i]);
+        HAK_SHOW(ring->slots[i], NULL);
+    }
+    hak_ring_more(mine, cls, 0 - count);
+}
+
+/* The oldest slots begin at `in`, or at the start of the ring when it is not full or `in` is at its end. */
+void hak_ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count, hak_ring_way *way) {
+    hak_quarantine_turned(mine, cls);
+    hak_ring *ring = &mine->rings[cls];
+    uint32_t in = (uint32_t)(ring->in - ring->slots), at = in == ring->limit ? 0 : in;
+    uint32_t behind = hak_min(count, ring->limit - at), before = count - behind;
+    places_take(mine, cls, at, behind, way);
+    places_take(mine, cls, 0, before, way);
+    in = in > at ? ring->limit : at - before;
+    HAK_SHOW(ring->in, ring->slots + in);
+    ring->stop = hak_ring_is_bare(cls) ? ring->in : ring->slots + ring->limit;
+}
+
+void hak_ring_class_empty(hak_guarded *state, unsigned cls, hak_ring_way *way) {
+    hak_ring *ring = &state->rings[cls];
+    if (ring->limit == 0)
+        return; /* the swap is empty, too: only a ring fills it, and only this function empties it */
+    for (unsigned i = 0; i < HAK_SWAP_PLACES; i++) {
+        void *obj = state->swaps[cls][i];
+        HAK_SHOW(state->swaps[cls][i], NULL);
+        if (obj != NULL)
+            way(state, obj, cls);
+    }
+    count_swap(state, 0 - swap_bytes(state, cls));
+    uint32_t floor = hak_ring_floor(cls); /* a common ring holds no more */
+    if (ring->limit > floor)
+        hak_ring_shorten(state, cls, ring->limit - floor, hak_ring_home);
+    hak_ring_shorten(state, cls, ring->limit, way);
+}
+
+void hak_ring_empty(hak_guarded *state, hak_ring_way *way) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        hak_ring_class_empty(state, cls, way);
+}

@@ -1,0 +1,58 @@
+/* ring_own.h: shared by ring.c (places of rings, and ways out of them) and ring_turn.c (when they become longer and
+ * shorter). */
+#ifndef HAK_RING_OWN_H
+#define HAK_RING_OWN_H
+
+#include "hardening/ring.h"
+
+enum { HAK_RING_STEP = 16 * HAK_KIB }; /* bytes: the most that a ring grows at once, and the most in a swap */
+
+HAK_INLINE bool hak_ring_is_deep(unsigned cls) {
+    return hak_classes[cls].size <= HAK_RING_DEEP;
+}
+HAK_INLINE bool hak_ring_is_long(unsigned cls) {
+    return hak_classes[cls].size <= HAK_RING_LONG;
+}
+HAK_INLINE bool hak_ring_is_bare(unsigned cls) {
+    return hak_classes[cls].size > HAK_RING_BARE;
+}
+
+/* Bytes that a resting slot counts against the budgets. Of a slot without memory, the addresses count a little: each
+ * superslab keeps its records for ever. */
+HAK_INLINE size_t hak_ring_cost(unsigned cls) {
+    enum { ADDRESSES_PART = 32 };
+    size_t size = hak_classes[cls].size;
+    return hak_ring_is_bare(cls) ? hak_os_page + size / ADDRESSES_PART : size;
+}
+
+/* The most that the long rings of one thread may hold. Bytes. */
+HAK_INLINE size_t hak_ring_thread_bytes(void) {
+    return (size_t)hak_hardening.quarantine_kib * HAK_KIB;
+}
+
+/* Maps memory for `places` places of the ring and HAK_RING_AHEAD more. False when the OS refuses. When another mapping
+ * is in the way, the ring never becomes longer again. */
+bool hak_ring_map(hak_guarded *mine, unsigned cls, uint32_t places);
+
+/* Adds `more` places to the ring's number, and counts what they may hold. */
+void hak_ring_more(hak_guarded *mine, unsigned cls, uint32_t more);
+
+/* Gives the swap of the class all its places, or one when the ring is a front. It never gets fewer. */
+void hak_ring_swap_open(hak_guarded *mine, unsigned cls, bool front);
+
+/* Removes `count` places of a ring: first empty ones, then those with the oldest slots. */
+void hak_ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count, hak_ring_way *way);
+
+/* Empties the ring and the swap of the class. No more slots than its floor take the way; the others go home. */
+void hak_ring_class_empty(hak_guarded *state, unsigned cls, hak_ring_way *way);
+
+/* Marks the slot as no thread's, if `from` has freed it. Where another thread has freed it, too, its record stays, so
+ * that the sweep at exit finds that. */
+void hak_ring_disown(const hak_guarded *from, void *obj);
+
+/* Gives the pages within the slot back, if slots of the class rest without memory in common rings. obj may be NULL. */
+void hak_ring_purge_wide(void *obj, unsigned cls);
+/* The same, whatever the class. */
+void hak_ring_purge(void *obj, size_t size);
+
+#endif
