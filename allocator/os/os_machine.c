@@ -14,9 +14,11 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-#if defined(__x86_64__) && defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#if defined(__x86_64__) && defined(__GLIBC__) /* musl does not know the next line's macro */
+#if __GLIBC_PREREQ(2, 33)
 #include <sys/platform/x86.h>
 #define HAK_KNOWS_CPU
+#endif
 #endif
 
 static _Atomic uint64_t fixed_random, fixed_places; /* states of hak_os_random_fix; 0: off */
