@@ -15,8 +15,8 @@
 
 bool hak_harden_init(void (*give)(void *obj, unsigned cls)) {
     hak_hardening.give = give;
-    hak_os_filter_look();
-    if (hak_valgrind_runs()) /* it does not know calls newer than itself, and prints a warning for each */
+    /* Valgrind does not know calls newer than itself, and prints a warning for each. */
+    if (!hak_os_filter_look() || hak_valgrind_runs())
         hak_os_filter_raise(HAK_FILTER_INHERITED);
     hak_modes_init();
     hak_inherit_start();

@@ -52,6 +52,7 @@ static bool init_locked(void) {
     (void)hak_superslab_prewarm(hak_option.prewarm); /* may fail: then the first requests map memory */
     hak_thread_end_init();
     hak_policy_seal();
+    hak_os_filter_expect();
     return true;
 }
 

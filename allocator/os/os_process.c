@@ -181,29 +181,37 @@ bool hak_os_executable(char out[HAK_OS_PATH_MOST]) {
     return true;
 }
 
-void hak_os_filter_look(void) {
+/* A kernel without filters leaves the line out. */
+bool hak_os_filter_look(void) {
     static const char key[] = "\nSeccomp:\t", filtered = '2';
     char text[4096] = ""; /* MemorySanitizer does not see what a raw system call writes */
     int file = hak_os_open("/proc/self/status");
     if (file < 0)
-        return;
+        return false;
     size_t got = hak_os_load(file, text, sizeof text - 1);
     hak_os_close(file);
     text[got] = 0;
     const char *found = strstr(text, key);
     if (found != NULL && found[sizeof key - 1] == filtered)
         hak_os_filter_raise(HAK_FILTER_INHERITED);
+    return got != 0;
+}
+
+#pragma weak hak_prctl_is_ours
+
+void hak_os_filter_expect(void) {
+    if (!HAK_DEBUG_BUILD && hak_prctl_is_ours == NULL)
+        hak_os_filter_raise(HAK_FILTER_INHERITED);
 }
 
 /* A filter that the process began with may kill it for mincore or membarrier. The hardened variant has looked for one
- * at start; the speed variant looks here. */
+ * at start; the speed variant looks here. Without /proc, as in a sandbox's folder, there may be one; without a free
+ * descriptor the next call looks again. */
 bool hak_os_unfiltered(void) {
     static _Atomic unsigned looked; /* 1: a thread is looking, 2: one has looked */
     unsigned none = 0;
-    if (hak_os_filter == HAK_FILTER_NONE && atomic_compare_exchange_strong(&looked, &none, 1)) {
-        hak_os_filter_look();
-        atomic_store_explicit(&looked, 2, memory_order_release);
-    }
+    if (hak_os_filter == HAK_FILTER_NONE && atomic_compare_exchange_strong(&looked, &none, 1))
+        atomic_store_explicit(&looked, hak_os_filter_look() ? 2 : 0, memory_order_release);
     return atomic_load_explicit(&looked, memory_order_acquire) == 2 && hak_os_filter == HAK_FILTER_NONE;
 }
 

@@ -50,11 +50,16 @@ void hak_os_signals_drop(void);
 
 void hak_os_sleep(unsigned milliseconds);
 
+/* Defined where prctl is ours (shim_libc.c, shim_static.c). */
+extern HAK_HIDDEN const char hak_prctl_is_ours[1];
+/* At the end of the start. Where prctl is not ours, as in a library that the program opens itself, a filter of the
+ * program's own would come without notice: from now on there are no rare calls. */
+void hak_os_filter_expect(void);
 /* Raises hak_os_filter if the process began with a filter. Opens a file, a call that the dynamic linker has
- * just made, too. */
-void hak_os_filter_look(void);
-/* True when no filter may kill the process for a rare call. Looks for one the first time; while one thread looks, the
- * others get false. */
+ * just made, too. False: nobody can tell; there may be a filter. */
+bool hak_os_filter_look(void);
+/* True when no filter may kill the process for a rare call. Looks for one until it is known; while one thread looks,
+ * the others get false. */
 bool hak_os_unfiltered(void);
 
 /* When it returns true, each other thread of the process has passed a full memory barrier since the call: what it did

@@ -10,6 +10,7 @@
  * prctl: a process announces here that it will filter its system calls, after which an unexpected call may kill
  * it (docs/decisions/016). Sources: prctl(2), seccomp(2). */
 #include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 
 #include <dlfcn.h>
 #include <linux/prctl.h>
@@ -57,6 +58,8 @@ EXPORT void *dlopen(const char *path, int mode) {
     *(void **)&libc = next("dlopen", &next_dlopen);
     TAIL_CALL return libc(path, mode & ~RTLD_DEEPBIND);
 }
+
+const char hak_prctl_is_ours[1] = {1};
 
 /* libc declares it with `...`, which passes words in the same registers. */
 EXPORT int prctl(int operation, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {

@@ -1,9 +1,14 @@
 /* surface_filter.c: a process that filters its own system calls, as OpenSSH's does before login, is not killed for a
- * call of the allocator, neither while it allocates nor when it exits. Its errors are still found. */
+ * call of the allocator, neither while it allocates nor when it exits, nor when it has bins of a sleeping thread
+ * recalled. Its errors are still found. Nor is a process killed that cannot read in /proc that it began with a filter:
+ * only a static program begins without opening a file. */
 #include "tests/surface/want.h"
 
+#include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <malloc.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -22,15 +27,18 @@ static const int needed[] = {
 /* Rare calls that a filter need not allow when a process begins with it: systemd's @system-service does not allow
  * them. */
 enum { SYS_MSEAL = 462 };
-static const int rare[] = {SYS_mincore, SYS_MSEAL, SYS_process_vm_readv};
+static const int rare[] = {SYS_mincore, SYS_MSEAL, SYS_membarrier, SYS_process_vm_readv};
 enum {
     NEEDED = sizeof needed / sizeof needed[0],
     RARE = sizeof rare / sizeof rare[0],
-    MOST = 2 + 2 * NEEDED
+    MOST = 4 + 2 * NEEDED
 };
 
 /* libseccomp announces a filter by prctl, and sets it by a call of its own. */
 static bool as_libseccomp;
+
+/* No file can be opened. */
+static bool without_files;
 
 /* From here on the `listed` calls get `verdict`, all others get `other`. */
 static void filter_calls(const int *listed, int count, unsigned verdict, unsigned other) {
@@ -41,6 +49,10 @@ static void filter_calls(const int *listed, int count, unsigned verdict, unsigne
         code[used++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)listed[i], 0, 1);
         code[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, verdict);
     }
+    if (without_files) {
+        code[used++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1);
+        code[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES);
+    }
     code[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, other);
     struct sock_fprog program = {used, code};
     WANT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
@@ -48,6 +60,27 @@ static void filter_calls(const int *listed, int count, unsigned verdict, unsigne
         WANT(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
     else
         WANT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
+static pthread_barrier_t slept;
+
+/* Sleeps with objects in its bins. */
+static void *sleeper(void *unused) {
+    enum { OBJECTS = 200 };
+    void *objects[OBJECTS];
+    for (size_t i = 0; i < OBJECTS; i++)
+        objects[i] = malloc(i * i);
+    for (size_t i = 0; i < OBJECTS; i++)
+        free(objects[i]);
+    (void)pthread_barrier_wait(&slept);
+    (void)pthread_barrier_wait(&slept); /* for ever */
+    return unused;
+}
+static void begin_sleeper(void) {
+    pthread_t thread;
+    WANT(pthread_barrier_init(&slept, NULL, 2) == 0);
+    WANT(pthread_create(&thread, NULL, sleeper, NULL) == 0);
+    (void)pthread_barrier_wait(&slept);
 }
 
 /* Uses every class, large objects that move, and the first objects of call sites, which are sampled. The touched
@@ -70,6 +103,7 @@ static void work(void) {
     free(one), free(two), free(three), free(four);
     for (size_t i = 0; i < 2000; i += 1 + i % 3)
         free(objects[i]);
+    (void)malloc_trim(0);
 }
 
 static void overflow(void) {
@@ -79,6 +113,7 @@ static void overflow(void) {
 }
 
 static void work_filtered(void) {
+    begin_sleeper();
     filter_calls(needed, NEEDED, SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS);
     work();
 }
@@ -91,8 +126,16 @@ static void work_in_another_program(void) {
     execl("/proc/self/exe", "surface_filter", "work", NULL);
 }
 
+/* A filter of which the allocator knows nothing allows what every sandbox allows. */
+static void work_filtered_unannounced(void) {
+    begin_sleeper();
+    filter_calls(rare, RARE, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW);
+    work();
+}
+
 /* The same with a filter that refuses nothing: a coverage build must write a file at exit. */
 static void work_announced(void) {
+    begin_sleeper();
     WANT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     work();
 }
@@ -103,6 +146,10 @@ static void overflow_announced(void) {
 static void work_in_another_program_under_any_filter(void) {
     filter_calls(rare, RARE, SECCOMP_RET_ALLOW, SECCOMP_RET_ALLOW);
     execl("/proc/self/exe", "surface_filter", "work", NULL);
+}
+static void work_in_another_program_without_files(void) {
+    without_files = true;
+    work_in_another_program();
 }
 
 /* Returns the status of a child that does `what` and then exits, with all its exit handlers. */
@@ -120,6 +167,7 @@ static int status_after(void (*what)(void)) {
 
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "work") == 0) {
+        begin_sleeper();
         work();
         return 0;
     }
@@ -127,11 +175,18 @@ int main(int argc, char **argv) {
         WANT(setenv("HAKMEM_STATS", "/no/such/folder/stats", 1) == 0);
         execv("/proc/self/exe", argv);
     }
-    bool gently = argc == 2 && strcmp(argv[1], "gently") == 0;
+    bool gently = argc == 2 && strcmp(argv[1], "gently") == 0,
+         fixed = argc == 2 && strcmp(argv[1], "static") == 0;
+    if (argc == 2 && strcmp(argv[1], "unannounced") == 0) {
+        WANT(status_after(work_filtered_unannounced) == 0);
+        puts("done");
+        return 0;
+    }
     bool hardened = strcmp(getenv("HAKMEM_TEST_VARIANT"), "hardened") == 0;
     for (int i = 0; i < 2; i++, as_libseccomp = true) {
         WANT(status_after(gently ? work_announced : work_filtered) == 0);
         WANT(status_after(gently ? work_in_another_program_under_any_filter : work_in_another_program) == 0);
+        WANT(!fixed || status_after(work_in_another_program_without_files) == 0);
         WANT(!hardened || WIFSIGNALED(status_after(gently ? overflow_announced : overflow_filtered)));
     }
     puts("done");
