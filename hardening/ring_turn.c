@@ -237,23 +237,32 @@ static unsigned unused_longest(const hak_guarded *mine) {
     return found;
 }
 
+static void note(hak_guarded *mine, unsigned cls) {
+    mine->seen[cls] = (uint32_t)(mine->rings[cls].in - mine->rings[cls].slots);
+    mine->seen_turns[cls] = atomic_load_explicit(&mine->turns[cls], memory_order_relaxed);
+}
+
+/* True when the thread has freed a slot of the class since the last look. */
+static bool look(hak_guarded *mine, unsigned cls) {
+    uint32_t seen = mine->seen[cls];
+    uint64_t turns = mine->seen_turns[cls];
+    note(mine, cls);
+    return seen != mine->seen[cls] || turns != mine->seen_turns[cls];
+}
+
 /* Leaves only the floor, and gives the pages around it back. */
 static void class_bare(hak_guarded *mine, unsigned cls) {
     uint32_t limit = mine->rings[cls].limit, floor = hak_ring_floor(cls);
     if (limit > floor)
         hak_ring_shorten(mine, cls, limit - floor, hak_ring_home);
+    note(mine, cls); /* this is no use of it */
     mine->purge_due[cls] = false;
     hak_depot_purge_class(cls);
 }
 
-/* True when the thread has freed a slot of the class since the last look. */
-static bool look(hak_guarded *mine, unsigned cls) {
-    uint64_t turns = atomic_load_explicit(&mine->turns[cls], memory_order_relaxed);
-    uint32_t in = (uint32_t)(mine->rings[cls].in - mine->rings[cls].slots);
-    bool used = in != mine->seen[cls] || turns != mine->seen_turns[cls];
-    mine->seen[cls] = in;
-    mine->seen_turns[cls] = turns;
-    return used;
+static void class_rest(hak_guarded *mine, unsigned cls) {
+    hak_ring_class_empty(mine, cls, hak_ring_rest);
+    note(mine, cls);
 }
 
 /* A slot that rests keeps its page and its slab. So while free slots keep many slabs, the pages around resting slots go
@@ -272,12 +281,12 @@ void hak_quarantine_age(bool sparse) {
             mine->used_look[cls] = mine->looks;
             mine->purge_due[cls] = true;
         } else if (unused >= UNUSED_MS)
-            hak_ring_class_empty(mine, cls, hak_ring_rest);
+            class_rest(mine, cls);
         else if (sparse && unused >= SPARSE_MS && mine->purge_due[cls])
             class_bare(mine, cls);
     }
     for (unsigned cls; sparse && pins_too_much(mine) && (cls = unused_longest(mine)) != 0;)
-        hak_ring_class_empty(mine, cls, hak_ring_rest);
+        class_rest(mine, cls);
     if (sparse)
         hak_common_age();
 }

@@ -2,6 +2,8 @@
  * than the floor of its class, whatever else happens. Counted, so the same each time. */
 #include "tests/unit/unit.h"
 
+#include "allocator/pages/release.h"
+#include "allocator/pages/superslab.h"
 #include "allocator/policy.h"
 #include "hardening/canary.h"
 #include "hardening/common.h"
@@ -14,6 +16,8 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -480,6 +484,94 @@ static void fronts_grow_where_threads_meet(void **state) {
     atomic_fetch_sub(&hak_quarantine_held, 1024 * HAK_MIB);
 }
 
+/* The long ring of one size has all that rings may hold. */
+static void floors_come_before_long_rings(void **state) {
+    (void)state;
+    enum { MUCH = 30000 };
+    hak_quarantine_flush();
+    (void)pairs_until(NULL, 80, MUCH);
+    unsigned large = hak_class_of(80 + HAK_CANARY_BYTES), cls = hak_class_of(200 + HAK_CANARY_BYTES);
+    uint32_t before = hak_guarded_mine->rings[large].limit;
+    assert_true(before > MUCH / 2);
+    size_t held = atomic_exchange(&hak_quarantine_held, 24 * HAK_MIB);
+    (void)pairs_until(NULL, 200, 2 * (long)hak_ring_floor(cls));
+    atomic_fetch_add(&hak_quarantine_held, held - 24 * HAK_MIB);
+    assert_int_equal(hak_guarded_mine->rings[cls].limit, hak_ring_floor(cls));
+    assert_true(hak_guarded_mine->rings[large].limit < before);
+}
+
+/* Takes a random one of the first `count`, and puts it last. */
+static void *take_one(void **objs, int count) {
+    static uint64_t random;
+    int at = (int)(unit_random(&random) % (unsigned)count);
+    void *obj = objs[at];
+    objs[at] = objs[count - 1];
+    objs[count - 1] = obj;
+    return obj;
+}
+
+static bool is_resident(const void *obj) {
+    unsigned char in = 0;
+    uintptr_t page = (uintptr_t)obj & ~(hak_os_page - 1);
+    return mincore((void *)page, 1, &in) == 0 && (in & 1) != 0; /* an error: it is not even mapped */
+}
+
+/* A class of small slots, of which the thread holds the floor of many, leaves its ring because all rings keep too many
+ * pages. The pages around the slots go back all the same. */
+static void pages_around_slots_go(void **state) {
+    (void)state;
+    enum { COUNT = 200000, SOME = 1000, SIZE = 48 };
+    static void *objs[COUNT], *some[SOME];
+    unsigned cls = hak_class_of(SIZE + HAK_CANARY_BYTES);
+    hak_quarantine_flush();
+    for (int i = 0; i < COUNT; i++)
+        objs[i] = make(SIZE);
+    for (int i = 0; i < COUNT; i++) /* at random: so that all slabs keep some slots */
+        hak_free(take_one(objs, COUNT - i));
+    for (int i = 0; i < SOME; i++)
+        some[i] = objs[i * (COUNT / SOME)];
+    size_t threads = atomic_exchange(&hak_ring_pinned, 1024 * HAK_MIB);
+    size_t places = hak_guarded_mine->rings[cls].limit;
+    assert_true(places * hak_os_page > 160 * HAK_MIB); /* more than one thread's rings may pin */
+    hak_quarantine_age(true);
+    hak_quarantine_age(true);
+    assert_int_equal(hak_guarded_mine->rings[cls].limit, 0);
+    assert_int_not_equal(hak_common_count(cls), 0);
+    usleep(20000);
+    hak_quarantine_age(true);
+    atomic_fetch_add(&hak_ring_pinned, threads - 1024 * HAK_MIB);
+    unsigned resident = 0;
+    for (int i = 0; i < SOME; i++)
+        resident += is_resident(some[i]);
+    if (resident > SOME / 2) /* a floor of 1,040 slots in some 3,100 pages */
+        fail_msg("%u of %u pages stay", resident, SOME);
+}
+
+/* In common rings slots of 8 KiB and more rest without memory. Here they come through a front. */
+static void wide_slots_rest_without_memory(void **state) {
+    (void)state;
+    enum { WIDE = 20000, COUNT = 8 };
+    void *objs[COUNT];
+    unsigned resident = 0;
+    hak_quarantine_flush();
+    for (int i = 0; i < COUNT; i++) {
+        objs[i] = make_slot(WIDE);
+        memset(objs[i], 1, WIDE);
+    }
+    size_t live = hak_release_slabs_live(), kept = atomic_load(&hak_superslab_live_bytes);
+    atomic_fetch_add(&hak_quarantine_held, 1024 * HAK_MIB);
+    for (int i = 0; i < COUNT; i++)
+        hak_free(objs[i]);
+    atomic_fetch_sub(&hak_quarantine_held, 1024 * HAK_MIB);
+    for (int i = 0; i < COUNT; i++)
+        resident += is_resident((char *)objs[i] + WIDE / 2);
+    assert_true(resident < COUNT / 2);
+    /* nor do they count as live memory, of which a part may stay as free memory */
+    live -= hak_release_slabs_live();
+    kept -= atomic_load(&hak_superslab_live_bytes);
+    assert_true(live - kept >= COUNT / 2 * (size_t)WIDE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("a freed slot rests as long as the floor of its class says", alone),
@@ -497,6 +589,10 @@ int main(void) {
         CASE("common rings keep all floors; beyond them the class unused for the most exchanges leaves",
              common_rings_keep_all_floors),
         CASE("a slot that two threads have freed is found in the common ring", freed_twice_at_once),
+        CASE("floors come before long rings", floors_come_before_long_rings),
+        CASE("the pages around slots of a class that has left its ring go back", pages_around_slots_go),
+        CASE("in common rings wide slots rest without memory, which does not count as live",
+             wide_slots_rest_without_memory),
         CASE("a fork takes the lock of each class", a_fork_takes_all_locks),
         CASE("a front becomes longer where another thread is in the way", fronts_grow_where_threads_meet),
         CASE("where pages cannot be given back wide slots rest for a few frees", where_memory_is_locked),
