@@ -34,6 +34,8 @@ static inline size_t hak_policy_slab_guard(void);
 static inline size_t hak_policy_region_align(hak_region_kind kind);
 /* The kind of region that holds large objects of this alignment and partition. */
 static inline hak_region_kind hak_policy_large_kind(size_t align, unsigned partition);
+/* Memory of a region's body was mapped. Its tables may not be there yet. */
+static inline void hak_policy_mapped(hak_region_kind kind, uintptr_t addr, size_t size);
 /* A region is born, is committed up to byte `end`, dies. At birth it may grow to `size` bytes, and region->body
  * says what is mapped. False: no memory for the policy's records. */
 static inline bool hak_policy_region_born(hak_region *region, size_t size);

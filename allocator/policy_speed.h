@@ -57,6 +57,9 @@ static inline size_t hak_policy_region_align(hak_region_kind kind) {
 static inline hak_region_kind hak_policy_large_kind(size_t align, unsigned partition) {
     return (void)align, (void)partition, HAK_REGION_LARGE;
 }
+static inline void hak_policy_mapped(hak_region_kind kind, uintptr_t addr, size_t size) {
+    (void)kind, (void)addr, (void)size;
+}
 static inline bool hak_policy_region_born(hak_region *region, size_t size) {
     return (void)region, (void)size, true;
 }

@@ -2,6 +2,7 @@
 is built before it is needed."""
 import glob
 import os
+import shutil
 import subprocess
 import threading
 
@@ -189,8 +190,18 @@ def meant_tests(tree, meant):
     for folder, (layer, tests) in CMOCKA.items():
         if os.path.exists(os.path.join(tree.home, "tests", folder, meant.split()[0] + ".c")):
             return of_layer(layer, unit_anywhere if tests is other_units else tests, tree)
+    if meant == "mte_test":
+        return of_memory_tags(tree)
     tree.only = meant
     return of_products(tree)
+
+
+def of_memory_tags(tree):
+    """A test of the tree itself. Where it would be skipped, it cannot find anything."""
+    if not shutil.which("aarch64-linux-gnu-gcc"):
+        return
+    command = ["python3", "-B", os.path.join(tree.home, "tests/tools/mte_test.py"), os.path.join(tree.home, "WORKSPACE")]
+    yield "tool", "mte_test", command, tree.home, PRODUCT_LIMITS
 
 
 def unit_anywhere(tree):

@@ -15,6 +15,7 @@
 #define HAK_CANARY_H
 
 #include "hardening/ledger.h"
+#include "hardening/mte.h"
 
 typedef uint64_t hak_unaligned64 __attribute__((aligned(1), may_alias));
 
@@ -35,7 +36,7 @@ HAK_INLINE uint64_t hak_canary_fold(uint64_t a, uint64_t b) {
  * for the result. */
 HAK_INLINE uint64_t hak_canary_at(const void *end) {
     const uint64_t *keys = hak_hardening.canary_keys;
-    uint64_t mixed = hak_canary_fold((uintptr_t)end ^ keys[0], keys[1]);
+    uint64_t mixed = hak_canary_fold((uintptr_t)hak_mte_plain(end) ^ keys[0], keys[1]);
     mixed = hak_canary_fold(mixed ^ keys[2], keys[3]);
     mixed =
         __builtin_bswap64(mixed | 0x80); /* the highest byte comes first: it tells least about the others */

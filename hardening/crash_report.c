@@ -11,6 +11,7 @@
 #include "hardening/advice.h"
 #include "hardening/dump.h"
 #include "hardening/locate.h"
+#include "hardening/mte.h"
 #include "hardening/sample.h"
 
 #include <errno.h>
@@ -297,6 +298,7 @@ static void send_both(const void *about) {
 
 void hak_error_report(const hak_error *error) {
     int saved = errno;
+    uint64_t before = hak_mte_pause(); /* a report shows bytes, whoever has them */
     HAK_PROBE(report, error->name, error->addr);
     if (!error->is_fault)
         hak_lock_check_none();
@@ -313,5 +315,6 @@ void hak_error_report(const hak_error *error) {
         hak_death_end(false);
     if (turn)
         hak_death_pass();
+    hak_mte_resume(before);
     errno = saved;
 }

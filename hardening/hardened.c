@@ -8,6 +8,7 @@
 #include "hardening/common.h"
 #include "hardening/inherit.h"
 #include "hardening/keep.h"
+#include "hardening/mte_calls.h"
 #include "hardening/ring.h"
 #include "hardening/seal.h"
 #include "hardening/sweep.h"
@@ -21,13 +22,16 @@ bool hak_harden_init(void (*give)(void *obj, unsigned cls)) {
     hak_modes_init();
     hak_inherit_start();
     (void)hak_wipe_choose(HAK_WIPE_WIDEST);
+    bool faults = hak_mte_init();
     hak_canary_init();
     hak_typed_init();
     if (hak_hardening.guard || hak_hardening.sample_period != 0) {
         hak_guard_init();
         hak_sample_init();
-        hak_os_on_fault(hak_verify_fault);
+        faults = true;
     }
+    if (faults)
+        hak_os_on_fault(hak_verify_fault);
     return true;
 }
 

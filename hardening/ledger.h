@@ -49,7 +49,11 @@ enum {
     HAK_RECORD_FAMILY_SHIFT = 2,
     HAK_RECORD_ALIGN_SHIFT = 4,
     HAK_RECORD_OWNER_SHIFT = 2,
+#if defined(__aarch64__)
+    HAK_RECORD_OWNERS = 1 << 9, /* the three bits above have half of the last owner's memory tag: mte.h */
+#else
     HAK_RECORD_OWNERS = 1 << 12, /* 0: nobody */
+#endif
     HAK_RECORD_SIZE_SHIFT = 14,
     HAK_RECORD_ALIGN_MASK = 63, /* any of 64 bits, so that no two alignments look alike */
     /* Set for live objects of a partition of the typed heap. No claim has this bit, so their frees leave the fast
@@ -256,6 +260,10 @@ HAK_INLINE uint32_t hak_record_live(hak_origin origin) {
 
 /* The record of a slot that `owner` frees; `word` is its record before. */
 HAK_INLINE uint32_t hak_record_freed(uint32_t owner, uint32_t word) {
+#if defined(__aarch64__)
+    if (hak_record_state(word) == HAK_SLOT_FREED)
+        owner |= word >> HAK_RECORD_OWNER_SHIFT & (7 << 9);
+#endif
     return HAK_SLOT_FREED | owner << HAK_RECORD_OWNER_SHIFT |
            (word >> HAK_RECORD_SIZE_SHIFT) << HAK_RECORD_SIZE_SHIFT;
 }

@@ -74,7 +74,7 @@ static const unsigned char *wrong_again(const hak_view *slot, uint32_t word) {
     return hak_record_load(slot->record) == word ? bad : NULL;
 }
 
-const unsigned char *hak_look(const hak_view *slot, uint32_t *word) {
+static const unsigned char *look(const hak_view *slot, uint32_t *word) {
     *word = atomic_load_explicit(slot->record, memory_order_acquire);
     const unsigned char *bad = wrong(slot, *word);
     for (int i = 0; bad != NULL && i < TRIES; i++) {
@@ -86,4 +86,12 @@ const unsigned char *hak_look(const hak_view *slot, uint32_t *word) {
             return bad;
     }
     return NULL;
+}
+
+/* The slot may be another owner's, with a memory tag. */
+const unsigned char *hak_look(const hak_view *slot, uint32_t *word) {
+    uint64_t before = hak_mte_pause();
+    const unsigned char *bad = look(slot, word);
+    hak_mte_resume(before);
+    return bad;
 }

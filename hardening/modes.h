@@ -56,6 +56,9 @@ typedef struct hak_hardening_page {
     uint32_t quarantine_kib; /* most KiB of a thread's quarantine, all classes together */
     bool canary, neighbours, zero, verify, quarantine, random; /* for the fast paths: the mode is not off */
     bool guard;
+#if defined(__aarch64__)
+    bool mte; /* slots have memory tags: mte.h */
+#endif
     uint8_t mode[HAK_CHECKS]; /* hak_mode */
     /* The ends of the two fast paths, chosen at start (wipe.c) by the processor and by what is reduced: `reuse`
      * makes a freed slot live, `end` frees a verified slot; see wipe.h. They lie here because jump targets must
@@ -64,6 +67,12 @@ typedef struct hak_hardening_page {
     void *(*end)(void *obj, const struct hak_granule *granule, _Atomic uint32_t *record, uint32_t word,
                  const char *call);
     hak_wipe_calls wipe;
+#if defined(__aarch64__)
+    /* The same two for slots without memory tags, while `mte` has put its own in their place. */
+    void *(*reuse_plain)(void *obj, size_t size, _Atomic uint32_t *record, uint32_t live, size_t room);
+    void *(*end_plain)(void *obj, const struct hak_granule *granule, _Atomic uint32_t *record, uint32_t word,
+                       const char *call);
+#endif
     void (*give)(void *obj, unsigned cls); /* gives an object of a class to its depot */
     /* The typed heap (typed.h): odd keys; the number of partitions; how many of them, the first ones, are for
      * types without pointers; whether untyped allocations have a partition, too. */

@@ -16,6 +16,8 @@
 #include "hardening/guard.h"
 #include "hardening/keep.h"
 #include "hardening/ledger.h"
+#include "hardening/mte.h"
+#include "hardening/mte_calls.h"
 #include "hardening/quarantine.h"
 #include "hardening/sample.h"
 #include "hardening/stain.h"
@@ -91,6 +93,10 @@ static inline size_t hak_policy_region_align(hak_region_kind kind) {
 static inline hak_region_kind hak_policy_large_kind(size_t align, unsigned partition) {
     return hak_harden_large_kind(align, partition);
 }
+static inline void hak_policy_mapped(hak_region_kind kind, uintptr_t addr, size_t size) {
+    if (kind == HAK_REGION_SLABS)
+        hak_mte_mapped(addr, size);
+}
 static inline bool hak_policy_region_born(hak_region *region, size_t size) {
     return hak_ledger_region_born(region, size);
 }
@@ -127,6 +133,7 @@ static inline bool hak_policy_may_hollow(void) {
 
 /* The ledger's table has the class of all slabs when the first region of slabs has them all. */
 HAK_INLINE unsigned hak_policy_tag(const void *obj) {
+    obj = hak_mte_plain(obj);
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     return HAK_LIKELY(granule != NULL) ? granule->cls : hak_harden_tag_slow(obj);
 }
@@ -138,7 +145,7 @@ static inline unsigned hak_policy_partition_of_site(uintptr_t caller) {
     return hak_typed_partition_of_site(caller);
 }
 static inline unsigned hak_policy_partition_of(const void *obj) {
-    return hak_typed_partition_of(obj);
+    return hak_typed_partition_of(hak_mte_plain(obj));
 }
 static inline unsigned hak_policy_partition_of_slot(const void *obj, unsigned *cls) {
     return hak_typed_partition_of_slot(obj, cls);
@@ -152,6 +159,7 @@ static inline size_t hak_policy_request(size_t size) {
 }
 
 static inline size_t hak_policy_usable(const void *obj, unsigned tag, size_t capacity) {
+    obj = hak_mte_plain(obj);
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
     if (HAK_LIKELY(granule != NULL && hak_granule_place(granule, obj, &place)))
@@ -194,11 +202,11 @@ HAK_INLINE void hak_policy_on_next(const void *next) {
  * of the two exchanges fails. */
 static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
     hak_place place;
-    if (!hak_ledger_find(obj, &place))
+    if (!hak_ledger_find(hak_mte_plain(obj), &place))
         return;
     uint32_t word = hak_record_load(place.record), old = hak_record_size(word);
     if (hak_record_state(word) != HAK_SLOT_LIVE || !hak_record_hold_live(place.record, word)) {
-        hak_verify_live(obj, cls, "realloc", HAK_CALLER);
+        hak_mte_verify_live(obj, cls, "realloc", HAK_CALLER);
         return;
     }
     if (hak_hardening.canary) {
@@ -211,15 +219,19 @@ static inline void hak_policy_on_resize(void *obj, unsigned cls, size_t size) {
     hak_quarantine_turned(hak_guarded_mine, cls);
     uint32_t live = hak_record_live(origin) | (word & HAK_RECORD_TYPED);
     if (!hak_record_live_again(place.record, live | (uint32_t)size << HAK_RECORD_SIZE_SHIFT))
-        hak_verify_live(obj, cls, "realloc", HAK_CALLER);
+        hak_mte_verify_live(obj, cls, "realloc", HAK_CALLER);
 }
 
 /* The slot before is live and its canary is not what it was; no more than a hint while its owner is at work. Before the
  * first slot's record lies one that is unused. */
 HAK_PEEK_INLINE bool hak_neighbour_wrong(hak_place place, const void *obj) {
     uint32_t word = hak_record_load(place.record - 1);
-    return hak_record_state(word) == HAK_SLOT_LIVE &&
-           !hak_canary_intact((const char *)obj - place.size, hak_record_size(word));
+    if (hak_record_state(word) != HAK_SLOT_LIVE)
+        return false;
+    uint64_t before = hak_mte_pause();
+    bool wrong = !hak_canary_intact((const char *)obj - place.size, hak_record_size(word));
+    hak_mte_resume(before);
+    return wrong;
 }
 
 /* The object's own canary, and that of the slot before: one question where none is reduced, as there are no neighbours
@@ -234,19 +246,20 @@ HAK_INLINE bool hak_ends_wrong(hak_place place, const void *obj, size_t size) {
     return hak_hardening.canary && !hak_canary_intact(obj, size);
 }
 
-/* Frees a slot. Returns the object to recycle; NULL: none. */
-HAK_INLINE hak_leaving hak_free_slot(void *obj, hak_claim claim) {
+/* Frees a slot. Returns the object to recycle; NULL: none. `said`: the program's pointer, with its memory tag. */
+HAK_INLINE hak_leaving hak_free_slot(void *said, hak_claim claim) {
+    void *obj = hak_mte_plain(said);
     const hak_granule *granule = hak_granule_near((uintptr_t)obj);
     hak_place place;
     unsigned tag = HAK_LIKELY(granule != NULL) ? granule->cls : hak_harden_tag_slow(obj);
     if (HAK_UNLIKELY(granule == NULL || !hak_granule_place(granule, obj, &place)))
-        return hak_typed_free(obj, tag, claim, HAK_CALLER);
+        return hak_mte_free(said, tag, claim, HAK_CALLER);
     uint32_t word = hak_record_load(place.record);
     size_t size = hak_record_size(word);
     if (HAK_UNLIKELY(!hak_claim_fits(claim, word) || (claim.size != HAK_CLAIM_NO_SIZE && claim.size != size)))
-        return hak_typed_free(obj, tag, claim, HAK_CALLER);
-    if (HAK_UNLIKELY(hak_ends_wrong(place, obj, size)))
-        return hak_typed_free(obj, tag, claim, HAK_CALLER);
+        return hak_mte_free(said, tag, claim, HAK_CALLER);
+    if (hak_mte_stale(said) || HAK_UNLIKELY(hak_ends_wrong(place, said, size)))
+        return hak_mte_free(said, tag, claim, HAK_CALLER);
     return (hak_leaving){hak_hardening.end(obj, granule, place.record, word, claim.call), tag};
 }
 
@@ -264,15 +277,16 @@ static inline bool hak_policy_on_first_free(void **obj, unsigned cls) {
 
 /* Checks the common case inline; verify.c checks the rest. */
 static inline void hak_policy_check_live(const void *obj, unsigned tag, const char *call, uintptr_t caller) {
-    const hak_granule *granule = hak_granule_near((uintptr_t)obj);
+    const void *plain = hak_mte_plain(obj);
+    const hak_granule *granule = hak_granule_near((uintptr_t)plain);
     hak_place place;
-    if (HAK_LIKELY(granule != NULL && hak_granule_place(granule, obj, &place))) {
+    if (HAK_LIKELY(granule != NULL && hak_granule_place(granule, plain, &place))) {
         uint32_t word = hak_record_load(place.record) & ~(uint32_t)HAK_RECORD_TYPED;
-        if (HAK_LIKELY(hak_claim_fits(HAK_CLAIM(call, HAK_FAMILY_MALLOC), word) &&
+        if (HAK_LIKELY(hak_claim_fits(HAK_CLAIM(call, HAK_FAMILY_MALLOC), word) && !hak_mte_stale(obj) &&
                        (!hak_hardening.canary || hak_canary_intact(obj, hak_record_size(word)))))
             return;
     }
-    hak_verify_live(obj, tag, call, caller);
+    hak_mte_verify_live(obj, tag, call, caller);
 }
 /* True for a sampled object, which has no tag. */
 static inline bool hak_policy_owns(const void *obj) {

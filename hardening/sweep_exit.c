@@ -10,6 +10,7 @@
 #include "hardening/exits.h"
 #include "hardening/inherit.h"
 #include "hardening/marks.h"
+#include "hardening/mte.h"
 #include "hardening/stain.h"
 #include "hardening/verify_large.h"
 
@@ -268,7 +269,7 @@ static void check_some_sample(const hak_sample *sample) {
     (void)hak_sweep_check_sample(sample, HAK_SWEEP_SAMPLE_REACH, "exit", false);
 }
 
-void hak_sweep_all(void) {
+static void sweep_all(void) {
     if (hak_mode_of(HAK_CHECK_SWEEP) == HAK_MODE_OFF || hak_inherit_unseen())
         return;
     hak_sweep_begin(&hak_sweep_exits);
@@ -292,6 +293,12 @@ void hak_sweep_all(void) {
             sweep_large(&hak_regions[i], &left);
     }
     hak_sweep_reset();
+}
+
+void hak_sweep_all(void) {
+    uint64_t before = hak_mte_pause();
+    sweep_all();
+    hak_mte_resume(before);
 }
 
 __attribute__((destructor(101))) static void process_exits(void) {

@@ -82,6 +82,7 @@ void *hak_typed_end(void *obj, const hak_granule *granule, hak_record *record, u
                     const char *call) {
     hak_guarded *typed = quarantine();
     uint32_t freed = hak_record_freed(typed != NULL ? typed->owner : 0, word);
+    freed |= hak_mte_freed(obj, granule->size);
     if (hak_hardening.zero) {
         hak_record_hold(record, freed);
         if (HAK_UNLIKELY(

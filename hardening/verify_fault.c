@@ -4,8 +4,13 @@
 #include "hardening/crash_report.h"
 #include "hardening/exits.h"
 #include "hardening/locate.h"
+#include "hardening/mte_calls.h"
 
 hak_fault_verdict hak_verify_fault(const hak_fault *fault) {
+#if defined(__aarch64__)
+    if (fault->is_tag)
+        return hak_mte_fault(fault);
+#endif
     uintptr_t addr = fault->addr;
     hak_located found;
     if (addr == 0 || !hak_locate(addr, &found))

@@ -44,7 +44,7 @@ HAK_PEEKS bool hak_wipe_rest_clear(const char *obj, size_t used, size_t room) {
 }
 
 void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint32_t live, size_t room) {
-    (void)room;
+    obj = hak_mte_make(obj, room, record);
     bool bare = (live & HAK_RECORD_BARE) != 0 && size >= HAK_CANARY_BARE_FROM && hak_canary_right(obj, live);
     if (!bare)
         live &= ~(uint32_t)HAK_RECORD_BARE;

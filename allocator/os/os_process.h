@@ -99,6 +99,10 @@ typedef struct hak_fault {
     uintptr_t at;    /* the instruction; 0: not known on this machine */
     uintptr_t frame; /* the frame pointer */
     int is_write;    /* -1: not known */
+#if defined(__aarch64__)
+    bool is_tag; /* the memory has another tag than the pointer */
+    uint8_t tag; /* the pointer's; `addr` is without it */
+#endif
 } hak_fault;
 
 typedef enum hak_fault_verdict {

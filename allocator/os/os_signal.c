@@ -61,6 +61,19 @@ static hak_fault_verdict (*fault_handler)(const hak_fault *fault);
 static struct sigaction before[2]; /* the program's, for SIGSEGV and SIGBUS */
 static const struct sigaction default_action = {.sa_handler = SIG_DFL};
 
+#if defined(__aarch64__)
+enum {
+    TAG_FAULT = 9, /* SEGV_MTESERR, which older headers do not have */
+    TAG_SHIFT = 56,
+    TAG_SHOWN = 0x800, /* SA_EXPOSE_TAGBITS: the address in siginfo has the pointer's tag (Linux 5.11) */
+};
+static uintptr_t without_tag(uintptr_t addr) {
+    return addr & (((uintptr_t)1 << TAG_SHIFT) - 1);
+}
+#else
+enum { TAG_SHOWN = 0 };
+#endif
+
 static hak_fault describe(const siginfo_t *info, const void *context) {
     hak_fault fault = {.addr = info->si_code > 0 ? (uintptr_t)info->si_addr : 0, .is_write = -1};
 #if defined(__x86_64__)
@@ -72,6 +85,9 @@ static hak_fault describe(const siginfo_t *info, const void *context) {
     const ucontext_t *machine = context;
     fault.at = machine->uc_mcontext.pc;
     fault.frame = machine->uc_mcontext.regs[29];
+    fault.is_tag = info->si_signo == SIGSEGV && info->si_code == TAG_FAULT;
+    fault.tag = fault.addr >> TAG_SHIFT & 15;
+    fault.addr = without_tag(fault.addr);
 #else
     (void)context;
 #endif
@@ -87,6 +103,10 @@ static bool pass_on(int number, siginfo_t *info, void *context) {
     const int flags = was->sa_flags;
     if (plain == SIG_DFL)
         return false;
+#if defined(__aarch64__)
+    if ((flags & TAG_SHOWN) == 0 && info->si_code > 0)
+        info->si_addr = (void *)without_tag((uintptr_t)info->si_addr);
+#endif
     uint64_t shut;
     memcpy(&shut, &was->sa_mask, sizeof shut); /* libc's set is longer than the kernel's */
     if ((flags & SA_NODEFER) == 0)
@@ -122,7 +142,8 @@ void hak_os_on_fault(hak_fault_verdict (*handler)(const hak_fault *fault)) {
     static const int numbers[] = {SIGSEGV, SIGBUS};
     int saved = errno;
     fault_handler = handler;
-    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = on_fault,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | TAG_SHOWN};
     for (int i = 0; i < 2; i++)
         if (sigaction(numbers[i], NULL, &before[i]) == 0 && before[i].sa_handler != SIG_IGN)
             (void)sigaction(numbers[i], &action, NULL);

@@ -94,6 +94,7 @@ static bool begin_extents(hak_region *region, hak_region_kind kind, size_t first
     size_t room = hak_max(room_of(kind), hak_align_up(first, HAK_SUPERSLAB));
     if (!hak_extent_begin(&region->body, room, first, hak_policy_region_align(kind)))
         return false;
+    hak_policy_mapped(kind, region->body.start, first);
     size_t meta_first = meta_bytes(kind, hak_max(first, (size_t)1 << kinds[kind].unit_shift));
     if (hak_extent_begin(&region->meta, meta_bytes(kind, region->body.room), meta_first, hak_os_page))
         return true;
@@ -159,6 +160,7 @@ static bool commit_to(hak_region *region, size_t end) {
     if (!commit_tables(region, end) || !hak_extent_grow(&region->body, end))
         return false;
     count_committed(region->body.mapped - before);
+    hak_policy_mapped(region->kind, region->base + before, region->body.mapped - before);
     /* release: publishes the tables; pairs with the acquire in hak_region_find */
     atomic_store_explicit(&region->committed, end, memory_order_release);
     ask_huge(region);
@@ -350,8 +352,10 @@ bool hak_region_hollow(hak_region *region, uintptr_t addr, size_t size) {
 
 hak_map_result hak_region_fill(hak_region *region, uintptr_t addr, size_t size) {
     hak_map_result result = hak_extent_fill(&region->body, addr, size);
-    if (result == HAK_MAP_DONE)
+    if (result == HAK_MAP_DONE) {
         count_committed(size);
+        hak_policy_mapped(region->kind, addr, size);
+    }
     return result;
 }
 

@@ -79,7 +79,7 @@ def run(*command, **settings):
 def need(*programs):
     for program in programs:
         if not shutil.which(program):
-            print(f"SKIPPED: {program} is not installed (tools/setup does not ask for it)")
+            print(f"SKIPPED: {program} is not installed")
             raise unittest.SkipTest(program)
 
 
