@@ -169,6 +169,9 @@ static inline void hak_policy_cache_forsaken(void);
 /* The OS has refused memory. From now on the policy may skip protection that needs memory and works only by
  * chance. */
 static inline void hak_policy_scarce(void);
+/* A limit counts what the process has mapped, and is new (mapped_limit.h): free memory that the policy holds
+ * back must not keep much mapped. No lock is held. */
+static inline void hak_policy_limited(void);
 /* Memory has run out. If that may help a request of `size` bytes, gives back the objects that the calling
  * thread, ended threads and the store of large objects hold back, and returns true. A request that cannot
  * succeed must not empty a quarantine. No lock is held. */

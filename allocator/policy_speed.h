@@ -198,6 +198,7 @@ static inline void hak_policy_cache_age(bool sparse) {
 }
 static inline void hak_policy_cache_forsaken(void) {}
 static inline void hak_policy_scarce(void) {}
+static inline void hak_policy_limited(void) {}
 static inline bool hak_policy_reclaim(size_t size) {
     return (void)size, false;
 }

@@ -6,6 +6,7 @@
 #include "allocator/os/valgrind.h"
 #include "allocator/pages/release.h"
 #include "hardening/common.h"
+#include "hardening/guard.h"
 #include "hardening/inherit.h"
 #include "hardening/keep.h"
 #include "hardening/mte_calls.h"
@@ -93,6 +94,14 @@ bool hak_harden_reclaim(size_t size) {
     hak_typed_swapped(hak_quarantine_flush);
     hak_keep_flush();
     return true;
+}
+
+/* What was held before has no limit to keep to: it goes. */
+void hak_harden_limited(void) {
+    hak_guard_scarce();
+    hak_quarantine_flush();
+    hak_typed_swapped(hak_quarantine_flush);
+    hak_keep_flush();
 }
 
 void hak_harden_trim(void) {

@@ -4,6 +4,7 @@
 #include "allocator/heap/large.h"
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/release.h"
 #include "allocator/policy.h"
 #include "hardening/guard.h"
@@ -14,6 +15,7 @@ enum {
      * scarce, other code of the process cannot have it: thread stacks, for example. */
     KEPT_BYTES = 1024 * HAK_MIB,
     KEPT_BYTES_SCARCE = 16 * HAK_MIB,
+    KEPT_SHARES = 4,              /* under a limit: so many of its shares (mapped_limit.h), if that is less */
     KEPT_LEAST = 2,               /* of any size, when they are unmapped */
     KEPT_RESIDENT = 64 * HAK_MIB, /* 8 MiB: workload h takes 1.6 times as long */
     KEPT_RESIDENT_LEAN = 8 * HAK_MIB,
@@ -55,7 +57,8 @@ static void *leave(void) {
 }
 
 static size_t kept_bytes(void) {
-    return hak_guard_is_scarce() ? KEPT_BYTES_SCARCE : KEPT_BYTES;
+    size_t share = hak_min(KEPT_BYTES_SCARCE, atomic_load_explicit(&hak_limit_share, memory_order_relaxed));
+    return hak_guard_is_scarce() ? hak_min(KEPT_BYTES_SCARCE, KEPT_SHARES * share) : KEPT_BYTES;
 }
 
 /* Removes an object that must leave before `its` mapped and `without` unmapped bytes come in; NULL: there is room.
@@ -81,7 +84,8 @@ static bool make_room(void *obj, size_t capacity, size_t *resident) {
  * that would cost too much: it could not go to a new owner as it is (docs/decisions/012). */
 static bool spare(void *obj, size_t capacity) {
     return hak_guard_is_scarce() && hak_guard_gaps_left() &&
-           atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed) + capacity > KEPT_BYTES_SCARCE / 2 &&
+           atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed) + capacity >
+               kept_bytes() / KEPT_SHARES &&
            hak_large_empty(obj);
 }
 

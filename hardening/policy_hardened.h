@@ -62,6 +62,7 @@ size_t hak_harden_region_align(hak_region_kind kind);
 hak_region_kind hak_harden_large_kind(size_t align, unsigned partition);
 bool hak_harden_reclaim(size_t size);
 void hak_harden_trim(void);
+void hak_harden_limited(void);
 void hak_harden_age(void);
 void hak_harden_age_sparse(void);
 void hak_harden_idle(uint64_t now);
@@ -379,6 +380,9 @@ static inline void hak_policy_cache_forsaken(void) {
 }
 static inline void hak_policy_scarce(void) {
     hak_guard_scarce();
+}
+static inline void hak_policy_limited(void) {
+    hak_harden_limited();
 }
 static inline bool hak_policy_reclaim(size_t size) {
     return hak_harden_reclaim(size);

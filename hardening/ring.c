@@ -2,6 +2,7 @@
 #include "hardening/ring_own.h"
 
 #include "allocator/os/os.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/release.h"
 #include "hardening/common.h"
 #include "hardening/seal.h"
@@ -209,6 +210,8 @@ void hak_ring_rest(const hak_guarded *from, void *obj, unsigned cls) {
 }
 
 void *hak_ring_common(void *obj, unsigned cls, bool typed) {
+    if (HAK_UNLIKELY(hak_limit_is_costly(cls)))
+        return obj;
     hak_ring_purge_wide(obj, cls);
     (void)hak_common_exchange(&obj, 1, cls, typed);
     return obj;

@@ -3,6 +3,7 @@
 
 #include "allocator/heap/depot.h"
 #include "allocator/os/os.h"
+#include "allocator/pages/mapped_limit.h"
 #include "hardening/common.h"
 
 enum {
@@ -187,6 +188,13 @@ static bool ring_turn(hak_guarded *mine, unsigned cls) {
     return true;
 }
 
+/* Under a limit the ring has no place, because a slot that rests would keep much mapped: what came before the limit
+ * goes home. */
+static void limited(hak_guarded *mine, unsigned cls) {
+    if (mine->rings[cls].limit != 0)
+        hak_ring_class_empty(mine, cls, hak_ring_home);
+}
+
 /* A ring of slots without memory always looks as if it had come round, so that each of them comes here. */
 void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
     hak_guarded *mine = hak_guarded_mine;
@@ -195,6 +203,11 @@ void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
     hak_quarantine_turned(mine, cls);
     if (!hak_hardening.quarantine || mine->owner == 0)
         return obj; /* of a thread without a state it comes back to hak_quarantine_first */
+    if (HAK_UNLIKELY(hak_limit_is_costly(cls))) {
+        limited(mine, cls);
+        hak_ring_disown(mine, obj);
+        return obj;
+    }
     if (hak_ring_is_bare(cls))
         hak_ring_purge(obj, size);
     if (ring->in == ring->slots + ring->limit && !ring_turn(mine, cls)) {
@@ -276,7 +289,9 @@ void hak_quarantine_age(bool sparse) {
     mine->looks++;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         uint64_t unused = now - mine->used_at[cls];
-        if (look(mine, cls)) {
+        if (hak_limit_is_costly(cls))
+            limited(mine, cls);
+        else if (look(mine, cls)) {
             mine->used_at[cls] = now;
             mine->used_look[cls] = mine->looks;
             mine->purge_due[cls] = true;

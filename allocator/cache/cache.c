@@ -4,6 +4,7 @@
 #include "allocator/base/probe.h"
 #include "allocator/os/death.h"
 #include "allocator/os/os.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
@@ -119,7 +120,7 @@ static bool bin_grow(hak_cache *cache, unsigned cls) {
     size_t cap = (size_t)(cache->end[cls] - hak_cache_base(cache, cls));
     size_t first = hak_max(1, hak_min(CAP_FIRST, BYTES_FIRST / info->size));
     size_t next = hak_min(hak_max(first, 2 * cap), info->bin_cap);
-    if (cap == next || !may_hold(cache, (next - cap) * info->size))
+    if (cap == next || HAK_UNLIKELY(hak_limit_is_costly(cls)) || !may_hold(cache, (next - cap) * info->size))
         return false;
     set_room(cache, cls, next);
     return true;

@@ -1,6 +1,7 @@
 /* depot.c: see depot.h. */
 #include "allocator/heap/depot.h"
 
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/policy.h"
 
 typedef struct depot {
@@ -16,6 +17,7 @@ enum {
     /* But none above this size: an object of the class costs more to use than its slab to take, and the depots of
      * all classes would hold tens of MiB. */
     EMPTY_BYTES = 512 * HAK_KIB,
+    EMPTY_BYTES_LIMITED = HAK_GRANULE, /* under a limit, where others may need the memory */
     /* Pages between objects go when no slot of the slab was taken for some seconds; again when an eighth of its
      * slots more are free. */
     PURGE_UNUSED = 2,
@@ -149,7 +151,8 @@ static hak_slab_verdict give_locked(depot *d, hak_slab *slab, void *obj, hak_sla
     }
     if (!hak_slab_is_empty(slab))
         return verdict;
-    if (d->empty < EMPTY_KEPT && hak_classes[slab->cls].slab_bytes <= EMPTY_BYTES) {
+    if (d->empty < EMPTY_KEPT &&
+        hak_classes[slab->cls].slab_bytes <= (hak_limit_is_tight() ? EMPTY_BYTES_LIMITED : EMPTY_BYTES)) {
         d->empty++;
         return verdict;
     }

@@ -6,6 +6,7 @@
 #include "allocator/heap/span_index.h"
 #include "allocator/heap/tail.h"
 #include "allocator/os/os.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
@@ -148,8 +149,11 @@ void hak_large_release_idle(uint64_t now) {
 static void release_locked(size_t freed) {
     hak_lock_check_held(&hak_large_lock);
     size_t most = hak_release_excess() != 0 ? 0 : hak_release_large_most(freed);
-    if (HAK_UNLIKELY(hak_release_large_dirty > most))
-        hak_release_large_given(hak_span_purge(most, UINT64_MAX, freed >= HAK_RELEASE_OVERSIZE));
+    if (HAK_LIKELY(hak_release_large_dirty <= most))
+        return;
+    /* Under a limit a little less stays, so that the next objects that come and go cost no system call. */
+    size_t keep = hak_limit_is_there() ? most - most / 4 : most;
+    hak_release_large_given(hak_span_purge(keep, UINT64_MAX, freed >= HAK_RELEASE_OVERSIZE));
 }
 
 /* Unmaps all mapped memory of the live span. False: the OS refused, and nothing has changed. */

@@ -4,6 +4,7 @@
 #include "allocator/heap/large.h"
 #include "allocator/heap/span_index.h"
 #include "allocator/os/os.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
@@ -313,7 +314,9 @@ static size_t purge_one(hak_span *span, size_t bytes) {
     uint32_t kept = granules_kept(span, start, bytes);
     size_t dirty = hak_span_bytes(span->dirty);
     /* A purge leaves guards and page tables: they would stay for ever, and each fork copies them. */
-    if (kept == 0 && hak_policy_unmaps(hak_span_bytes(span->granules)) && hollow_one(region, span) != NULL)
+    bool unmaps =
+        hak_limit_unmaps(hak_span_holes) || (kept == 0 && hak_policy_unmaps(hak_span_bytes(span->granules)));
+    if (unmaps && hollow_one(region, span) != NULL)
         return dirty;
     bool done = hak_release_range(start + hak_span_bytes(kept), hak_span_bytes(span->granules - kept));
     if (!done)
@@ -352,7 +355,8 @@ void hak_span_release_idle(uint64_t time) {
     if (now > idle)
         (void)hak_span_purge(0, now - idle, true);
     if (now > unused)
-        (void)hak_span_purge(HAK_RELEASE_LARGE_KEEP_MIN, now - unused, true);
+        (void)hak_span_purge(hak_min(HAK_RELEASE_LARGE_KEEP_MIN, hak_release_large_most(0)), now - unused,
+                             true);
 }
 
 /* Makes the free spans of a region hollow. Returns bytes. A span stays unchanged when the OS refuses. */

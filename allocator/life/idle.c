@@ -4,6 +4,7 @@
 #include "allocator/cache/cache.h"
 #include "allocator/heap/large.h"
 #include "allocator/life/background.h"
+#include "allocator/life/reclaim.h"
 #include "allocator/options.h"
 #include "allocator/pages/release.h"
 #include "allocator/policy.h"
@@ -54,6 +55,7 @@ void hak_idle_pass(uint64_t now) {
         !atomic_compare_exchange_strong_explicit(&hak_idle_last, &last, now, memory_order_relaxed,
                                                  memory_order_relaxed))
         return;
+    hak_reclaim_limited();
     hak_large_release_idle(now);
     if (now - slabs_last < hak_release_unused_ms())
         return;

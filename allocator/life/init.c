@@ -10,6 +10,7 @@
 #include "allocator/os/config.h"
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
@@ -34,6 +35,8 @@ static void profile_init(void) {
 static bool init_locked(void) {
     hak_os_init();
     hak_config_read();
+    (void)hak_os_strict(); /* later the process may filter its system calls */
+    (void)hak_limit_look();
     hak_options_read();
     if (!hak_policy_init(hak_cache_give_one))
         return false;
@@ -45,7 +48,6 @@ static bool init_locked(void) {
     hak_superslab_init();
     if (hak_os_limited())
         hak_superslab_split_all();
-    (void)hak_os_strict(); /* later the process may filter its system calls */
     hak_large_init();
     hak_release_init(hak_option.lean, hak_option.decommit, hak_option.target);
     hak_idle_init();

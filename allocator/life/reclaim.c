@@ -3,17 +3,52 @@
 
 #include "allocator/cache/cache.h"
 #include "allocator/heap/large.h"
+#include "allocator/os/os.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/policy.h"
 
-static bool give_idle(void) {
+/* Unmaps what no slab, object, cache or quarantine has. Returns bytes. */
+static size_t give_free(void) {
     hak_policy_scarce();
     hak_superslab_split_all();
+    hak_depot_trim();
+    size_t given = hak_large_hollow() + hak_superslab_hollow();
+    return given + hak_region_trim();
+}
+
+static bool give_idle(void) {
     size_t held = hak_cache_held();
     hak_cache_flush_all();
     held += hak_cache_recall(true);
-    hak_depot_trim();
-    size_t given = hak_large_hollow() + hak_superslab_hollow();
-    return given + hak_region_trim() + held != 0;
+    return give_free() + held != 0;
+}
+
+void hak_reclaim_limited(void) {
+    if (!hak_limit_look())
+        return;
+    hak_policy_limited();
+    hak_cache_trim();
+    (void)give_free();
+}
+
+/* True when so many bytes can be mapped, with the pages around them. */
+static bool is_there(size_t size) {
+    uintptr_t addr = hak_os_map_between(hak_align_up(size, hak_os_page));
+    if (addr != 0)
+        hak_os_unmap_between(addr, hak_align_up(size, hak_os_page));
+    return addr != 0;
+}
+
+bool hak_reclaim_for_others(size_t size) {
+    if (size >> HAK_ADDRESS_BITS != 0 || is_there(size))
+        return false;
+    hak_reclaim_limited();
+    if (!hak_limit_is_there())
+        return false;
+    if (is_there(size))
+        return true;
+    (void)give_idle();
+    return is_there(size) || (hak_policy_reclaim(size) && (give_idle(), is_there(size)));
 }
 
 /* Turns guards at slab ends into slots of the requested class, and unmaps unused ends. Ends are a part of the

@@ -19,4 +19,11 @@ typedef enum hak_reclaim {
  * try is worth it. */
 bool hak_reclaim_memory(size_t size, hak_reclaim how);
 
+/* Looks whether the process has a new limit (mapped_limit.h), and gives back what is free then. */
+void hak_reclaim_limited(void);
+
+/* The OS has refused libc so many bytes. True: they can be had now, and could not before; so another try is worth it.
+ * Gives back what is idle, and then what the policy holds back, if there is a limit to which that counts. */
+bool hak_reclaim_for_others(size_t size);
+
 #endif

@@ -71,15 +71,19 @@ __attribute__((no_sanitize("address"))) HAK_PEEKS size_t hak_os_read(void *out, 
     return done;
 }
 
-static bool has_limit(int resource) {
+static size_t limit_of(int resource) {
     struct rlimit limit;
-    return getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? (size_t)limit.rlim_cur
+                                                                               : SIZE_MAX;
+}
+size_t hak_os_limit(void) {
+    int saved = errno;
+    size_t space = limit_of(RLIMIT_AS), data = limit_of(RLIMIT_DATA);
+    errno = saved;
+    return space < data ? space : data;
 }
 bool hak_os_limited(void) {
-    int saved = errno;
-    bool limited = has_limit(RLIMIT_AS) || has_limit(RLIMIT_DATA);
-    errno = saved;
-    return limited;
+    return hak_os_limit() != SIZE_MAX;
 }
 
 /* Uses raw system calls, here and below: libc's functions are cancellation points, and a thread that is

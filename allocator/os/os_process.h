@@ -13,7 +13,10 @@ unsigned hak_os_tid(void);
  * memory is unmapped meanwhile. */
 size_t hak_os_read(void *out, uintptr_t from, size_t size);
 
-/* True when the process has a limit for address space or data (RLIMIT_AS, RLIMIT_DATA). */
+/* The limit of the process for address space or for data (RLIMIT_AS, RLIMIT_DATA), whichever is lower, in bytes;
+ * SIZE_MAX: none. */
+size_t hak_os_limit(void);
+/* True when there is one. */
 bool hak_os_limited(void);
 
 /* True when all writable mappings count as memory in use, touched or not (vm.overcommit_memory 2): against a

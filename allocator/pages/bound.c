@@ -2,6 +2,7 @@
 #include "allocator/pages/bound.h"
 
 #include "allocator/pages/release.h"
+#include "allocator/pages/superslab_own.h"
 #include "allocator/policy.h"
 
 /* The free slabs of a class and a partition. dirty: slabs whose pages may be resident, the newest first; hollow
@@ -66,6 +67,11 @@ void hak_bound_remove(hak_slab *slab) {
     hak_list_remove(&slab->link);
 }
 
+void hak_bound_clean(hak_slab *slab) {
+    hak_list_remove(&slab->link);
+    hak_list_push_back(&slabs_of(slab)->clean, &slab->link);
+}
+
 /* The class of a partition with pages to purge that requested a slab longest ago; NULL: none. */
 static slabs *idlest(void) {
     slabs *found = NULL;
@@ -81,6 +87,7 @@ static slabs *idlest(void) {
 /* Purges the slab's pages and adds their bytes to *purged. False: the OS refused. */
 static bool purge_one(hak_slab *slab, size_t *purged) {
     hak_superslab *superslab = hak_superslab_of(slab);
+    *purged += hak_superslab_unmap(superslab);
     uint32_t mask = hak_slab_mask(slab) & superslab->dirty_mask;
     /* The dirty granules are one run: those of a part, or all from the first on. */
     size_t bytes = (size_t)__builtin_popcount(mask) * HAK_GRANULE;

@@ -22,6 +22,9 @@ bool hak_bound_open(unsigned partition);
 hak_slab *hak_bound_find(unsigned cls, unsigned partition);
 void hak_bound_remove(hak_slab *slab);
 
+/* Moves a slab of which nothing is resident to the end of those. */
+void hak_bound_clean(hak_slab *slab);
+
 /* Purges such slabs until at most `keep` bytes of hak_superslab_free_dirty are left. Returns bytes. */
 size_t hak_bound_purge(size_t keep);
 

@@ -3,6 +3,7 @@
 
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/table.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
@@ -81,6 +82,8 @@ bool hak_region_reach(hak_extent *table, size_t size, size_t most, size_t entrie
  * touched before the region asks for it as one. Where no huge pages are used yet, a small region grows by
  * granules. */
 static size_t generous(hak_region_kind kind, size_t size, size_t committed, size_t end) {
+    if (hak_limit_is_there())
+        return hak_min(size, hak_align_up(end, kind == HAK_REGION_SLABS ? HAK_SUPERSLAB : HAK_GRANULE));
     if (kind != HAK_REGION_SLABS && end <= SMALL && hak_region_huge_from >= SMALL) {
         size_t more = hak_align_up(committed / SMALL_STEP_PART, HAK_GRANULE);
         return hak_min(SMALL, hak_max(end, committed + more));

@@ -3,6 +3,7 @@
 
 #include "allocator/base/bits.h"
 #include "allocator/os/os.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/superslab.h"
 #include "allocator/policy.h"
 
@@ -31,6 +32,8 @@ enum {
     OVERSIZE_MOST_PART = 16,
     OVERSIZE_MOST_MIN = 32 * HAK_MIB,
     ALLOWANCE_MOST = 512 * HAK_MIB, /* requested memory may never be touched */
+    /* Under a limit (mapped_limit.h) no more than this part of the live large memory: when all is freed, all goes. */
+    LIMITED_ALLOWANCE_PART = 4,
     UNUSED_MS = 1000,
     IDLE_MS = 10 * 1000,
     CLOSED_TIMES = 10, /* both times are this much longer with the gate closed */
@@ -70,10 +73,15 @@ size_t hak_release_excess(void) {
     return resident > target && dirty >= step ? hak_min(dirty, resident - target) : 0;
 }
 
+size_t hak_release_slab_most(void) {
+    return hak_limit_most(load(&hak_superslab_live_bytes));
+}
+
 size_t hak_release_slab_keep(void) {
     size_t live = hak_release_slabs_live();
-    return HAK_POLICY_CLASS_BOUND ? hak_max(BOUND_KEEP_FRESH, live / BOUND_KEEP_PART)
-                                  : hak_max(SLAB_KEEP_FRESH, live / SLAB_KEEP_PART);
+    size_t keep = HAK_POLICY_CLASS_BOUND ? hak_max(BOUND_KEEP_FRESH, live / BOUND_KEEP_PART)
+                                         : hak_max(SLAB_KEEP_FRESH, live / SLAB_KEEP_PART);
+    return hak_min(keep, hak_release_slab_most());
 }
 
 uint64_t hak_release_unused_ms(void) {
@@ -90,7 +98,9 @@ static size_t most_after(size_t freed) {
 }
 
 size_t hak_release_large_most(size_t freed) {
-    return lean ? most_after(freed) + load(&allowance) : SIZE_MAX;
+    size_t may = load(&allowance), most = lean ? most_after(freed) + may : SIZE_MAX;
+    size_t live = load(&hak_release_large_live), limited = hak_limit_most(live);
+    return limited == SIZE_MAX ? most : hak_min(most, limited + hak_min(may, live / LIMITED_ALLOWANCE_PART));
 }
 
 void hak_release_large_given(size_t bytes) {

@@ -47,6 +47,9 @@ enum {
 /* Bytes of free slab memory that are kept while fresh memory is taken. */
 size_t hak_release_slab_keep(void);
 
+/* Bytes of free slab memory above which some goes when a slab is freed; SIZE_MAX: none goes. */
+size_t hak_release_slab_most(void);
+
 /* Milliseconds. Memory that was free for hak_release_unused_ms goes, except the minimum above. Large memory that
  * was free for hak_release_idle_ms goes without exception. */
 uint64_t hak_release_unused_ms(void);

@@ -50,7 +50,7 @@ void hak_superslab_init(void) {
     for (int i = 0; i < HAK_SUPERSLAB_ORDERS; i++)
         hak_list_init(&hak_superslab_with_run[i]);
     hak_bound_init();
-    hak_superslab_lowest = 0;
+    hak_superslab_lowest = hak_superslab_gaps = 0;
     births = pieces = 0;
     for (unsigned cls = 0; cls < HAK_TAGS; cls++) {
         had_slab[cls] = false;
@@ -97,7 +97,7 @@ static hak_superslab *superslab_born(bool pieces) {
         return NULL;
     hak_superslab *superslab = hak_region_record(region, start);
     superslab->start = start;
-    HAK_SHOW(superslab->hollow_mask, hollow ? ALL_FREE : 0);
+    hak_superslab_set_hollow(superslab, hollow ? ALL_FREE : 0);
     superslab->free_mask = ALL_FREE;
     superslab->order = HAK_SUPERSLAB_ORDERS;
     relist(superslab);
@@ -131,7 +131,7 @@ static hak_map_result fill(hak_superslab *superslab, uint32_t mask) {
         hak_map_result result = hak_region_fill(hak_region_find(superslab->start),
                                                 hak_run_start(superslab, run), hak_run_bytes(run));
         if (result == HAK_MAP_DONE) {
-            HAK_SHOW(superslab->hollow_mask, superslab->hollow_mask & ~run);
+            hak_superslab_set_hollow(superslab, superslab->hollow_mask & ~run);
             pieces = (unsigned)hak_min(PIECES, pieces + (unsigned)__builtin_popcount(run));
         }
         if (result == HAK_MAP_TAKEN)
@@ -302,8 +302,6 @@ static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     const hak_class_info *info = &hak_classes[cls];
     uint32_t mask = hak_slab_memory(slab), fresh = mask & ~hak_superslab_of(slab)->dirty_mask;
     bool clean = fresh == mask;
-    if (fresh != 0)
-        hak_superslab_exchange_locked(hak_run_bytes(fresh));
     if (clean)
         hak_counter_add(&hak_slabs_fresh, hak_max(1, (size_t)__builtin_popcount(mask) / FRESH_GRANULES));
     choose_pages(slab, cls, shard);
@@ -320,6 +318,9 @@ static void slab_begin(hak_slab *slab, unsigned cls, unsigned shard) {
     HAK_SHOW(slab->state, HAK_SLAB_PARTIAL);
     fill_bits(slab);
     hak_tag_set(slab->start, info->slab_bytes, cls);
+    /* Last, because it may unmap all that is free. */
+    if (fresh != 0)
+        hak_superslab_exchange_locked(hak_run_bytes(fresh));
 }
 
 /* NULL when the OS refuses. */
@@ -358,9 +359,10 @@ void hak_superslab_give_slab(hak_slab *slab) {
     shard_slabs[slab->shard][slab->cls]--;
     vacate(slab);
     hak_lock_give(&hak_superslab_lock);
-    size_t excess = hak_release_excess();
-    if (excess != 0)
+    if (hak_release_excess() != 0)
         hak_superslab_purge(0);
+    else
+        hak_superslab_release_most();
 }
 
 /* Superslabs that are born one after another are neighbours in one region, so one call touches a run of them. */

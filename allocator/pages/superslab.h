@@ -157,6 +157,10 @@ bool hak_superslab_hollow_at(uintptr_t addr);
  * policy does not keep, so that resident memory follows live memory also when a program changes to other sizes. */
 void hak_superslab_exchange(size_t bytes);
 
+/* Under a limit: gives free memory back when there is more than the release policy allows. Then only half as much
+ * stays, so that the next slabs that come and go cost no system call. */
+void hak_superslab_release_most(void);
+
 /* Purges memory that was free all the time since the last call, except what the release policy keeps. */
 void hak_superslab_release_idle(void);
 

@@ -3,6 +3,7 @@
 #include "allocator/pages/superslab_own.h"
 
 #include "allocator/pages/bound.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
@@ -13,11 +14,11 @@ enum {
     EXCHANGE_TIMES = 2,
 };
 
-size_t hak_superslab_lowest;
+size_t hak_superslab_lowest, hak_superslab_gaps;
 
 /* Purges the dirty free runs of one superslab. Returns bytes. */
 static size_t purge_one(hak_superslab *superslab) {
-    size_t purged = 0;
+    size_t purged = hak_superslab_unmap(superslab);
     uint32_t mask = superslab->dirty_mask & superslab->free_mask;
     while (mask != 0) {
         uint32_t run = hak_run_next(&mask);
@@ -64,11 +65,18 @@ void hak_superslab_exchange(size_t bytes) {
     hak_lock_give(&hak_superslab_lock);
 }
 
+void hak_superslab_release_most(void) {
+    size_t most = hak_release_slab_most();
+    if (atomic_load_explicit(&hak_superslab_free_dirty, memory_order_relaxed) > most)
+        (void)hak_superslab_purge(most / 2);
+}
+
 void hak_superslab_release_idle(void) {
     hak_lock_take(&hak_superslab_lock);
     size_t dirty = hak_superslab_free_dirty, idle = hak_min(hak_superslab_lowest, dirty);
-    if (idle > HAK_RELEASE_SLAB_KEEP_MIN)
-        (void)hak_superslab_purge_locked(dirty - idle + HAK_RELEASE_SLAB_KEEP_MIN);
+    size_t keep = hak_min(HAK_RELEASE_SLAB_KEEP_MIN, hak_release_slab_most());
+    if (idle > keep)
+        (void)hak_superslab_purge_locked(dirty - idle + keep);
     hak_superslab_lowest = hak_superslab_free_dirty;
     hak_lock_give(&hak_superslab_lock);
 }
@@ -116,6 +124,18 @@ static uint32_t parts_gone(hak_superslab *superslab, uint32_t done) {
     return all;
 }
 
+/* Moves free slabs that stay with their class, and whose memory is gone, behind those of which some is left. */
+static void bound_hollowed(hak_superslab *superslab, uint32_t done) {
+    for (unsigned i = 0; HAK_POLICY_CLASS_BOUND && i < HAK_SUPERSLAB_GRANULES; i++) {
+        hak_slab *slab = &superslab->slabs[i];
+        if (slab->granules == 0)
+            continue;
+        if ((hak_slab_mask(slab) & done) != 0 && (hak_slab_mask(slab) & superslab->used_mask) == 0)
+            hak_bound_clean(slab);
+        i += slab->granules - 1u;
+    }
+}
+
 static size_t hollow_one(hak_superslab *superslab) {
     uint32_t mask = free_granules(superslab) & ~superslab->hollow_mask;
     tag_bound(superslab, mask, true);
@@ -124,10 +144,16 @@ static size_t hollow_one(hak_superslab *superslab) {
     if (done != 0)
         hak_policy_hollowed(superslab->start, parts_gone(superslab, done));
     uint32_t was_dirty = superslab->dirty_mask & done;
-    HAK_SHOW(superslab->hollow_mask, superslab->hollow_mask | done);
+    hak_superslab_set_hollow(superslab, superslab->hollow_mask | done);
+    bound_hollowed(superslab, done);
     superslab->dirty_mask &= ~done;
     hak_counter_sub(&hak_superslab_free_dirty, hak_run_bytes(was_dirty));
     return hak_run_bytes(done);
+}
+
+size_t hak_superslab_unmap(hak_superslab *superslab) {
+    bool whole = free_granules(superslab) == UINT32_MAX;
+    return hak_limit_unmaps(whole ? 0 : hak_superslab_gaps) ? hollow_one(superslab) : 0;
 }
 
 bool hak_superslab_hollow_at(uintptr_t addr) {
@@ -148,7 +174,7 @@ static size_t cut_tails_of(hak_superslab *superslab) {
     uint32_t tails = superslab->used_mask & ~hak_superslab_memory_in_use(superslab) & ~superslab->hollow_mask;
     uint32_t done = hollow_runs(superslab, tails);
     hak_counter_sub(&hak_superslab_live_bytes, hak_run_bytes(superslab->dirty_mask & done));
-    HAK_SHOW(superslab->hollow_mask, superslab->hollow_mask | done);
+    hak_superslab_set_hollow(superslab, superslab->hollow_mask | done);
     superslab->dirty_mask &= ~done;
     return hak_run_bytes(done);
 }

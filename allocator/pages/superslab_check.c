@@ -18,7 +18,7 @@ static HAK_WALKER void check_slab(const hak_superslab *superslab, const hak_slab
 
 /* Totals of all superslabs, to compare with the counters. */
 typedef struct totals {
-    size_t live, live_bytes, free_dirty;
+    size_t live, live_bytes, free_dirty, gaps;
 } totals;
 
 static HAK_WALKER void check_one(const hak_superslab *superslab, totals *sum) {
@@ -38,6 +38,9 @@ static HAK_WALKER void check_one(const hak_superslab *superslab, totals *sum) {
     HAK_CHECK((superslab->hollow_mask & superslab->dirty_mask) == 0, "hollow granules are dirty");
     HAK_CHECK(superslab->order == hak_superslab_largest_order(superslab->free_mask), "order of superslab");
     sum->live += used != 0;
+    for (uint32_t left = superslab->hollow_mask; left != 0 && superslab->hollow_mask != UINT32_MAX;
+         sum->gaps++)
+        (void)hak_run_next(&left);
     sum->live_bytes += hak_run_bytes(superslab->dirty_mask & used);
     sum->free_dirty += hak_run_bytes(superslab->dirty_mask & ~used);
 }
@@ -54,7 +57,7 @@ static HAK_WALKER void check_lists(void) {
 }
 
 HAK_WALKER void hak_superslab_check(void) {
-    totals sum = {0, 0, 0};
+    totals sum = {0, 0, 0, 0};
     hak_lock_take(&hak_superslab_lock);
     for (unsigned i = 0; i < atomic_load(&hak_regions_used); i++) {
         const hak_region *region = &hak_regions[i];
@@ -64,6 +67,7 @@ HAK_WALKER void hak_superslab_check(void) {
     }
     check_lists();
     hak_bound_check(check_bound);
+    HAK_CHECK(sum.gaps == hak_superslab_gaps, "runs of hollow granules");
     HAK_CHECK(sum.live == hak_superslabs_live, "count of superslabs in use");
     HAK_CHECK(sum.live_bytes == hak_superslab_live_bytes, "bytes of slabs in use");
     HAK_CHECK(sum.free_dirty == hak_superslab_free_dirty, "bytes of free granules that may be resident");

@@ -20,6 +20,10 @@ uint32_t hak_superslab_memory_in_use(const hak_superslab *superslab);
 /* hak_superslab_purge, for a caller that holds the lock. */
 size_t hak_superslab_purge_locked(size_t keep);
 
+/* Under a limit, unmaps the superslab's free granules. Returns bytes; 0: there is no limit, there are too many gaps, or
+ * the OS refused. */
+size_t hak_superslab_unmap(hak_superslab *superslab);
+
 /* hak_superslab_exchange, for a caller that holds the lock. */
 void hak_superslab_exchange_locked(size_t bytes);
 
@@ -40,6 +44,18 @@ HAK_INLINE uint32_t hak_run_next(uint32_t *mask) {
 
 HAK_INLINE uintptr_t hak_run_start(const hak_superslab *superslab, uint32_t run) {
     return superslab->start + (size_t)hak_lowest_bit(run) * HAK_GRANULE;
+}
+
+/* Number of runs of hollow granules, those of superslabs that are hollow as a whole excepted: each may be a gap between
+ * two of the kernel's mappings. */
+extern HAK_HIDDEN size_t hak_superslab_gaps;
+
+/* Sets the hollow granules. */
+HAK_INLINE void hak_superslab_set_hollow(hak_superslab *superslab, uint32_t mask) {
+    uint32_t before = superslab->hollow_mask;
+    hak_superslab_gaps += (size_t)__builtin_popcount(mask & ~(mask << 1)) - (~mask == 0);
+    hak_superslab_gaps -= (size_t)__builtin_popcount(before & ~(before << 1)) - (~before == 0);
+    HAK_SHOW(superslab->hollow_mask, mask);
 }
 
 HAK_INLINE size_t hak_run_bytes(uint32_t mask) {

@@ -12,6 +12,7 @@
 #include "allocator/heap/large.h"
 #include "allocator/life/reset.h"
 #include "allocator/os/os.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/superslab.h"
 #include "allocator/policy.h"
 #include "include/hakmem.h"
@@ -214,6 +215,20 @@ static void forked(void) {
     end_all();
 }
 
+/* Under a limit of 64 MiB what is free beyond a megabyte is unmapped at once, and mapped again. */
+static void freed_under_limit(void) {
+    (void)hak_limit_set(64 * HAK_MIB);
+    for (unsigned i = 0; i < 24; i++)
+        make(i, i % 3 == 0 ? 900000 : 20000 + 10000 * (size_t)i);
+    for (unsigned i = 0; i < 24; i += 1 + i % 2)
+        end(i);
+    for (unsigned i = 0; i < 24; i += 3)
+        if (objects[i].at == NULL)
+            make(i, 150000);
+    end_all();
+    (void)hak_limit_set(SIZE_MAX);
+}
+
 /* The sweep. --------------------------------------------------------------------------------------------- */
 
 static void check_all(void) {
@@ -294,6 +309,10 @@ static void sweep_trim(void **state) {
     (void)state;
     sweep(trimmed);
 }
+static void sweep_limit(void **state) {
+    (void)state;
+    sweep(freed_under_limit);
+}
 static void sweep_threads(void **state) {
     (void)state;
     sweep(thread_and_exit);
@@ -346,6 +365,7 @@ int main(int argc, char **argv) {
         CASE("a refused realloc leaves the object as it was", sweep_realloc),
         CASE("a refused posix_memalign says ENOMEM and keeps errno", sweep_aligned),
         CASE("a trim that the OS refuses loses nothing", sweep_trim),
+        CASE("under a limit, what cannot be unmapped is not lost", sweep_limit),
         CASE("threads begin and end at every failure", sweep_threads),
         CASE("a forked child and its parent are served or refused at every failure", sweep_fork),
     };

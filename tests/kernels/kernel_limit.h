@@ -27,19 +27,25 @@ static inline size_t kernel_fill(size_t size) {
     return got;
 }
 
-/* The `count` numbers that this program prints when it is run with the arguments; bare: without the preloaded
- * library. */
-static inline void kernel_figures(const char *arguments, bool bare, size_t *got, int count) {
-    char command[4400], self[4096] = "";
+/* The `count` numbers that this program prints when it is run with the arguments, within so many KiB of address space
+ * (0: no limit of its own); bare: without the preloaded library. */
+static inline void kernel_figures_within(unsigned kib, const char *arguments, bool bare, size_t *got,
+                                         int count) {
+    char command[4400], limit[32] = "", self[4096] = "";
     CHECK(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
-    int length =
-        snprintf(command, sizeof command, "%s exec '%s' %s", bare ? "LD_PRELOAD=" : "", self, arguments);
+    if (kib != 0)
+        snprintf(limit, sizeof limit, "ulimit -v %u;", kib);
+    int length = snprintf(command, sizeof command, "%s %s exec '%s' %s", limit, bare ? "LD_PRELOAD=" : "",
+                          self, arguments);
     CHECK(length > 0 && length < (int)sizeof command);
     FILE *said = popen(command, "r");
     CHECK(said != NULL);
     for (int i = 0; i < count; i++)
         CHECK(fscanf(said, "%zu", &got[i]) == 1);
     CHECK(pclose(said) == 0);
+}
+static inline void kernel_figures(const char *arguments, bool bare, size_t *got, int count) {
+    kernel_figures_within(0, arguments, bare, got, count);
 }
 
 #endif

@@ -1,0 +1,247 @@
+/* mapped_limit_test.c: under a limit that counts what is mapped, free memory is unmapped; what comes and goes is not;
+ * and what is in use never is. */
+#include "tests/unit/slabs.h"
+
+#include "allocator/base/bits.h"
+#include "allocator/cache/cache.h"
+#include "allocator/heap/large.h"
+#include "allocator/life/reclaim.h"
+#include "allocator/os/extent.h"
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
+#include "allocator/pages/mapped_limit.h"
+#include "allocator/pages/release.h"
+#include "allocator/pages/superslab.h"
+#include "allocator/policy.h"
+#include "include/hakmem.h"
+
+#include <string.h>
+#include <sys/resource.h>
+
+enum { OBJECTS = 4096 };
+static const size_t LIMIT = 64 * HAK_MIB;
+
+static void *objects[OBJECTS];
+
+/* CASE, with a limit from the start of the test on. */
+#define LIMITED_CASE(text, function) {text, function, limited, unlimited, NULL}
+
+static int limited(void **state) {
+    int result = unit_fresh(state);
+    (void)hak_limit_set(LIMIT);
+    hak_policy_limited(); /* threads that begin later look at the limit by themselves */
+    return result;
+}
+static int unlimited(void **state) {
+    (void)state;
+    (void)hak_limit_set(SIZE_MAX);
+    return 0;
+}
+
+static void check_all(void) {
+    hak_superslab_check();
+    hak_large_check();
+}
+
+/* Bytes that are mapped without an owner: records and tables apart, and what a class keeps. */
+static size_t mapped_free(void) {
+    return hak_region_mapped - hak_region_metadata - hak_superslab_live_bytes - hak_release_large_live;
+}
+
+static void shares(void **state) {
+    (void)state;
+    static const struct {
+        size_t limit, live, most; /* MiB */
+    } rows[] = {{32, 0, 1}, {64, 0, 1}, {160, 0, 2}, {6400, 0, 100}, {640, 100, 10}, {640, 1600, 100}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        (void)hak_limit_set(rows[i].limit * HAK_MIB);
+        if (hak_limit_most(rows[i].live * HAK_MIB) / HAK_MIB != rows[i].most)
+            fail_msg("row %zu: most %zu", i, hak_limit_most(rows[i].live * HAK_MIB));
+    }
+    assert_false(hak_limit_set(SIZE_MAX));
+    assert_int_equal(hak_limit_most(1000 * HAK_MIB), SIZE_MAX);
+    assert_false(hak_limit_unmaps(0));
+    assert_true(hak_limit_set(200 * HAK_MIB)); /* new */
+    assert_false(hak_limit_set(200 * HAK_MIB));
+    assert_false(hak_limit_set(300 * HAK_MIB)); /* more room */
+    assert_true(hak_limit_set(100 * HAK_MIB));
+    assert_true(hak_limit_is_tight() && hak_limit_is_costly(hak_class_of(100000)));
+    assert_false(hak_limit_is_costly(hak_class_of(100)));
+    (void)hak_limit_set((size_t)64 << 30);
+    assert_true(hak_limit_is_there() && !hak_limit_is_tight() && !hak_limit_is_costly(hak_class_of(100000)));
+    assert_true(hak_limit_unmaps(0));
+    assert_false(hak_limit_unmaps(hak_os_maps_allowed())); /* the program needs mappings, too */
+}
+
+/* A limit far above what is mapped, so that it refuses nothing. */
+static void asked_of_the_os(void **state) {
+    (void)state;
+    if (hak_os_strict())
+        skip();
+    struct rlimit before, now;
+    assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
+    (void)hak_limit_look();
+    now = before;
+    now.rlim_cur = (rlim_t)1 << 40;
+    if (before.rlim_max < now.rlim_cur)
+        skip();
+    assert_int_equal(setrlimit(RLIMIT_DATA, &now), 0);
+    assert_true(hak_limit_look());
+    assert_int_equal(hak_os_limit(), (size_t)1 << 40);
+    assert_false(hak_limit_look());
+    assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
+    assert_false(hak_limit_look());
+    assert_int_equal(hak_limit_is_there(), before.rlim_cur != RLIM_INFINITY);
+}
+
+static void skip_where_reserved(void) {
+    uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
+    if (place == 0)
+        skip(); /* a sanitizer has the address space: all memory lies inside reservations */
+    hak_extent_unclaim(place);
+}
+
+/* Fills and frees `bytes` of objects, in an order that is not the one in which they lie. */
+static void burst(size_t size, size_t bytes) {
+    size_t count = bytes / size;
+    assert_true(count <= OBJECTS);
+    for (size_t i = 0; i < count; i++) {
+        objects[i] = hak_malloc(size);
+        assert_non_null(objects[i]);
+        memset(objects[i], 1, hak_min(size, 4096));
+    }
+    for (size_t step = 0; step < 7; step++)
+        for (size_t i = step; i < count; i += 7)
+            hak_free(objects[i]);
+    check_all();
+}
+
+static void freed_goes(void **state) {
+    (void)state;
+    skip_where_reserved();
+    static const size_t sizes[] = {20000, 100000, 250000, 300000, 1000000, 9000000, 40000000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        burst(sizes[i], 40000000);
+        /* two shares, and superslabs of which a part is in use */
+        if (mapped_free() + hak_superslab_live_bytes > 12 * HAK_MIB)
+            fail_msg("%zu bytes: %zu free, %zu in slabs", sizes[i], mapped_free(), hak_superslab_live_bytes);
+    }
+}
+
+/* Slabs come and go under a limit, and each is written to whole: none that is in use is unmapped. */
+static void used_stays(void **state) {
+    (void)state;
+    enum { SLABS = 100, STEPS = 3000 };
+    static hak_slab *slabs[SLABS];
+    uint64_t seed = 7;
+    for (unsigned step = 0; step < STEPS; step++) {
+        hak_slab **slab = &slabs[unit_random(&seed) % SLABS];
+        if (*slab != NULL) {
+            slab_touch(*slab, 0x33);
+            hak_superslab_give_slab(*slab);
+            *slab = NULL;
+        } else {
+            *slab = hak_superslab_take_slab(1 + (unsigned)(unit_random(&seed) % HAK_CLASSES), 0);
+            assert_non_null(*slab);
+            slab_touch(*slab, 0x5a);
+        }
+        if (step % 50 == 0)
+            hak_superslab_check();
+        if (step % 1000 == 999)
+            hak_superslab_release_idle();
+    }
+    for (unsigned i = 0; i < SLABS; i++)
+        if (slabs[i] != NULL)
+            hak_superslab_give_slab(slabs[i]);
+    hak_superslab_check();
+}
+
+static uint64_t calls(void) {
+    return hak_os_counts.mmap + hak_os_counts.munmap + hak_os_counts.madvise + hak_os_counts.mprotect;
+}
+
+/* Calls of the OS per thousand operations that replace one of the objects. */
+static uint64_t replaced(size_t least, size_t most, size_t live) {
+    size_t count = live / ((least + most) / 2);
+    uint64_t seed = 3, before = 0;
+    enum { WARM = 4000, OPERATIONS = 12000 };
+    assert_true(count <= OBJECTS);
+    memset(objects, 0, sizeof objects);
+    for (unsigned i = 0; i < WARM + OPERATIONS; i++) {
+        if (i == WARM)
+            before = calls();
+        void **obj = &objects[i < count ? i : unit_random(&seed) % count];
+        hak_free(*obj);
+        *obj = hak_malloc(least + unit_random(&seed) % (most - least + 1));
+        assert_non_null(*obj);
+    }
+    uint64_t made = calls() - before;
+    for (size_t i = 0; i < count; i++)
+        hak_free(objects[i]);
+    return made * 1000 / OPERATIONS;
+}
+
+/* Within 1.5 times what is live. Where large objects have guards, they cost calls in any case. */
+static void steady(void **state) {
+    (void)state;
+    skip_where_reserved(); /* three calls each time */
+    (void)hak_limit_set(LIMIT / 2 * 3);
+    static const struct {
+        size_t least, most;
+        uint64_t calls, calls_guarded;
+    } rows[] = {{16000, 60000, 10, 10},
+                {70000, 250000, 20, 30},
+                {300000, 300000, 10, 400},
+                {300000, 1500000, 200, 3000}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint64_t made = replaced(rows[i].least, rows[i].most, LIMIT);
+        print_message("%zu to %zu bytes: %u calls per 1,000 operations\n", rows[i].least, rows[i].most,
+                      (unsigned)made);
+        assert_true(made <= (HAK_POLICY_CLASS_BOUND ? rows[i].calls_guarded : rows[i].calls));
+    }
+}
+
+/* A thread's stack is refused, as nothing can be mapped: what is held back goes. */
+static void for_others(void **state) {
+    (void)state;
+    assert_false(hak_reclaim_for_others(HAK_MIB)); /* it was there all the time */
+    assert_false(hak_reclaim_for_others(SIZE_MAX / 2));
+    (void)hak_limit_set(SIZE_MAX);
+    assert_false(hak_reclaim_for_others(HAK_MIB)); /* no limit */
+}
+
+/* A limit is set when much is free already. */
+static void set_late(void **state) {
+    (void)state;
+    skip_where_reserved();
+    (void)hak_limit_set(SIZE_MAX);
+    burst(20000, 30000000);
+    burst(1000000, 40000000);
+    size_t before = mapped_free();
+    struct rlimit old, now;
+    assert_int_equal(getrlimit(RLIMIT_DATA, &old), 0);
+    now = old;
+    now.rlim_cur = (rlim_t)1 << 36;
+    if (hak_os_strict() || old.rlim_max < now.rlim_cur)
+        skip();
+    (void)hak_limit_look();
+    assert_int_equal(setrlimit(RLIMIT_DATA, &now), 0);
+    hak_reclaim_limited();
+    assert_int_equal(setrlimit(RLIMIT_DATA, &old), 0);
+    check_all();
+    assert_true(before > 8 * HAK_MIB);
+    assert_true(mapped_free() < 4 * HAK_MIB);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        LIMITED_CASE("the share of a limit, and what comes on top of it", shares),
+        CASE("the OS is asked for the limit, which may come and go", asked_of_the_os),
+        LIMITED_CASE("what is freed is unmapped, but for a share", freed_goes),
+        LIMITED_CASE("what is in use stays mapped", used_stays),
+        LIMITED_CASE("what comes and goes in a steady state makes few calls of the OS", steady),
+        LIMITED_CASE("for others nothing is given back in vain", for_others),
+        CASE("a limit that is set late finds the free memory gone", set_late),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
