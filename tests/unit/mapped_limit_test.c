@@ -156,6 +156,24 @@ static void used_stays(void **state) {
     hak_superslab_check();
 }
 
+/* A slab that takes fresh memory, while much is free, lies beside what goes for it. */
+static void born_beside(void **state) {
+    (void)state;
+    enum { OTHERS = 28 };
+    hak_slab *others[OTHERS], *slab = hak_superslab_take_slab(1, 0);
+    assert_int_equal(slabs_take(others, OTHERS, 2), OTHERS);
+    hak_superslab_give_slab(slab);
+    (void)hak_superslab_hollow(); /* the slab's memory is gone */
+    for (unsigned i = 0; i < OTHERS; i++)
+        hak_superslab_give_slab(others[i]);
+    (void)hak_limit_set(LIMIT); /* nothing has gone for it yet */
+    slab = hak_superslab_take_slab(HAK_POLICY_CLASS_BOUND ? 1 : slab_class_with(HAK_SUPERSLAB_GRANULES), 0);
+    slab_touch(slab, 0x5a);
+    hak_superslab_check();
+    hak_superslab_give_slab(slab);
+    (void)hak_limit_set(SIZE_MAX);
+}
+
 static uint64_t calls(void) {
     return hak_os_counts.mmap + hak_os_counts.munmap + hak_os_counts.madvise + hak_os_counts.mprotect;
 }
@@ -239,6 +257,7 @@ int main(void) {
         CASE("the OS is asked for the limit, which may come and go", asked_of_the_os),
         LIMITED_CASE("what is freed is unmapped, but for a share", freed_goes),
         LIMITED_CASE("what is in use stays mapped", used_stays),
+        CASE("a new slab is not among what goes for it", born_beside),
         LIMITED_CASE("what comes and goes in a steady state makes few calls of the OS", steady),
         LIMITED_CASE("for others nothing is given back in vain", for_others),
         CASE("a limit that is set late finds the free memory gone", set_late),
