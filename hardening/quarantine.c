@@ -25,11 +25,22 @@ static HAK_UNSEEN void purge_empty(hak_guarded *state) {
                                HAK_PURGE_NOW);
 }
 
-/* Empties the waiting states whose threads had ended by `before`. Each state is off the list meanwhile, so that
- * no thread can take it. */
-static void flush_waiting(uint64_t before, hak_ring_way *way) {
-    hak_guarded *emptied = NULL, *state;
+/* Takes all waiting states off the list, so that no thread can take them. The thread of the first one returned ended
+ * first. */
+static hak_guarded *waiting_take_all(void) {
+    hak_guarded *all = NULL, *state;
     while ((state = hak_guarded_waiting_take_any()) != NULL) {
+        state->next_waiting = all;
+        all = state;
+    }
+    return all;
+}
+
+/* Empties the waiting states whose threads had ended by `before`, in that order: the slots of the last one are to leave
+ * the common rings last. */
+static void flush_waiting(uint64_t before, hak_ring_way *way) {
+    hak_guarded *all = waiting_take_all();
+    for (hak_guarded *state = all; state != NULL; state = state->next_waiting)
         if (state->ended_at <= before && hak_guarded_is_filled(state)) {
             /* `uses` is odd while the state changes: see sweep_ring. */
             atomic_fetch_add_explicit(&state->uses, 1, memory_order_relaxed);
@@ -38,14 +49,11 @@ static void flush_waiting(uint64_t before, hak_ring_way *way) {
             purge_empty(state);
             atomic_fetch_add_explicit(&state->uses, 1, memory_order_release);
         }
-        state->next_waiting = emptied;
-        emptied = state;
-    }
     hak_lock_take(&hak_hardening_lock);
-    while (emptied != NULL) {
-        hak_guarded *next = emptied->next_waiting;
-        hak_guarded_waiting_add_locked(emptied);
-        emptied = next;
+    while (all != NULL) {
+        hak_guarded *next = all->next_waiting;
+        hak_guarded_waiting_add_locked(all);
+        all = next;
     }
     hak_lock_give(&hak_hardening_lock);
 }

@@ -31,13 +31,15 @@ enum {
 
 /* Growth. ------------------------------------------------------------------------------------------------ */
 
-/* The most places that the ring may have at present, and its floor. */
-static uint32_t most_now(const hak_guarded *mine, unsigned cls) {
+/* The most places that slots of the class are worth at present: fewer where their memory stays. */
+static uint32_t worth_now(unsigned cls) {
     bool stays = hak_ring_is_bare(cls) && atomic_load_explicit(&hak_ring_stays, memory_order_relaxed);
-    return stays ? hak_min(mine->most[cls], STAYING) : mine->most[cls];
+    return stays ? STAYING : UINT32_MAX;
 }
-static uint32_t floor_now(const hak_guarded *mine, unsigned cls) {
-    return hak_min(hak_ring_floor(cls), most_now(mine, cls));
+
+/* The most places that the ring may have at present. */
+static uint32_t most_now(const hak_guarded *mine, unsigned cls) {
+    return hak_min(mine->most[cls], worth_now(cls));
 }
 
 static size_t ring_bytes(const hak_guarded *mine, unsigned cls) {
@@ -105,7 +107,8 @@ static bool total_allows(size_t bytes, bool below) {
 
 /* How many more places the ring may have; 0 when none. */
 static uint32_t places_more(hak_guarded *mine, unsigned cls) {
-    uint32_t limit = mine->rings[cls].limit, floor = floor_now(mine, cls), most = most_now(mine, cls);
+    uint32_t limit = mine->rings[cls].limit, most = most_now(mine, cls);
+    uint32_t floor = hak_min(hak_ring_floor(cls), most);
     bool below = limit < floor;
     size_t size = hak_ring_cost(cls);
     uint32_t more =
@@ -182,7 +185,8 @@ static bool ring_turn(hak_guarded *mine, unsigned cls) {
     hak_ring *ring = &mine->rings[cls];
     if (ring_extend(mine, cls))
         return true;
-    if (ring->limit < floor_now(mine, cls))
+    /* also when the ring has no address space for its floor, or for any place */
+    if (ring->limit < hak_min(hak_ring_floor(cls), worth_now(cls)))
         return front_turn(mine, cls);
     HAK_SHOW(ring->in, ring->slots);
     return true;

@@ -313,6 +313,46 @@ static void after_a_thread_has_ended(void **state) {
     }
 }
 
+/* The slots of threads that ended before do not drive out those of the thread that ended last. */
+enum { AMONG = 200, FILLERS = 2 };
+static const void *newest;
+static bool newest_left;
+static void notes_newest(void *obj, unsigned cls) {
+    newest_left |= obj == newest;
+    hak_hardening.give(obj, cls);
+}
+static void run_in_a_thread(void *(*body)(void *), void *what) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, body, what) == 0)
+        pthread_join(thread, NULL);
+}
+static void *fills_and_ends(void *others) {
+    hak_free(make(1));
+    if (others != NULL)
+        run_in_a_thread(fills_and_ends, (char *)others - 1);
+    (void)pairs_until(NULL, AMONG, 2000);
+    return NULL;
+}
+static void *leaves_last(void *stale) {
+    hak_free(make(1));
+    run_in_a_thread(fills_and_ends, (void *)(uintptr_t)(FILLERS - 1));
+    hak_free(stale);
+    return NULL;
+}
+static void after_several_threads_have_ended(void **state) {
+    (void)state;
+    hak_quarantine_flush();
+    void *stale = make_slot(AMONG);
+    newest = stale;
+    hak_quarantine_home = notes_newest;
+    run_in_a_thread(leaves_last, stale);
+    hak_quarantine_rest_ended();
+    hak_quarantine_home = NULL;
+    assert_false(newest_left);
+    assert_int_equal(hak_common_count(hak_class_of(AMONG + HAK_CANARY_BYTES)),
+                     hak_ring_floor(hak_class_of(AMONG + HAK_CANARY_BYTES)) + HAK_SWAP_PLACES);
+}
+
 /* While memory is sparse what a class holds stays, as long as all of it pins little. */
 static void while_memory_is_sparse(void **state) {
     (void)state;
@@ -435,6 +475,25 @@ static void where_memory_is_locked(void **state) {
     assert_int_equal(hak_common_count(cls), 0);
     assert_int_equal(syscall(SYS_munlock, obj, WIDE), 0);
     atomic_store(&hak_ring_stays, false);
+}
+
+/* Other memory may lie where the ring would grow, or there was no address space at all when the thread began. */
+static void without_address_space(void **state) {
+    (void)state;
+    enum { SMALL = 24, SECONDS = 60 };
+    const uint32_t rooms[] = {0, 1, 64};
+    unsigned cls = hak_class_of(SMALL + HAK_CANARY_BYTES);
+    uint32_t most = hak_guarded_mine->most[cls];
+    (void)alarm(SECONDS); /* such a free once never ended */
+    for (unsigned i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
+        hak_quarantine_flush();
+        hak_guarded_mine->most[cls] = rooms[i];
+        expect_rest(victim(SMALL), 1);
+        assert_in_range(hak_guarded_mine->rings[cls].limit, 0, rooms[i]);
+        assert_int_not_equal(hak_common_count(cls), 0);
+    }
+    hak_guarded_mine->most[cls] = most;
+    (void)alarm(0);
 }
 
 /* fork.c takes the policy's locks, of which these are some. */
@@ -584,6 +643,7 @@ int main(void) {
         CASE("a free after the thread's state has ended", last_free),
         CASE("in a forked child, and in its parent", in_a_child),
         CASE("after the thread that freed it has ended", after_a_thread_has_ended),
+        CASE("what threads held that ended before it does not count", after_several_threads_have_ended),
         CASE("while memory is sparse", while_memory_is_sparse),
         CASE("while the rings keep too many pages", while_rings_keep_too_many_pages),
         CASE("common rings keep all floors; beyond them the class unused for the most exchanges leaves",
@@ -595,6 +655,8 @@ int main(void) {
              wide_slots_rest_without_memory),
         CASE("a fork takes the lock of each class", a_fork_takes_all_locks),
         CASE("a front becomes longer where another thread is in the way", fronts_grow_where_threads_meet),
+        CASE("a ring without address space for its floor is the front of the common one",
+             without_address_space),
         CASE("where pages cannot be given back wide slots rest for a few frees", where_memory_is_locked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
