@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { SIZE = 60000, PAGE = 4096 };
+enum { SIZE = 30000, PAGE = 4096 }; /* of a wider slot the kernel takes whole pages */
 
 static uintptr_t shut; /* a page inside the slot */
 static hak_record *record;
