@@ -71,7 +71,10 @@ static void verify(void) {
         uint32_t count = 0;
         bool bare = hak_classes[cls].size > HAK_RING_BARE;
         void **end = ring->slots + ring->limit;
-        BYTES_RULE(ring->in <= end && ring->stop == (bare ? ring->in : end) && ring->limit <= mine->most[cls],
+        void **stop = bare                                ? ring->in
+                      : ring->limit < hak_ring_floor(cls) ? ring->stop
+                                                          : end; /* below: a front */
+        BYTES_RULE(ring->in <= stop && ring->stop == stop && stop <= end && ring->limit <= mine->most[cls],
                    "a ring's bounds");
         for (uint32_t i = 0; i < ring->limit; i++)
             count += ring->slots[i] != NULL;

@@ -29,8 +29,8 @@ typedef struct ring {
 } ring;
 
 typedef struct common {
-    void **_Atomic slots; /* of all classes, one after the other; NULL: not mapped yet */
-    uint32_t first[HAK_TAGS];
+    void **_Atomic shares[LOCKS]; /* places of the classes that a lock guards; NULL: not mapped yet */
+    uint32_t first[HAK_TAGS];     /* the first place of each class in its share */
     ring rings[HAK_TAGS];
 } common;
 
@@ -81,7 +81,7 @@ static void count_held(unsigned cls, size_t more) {
 
 /* Room. -------------------------------------------------------------------------------------------------- */
 
-/* Bytes of the places of all classes that one lock guards. They lie together. */
+/* Bytes of the places of all classes that one lock guards. */
 static size_t share_bytes(unsigned lock) {
     size_t places = 0;
     for (unsigned cls = lock; cls <= HAK_CLASSES; cls += LOCKS)
@@ -89,45 +89,40 @@ static size_t share_bytes(unsigned lock) {
     return hak_align_up(places * sizeof(void *), hak_os_page);
 }
 
-static size_t room_bytes(void) {
-    size_t bytes = 0;
-    for (unsigned lock = 0; lock < LOCKS; lock++)
-        bytes += share_bytes(lock);
-    return bytes;
+static void begin_locked(common *its, unsigned lock) {
+    hak_lock_check_held(&hak_hardening_lock);
+    void **share = (void **)hak_os_map_between(share_bytes(lock));
+    if (share == NULL)
+        return;
+    hak_seal_metadata((uintptr_t)share, share_bytes(lock));
+    for (unsigned cls = lock, first = 0; cls <= HAK_CLASSES; cls += LOCKS) {
+        its->first[cls] = first;
+        first += cls != 0 ? places_of(cls) : 0;
+    }
+    /* release: the mapping and `first` come before; pairs with share_of */
+    atomic_store_explicit(&its->shares[lock], share, memory_order_release);
 }
 
-static void begin_locked(common *its) {
-    hak_lock_check_held(&hak_hardening_lock);
-    void **slots = (void **)hak_os_map_between(room_bytes());
-    size_t share = 0;
-    if (slots == NULL)
-        return;
-    hak_seal_metadata((uintptr_t)slots, room_bytes());
-    for (unsigned lock = 0; lock < LOCKS; share += share_bytes(lock++))
-        for (unsigned cls = lock, first = (uint32_t)(share / sizeof(void *)); cls <= HAK_CLASSES;
-             cls += LOCKS) {
-            its->first[cls] = first;
-            first += cls != 0 ? places_of(cls) : 0;
-        }
-    /* release: `first` and the mapping come before; pairs with slots_of */
-    atomic_store_explicit(&its->slots, slots, memory_order_release);
+static void **share_of(const common *its, unsigned lock) {
+    return atomic_load_explicit(&its->shares[lock], memory_order_acquire);
 }
 
 /* The places of the class; NULL: none were mapped. */
 static void **slots_of(const common *its, unsigned cls) {
-    void **slots = atomic_load_explicit(&its->slots, memory_order_acquire);
-    return slots != NULL ? slots + its->first[cls] : NULL;
+    void **share = share_of(its, cls % LOCKS);
+    return share != NULL ? share + its->first[cls] : NULL;
 }
 
 /* False: the OS has no memory for places. */
 static bool begun(common *its, unsigned cls) {
-    if (HAK_LIKELY(slots_of(its, cls) != NULL))
+    unsigned lock = cls % LOCKS;
+    if (HAK_LIKELY(share_of(its, lock) != NULL))
         return true;
     hak_lock_take(&hak_hardening_lock);
-    if (slots_of(its, cls) == NULL)
-        begin_locked(its);
+    if (share_of(its, lock) == NULL)
+        begin_locked(its, lock);
     hak_lock_give(&hak_hardening_lock);
-    return slots_of(its, cls) != NULL;
+    return share_of(its, lock) != NULL;
 }
 
 /* In. ---------------------------------------------------------------------------------------------------- */
@@ -239,9 +234,9 @@ static void purge_empty(const common *its, unsigned lock) {
     size_t left = 0;
     for (unsigned cls = lock; cls <= HAK_CLASSES; cls += LOCKS)
         left += its->rings[cls].count;
-    void **slots = slots_of(its, lock);
-    if (slots != NULL && left == 0)
-        (void)hak_os_purge((uintptr_t)slots, share_bytes(lock), HAK_PURGE_NOW);
+    void **share = share_of(its, lock);
+    if (share != NULL && left == 0)
+        (void)hak_os_purge((uintptr_t)share, share_bytes(lock), HAK_PURGE_NOW);
     hak_lock_give(&locks[lock].lock);
 }
 
@@ -299,11 +294,10 @@ void *hak_common_wrong(hak_common_place *place, size_t *left) {
 }
 
 void hak_common_reset(void) {
-    for (unsigned kind = 0; kind < KINDS; kind++) {
-        void **slots = atomic_load(&commons[kind].slots);
-        if (slots != NULL)
-            hak_os_unmap_between((uintptr_t)slots, room_bytes());
-    }
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        for (unsigned lock = 0; lock < LOCKS; lock++)
+            if (share_of(&commons[kind], lock) != NULL)
+                hak_os_unmap_between((uintptr_t)share_of(&commons[kind], lock), share_bytes(lock));
     memset(commons, 0, sizeof commons);
     atomic_store(&clock, 0);
     atomic_store(&pinned, 0);

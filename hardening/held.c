@@ -4,16 +4,15 @@
 
 #include "allocator/os/os.h"
 #include "hardening/common.h"
+#include "hardening/ring.h"
 
-enum { FRONT_MOST = 64 }; /* rings of so many places may have empty ones anywhere */
-
-/* The number of places of the ring that hold an object. A longer ring fills from its start; when its last place is in
- * use, all are. */
-static size_t ring_count(const hak_ring *ring) {
+/* The number of places of the class's ring that hold an object. A ring fills from its start; when its last place is in
+ * use, all are. A ring below its floor may be a front, which has empty places anywhere. */
+static size_t ring_count(const hak_ring *ring, unsigned cls) {
     uint32_t limit = HAK_GLANCE(ring->limit);
     if (limit == 0)
         return 0;
-    if (limit > FRONT_MOST)
+    if (limit >= hak_ring_floor(cls))
         return HAK_GLANCE(ring->slots[limit - 1]) != NULL
                    ? limit
                    : hak_min(limit, (size_t)(HAK_GLANCE(ring->in) - ring->slots));
@@ -46,7 +45,7 @@ void hak_harden_held(hak_held *held) {
     hak_lock_take(&hak_hardening_lock);
     for (hak_guarded *state = hak_guarded_all; state != NULL; state = state->next)
         for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-            held->slots[cls] += ring_count(&state->rings[cls]) + swap_count(state->swaps[cls]);
+            held->slots[cls] += ring_count(&state->rings[cls], cls) + swap_count(state->swaps[cls]);
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
         held->slots[cls] += hak_common_count(cls);
     hak_lock_give(&hak_hardening_lock);

@@ -14,15 +14,15 @@ void hak_quarantine_give_home(void *obj, unsigned cls) {
     (HAK_DEBUG_BUILD && hak_quarantine_home != NULL ? hak_quarantine_home : hak_hardening.give)(obj, cls);
 }
 
+static void purge(uintptr_t start, size_t size) {
+    (void)hak_os_purge(start, size, HAK_PURGE_NOW);
+}
+
 /* Purges the pages of an empty state's swaps and rings: every place there is NULL, and a purged page reads as zero. */
 static HAK_UNSEEN void purge_empty(hak_guarded *state) {
     uintptr_t from = hak_align_up((uintptr_t)state->swaps, hak_os_page);
-    uintptr_t to = (uintptr_t)state + hak_guarded_bytes();
-    (void)hak_os_purge(from, to - from, HAK_PURGE_NOW);
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-        if (hak_classes[cls].size <= HAK_RING_DEEP && state->mapped[cls] != 0)
-            (void)hak_os_purge((uintptr_t)state->rings[cls].slots, state->mapped[cls] * sizeof(void *),
-                               HAK_PURGE_NOW);
+    purge(from, (uintptr_t)state + hak_guarded_bytes() - from);
+    hak_ring_each_apart(state, purge);
 }
 
 /* Takes all waiting states off the list, so that no thread can take them. The thread of the first one returned ended

@@ -43,7 +43,7 @@ typedef struct hak_guarded {
     uint32_t most[HAK_TAGS];          /* the most places of each ring */
     _Atomic uint64_t turns[HAK_TAGS]; /* see hak_quarantine_turns */
     uint32_t mapped[HAK_TAGS];        /* mapped places of each ring */
-    hak_extent deep;                  /* address space of the long rings; start 0: there is none */
+    hak_extent apart;                 /* address space of deep and bare rings; start 0: there is none */
     hak_rng rng;
     uint64_t draws; /* random bits for places in slabs */
     unsigned draws_left;

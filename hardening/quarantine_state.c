@@ -67,9 +67,9 @@ static hak_guarded *guarded_map(void) {
     if (guarded == NULL)
         return NULL;
     hak_lock_take(&hak_region_lock);
-    if (hak_extent_begin(&guarded->deep, hak_ring_rooms(true), 0, hak_os_page) &&
-        guarded->deep.room < hak_ring_rooms(true))
-        hak_extent_end(&guarded->deep);
+    if (hak_extent_begin(&guarded->apart, hak_ring_rooms(true), 0, hak_os_page) &&
+        guarded->apart.room < hak_ring_rooms(true))
+        hak_extent_end(&guarded->apart);
     hak_lock_give(&hak_region_lock);
     hak_seal_metadata((uintptr_t)guarded, hak_guarded_bytes());
     hak_ring_begin(guarded);
@@ -84,9 +84,9 @@ static hak_guarded *guarded_map(void) {
 
 /* Debug builds: unmaps a state. */
 static void guarded_unmap(hak_guarded *guarded) {
-    hak_ring_unmap_deep(guarded);
-    if (guarded->deep.start != 0)
-        hak_extent_end(&guarded->deep);
+    hak_ring_unmap_apart(guarded);
+    if (guarded->apart.start != 0)
+        hak_extent_end(&guarded->apart);
     hak_os_unmap_between((uintptr_t)guarded, hak_guarded_bytes());
 }
 

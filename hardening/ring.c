@@ -59,52 +59,97 @@ static size_t ring_room(unsigned cls) {
     return hak_ring_is_deep(cls) ? hak_align_up(slots * sizeof(void *), hak_os_page) / sizeof(void *) : slots;
 }
 
-size_t hak_ring_rooms(bool deep) {
+/* Where a ring's places lie: behind the state, mapped with it; apart, each mapped as it grows; or apart, all mapped
+ * when the first one gets a place. */
+typedef enum part { PART_STATE, PART_DEEP, PART_BARE, PARTS } part;
+static part part_of(unsigned cls) {
+    return hak_ring_is_deep(cls) ? PART_DEEP : hak_ring_is_bare(cls) ? PART_BARE : PART_STATE;
+}
+
+static size_t part_bytes(part of) {
     size_t slots = 0;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
-        slots += hak_ring_is_deep(cls) == deep ? ring_room(cls) : 0;
+        slots += part_of(cls) == of ? ring_room(cls) : 0;
     return hak_align_up(slots * sizeof(void *), hak_os_page);
 }
 
+size_t hak_ring_rooms(bool apart) {
+    return apart ? part_bytes(PART_DEEP) + part_bytes(PART_BARE) : part_bytes(PART_STATE);
+}
+
 void hak_ring_begin(hak_guarded *guarded) {
-    void **shallow = (void **)(guarded + 1), **deep = (void **)guarded->deep.start;
+    void **next[PARTS] = {(void **)(guarded + 1), (void **)guarded->apart.start,
+                          (void **)(guarded->apart.start + part_bytes(PART_DEEP))};
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        void **slots = hak_ring_is_deep(cls) ? deep : shallow;
+        part of = part_of(cls);
+        void **slots = next[of];
+        next[of] += ring_room(cls);
         guarded->rings[cls] = (hak_ring){.in = slots, .stop = slots, .slots = slots};
-        guarded->most[cls] = hak_ring_is_deep(cls) && guarded->deep.start == 0 ? 0 : ring_most(cls);
-        if (hak_ring_is_deep(cls))
-            deep += ring_room(cls);
-        else {
+        guarded->most[cls] = of != PART_STATE && guarded->apart.start == 0 ? 0 : ring_most(cls);
+        if (of == PART_STATE)
             guarded->mapped[cls] = (uint32_t)ring_room(cls);
-            shallow += ring_room(cls);
-        }
     }
+}
+
+/* False: the OS refuses. When another mapping is in the way, `taken` says so. */
+static bool map_apart(hak_guarded *mine, uintptr_t start, size_t size, bool *taken) {
+    hak_map_result result = hak_extent_fill(&mine->apart, start, size);
+    *taken = result == HAK_MAP_TAKEN;
+    if (result == HAK_MAP_DONE)
+        hak_seal_metadata(start, size);
+    return result == HAK_MAP_DONE;
+}
+
+static bool map_bare(hak_guarded *mine) {
+    bool taken,
+        done = map_apart(mine, mine->apart.start + part_bytes(PART_DEEP), part_bytes(PART_BARE), &taken);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        if (part_of(cls) != PART_BARE)
+            continue;
+        mine->mapped[cls] = done ? (uint32_t)ring_room(cls) : 0;
+        mine->most[cls] = taken ? 0 : mine->most[cls];
+    }
+    return done;
 }
 
 HAK_UNSEEN bool hak_ring_map(hak_guarded *mine, unsigned cls, uint32_t places) {
     uint32_t need = places + HAK_RING_AHEAD, have = mine->mapped[cls];
+    bool taken;
     if (need <= have)
         return true;
+    if (part_of(cls) == PART_BARE)
+        return map_bare(mine);
     uintptr_t start = (uintptr_t)mine->rings[cls].slots;
     size_t from = have * sizeof(void *), to = hak_align_up(need * sizeof(void *), hak_os_page);
-    hak_map_result result = hak_extent_fill(&mine->deep, start + from, to - from);
-    if (result == HAK_MAP_TAKEN)
+    bool done = map_apart(mine, start + from, to - from, &taken);
+    if (taken)
         mine->most[cls] = mine->rings[cls].limit;
-    if (result != HAK_MAP_DONE)
-        return false;
-    mine->mapped[cls] = (uint32_t)(to / sizeof(void *));
-    hak_seal_metadata(start, to);
-    return true;
+    if (done)
+        mine->mapped[cls] = (uint32_t)(to / sizeof(void *));
+    return done;
 }
 
-void hak_ring_unmap_deep(hak_guarded *guarded) {
+/* Calls `each` for every mapping apart from the state. */
+HAK_UNSEEN void hak_ring_each_apart(const hak_guarded *guarded, void (*each)(uintptr_t start, size_t size)) {
+    bool bare = false;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
-        if (!hak_ring_is_deep(cls) || guarded->mapped[cls] == 0)
-            continue;
-        if (!guarded->deep.reserved)
-            hak_os_unmap((uintptr_t)guarded->rings[cls].slots, guarded->mapped[cls] * sizeof(void *));
-        guarded->mapped[cls] = 0;
+        bare |= part_of(cls) == PART_BARE && guarded->mapped[cls] != 0;
+        if (part_of(cls) == PART_DEEP && guarded->mapped[cls] != 0)
+            each((uintptr_t)guarded->rings[cls].slots, guarded->mapped[cls] * sizeof(void *));
     }
+    if (bare)
+        each(guarded->apart.start + part_bytes(PART_DEEP), part_bytes(PART_BARE));
+}
+
+static void unmap(uintptr_t start, size_t size) {
+    hak_os_unmap(start, size);
+}
+void hak_ring_unmap_apart(hak_guarded *guarded) {
+    if (!guarded->apart.reserved)
+        hak_ring_each_apart(guarded, unmap);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        if (part_of(cls) != PART_STATE)
+            guarded->mapped[cls] = 0;
 }
 
 void hak_ring_reset(hak_guarded *guarded) {
@@ -114,7 +159,7 @@ void hak_ring_reset(hak_guarded *guarded) {
         ring->in = ring->stop = ring->slots;
         ring->limit = 0;
     }
-    hak_ring_unmap_deep(guarded); /* so that the next test asks the OS as often as this one */
+    hak_ring_unmap_apart(guarded); /* so that the next test asks the OS as often as this one */
     memset(guarded->swaps, 0, sizeof guarded->swaps);
     atomic_store(&hak_ring_stays, false);
     guarded->held = guarded->swapped = 0;

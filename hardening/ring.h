@@ -26,14 +26,16 @@ enum {
 /* Number of places of a class that no other class, thread or size may take; 0 when there is no quarantine. */
 uint32_t hak_ring_floor(unsigned cls);
 
-/* Address space of all deep rings, or of all others. Bytes. */
-size_t hak_ring_rooms(bool deep);
+/* Address space of the rings whose places lie apart from the state, or of the others. Bytes. */
+size_t hak_ring_rooms(bool apart);
 
-/* Begins the rings of a new state: none has a place. Their room lies behind the state and at `deep`. */
+/* Begins the rings of a new state: none has a place. Their room lies behind the state and at `apart`. */
 void hak_ring_begin(hak_guarded *guarded);
-/* Debug builds: the same for a state that was used; deep rings have no room any more. */
+/* Debug builds: the same for a state that was used; what lies apart has no memory any more. */
 void hak_ring_reset(hak_guarded *guarded);
-void hak_ring_unmap_deep(hak_guarded *guarded);
+void hak_ring_unmap_apart(hak_guarded *guarded);
+/* Calls `each` for every mapping of the rings that lies apart from the state. */
+void hak_ring_each_apart(const hak_guarded *guarded, void (*each)(uintptr_t start, size_t size));
 
 /* Takes a slot that leaves a ring: back to its slab, or to the end of the common ring. */
 typedef void hak_ring_way(const hak_guarded *from, void *obj, unsigned cls);

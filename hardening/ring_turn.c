@@ -155,8 +155,24 @@ static void front_grow(hak_guarded *mine, unsigned cls) {
         hak_ring_more(mine, cls, more);
 }
 
-/* The ring has come round and may not grow to its floor: it becomes a front. Its slots go on to the common ring, and as
- * many others come back. False: there is no room for a place. */
+/* The slots that leave next go on to the common ring, and as many others come back. Few at a time: each free sends one
+ * slot on, so that what a thread freed long ago does not drive out at once what others have freed since. */
+static void front_step(hak_guarded *mine, unsigned cls) {
+    hak_ring *ring = &mine->rings[cls];
+    uint32_t left = (uint32_t)(ring->slots + ring->limit - ring->in), count = hak_min(left, front_most(cls));
+    bool any = false;
+    for (uint32_t i = 0; i < count; i++)
+        if (ring->in[i] != NULL) {
+            hak_ring_disown(mine, ring->in[i]);
+            hak_ring_purge_wide(ring->in[i], cls);
+            any = true;
+        }
+    if (any && hak_common_exchange(ring->in, count, cls, mine->typed) && ring->limit < front_most(cls))
+        front_grow(mine, cls);
+    ring->stop = ring->in + count;
+}
+
+/* The ring has come round and may not grow to its floor: it is a front. False: there is no room for a place. */
 static bool front_turn(hak_guarded *mine, unsigned cls) {
     hak_ring *ring = &mine->rings[cls];
     uint32_t places = front_places(cls);
@@ -165,30 +181,27 @@ static bool front_turn(hak_guarded *mine, unsigned cls) {
             return false;
         hak_ring_swap_open(mine, cls, true);
         hak_ring_more(mine, cls, places);
-        HAK_SHOW(ring->in, ring->slots);
-        return true;
     }
-    if (ring->limit > front_most(cls))
-        hak_ring_shorten(mine, cls, ring->limit - places, hak_ring_rest);
-    for (uint32_t i = 0; i < ring->limit; i++) {
-        hak_ring_disown(mine, ring->slots[i]);
-        hak_ring_purge_wide(ring->slots[i], cls);
-    }
-    if (hak_common_exchange(ring->slots, ring->limit, cls, mine->typed))
-        front_grow(mine, cls);
     HAK_SHOW(ring->in, ring->slots);
+    front_step(mine, cls);
     return true;
+}
+
+/* True when slots would leave the ring before their floor. */
+static bool is_front(const hak_guarded *mine, unsigned cls) {
+    return mine->rings[cls].limit < hak_min(hak_ring_floor(cls), worth_now(cls));
 }
 
 /* The ring has come to its end: it becomes longer, or begins again. False: it has no place. */
 static bool ring_turn(hak_guarded *mine, unsigned cls) {
     hak_ring *ring = &mine->rings[cls];
-    if (ring_extend(mine, cls))
-        return true;
+    bool longer = ring_extend(mine, cls);
     /* also when the ring has no address space for its floor, or for any place */
-    if (ring->limit < hak_min(hak_ring_floor(cls), worth_now(cls)))
+    if (!longer && is_front(mine, cls))
         return front_turn(mine, cls);
-    HAK_SHOW(ring->in, ring->slots);
+    if (!longer)
+        HAK_SHOW(ring->in, ring->slots);
+    ring->stop = ring->slots + ring->limit;
     return true;
 }
 
@@ -214,11 +227,14 @@ void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
     }
     if (hak_ring_is_bare(cls))
         hak_ring_purge(obj, size);
-    if (ring->in == ring->slots + ring->limit && !ring_turn(mine, cls)) {
+    if (ring->in != ring->slots + ring->limit) {
+        ring->stop = ring->slots + ring->limit;
+        if (is_front(mine, cls))
+            front_step(mine, cls);
+    } else if (!ring_turn(mine, cls)) {
         hak_ring_disown(mine, obj);
         return hak_ring_common(obj, cls, mine->typed);
     }
-    ring->stop = ring->slots + ring->limit;
     void *out = hak_ring_exchange(mine, obj, cls, size);
     if (hak_ring_is_bare(cls))
         ring->stop = ring->in;

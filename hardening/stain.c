@@ -1,10 +1,12 @@
 /* stain.c: see stain.h. */
 #include "hardening/stain.h"
 
+#include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 #include "hardening/canary.h"
 #include "hardening/matter.h"
 
-HAK_PEEKS const unsigned char *hak_stain_find(const void *start, size_t size) {
+HAK_PEEKS static const unsigned char *find(const void *start, size_t size) {
     const unsigned char *at = start, *end = at + size;
     for (; at < end && (uintptr_t)at % 16 != 0; at++)
         if (*at != 0)
@@ -16,6 +18,28 @@ HAK_PEEKS const unsigned char *hak_stain_find(const void *start, size_t size) {
         if (*at != 0)
             return at;
     return NULL;
+}
+
+const unsigned char *hak_stain_find_touched(const void *start, size_t size) {
+    enum { PAGES = 64 };
+    uintptr_t first = (uintptr_t)start, end = first + size;
+    if (!hak_os_resident_told())
+        return find(start, size);
+    for (uintptr_t at = hak_align_down(first, hak_os_page); at < end; at += PAGES * hak_os_page) {
+        size_t pages = hak_min(PAGES, (hak_align_up(end, hak_os_page) - at) / hak_os_page);
+        for (uint64_t bits = hak_os_resident(at, (unsigned)pages); bits != 0; bits &= bits - 1) {
+            uintptr_t page = at + (unsigned)__builtin_ctzll(bits) * hak_os_page;
+            uintptr_t from = hak_max(page, first);
+            const unsigned char *bad = find((const void *)from, hak_min(page + hak_os_page, end) - from);
+            if (bad != NULL)
+                return bad;
+        }
+    }
+    return NULL;
+}
+
+const unsigned char *hak_stain_find(const void *start, size_t size) {
+    return size > HAK_STAIN_WIDE ? hak_stain_find_touched(start, size) : find(start, size);
 }
 
 void hak_stain_slot(void *obj, uintptr_t caller) {

@@ -2,8 +2,11 @@
 #include "hardening/wipe.h"
 
 #include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
+#include "allocator/pages/mapped_limit.h"
 #include "hardening/canary.h"
 #include "hardening/quarantine.h"
+#include "hardening/ring.h"
 #include "hardening/stain.h"
 
 #if defined(__x86_64__)
@@ -34,13 +37,39 @@
 #include "hardening/wipe_tiers.h"
 #endif
 
-HAK_PEEKS bool hak_wipe_rest_clear(const char *obj, size_t used, size_t room) {
+bool hak_wipe_purge(char *p, size_t size) {
+    uintptr_t start = (uintptr_t)p, end = start + size;
+    uintptr_t from = hak_align_up(start, hak_os_page), to = hak_align_down(end, hak_os_page);
+    /* under a tight limit such slots rest nowhere */
+    if (!hak_hardening.quarantine || hak_limit_is_tight() || from >= to ||
+        atomic_load_explicit(&hak_ring_stays, memory_order_relaxed))
+        return false;
+    if (!hak_os_purge(from, to - from, HAK_PURGE_NOW)) {
+        atomic_store_explicit(&hak_ring_stays, true, memory_order_relaxed);
+        return false;
+    }
+    if (from != start)
+        hak_wipe.clear(p, from - start);
+    if (to != end)
+        hak_wipe.clear((char *)to, end - to);
+    return true;
+}
+
+/* Checks a random line of each page behind the first `used` bytes. */
+HAK_PEEKS static bool rest_is_clear(const char *obj, size_t used, size_t room) {
     enum { PAGE = 4096, LINES_LOG2 = 6 };
     size_t line = (size_t)(hak_random_next() >> (64 - LINES_LOG2)) * HAK_CACHELINE;
     for (size_t page = hak_align_down(used, PAGE); page < room; page += PAGE)
         if (page + line >= used && page + line < room && !hak_wipe.is_clear(obj + page + line, HAK_CACHELINE))
             return false;
     return true;
+}
+
+bool hak_wipe_bare_is_clear(const char *obj, size_t room, uint32_t freed) {
+    if (hak_os_resident_told())
+        return hak_stain_find_touched(obj, room) == NULL;
+    size_t used = hak_align_up(hak_record_size(freed) + HAK_CANARY_BYTES, HAK_MIN_ALIGN);
+    return hak_wipe.is_clear(obj, used) && (used == room || rest_is_clear(obj, used, room));
 }
 
 void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint32_t live, size_t room) {

@@ -4,6 +4,7 @@
 #define HAK_WIPE_H
 
 #include "hardening/ledger.h"
+#include "hardening/stain.h"
 
 /* Before a `return` of a call with the same parameters: makes it a jump, so that the rare case costs no saved
  * registers. */
@@ -18,18 +19,13 @@ enum {
     /* Slots up to this size are checked whole when they are reused: that need not wait for the record, which
      * says how much of the slot its last owner had. */
     HAK_WIPE_WHOLE = 1024,
-    /* Slots up to this size are also checked whole, which reads at most one page more than was touched. For
-     * larger slots the part of the last owner is checked, and behind it a random line of each page, so most
-     * untouched pages stay untouched. */
-    HAK_WIPE_MOST = 32 * HAK_KIB,
+    /* Slots up to this size are also checked whole, which reads at most one page more than was touched. Larger ones
+     * rest without memory: there only the pages that somebody has touched since are checked. Where the OS does not
+     * say which these are: the part that the last owner had, and behind it a random line of each page. */
+    HAK_WIPE_MOST = HAK_STAIN_WIDE,
     /* For more bytes than this, only parts that are not zero are zeroed. */
     HAK_WIPE_LOOKS = 4096,
 };
-
-/* Bytes from the start of a freed slot that are checked when it is reused; its last owner had `size` of them. */
-HAK_INLINE size_t hak_wipe_looked_at(size_t room, size_t size) {
-    return room <= HAK_WIPE_MOST ? room : hak_align_up(size + HAK_CANARY_BYTES, HAK_MIN_ALIGN);
-}
 
 /* A bit for each of 16 bytes that is not zero, for machines whose vectors have no such instruction. */
 HAK_INLINE uint32_t hak_wipe_bits(const unsigned char *p) {
@@ -60,7 +56,12 @@ void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, uint32_t l
 void *hak_wipe_end_slow(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,
                         const char *call);
 
-/* True when a random line of each page of a wide slot, behind its first `used` bytes, is zero. */
-bool hak_wipe_rest_clear(const char *obj, size_t used, size_t room);
+/* Zeroes a slot, or the part of it that was used, of more than HAK_WIPE_MOST bytes: gives its whole pages back, and
+ * writes to the others. False: such a slot does not rest, or the OS refuses; nothing was changed. */
+bool hak_wipe_purge(char *p, size_t size);
+
+/* True when a freed slot of more than HAK_WIPE_MOST bytes is zero as far as it is checked. `freed`: its record's word,
+ * which says what the last owner had. */
+bool hak_wipe_bare_is_clear(const char *obj, size_t room, uint32_t freed);
 
 #endif

@@ -73,6 +73,8 @@ typedef uint64_t WIPE_NAME(vec) __attribute__((vector_size(WIPE_WIDTH), aligned(
 /* For more than HAK_WIPE_LOOKS bytes. Often many of them were never written. These are not written here either,
  * so nothing is fetched for writing or written back, and an untouched page takes no memory. */
 WIPE_TARGET static HAK_NOINLINE void WIPE_NAME(clear_wide)(char *p, size_t size) {
+    if (size > HAK_WIPE_MOST && hak_wipe_purge(p, size))
+        return;
     const WIPE_NAME(vec) zero = {0};
     char *last = p + size - WIPE_WIDTH, *next = p + (-(uintptr_t)p & (WIPE_WIDTH - 1)), *stop = last;
     WIPE_STORE_AT(p);
@@ -143,7 +145,9 @@ WIPE_TARGET HAK_INLINE bool WIPE_NAME(slack_is_clear)(const char *end, size_t sl
 }
 
 WIPE_TARGET static bool WIPE_NAME(finish)(char *p, size_t used, size_t room) {
-    if (!WIPE_NAME(slack_is_clear)(p + room, room - used))
+    bool wide = room > HAK_WIPE_MOST && room - used > HAK_WIPE_LOOKS;
+    if (wide ? hak_stain_find_touched(p + used, room - used) != NULL
+             : !WIPE_NAME(slack_is_clear)(p + room, room - used))
         return false;
     WIPE_NAME(clear_inline)(p, (used + 15) & ~(size_t)15);
     return true;
@@ -152,9 +156,8 @@ WIPE_TARGET static bool WIPE_NAME(finish)(char *p, size_t used, size_t room) {
 /* hak_hardening.reuse for a slot of more than HAK_WIPE_WHOLE bytes. */
 WIPE_TARGET static HAK_NOINLINE void *WIPE_NAME(reuse_wide)(void *obj, size_t size, hak_record *record,
                                                             uint32_t live, size_t room) {
-    size_t used = hak_wipe_looked_at(room, hak_record_size(hak_record_load(record)));
-    if (HAK_UNLIKELY(!WIPE_NAME(is_clear_inline)(obj, used) ||
-                     (used != room && !hak_wipe_rest_clear(obj, used, room))))
+    if (HAK_UNLIKELY(room > HAK_WIPE_MOST ? !hak_wipe_bare_is_clear(obj, room, hak_record_load(record))
+                                          : !WIPE_NAME(is_clear_inline)(obj, room)))
         HAK_TAIL return hak_wipe_reuse_slow(obj, size, record, live, room);
     return hak_wipe_reuse_unverified(obj, size, record, live, room);
 }

@@ -45,14 +45,19 @@ static uint64_t resident_by_map(uintptr_t addr, unsigned pages) {
     return bits;
 }
 
-/* False: the kernel or a sandbox without a visible filter refuses mincore. */
+/* False: the kernel or a sandbox without a visible filter refuses mincore. Asked once. */
 static bool has_mincore(void) {
+    enum { UNKNOWN, NO, YES };
+    static _Atomic int known;
     static const char here;
     unsigned char in;
-    int saved = errno;
-    bool has = mincore((void *)hak_align_down((uintptr_t)&here, hak_os_page), hak_os_page, &in) == 0;
-    errno = saved;
-    return has;
+    if (atomic_load_explicit(&known, memory_order_relaxed) == UNKNOWN) {
+        int saved = errno;
+        bool has = mincore((void *)hak_align_down((uintptr_t)&here, hak_os_page), hak_os_page, &in) == 0;
+        errno = saved;
+        atomic_store_explicit(&known, has ? YES : NO, memory_order_relaxed);
+    }
+    return atomic_load_explicit(&known, memory_order_relaxed) == YES;
 }
 
 bool hak_os_resident_told(void) {

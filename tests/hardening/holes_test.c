@@ -148,6 +148,8 @@ static void wide_slots_are_looked_at(void **state) {
     assert_int_equal(after_stale_write(4000, 1200, 3000), SIGABRT);
     assert_int_equal(after_stale_write(2000, 600, 1900), SIGABRT);
     assert_int_equal(after_stale_write(30000, 9000, 29000), SIGABRT);
+    assert_int_equal(after_stale_write(200000, 60000, 190000), SIGABRT);
+    assert_int_equal(after_stale_write(50000, 50000, 49999), SIGABRT);
 }
 
 /* KiB of resident anonymous memory: pages that were only read do not count. */
