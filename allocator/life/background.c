@@ -54,6 +54,10 @@ void hak_background_allow(void) {
     atomic_store_explicit(&process, hak_os_pid(), memory_order_relaxed);
 }
 
+bool hak_background_is_own_process(void) {
+    return atomic_load_explicit(&process, memory_order_relaxed) == hak_os_pid();
+}
+
 /* The child of a vfork, or of a clone with shared memory, is another process. A thread created there would
  * belong to that process and keep it from ending, and the parent would take the thread for its own. A process
  * that filters its own system calls may be killed for creating a thread. */

@@ -18,6 +18,10 @@ void hak_background_allow(void);
  * held. May allocate. */
 void hak_background_begin(bool (*pass)(void));
 
+/* False in a child that shares its parent's memory (vfork), in one that libc has not told of (_Fork), and before the
+ * library is loaded. */
+bool hak_background_is_own_process(void);
+
 /* Called in a forked child, where the thread does not exist. */
 void hak_background_forget(void);
 

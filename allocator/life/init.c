@@ -70,3 +70,7 @@ static HAK_COLD bool init_slow(void) {
 bool hak_init(void) {
     return atomic_load_explicit(&ready, memory_order_acquire) || init_slow();
 }
+
+bool hak_init_is_done(void) {
+    return atomic_load_explicit(&ready, memory_order_acquire);
+}

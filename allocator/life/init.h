@@ -8,6 +8,9 @@
  * tries again. Thread-safe. Does not call malloc. */
 bool hak_init(void);
 
+/* True when it has started. False also while it starts: what the OS is asked then may come back here. */
+bool hak_init_is_done(void);
+
 /* For fork.c. */
 extern hak_lock hak_init_lock;
 

@@ -15,16 +15,19 @@
  *
  * pthread_create: when libc cannot have a stack for want of memory, the allocator gives back what it can do
  * without, and libc tries again. Source: pthread_create(3). */
+#include "allocator/life/background.h"
 #include "allocator/life/init.h"
 #include "allocator/life/reclaim.h"
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
 
+#include <asm/resource.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <linux/prctl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -86,18 +89,22 @@ EXPORT int prctl(int operation, unsigned long a, unsigned long b, unsigned long 
     return libc(operation, a, b, c, d);
 }
 
-/* The result of a call that may have set a limit. */
-static int limited(int result) {
-    if (result == 0 && hak_init())
+/* After a call that has set a limit of this process. A sanitizer calls these functions while it or we start. The child
+ * of a vfork has limits of its own, but not its memory. */
+static void limited(int resource) {
+    if ((resource == RLIMIT_AS || resource == RLIMIT_DATA) && hak_init_is_done() &&
+        hak_background_is_own_process())
         hak_reclaim_limited();
-    return result;
 }
 
 /* Both names of each: of programs whose off_t had 32 bits once. glibc's are one function for both. */
 EXPORT int setrlimit(int resource, const void *limit) {
     int (*libc)(int, const void *);
     *(void **)&libc = next("setrlimit", &next_setrlimit);
-    return limited(libc(resource, limit));
+    int result = libc(resource, limit);
+    if (result == 0)
+        limited(resource);
+    return result;
 }
 EXPORT int setrlimit64(int resource, const void *limit) __attribute__((alias("setrlimit")));
 
@@ -105,7 +112,9 @@ EXPORT int prlimit(int process, int resource, const void *limit, void *old) {
     int (*libc)(int, int, const void *, void *);
     *(void **)&libc = next("prlimit", &next_prlimit);
     int result = libc(process, resource, limit, old);
-    return limit != NULL ? limited(result) : result;
+    if (result == 0 && limit != NULL && (process == 0 || process == getpid()))
+        limited(resource);
+    return result;
 }
 EXPORT int prlimit64(int process, int resource, const void *limit, void *old)
     __attribute__((alias("prlimit")));
@@ -129,7 +138,8 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, v
     int (*libc)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     *(void **)&libc = next("pthread_create", &next_pthread_create);
     int error = libc(thread, attributes, start, arg);
-    if (HAK_UNLIKELY(error == EAGAIN) && hak_init() && hak_reclaim_for_others(stack_bytes(attributes)))
+    if (HAK_UNLIKELY(error == EAGAIN) && hak_init_is_done() &&
+        hak_reclaim_for_others(stack_bytes(attributes)))
         error = libc(thread, attributes, start, arg);
     return error;
 }
