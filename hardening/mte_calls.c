@@ -51,11 +51,12 @@ static void *end_tagged(void *obj, const hak_granule *granule, hak_record *recor
     return hak_ring_exchange(mine, obj, granule->cls, room);
 }
 
-static void say_without(void) {
+static bool goes_without(const char *why) {
     hak_line line;
     hak_line_begin(&line);
-    hak_line_text(&line, "HAKMEM_MTE=1: this process cannot have memory tags; it goes on without");
+    hak_line_text(&line, why);
     hak_line_end(&line);
+    return false;
 }
 
 bool hak_mte_init(void) {
@@ -66,12 +67,13 @@ bool hak_mte_init(void) {
         hak_options_complain("HAKMEM_MTE", text, "0, 1", "0");
         return false;
     }
+    if (hak_hardening.partitions_by_site) /* docs/LIMITS.md */
+        return goes_without(
+            "HAKMEM_MTE=1: not together with HAKMEM_PARTITIONS; this process goes on without tags");
     hak_hardening.mte = hak_os_tags_begin();
-    if (!hak_hardening.mte) {
-        if (hak_options_by_user("HAKMEM_MTE"))
-            say_without();
-        return false;
-    }
+    if (!hak_hardening.mte)
+        return hak_options_by_user("HAKMEM_MTE") &&
+               goes_without("HAKMEM_MTE=1: this process cannot have memory tags; it goes on without");
     hak_hardening.reuse_plain = hak_hardening.reuse;
     hak_hardening.end_plain = hak_hardening.end;
     hak_hardening.reuse = reuse_tagged;
