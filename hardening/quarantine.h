@@ -152,7 +152,7 @@ HAK_INLINE void hak_ring_fetch(const char *obj) {
  * NULL does no harm. */
 HAK_INLINE void hak_ring_fetch_long(const char *obj, size_t size) {
     for (size_t at = 0; at < size && at < HAK_RING_FETCHED; at += HAK_CACHELINE)
-        __builtin_prefetch(obj + at, 1);
+        __builtin_prefetch((const void *)((uintptr_t)obj + at), 1);
 }
 
 /* Puts the object into the ring, and takes out another slot of the class, or NULL when none is due. `size`: bytes of a
