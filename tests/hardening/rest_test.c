@@ -341,7 +341,7 @@ static void run_in_a_thread(void *(*body)(void *), void *what) {
 static void *fills_and_ends(void *others) {
     hak_free(make(1));
     if (others != NULL)
-        run_in_a_thread(fills_and_ends, (char *)others - 1);
+        run_in_a_thread(fills_and_ends, (void *)((uintptr_t)others - 1));
     (void)pairs_until(NULL, AMONG, 2000);
     return NULL;
 }
