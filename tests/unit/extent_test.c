@@ -9,13 +9,6 @@
 
 enum { EXTENTS = 64, MANY = 5000 };
 
-static void skip_where_reserved(void) {
-    uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
-    if (place == 0)
-        skip(); /* a sanitizer has reserved the address space */
-    hak_extent_unclaim(place);
-}
-
 static bool is_mapped(uintptr_t addr) {
     unsigned char resident;
     return mincore((void *)addr, hak_os_page, &resident) == 0;
@@ -40,7 +33,7 @@ static void grows(void **state) {
 /* A piece gets as much of its wish as the address space has; none of it is mapped. */
 static void more_than_there_is(void **state) {
     (void)state;
-    skip_where_reserved();
+    unit_skip_where_reserved();
     hak_extent extents[3];
     for (int i = 0; i < 3; i++) {
         assert_true(hak_extent_begin(&extents[i], (size_t)1 << 60, 0, HAK_MIB));
@@ -68,7 +61,7 @@ static void apart(void **state) {
 /* Many small pieces lie scattered over the address space, with room between them. */
 static void among_many(void **state) {
     (void)state;
-    skip_where_reserved();
+    unit_skip_where_reserved();
     static hak_extent small[MANY];
     for (int i = 0; i < MANY; i++)
         assert_true(hak_extent_begin(&small[i], HAK_MIB, 0, hak_os_page));
@@ -85,7 +78,7 @@ static void among_many(void **state) {
 
 static void somebody_else(void **state) {
     (void)state;
-    skip_where_reserved();
+    unit_skip_where_reserved();
     hak_extent extent;
     assert_true(hak_extent_begin(&extent, 64 * HAK_MIB, HAK_MIB, HAK_MIB));
     char *theirs = mmap((void *)(extent.start + 8 * HAK_MIB), hak_os_page, PROT_READ | PROT_WRITE,

@@ -15,13 +15,6 @@ enum { OBJECTS = 256, THEIRS = 0x5a };
 static void *objects[2 * OBJECTS], *theirs[OBJECTS];
 static unsigned holes;
 
-static void skip_where_reserved(void) {
-    uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
-    if (place == 0)
-        skip(); /* a sanitizer has the address space: all memory lies inside reservations */
-    hak_extent_unclaim(place);
-}
-
 static void take(unsigned count, size_t size) {
     for (unsigned i = 0; i < count; i++) {
         objects[i] = hak_malloc(size);
@@ -68,19 +61,19 @@ static void of_size(size_t size, unsigned count) {
 
 static void large(void **state) {
     (void)state;
-    skip_where_reserved();
+    unit_skip_where_reserved();
     of_size(2 * HAK_MIB, 16);
 }
 
 static void slabs(void **state) {
     (void)state;
-    skip_where_reserved();
+    unit_skip_where_reserved();
     of_size((size_t)20 * 1024, OBJECTS);
 }
 
 static void long_slabs(void **state) {
     (void)state;
-    skip_where_reserved();
+    unit_skip_where_reserved();
     of_size((size_t)100 * 1024, 64);
 }
 

@@ -94,13 +94,6 @@ static void asked_of_the_os(void **state) {
     assert_int_equal(hak_limit_is_there(), before.rlim_cur != RLIM_INFINITY);
 }
 
-static void skip_where_reserved(void) {
-    uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
-    if (place == 0)
-        skip(); /* a sanitizer has the address space: all memory lies inside reservations */
-    hak_extent_unclaim(place);
-}
-
 /* Fills and frees `bytes` of objects, in an order that is not the one in which they lie. */
 static void burst(size_t size, size_t bytes) {
     size_t count = bytes / size;
@@ -118,7 +111,7 @@ static void burst(size_t size, size_t bytes) {
 
 static void freed_goes(void **state) {
     (void)state;
-    skip_where_reserved();
+    unit_skip_where_reserved();
     static const size_t sizes[] = {20000, 100000, 250000, 300000, 1000000, 9000000, 40000000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         burst(sizes[i], 40000000);
@@ -202,7 +195,7 @@ static uint64_t replaced(size_t least, size_t most, size_t live) {
 /* Within 1.5 times what is live. Where large objects have guards, they cost calls in any case. */
 static void steady(void **state) {
     (void)state;
-    skip_where_reserved(); /* three calls each time */
+    unit_skip_where_reserved(); /* three calls each time */
     (void)hak_limit_set(LIMIT / 2 * 3);
     static const struct {
         size_t least, most;
@@ -231,7 +224,7 @@ static void for_others(void **state) {
 /* A limit is set when much is free already. */
 static void set_late(void **state) {
     (void)state;
-    skip_where_reserved();
+    unit_skip_where_reserved();
     (void)hak_limit_set(SIZE_MAX);
     burst(20000, 30000000);
     burst(1000000, 40000000);

@@ -1,6 +1,8 @@
 /* unit.c: see unit.h. */
 #include "tests/unit/unit.h"
 
+#include "allocator/os/extent.h"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,13 @@ int unit_fresh(void **state) {
     (void)state;
     hak_test_reset(HAK_RESET_FRESH);
     return 0;
+}
+
+void unit_skip_where_reserved(void) {
+    uintptr_t place = hak_extent_claim(HAK_MIB, HAK_MIB);
+    if (place == 0)
+        skip();
+    hak_extent_unclaim(place);
 }
 
 /* Runs body in a child and collects what it writes to stderr in `text`; returns the wait status. */

@@ -25,6 +25,9 @@ void unit_expect_death(void (*body)(void *arg), void *arg, const char *message);
 /* The text that body(arg) writes to stderr in a forked child, which must exit; cut at sizeof(the static buffer). */
 const char *unit_stderr_of(void (*body)(void *arg), void *arg);
 
+/* Skips the test where a sanitizer has the address space: all memory lies inside reservations there. */
+void unit_skip_where_reserved(void);
+
 /* A pseudo-random number, the same sequence for the same seed (splitmix64, Steele et al. 2014). */
 uint64_t unit_random(uint64_t *seed);
 
