@@ -217,15 +217,19 @@ void hak_ring_draw(hak_guarded *mine) {
 
 /* Ways out. ---------------------------------------------------------------------------------------------- */
 
+bool hak_ring_purge_pages(uintptr_t start, size_t size) {
+    uintptr_t from = hak_align_up(start, hak_os_page), to = hak_align_down(start + size, hak_os_page);
+    bool done = from >= to || hak_os_purge(from, to - from, HAK_PURGE_NOW);
+    if (!done)
+        atomic_store_explicit(&hak_ring_stays, true, memory_order_relaxed);
+    return done;
+}
+
 /* The slot reads as zero afterwards, as before; or nothing asks for that. Slots of a test with a home of its own have
  * no memory. */
 void hak_ring_purge(void *obj, size_t size) {
-    if (HAK_DEBUG_BUILD && hak_quarantine_home != NULL)
-        return;
-    uintptr_t from = hak_align_up((uintptr_t)obj, hak_os_page);
-    uintptr_t to = hak_align_down((uintptr_t)obj + size, hak_os_page);
-    if (from < to && !hak_os_purge(from, to - from, HAK_PURGE_NOW))
-        atomic_store_explicit(&hak_ring_stays, true, memory_order_relaxed);
+    if (!HAK_DEBUG_BUILD || hak_quarantine_home == NULL)
+        (void)hak_ring_purge_pages((uintptr_t)obj, size);
 }
 
 void hak_ring_purge_wide(void *obj, unsigned cls) {

@@ -63,5 +63,7 @@ void hak_ring_count(const hak_guarded *state, size_t *bare, size_t *pinned);
 /* The OS does not take pages back (they are locked, say): a thread keeps only a few of the slots that should rest
  * without memory. */
 extern _Atomic bool hak_ring_stays;
+/* Gives the whole pages of the range back. False: the OS refuses, and hak_ring_stays says so. */
+bool hak_ring_purge_pages(uintptr_t start, size_t size);
 
 #endif

@@ -37,17 +37,16 @@
 #include "hardening/wipe_tiers.h"
 #endif
 
+/* What a ring keeps without memory gives its pages back here. */
+_Static_assert((int)HAK_WIPE_MOST == (int)HAK_RING_BARE, "one size for both");
+
 bool hak_wipe_purge(char *p, size_t size) {
     uintptr_t start = (uintptr_t)p, end = start + size;
     uintptr_t from = hak_align_up(start, hak_os_page), to = hak_align_down(end, hak_os_page);
     /* under a tight limit such slots rest nowhere */
     if (!hak_hardening.quarantine || hak_limit_is_tight() || from >= to ||
-        atomic_load_explicit(&hak_ring_stays, memory_order_relaxed))
+        atomic_load_explicit(&hak_ring_stays, memory_order_relaxed) || !hak_ring_purge_pages(start, size))
         return false;
-    if (!hak_os_purge(from, to - from, HAK_PURGE_NOW)) {
-        atomic_store_explicit(&hak_ring_stays, true, memory_order_relaxed);
-        return false;
-    }
     if (from != start)
         hak_wipe.clear(p, from - start);
     if (to != end)

@@ -62,9 +62,8 @@ bool hak_background_is_own_process(void) {
  * belong to that process and keep it from ending, and the parent would take the thread for its own. A process
  * that filters its own system calls may be killed for creating a thread. */
 static bool may_begin(void) {
-    unsigned own = atomic_load_explicit(&process, memory_order_relaxed);
-    return own != 0 && hak_os_filter != HAK_FILTER_OWN && !(HAK_ALONE() && hak_os_secure()) &&
-           own == hak_os_pid();
+    return hak_os_filter != HAK_FILTER_OWN && !(HAK_ALONE() && hak_os_secure()) &&
+           hak_background_is_own_process();
 }
 
 void hak_background_begin(bool (*pass)(void)) {

@@ -67,10 +67,10 @@ static HAK_COLD bool init_slow(void) {
     return done;
 }
 
-bool hak_init(void) {
-    return atomic_load_explicit(&ready, memory_order_acquire) || init_slow();
-}
-
 bool hak_init_is_done(void) {
     return atomic_load_explicit(&ready, memory_order_acquire);
+}
+
+bool hak_init(void) {
+    return hak_init_is_done() || init_slow();
 }
