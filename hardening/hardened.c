@@ -5,6 +5,7 @@
 #include "allocator/os/os_process.h"
 #include "allocator/os/valgrind.h"
 #include "allocator/pages/release.h"
+#include "hardening/ahead.h"
 #include "hardening/common.h"
 #include "hardening/guard.h"
 #include "hardening/inherit.h"
@@ -125,6 +126,7 @@ void hak_harden_idle(uint64_t now) {
 void hak_harden_reset(bool stay) {
     hak_sweep_reset();
     hak_quarantine_reset();
+    hak_ahead_reset();
     hak_keep_reset();
     hak_sample_reset(stay);
     hak_guard_reset();

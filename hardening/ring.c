@@ -233,7 +233,7 @@ void hak_ring_purge(void *obj, size_t size) {
 }
 
 void hak_ring_purge_wide(void *obj, unsigned cls) {
-    if (obj != NULL && hak_classes[cls].size >= HAK_RING_PURGED)
+    if (obj != NULL && hak_classes[cls].size >= HAK_RING_PURGED && !hak_ring_comes_bare(cls))
         hak_ring_purge(obj, hak_classes[cls].size);
 }
 

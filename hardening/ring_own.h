@@ -50,7 +50,13 @@ void hak_ring_class_empty(hak_guarded *state, unsigned cls, hak_ring_way *way);
  * that the sweep at exit finds that. */
 void hak_ring_disown(const hak_guarded *from, void *obj);
 
-/* Gives the pages within the slot back, if slots of the class rest without memory in common rings. obj may be NULL. */
+/* True when each slot of the class has lost its memory when it was zeroed, before it came to a ring. */
+HAK_INLINE bool hak_ring_comes_bare(unsigned cls) {
+    return hak_ring_is_bare(cls) && hak_hardening.zero;
+}
+
+/* Gives the pages within the slot back, if slots of the class rest without memory in common rings and it may have any.
+ * obj may be NULL. */
 void hak_ring_purge_wide(void *obj, unsigned cls);
 /* The same, whatever the class. */
 void hak_ring_purge(void *obj, size_t size);

@@ -225,7 +225,7 @@ void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
         hak_ring_disown(mine, obj);
         return obj;
     }
-    if (hak_ring_is_bare(cls))
+    if (hak_ring_is_bare(cls) && !hak_ring_comes_bare(cls))
         hak_ring_purge(obj, size);
     if (ring->in != ring->slots + ring->limit) {
         ring->stop = ring->slots + ring->limit;

@@ -4,6 +4,7 @@
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
 #include "allocator/pages/mapped_limit.h"
+#include "hardening/ahead.h"
 #include "hardening/canary.h"
 #include "hardening/quarantine.h"
 #include "hardening/ring.h"
@@ -40,17 +41,32 @@
 /* What a ring keeps without memory gives its pages back here. */
 _Static_assert((int)HAK_WIPE_MOST == (int)HAK_RING_BARE, "one size for both");
 
+/* Under a tight limit such slots rest nowhere. */
+static bool rests_bare(void) {
+    return hak_hardening.quarantine && !hak_limit_is_tight() &&
+           !atomic_load_explicit(&hak_ring_stays, memory_order_relaxed);
+}
+
+/* In parts for which nothing is purged: pages may be longer than HAK_WIPE_MOST. */
+static void clear_edge(char *p, size_t size) {
+    for (size_t part; size != 0; p += part, size -= part)
+        hak_wipe.clear(p, part = hak_min(size, HAK_WIPE_MOST));
+}
+
 bool hak_wipe_purge(char *p, size_t size) {
+    hak_place place;
+    if (!rests_bare())
+        return false;
+    if (hak_ledger_find(p, &place)) {
+        hak_ahead_learn(p, size, place.size);
+        size = place.size; /* what lies behind is zero, but may have memory */
+    }
     uintptr_t start = (uintptr_t)p, end = start + size;
     uintptr_t from = hak_align_up(start, hak_os_page), to = hak_align_down(end, hak_os_page);
-    /* under a tight limit such slots rest nowhere */
-    if (!hak_hardening.quarantine || hak_limit_is_tight() || from >= to ||
-        atomic_load_explicit(&hak_ring_stays, memory_order_relaxed) || !hak_ring_purge_pages(start, size))
+    if (from >= to || !hak_ring_purge_pages(start, size))
         return false;
-    if (from != start)
-        hak_wipe.clear(p, from - start);
-    if (to != end)
-        hak_wipe.clear((char *)to, end - to);
+    clear_edge(p, from - start);
+    clear_edge((char *)to, end - to);
     return true;
 }
 
@@ -78,6 +94,8 @@ void *hak_wipe_reuse_unverified(void *obj, size_t size, hak_record *record, uint
         live &= ~(uint32_t)HAK_RECORD_BARE;
     if (hak_hardening.canary && !bare)
         hak_canary_set(obj, size);
+    if (room > HAK_WIPE_MOST && rests_bare())
+        hak_ahead_ask(obj, size + HAK_CANARY_BYTES, room);
     hak_record_store(record, live);
     return obj;
 }

@@ -107,6 +107,10 @@ bool hak_os_collapse(uintptr_t addr, size_t size);
 /* Touches the range, so that none of its pages faults later. Best effort. */
 void hak_os_populate(uintptr_t addr, size_t size);
 
+/* Makes the pages of mapped memory resident and writable, their contents unchanged (MADV_POPULATE_WRITE, Linux 5.14).
+ * False: the kernel cannot do it, or there is no memory; some pages may be resident now. */
+bool hak_os_fault_in(uintptr_t addr, size_t size);
+
 /* Fills `out` with random bytes from the kernel. Never blocks. Where the kernel has none, the bytes are weak
  * (clock, addresses). */
 void hak_os_random(void *out, size_t size);

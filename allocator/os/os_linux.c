@@ -420,3 +420,13 @@ void hak_os_populate(uintptr_t addr, size_t size) {
             *(volatile char *)(addr + at) = 0; /* fresh pages are zero already */
     errno = saved;
 }
+
+bool hak_os_fault_in(uintptr_t addr, size_t size) {
+    if (injected_failure())
+        return false;
+    int saved = errno;
+    count(&hak_os_counts.madvise);
+    bool done = kernel_advise(addr, size, MADV_POPULATE_WRITE);
+    errno = saved;
+    return done;
+}

@@ -117,6 +117,29 @@ static void populating(void **state) {
     hak_os_unmap(addr, pages * hak_os_page);
 }
 
+/* Linux before 5.14 does not give pages in advance. */
+static void faulting_in(void **state) {
+    (void)state;
+    enum { PAGES = 16 };
+    size_t size = PAGES * hak_os_page;
+    uintptr_t addr = hak_os_reserve(size, hak_os_page, 0);
+    assert_true(hak_os_commit(addr, size));
+    *(char *)addr = 0x5a;
+    unsigned char resident[PAGES];
+    errno = 77;
+    bool done = hak_os_fault_in(addr, size);
+    assert_int_equal(errno, 77);
+    assert_int_equal(mincore((void *)addr, size, resident), 0);
+    for (size_t i = 0; i < PAGES; i++)
+        assert_int_equal(resident[i] & 1, done || i == 0);
+    assert_int_equal(*(char *)addr, 0x5a);
+    assert_true(all_zero(addr + hak_os_page, size - hak_os_page));
+    hak_os_unmap(addr, size);
+    errno = 77;
+    assert_false(hak_os_fault_in(addr, size)); /* nothing is mapped there */
+    assert_int_equal(errno, 77);
+}
+
 /* Makes one call of each kind, which fails when `fail`. */
 static void one_of_each(bool fail) {
     uintptr_t addr = hak_os_reserve(HAK_MIB, hak_os_page, 0);
@@ -311,6 +334,7 @@ int main(void) {
         CASE("memory is mapped at an address, over nothing, and parts of it go and come", mapping_at),
         CASE("moved pages have their contents, and a move that fails changes nothing", moving),
         CASE("a populated range is resident and zero", populating),
+        CASE("pages that are asked for keep their contents, and errno", faulting_in),
         CASE("an injected failure fails that call only, and every call keeps errno", failures),
         CASE("a call that fails when it has done a part keeps what is promised", late_failures),
         CASE("every call is counted by its kind", counters),
