@@ -37,7 +37,7 @@ VARIANTS = {
     "hakmem-hardened": ("libhakmem-hardened.so", "balanced"),
     "hakmem-reduced": ("libhakmem-hardened.so", "reduced"),
 }
-PROGRAMS = ["workloads", "random_mixed", "soak", "liblimit.so", "librecorder.so", "random_mixed_fast_limit"]
+PROGRAMS = ["workloads", "curves", "random_mixed", "soak", "liblimit.so", "librecorder.so", "random_mixed_fast_limit"]
 KEPT_PREFIXES = ("HAKMEM_", "SCUDO_OPTIONS", "MIMALLOC_", "MALLOC_CONF", "TCMALLOC_")
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 
 import lab_count
+import lab_curves_page
 import lab_growth
 import lab_main
 import lab_mixed
@@ -24,6 +25,8 @@ import lab_soak
 import lab_store
 import lab_table
 
+KEPT = os.path.join(lab_peers.ROOT, "docs", "results")
+DETECTION = os.path.join(lab_peers.ROOT, "docs", "DETECTION.md")
 OURS = "hakmem,hakmem-hardened"
 PROFILES = "hakmem,hakmem-speed,hakmem-hardened"
 SOAK_CONTESTANTS, SOAK_JOBS = 4, min(2, os.cpu_count())
@@ -38,10 +41,11 @@ STEPS = {
     "programs": (["bench", "--real", "--rounds", "{rounds}", "--variants", OURS, "--peers", "all"], 20),
     "growth": (["growth", "--variants", OURS, "--peers", "glibc,mimalloc2,limit"], 20),
     "traces": (["bench", "--traces", "{out}/traces", "--rounds", "{rounds}", "--variants", OURS, "--peers", "all"], 25),
+    "curves": (["attack_curves", "--peers", "glibc,scudo"], 40),
     "soak": (["soak", "--minutes", "{minutes}", "--jobs", str(SOAK_JOBS), "--os-calls", "--variants", PROFILES, "--peers", "mimalloc2"], None),
 }
 # Options that --quick appends to the commands: a later option wins over an earlier one.
-QUICK = {"mixed": ["--rounds", "2", "2000000", "400", "1"], "budget": ["--peers", "mimalloc2"], "workloads": ["--quick", "--peers", "mimalloc2,limit"],
+QUICK = {"curves": ["--processes", "4", "--curves", "alone"], "mixed": ["--rounds", "2", "2000000", "400", "1"], "budget": ["--peers", "mimalloc2"], "workloads": ["--quick", "--peers", "mimalloc2,limit"],
          "instructions": ["--peers", "none"], "life": ["--workloads", "life_sparse", "--peers", "mimalloc2"], "latency": ["--quick", "--peers", "mimalloc2"], "programs": ["--quick", "--real", "sqlite3,perl", "--peers", "mimalloc2"], "growth": ["--quick"],
          "traces": ["--quick", "--peers", "mimalloc2"], "soak": ["--minutes", "0.1", "--ops", "5000000"]}
 
@@ -49,7 +53,7 @@ QUICK = {"mixed": ["--rounds", "2", "2000000", "400", "1"], "budget": ["--peers"
 def arguments():
     p = argparse.ArgumentParser(prog="tools/results", description="Makes the kept results, the page and the scorecard.")
     p.add_argument("steps", nargs="*", metavar="STEP", help="of " + ", ".join(STEPS) + "; default: all")
-    p.add_argument("--folder", default=os.path.join(lab_peers.ROOT, "docs", "results"), help="where results are kept")
+    p.add_argument("--folder", default=KEPT, help="where results are kept")
     p.add_argument("--out", default=os.path.join(lab_peers.ROOT, "bench", "out"), help="where raw results, programs and traces go")
     p.add_argument("--programs", metavar="DIR", help="use the programs and libraries there instead of building")
     p.add_argument("--with", action="append", default=[], dest="others", metavar="NAME=PATH", help="another allocator, in every step with peers")
@@ -128,6 +132,7 @@ def sections(results):
         "programs": lambda r: lab_page.comparison(r) + lab_page.tables(lab_programs.tables(r["summary"], r["peers"], r["base"])),
         "growth": lambda r: lab_growth.plots(r) + lab_page.tables(lab_growth.tables(r)),
         "traces": lambda r: lab_page.comparison(r) + lab_page.tables(lab_table.all_tables(r)),
+        "curves": lambda r: lab_page.tables([("Calls that an attacker needs (curves.md has the other allocators and attacks)", lab_curves_page.goal_rows(r))]),
         "soak": lambda r: lab_page.tables(lab_soak.tables(r)) + lab_soak.plots(r),
     }
     for kind, make in makers.items():
@@ -147,13 +152,18 @@ def made_of(results, detection):
     made = {"index.html": page(results), "scorecard.md": lab_score.markdown(results)} if results else {}
     if "programs" in results:
         made["overview.svg"] = lab_overview.picture(results["programs"], detection)
+    if "curves" in results:
+        made.update({"curves.md": lab_curves_page.markdown(results["curves"]), "curves.svg": lab_curves_page.picture(results["curves"])})
     return made
 
 
 def write_page(folder):
     results = lab_store.load_folder(folder)
-    with open(os.path.join(lab_peers.ROOT, "docs", "DETECTION.md"), encoding="utf-8") as f:
+    with open(DETECTION, encoding="utf-8") as f:
         detection = f.read()
+    if "curves" in results and os.path.realpath(folder) == os.path.realpath(KEPT):
+        with open(DETECTION, "w", encoding="utf-8") as f:
+            f.write(lab_curves_page.with_section(detection, results["curves"]))
     for name, text in made_of(results, detection).items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
             f.write(text)

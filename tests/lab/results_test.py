@@ -6,6 +6,7 @@ import sys
 import unittest
 
 import lab_path  # noqa: F401
+import lab_curves_page
 import lab_results
 
 DETECTION = sys.argv.pop(1)
@@ -26,6 +27,11 @@ class KeptResults(unittest.TestCase):
         self.assertEqual(set(FILES), {kind + ".json" for kind in results} | set(made))
         for name, text in made.items():
             self.assertTrue(text == text_of(name), f"docs/results/{name} is not what the results give; run tools/results --page")
+
+    def test_the_page_on_detection_has_the_curves_that_were_measured(self):
+        with open(DETECTION, encoding="utf-8") as f:
+            page = f.read()
+        self.assertTrue(lab_curves_page.with_section(page, json.loads(text_of("curves.json"))) == page, "run tools/results --page")
 
     def test_every_result_is_of_a_known_kind_and_says_where_it_was_made(self):
         for name in FILES:

@@ -278,6 +278,10 @@ def main():
     else:
         text = measured(args)
     text = wrapped(with_tags(text, tags_section(args.repeat)))
+    sys.path.insert(0, os.path.join(ROOT, "bench"))
+    import lab_curves_page  # pylint: disable=import-outside-toplevel
+    import lab_store  # pylint: disable=import-outside-toplevel
+    text = lab_curves_page.with_section(text, lab_store.load(os.path.join(ROOT, "docs/results/curves.json")))
     with open(args.output, "w", encoding="utf-8") as out:
         out.write(text)
     print(f"wrote {os.path.relpath(args.output)}")
