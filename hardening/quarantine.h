@@ -70,7 +70,8 @@ typedef struct hak_guarded {
     uint64_t used_at[HAK_TAGS];            /* milliseconds: when a look last found that either had changed */
     uint64_t looks;                        /* number of looks that found a change */
     uint64_t used_look[HAK_TAGS];          /* number of the last look that found one of this class */
-    bool purge_due[HAK_TAGS]; /* slots were freed since the pages around resting ones went back */
+    bool purge_due[HAK_TAGS];  /* slots were freed since the pages around resting ones went back */
+    bool around_due[HAK_TAGS]; /* the same, for the pages of resting slots themselves */
 } hak_guarded;
 
 /* The calling thread's state. */

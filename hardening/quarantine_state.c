@@ -256,6 +256,7 @@ static void state_reset(hak_guarded *state) {
     memset(state->used_at, 0, sizeof state->used_at);
     memset(state->used_look, 0, sizeof state->used_look);
     memset(state->purge_due, 0, sizeof state->purge_due);
+    memset(state->around_due, 0, sizeof state->around_due);
     state->looks = 0;
     state->draws_left = 0;
     state->idle_cls = 0;

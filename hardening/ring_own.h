@@ -60,5 +60,7 @@ HAK_INLINE bool hak_ring_comes_bare(unsigned cls) {
 void hak_ring_purge_wide(void *obj, unsigned cls);
 /* The same, whatever the class. */
 void hak_ring_purge(void *obj, size_t size);
+/* Gives the pages back on which nothing lies but slots of the ring and free slots. The calling thread has the state. */
+void hak_ring_purge_around(const hak_guarded *mine, unsigned cls);
 
 #endif

@@ -25,6 +25,7 @@ enum {
      * SPARSE_MS, while memory is sparse, those above the floor go home, and the pages around the others go back. */
     UNUSED_MS = 10 * 1000,
     SPARSE_MS = 10,
+    AROUND_BYTES = 4 * HAK_MIB, /* of slots whose pages one look gives back: no call shall take long */
     /* Places of a class that rests without memory, where memory cannot be given back. */
     STAYING = 2,
 };
@@ -293,20 +294,31 @@ static void class_bare(hak_guarded *mine, unsigned cls) {
     hak_depot_purge_class(cls);
 }
 
+static void class_purge(hak_guarded *mine, unsigned cls, bool sparse, size_t *around) {
+    if (sparse && mine->purge_due[cls])
+        class_bare(mine, cls);
+    if (!mine->around_due[cls] || *around >= AROUND_BYTES)
+        return;
+    *around += ring_bytes(mine, cls);
+    hak_ring_purge_around(mine, cls);
+    mine->around_due[cls] = false;
+}
+
 static void class_rest(hak_guarded *mine, unsigned cls) {
     hak_ring_class_empty(mine, cls, hak_ring_rest);
     note(mine, cls);
 }
 
-/* A slot that rests keeps its page and its slab. So while free slots keep many slabs, the pages around resting slots go
- * back once nothing of the class was freed for a moment. The slots stay, unless all of them keep too many pages: then
- * those of the class that was unused for longest go on to the common ring. */
+/* A slot that rests keeps its slab, and its page until nothing of the class was freed for a moment (ring_pages.c).
+ * While free slots keep many slabs, the class's other free pages go back then, too. The slots stay, unless all of them
+ * keep too many pages: then those of the class that was unused for longest go on to the common ring. */
 void hak_quarantine_age(bool sparse) {
     hak_guarded *mine = hak_guarded_mine;
     uint64_t now = hak_os_milliseconds();
     if (mine->owner == 0)
         return;
     mine->looks++;
+    size_t around = 0;
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         uint64_t unused = now - mine->used_at[cls];
         if (hak_limit_is_costly(cls))
@@ -314,11 +326,11 @@ void hak_quarantine_age(bool sparse) {
         else if (look(mine, cls)) {
             mine->used_at[cls] = now;
             mine->used_look[cls] = mine->looks;
-            mine->purge_due[cls] = true;
+            mine->purge_due[cls] = mine->around_due[cls] = true;
         } else if (unused >= UNUSED_MS)
             class_rest(mine, cls);
-        else if (sparse && unused >= SPARSE_MS && mine->purge_due[cls])
-            class_bare(mine, cls);
+        else if (unused >= SPARSE_MS)
+            class_purge(mine, cls, sparse, &around);
     }
     for (unsigned cls; sparse && pins_too_much(mine) && (cls = unused_longest(mine)) != 0;)
         class_rest(mine, cls);

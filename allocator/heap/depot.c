@@ -317,7 +317,7 @@ static bool is_unused(const hak_slab *slab) {
 }
 
 /* Sets the slab's free slots aside while it purges their pages without the lock, as if one thread had them all. */
-static void purge_slab(depot *d, hak_slab *slab) {
+static void purge_slab(depot *d, hak_slab *slab, const hak_slab_part *also) {
     hak_slab_part part;
     if (hak_slab_is_empty(slab))
         d->empty--;
@@ -325,7 +325,7 @@ static void purge_slab(depot *d, hak_slab *slab) {
     hak_list_remove(&slab->link);
     HAK_SHOW(slab->state, HAK_SLAB_FULL);
     hak_lock_give(&d->lock);
-    hak_slab_purge_part(slab, &part);
+    hak_slab_purge_part(slab, &part, also);
     hak_lock_take(&d->lock);
     hak_slab_give_free(slab, &part);
     if (slab->state == HAK_SLAB_FULL) {
@@ -345,7 +345,7 @@ static void purge_one(depot *d, bool (*is_due)(const hak_slab *slab)) {
     for (; left != 0 && !hak_list_empty(&d->partial); left--) {
         hak_slab *slab = HAK_OWNER_OF(d->partial.next, hak_slab, link);
         if (is_due(slab)) {
-            purge_slab(d, slab);
+            purge_slab(d, slab, NULL);
             continue;
         }
         hak_list_remove(&slab->link);
@@ -363,6 +363,18 @@ void hak_depot_purge(bool all) {
 void hak_depot_purge_class(unsigned cls) {
     for (unsigned shard = 0; shard < shards_in_use(); shard++)
         purge_one(&depots[shard][cls], has_more);
+}
+
+/* The slab stays in its depot, because the caller has slots of it. */
+void hak_depot_purge_slab(hak_slab *slab, const hak_slab_part *also) {
+    depot *d = &depots[slab->shard][slab->cls];
+    hak_lock_take(&d->lock);
+    bool partial = slab->state == HAK_SLAB_PARTIAL;
+    if (partial)
+        purge_slab(d, slab, also);
+    hak_lock_give(&d->lock);
+    if (!partial)
+        hak_slab_purge_part(slab, also, NULL);
 }
 
 /* Calls `each` for every depot of the first shards, in rank order. */

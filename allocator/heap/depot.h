@@ -47,6 +47,8 @@ void hak_depot_trim(void);
 void hak_depot_purge(bool all);
 /* The same for each slab of the class in which slots have become free since it was last purged. */
 void hak_depot_purge_class(unsigned cls);
+/* Purges the slab's pages where nothing lies but free slots and those that are `also`. The caller has the latter. */
+void hak_depot_purge_slab(hak_slab *slab, const hak_slab_part *also);
 
 /* Contents of depots: free slots per class, and bytes of slabs with all slots free. */
 typedef struct hak_depot_free {

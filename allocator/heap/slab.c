@@ -153,11 +153,15 @@ static void purge_slots(const hak_slab *slab, uint32_t from, uint32_t to) {
         (void)hak_release_range(start, end - start);
 }
 
-void hak_slab_purge_part(const hak_slab *slab, const hak_slab_part *part) {
+static bool part_has(const hak_slab_part *part, uint32_t slot) {
+    return part != NULL && (part->bits[slot / 64] >> (slot % 64) & 1) != 0;
+}
+
+void hak_slab_purge_part(const hak_slab *slab, const hak_slab_part *part, const hak_slab_part *also) {
     uint32_t from = 0;
     bool inside = false;
     for (uint32_t slot = 0; slot <= slab->slots; slot++) {
-        bool is_in = slot < slab->slots && (part->bits[slot / 64] >> (slot % 64) & 1) != 0;
+        bool is_in = slot < slab->slots && (part_has(part, slot) || part_has(also, slot));
         if (is_in && !inside)
             from = slot;
         if (!is_in && inside)

@@ -21,9 +21,9 @@ typedef struct hak_slab_part {
 } hak_slab_part;
 
 /* take_free sets all free slots aside, give_free returns them. In between, purge_part may purge the pages of
- * these slots; it needs no lock. */
+ * these slots; it needs no lock. `also`: slots that the caller has, whose pages go, too; NULL: none. */
 void hak_slab_take_free(hak_slab *slab, hak_slab_part *part);
-void hak_slab_purge_part(const hak_slab *slab, const hak_slab_part *part);
+void hak_slab_purge_part(const hak_slab *slab, const hak_slab_part *part, const hak_slab_part *also);
 void hak_slab_give_free(hak_slab *slab, const hak_slab_part *part);
 
 /* The result of giving an object to its slab: the check that both variants make at every flush. */
