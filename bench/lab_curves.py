@@ -23,6 +23,7 @@ FORGE_LIMIT = 1000
 BUSY = 5
 SCOUTS = 4
 PROCESSES = 100
+BASE_PERCENT = 200
 BUSY_PERCENT = 40  # of the processes: these take ten times as long
 SECONDS_MAX = 120
 SIZES = [16, 64, 256, 512, 1024, 2048, 4096, 8192, 30000, 65536, 262144, 1 << 20, 4 << 20]
@@ -75,7 +76,8 @@ def curves():
 
 
 Base = collections.namedtuple("Base", "size settings only", defaults=[{}, ()])  # `only`: who has it; (): all
-BASES = {"slot": Base(64), "large": Base(4 << 20), "sampled": Base(64, {"HAKMEM_SAMPLE_RATE": "1"}, ("hakmem-hardened",))}
+UNSAMPLED = {"HAKMEM_SAMPLE_RATE": "0"}  # the first object of a process is a sampled one otherwise
+BASES = {"slot": Base(64, UNSAMPLED), "large": Base(4 << 20, UNSAMPLED), "sampled": Base(64, {"HAKMEM_SAMPLE_RATE": "1"}, ("hakmem-hardened",))}
 
 
 def run_once(programs, contestant, words, more=()):
@@ -152,11 +154,24 @@ def cell(pool, programs, contestant, curve, x, processes):
         return {"error": str(error)}
 
 
+def independent_bits(numbers):
+    """How many bits of the numbers change on their own: those that are an exclusive or of others do not count."""
+    basis = {}
+    for number in numbers:
+        while number and number.bit_length() in basis:
+            number ^= basis[number.bit_length()]
+        if number:
+            basis[number.bit_length()] = number
+    return len(basis)
+
+
 def bits(addresses):
-    """The width of a draw of numbers that are multiples of a unit: how far they are apart, in units. 100 of them spread over
-    98/100 of the width on average."""
+    """A draw has at most so many random bits: the lesser of two bounds. The width, in units of which all distances are
+    multiples (100 numbers spread over 98/100 of it on average), and the bits that change independently."""
     unit = math.gcd(*(a - addresses[0] for a in addresses[1:]))
-    return math.log2((max(addresses) - min(addresses)) / unit) if unit else 0.0
+    if not unit:
+        return 0.0
+    return min(math.log2((max(addresses) - min(addresses)) / unit), independent_bits([a ^ addresses[0] for a in addresses]))
 
 
 def bases(pool, programs, contestants, processes):
@@ -187,7 +202,7 @@ def measure(args, programs, contestants, so_far, kept):
                 kept(found)
                 found.setdefault(name, {})[peer] = {x: cell(pool, programs, contestant, curve, x, max(1, args.processes * curve.percent // 100)) for x in curve.xs}
         if any(part in "bases" for part in args.curves.split(",")):
-            found.setdefault("bases", {}).update(bases(pool, programs, contestants, args.processes))
+            found.setdefault("bases", {}).update(bases(pool, programs, contestants, BASE_PERCENT * args.processes // 100))
     return found
 
 

@@ -63,7 +63,7 @@ def title_of(name):
         return f"Reclaim, {lab_curves.PLACES[place]}, {loads[load]}"
     if kind == "drain":
         return f"Reclaim after a drain: {lab_curves.DRAINS[rest]}"
-    return {"adjacent": f"Two objects in a row, {loads.get(rest)}", "forge": "Forging what lies between two objects, leaks", "bases": "Base addresses, random bits"}[kind]
+    return {"adjacent": f"Two objects in a row, {loads.get(rest)}", "forge": "Forging what lies between two objects, leaks", "bases": "Base addresses, random bits at most"}[kind]
 
 
 def tables(results):
@@ -88,7 +88,7 @@ def panel(left, top, name, by_peer, peers):
         yield f'<line x1="{left}" x2="{left + WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e4e4e4"/>' + text(left - 5, y + 4, calls, "end")
     for i, size in enumerate(sizes):
         yield text(place(i, 1)[0], top + HEIGHT + 15, size_title(size).replace(" KiB", "K").replace(" MiB", "M").replace(" B", ""), "middle")
-    steps = " ".join(f"{place(i + side, 1)[0]:.1f},{place(i, goal(size))[1]:.1f}" for i, size in enumerate(sizes) for side in (-0.5, 0.5) if 0 <= i + side < len(sizes))
+    steps = " ".join(f"{place(i + side, 1)[0]:.1f},{place(i, goal(size))[1]:.1f}" for i, size in enumerate(sizes) for side in (-0.5, 0.5) if 0 <= i + side <= len(sizes) - 1)
     yield f'<polyline points="{steps}" fill="none" stroke="#000" stroke-width="1" stroke-dasharray="1 3"/>'
     for peer, by_x in by_peer.items():
         found = [(i, by_x[size]) for i, size in enumerate(sizes) if "q5" in by_x.get(size, {})]
@@ -98,7 +98,7 @@ def panel(left, top, name, by_peer, peers):
         for i, f in found:
             x, y = place(i, f["q5"])
             fill = "#fff" if f["q5"] is None else colour(peers, peer)
-            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{fill}" stroke="{colour(peers, peer)}"><title>{peer}, {size_title(sizes[i])}: {shown(f["q5"], limit_of(name))}</title></circle>'
+            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{fill}" stroke="{colour(peers, peer)}"/>'
 
 
 def picture(results):
@@ -123,17 +123,18 @@ def below(a, b):
 
 
 def misses(results):
-    """[(title, [what is missed])]: figures of ours below the goals, and below those of hardened_malloc."""
+    """[(title, [what is missed])]: figures of ours below the goals, and below those of hardened_malloc; an entry for each attack."""
     goals, behind = [], []
     for name, by_peer in results["summary"].items():
         ours, theirs = by_peer.get(OURS, {}), by_peer.get(THEIRS, {})
-        for x, found in ours.items() if name != "bases" else ():
-            at = f"{title_of(name)}, {size_title(x)}: {cell(found, name).partition(' / ')[0]}"
-            if has_goal(name) and ("error" in found or below(found["q5"], goal(x))):
-                goals.append(f"{at}, goal {goal(x)}")
-            if "q5" in found and "q5" in theirs.get(x, {}) and below(found["q5"], theirs[x]["q5"]):
-                behind.append(f"{at}, {THEIRS} {shown(theirs[x]['q5'], limit_of(name))}")
-    return [("Below the goal", goals), (f"Behind {THEIRS}", behind)]
+        told = lambda x, ours=ours, name=name: f"{size_title(x)} {cell(ours[x], name).partition(' / ')[0]}"
+        short = [x for x, found in ours.items() if has_goal(name) and ("error" in found or below(found["q5"], goal(x)))]
+        less = [x for x, found in ours.items() if "q5" in found and "q5" in theirs.get(x, {}) and below(found["q5"], theirs[x]["q5"])]
+        if short:
+            goals.append(f"{title_of(name)}: " + "; ".join(f"{told(x)} ({goal(x)})" for x in short))
+        if less:
+            behind.append(f"{title_of(name)}: " + "; ".join(f"{told(x)} ({shown(theirs[x]['q5'], limit_of(name))})" for x in less))
+    return [("Below the goal, which stands in brackets", goals), (f"Behind {THEIRS}, whose figure stands in brackets", behind)]
 
 
 def row(cells):
@@ -162,14 +163,14 @@ def goal_rows(results):
 
 def processes_of(results):
     """The numbers of processes that figures are made of, from the greatest to the least."""
-    return sorted({found["processes"] for by_peer in results["summary"].values() for by_x in by_peer.values() for found in by_x.values()
-                   if "processes" in found}, reverse=True)
+    return sorted({found["processes"] for name, by_peer in results["summary"].items() if name != "bases"
+                   for by_x in by_peer.values() for found in by_x.values() if "processes" in found}, reverse=True)
 
 
 SECTION = """{title}
 
 How many calls of malloc and free an attacker needs until an object of his lies where a stale pointer points, made by
-`tools/attack_curves`; {least} processes for each figure, other attacks, and what the figures do not say:
+`tools/attack_curves`; {counts} processes for each figure, other attacks, and what the figures do not say:
 [results/curves.md](results/curves.md). Lines with points: one attack in twenty needs no more; dashed: one in two; hollow points: more
 than {limit}, where runs end; dotted: the goal.
 
@@ -181,9 +182,9 @@ hakmem-hardened beside its goals; what is missed has stars:
 
 def section(results):
     """The part of docs/DETECTION.md."""
-    lines = [SECTION.format(title=TITLE, least=processes_of(results)[-1], limit=lab_curves.LIMIT), *grid(goal_rows(results))]
+    lines = [SECTION.format(title=TITLE, counts=" or ".join(map(str, processes_of(results))), limit=lab_curves.LIMIT), *grid(goal_rows(results))]
     for title, missed in misses(results):
-        lines += ["", f"{title}: " + ("nowhere." if not missed else f"{len(missed)} figures."), *(["", *[f"- {m}." for m in missed]] if missed else [])]
+        lines += ["", f"{title}:" + ("" if missed else " none."), *(["", *[f"- {m}." for m in missed]] if missed else [])]
     return "\n".join(lines) + "\n"
 
 
@@ -235,9 +236,10 @@ he prepares before the error is free, such as the objects that he frees right af
   bits of the address, which solves xor, shifts and a CRC. Wrong answers before the right one cost nothing here. `>` says that
   these three fail, not that there is no way: why hakmem's canary has none is argued in hardening/canary.h. 0: nothing lies
   between. Who can read the canary that he overwrites needs none of this.
-- Base addresses: the logarithm of how far the first object of a process lies from that of another, over all processes, divided by
-  the largest number that divides all distances. It takes for granted that the draw is even, which it does not show. An
-  attacker guesses one time in two to the power of the bits.
+- Base addresses, of the first object of each of many processes: how many bits are random at most. The lesser of two bounds: the logarithm of how far
+  the addresses of all processes spread, divided by the largest number that divides all distances; and how many bits change
+  independently of each other. A draw that is not even has fewer. An attacker guesses at best one time in two to the power of the
+  bits. By design, a sampled object of hakmem-hardened has 23 bits for its pool, and others for its place in it.
 """
 
 

@@ -43,11 +43,11 @@ def ways(goal):
 
 
 class Curves(unittest.TestCase):
-    def resists(self, size, *words, slot=0):
+    def resists(self, size, *words, slot=0, processes=PROCESSES):
         """`slot`: what the object takes up, when that is more than its size."""
         goal = lab_curves_page.goal(str(max(size, slot)))
         for way in ways(goal):
-            for _ in range(PROCESSES):
+            for _ in range(processes):
                 won = calls(LIBRARY, "reclaim", f"size={size}", f"limit={goal - 1}", *words, *way)
                 if HARDENED:
                     self.assertIsNone(won, f"{size} bytes, {words}, {way}: a new owner after {won} calls, goal {goal}")
@@ -71,7 +71,13 @@ class Curves(unittest.TestCase):
         for size, drain in itertools.product((64, 1024, 30000, 1 << 20), lab_curves.DRAINS):
             if size < 1 << 20 or drain not in ("large", "huge"):
                 with self.subTest(size=size, drain=drain):
-                    self.resists(size, f"drain={drain}")
+                    self.resists(size, f"drain={drain}", processes=2)
+
+    def test_nor_beside_five_busy_threads(self):
+        """These drain what all threads share: large objects, and what threads without a state free (docs/THREATS.md)."""
+        for size, place in itertools.product((64, 1024, 4096, 30000, 65536), ("main", "first")):
+            with self.subTest(size=size, place=place):
+                self.resists(size, f"place={place}", f"busy={lab_curves.BUSY}", processes=2)
 
     def test_leaked_canaries_do_not_give_another(self):
         for size in lab_curves.FORGED:
