@@ -117,10 +117,10 @@ def run_program(name, command, source, contestant, folder):
     return finish(process, name)
 
 
-def run_redis(env, folder):
+def run_redis(env, folder, server="redis-server"):
     """The server's own cost for a fixed number of requests through a socket file."""
     path = os.path.join(folder, "redis.sock")
-    command = ["redis-server", "--port", "0", "--unixsocket", path, "--save", "", "--dir", folder]
+    command = [server, "--port", "0", "--unixsocket", path, "--save", "", "--dir", folder]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
     for _ in range(200):
         try:

@@ -6,7 +6,7 @@ import sys
 import unittest
 
 ROOT = os.path.dirname(os.path.realpath(sys.argv.pop()))
-TOOLS = ("attack_curves", "bench", "growth", "results", "run_mixed_10_cleanenv", "soak", "traces")
+TOOLS = ("attack_curves", "bench", "growth", "results", "run_mixed_10_cleanenv", "soak", "traces", "typed_price")
 
 
 def run(tool, *words):
@@ -31,6 +31,8 @@ class Usage(unittest.TestCase):
             (("bench", "--programs", "/none", "--peers", "none", "--against", "no-such-revision"), 1, "--against no-such-revision"),
             (("bench", "--programs", "/none", "--peers", "glibc", "--real", "emacs"), 1, "unknown program emacs; known: python3"),
             (("attack_curves", "--processes", "0"), 2, "--processes and --jobs must be at least 1"),
+            (("typed_price", "emacs"), 2, "unknown program emacs; known: ninja, lua, sqlite3, redis"),
+            (("typed_price", "--rounds", "0"), 2, "--rounds must be at least 1"),
             (("run_mixed_10_cleanenv", "100"), 2, "expected OPS WORKING_SET SEED"),
             (("soak", "--minutes", "0"), 2, "--minutes must be above 0"),
             (("soak", "--jobs", "0"), 2, "--jobs must be from 1 to "),
