@@ -51,6 +51,8 @@ static void look_at_run(uintptr_t from, uintptr_t to, size_t wanted) {
         sum += count;
         windows++;
         if (count >= wanted) {
+            if (hak_os_huge_unasked()) /* the memory is marked (region.c) */
+                hak_os_huge(at, HAK_SUPERSLAB);
             failures = hak_os_collapse(at, HAK_SUPERSLAB) ? 0 : failures + 1;
             continue;
         }

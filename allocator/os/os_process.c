@@ -111,14 +111,20 @@ void hak_os_close(int file) {
     errno = saved;
 }
 
-/* Reads the number in a file of the kernel; 0: none. */
-static unsigned number_in(const char *path) {
-    char text[16] = {0}; /* MemorySanitizer does not see what a raw call writes */
+/* Reads the first bytes of a file of the kernel. Returns their number. */
+static size_t load_kernel(const char *path, char *text, size_t size) {
     int file = hak_os_filter != HAK_FILTER_OWN ? hak_os_open(path) : -1;
     if (file < 0)
         return 0;
-    size_t got = hak_os_load(file, text, sizeof text);
+    size_t got = hak_os_load(file, text, size);
     hak_os_close(file);
+    return got;
+}
+
+/* Reads the number in a file of the kernel; 0: none. */
+static unsigned number_in(const char *path) {
+    char text[16] = {0}; /* MemorySanitizer does not see what a raw call writes */
+    size_t got = load_kernel(path, text, sizeof text);
     unsigned number = 0;
     for (size_t i = 0; i < got && text[i] >= '0' && text[i] <= '9' && number < HAK_OS_MAPS_USUAL * 100; i++)
         number = number * 10 + (unsigned)(text[i] - '0');
@@ -139,6 +145,19 @@ bool hak_os_strict(void) {
         atomic_store_explicit(&known, answer, memory_order_relaxed);
     }
     return answer == YES;
+}
+
+_Atomic hak_os_huge_mode hak_os_huge_known;
+/* The file's first word is "[always]" or "always". */
+bool hak_os_huge_unasked(void) {
+    hak_os_huge_mode mode = atomic_load_explicit(&hak_os_huge_known, memory_order_relaxed);
+    if (mode == HAK_HUGE_UNKNOWN) {
+        char text[8] = {0};
+        (void)load_kernel("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text);
+        mode = text[0] == '[' ? HAK_HUGE_ALWAYS : HAK_HUGE_ASKED;
+        atomic_store_explicit(&hak_os_huge_known, mode, memory_order_relaxed);
+    }
+    return mode == HAK_HUGE_ALWAYS;
 }
 
 /* Why the open file is not trusted; NULL: it is. Empty: the owner has no number in this user namespace, so

@@ -24,6 +24,13 @@ bool hak_os_limited(void);
  * allocator. */
 bool hak_os_strict(void);
 
+/* True when the kernel makes huge pages of any memory (transparent_hugepage/enabled is "always"), and not only of
+ * memory for which hak_os_huge asks. The answer is that of the first call, at the start of the allocator; false where
+ * the kernel does not say. Tests set it. */
+typedef enum hak_os_huge_mode { HAK_HUGE_UNKNOWN, HAK_HUGE_ASKED, HAK_HUGE_ALWAYS } hak_os_huge_mode;
+extern _Atomic hak_os_huge_mode hak_os_huge_known;
+bool hak_os_huge_unasked(void);
+
 /* Most mappings that the process may have: vm.max_map_count, which may be small. */
 enum { HAK_OS_MAPS_USUAL = 65530 }; /* when the kernel does not say */
 unsigned hak_os_maps_allowed(void);

@@ -27,16 +27,19 @@
 
 enum { PERIOD = HAK_IDLE_PERIOD_MS };
 
-/* Replaces libc's madvise and records two things: the range for which huge pages were requested, and the range that
- * was to become huge pages at once (MADV_COLLAPSE, which is not carried out). */
+/* Replaces libc's madvise and records the range for which huge pages were requested, the bytes for which none were
+ * (MADV_NOHUGEPAGE), and the range that was to become huge pages at once (MADV_COLLAPSE, which is not carried out). */
 static uintptr_t huge_from, huge_to, collapse_from, collapse_to;
 static unsigned huge_calls, collapses;
+static size_t not_huge;
 int madvise(void *addr, size_t size, int advice) {
     if (advice == MADV_HUGEPAGE) {
         huge_calls++;
         huge_from = (uintptr_t)addr;
         huge_to = (uintptr_t)addr + size;
     }
+    if (advice == MADV_NOHUGEPAGE)
+        not_huge += size;
     if (advice == MADV_COLLAPSE) {
         collapses++;
         collapse_from = (uintptr_t)addr < collapse_from ? (uintptr_t)addr : collapse_from;
@@ -177,6 +180,35 @@ static void huge_pages(void **state) {
     hak_region_huge_from = hak_option.huge_from;
 }
 
+/* Where the kernel makes huge pages unasked, memory begins without: as much as the heap has; but not with ALWAYS. Where
+ * it does not, nothing is said about small pages. */
+static void huge_pages_unasked(void **state) {
+    (void)state;
+    hak_os_huge_mode was = atomic_load(&hak_os_huge_known);
+    const struct {
+        hak_os_huge_mode mode;
+        size_t from;
+        bool refused;
+    } rows[] = {{HAK_HUGE_ASKED, HAK_MIB << 10, false},
+                {HAK_HUGE_ALWAYS, HAK_MIB << 10, true},
+                {HAK_HUGE_ALWAYS, SIZE_MAX, true},
+                {HAK_HUGE_ALWAYS, 0, false}};
+    enum { MIBS = 80 };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        atomic_store(&hak_os_huge_known, rows[i].mode);
+        hak_region_huge_from = rows[i].from;
+        (void)fresh(NULL);
+        not_huge = 0;
+        heap_of(MIBS);
+        (void)span(MIBS);
+        /* a part was mapped before */
+        if (rows[i].refused ? not_huge < 2 * MIBS * HAK_MIB / 8 * 7 : not_huge != 0)
+            fail_msg("row %zu: small pages for %zu bytes", i, not_huge);
+    }
+    hak_region_huge_from = hak_option.huge_from;
+    atomic_store(&hak_os_huge_known, was);
+}
+
 /* After one look at the memory of large objects, twice as much was handed out again as ever before. */
 static unsigned asked_by_a_look(void) {
     static size_t turned = HAK_MIB << 10;
@@ -253,6 +285,8 @@ int main(void) {
         {"so do what bins hold, and empty slabs", idle_slabs_go, fresh, NULL, NULL},
         {"of two free spans the older goes first", oldest_goes_first, fresh, NULL, NULL},
         {"huge pages are asked for from 12 MiB on, from the start, or never", huge_pages, fresh, NULL, NULL},
+        {"memory begins with small pages where the kernel makes huge ones unasked", huge_pages_unasked, fresh,
+         NULL, NULL},
         {"what is dense becomes huge pages, and what grows to be", collapse, fresh, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
