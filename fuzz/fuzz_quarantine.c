@@ -8,6 +8,7 @@
 #include "fuzz/engine.h"
 #include "hardening/common.h"
 #include "hardening/ring_own.h"
+#include "hardening/tally.h"
 
 enum {
     OBJECTS_MAX = 1 << 15,
@@ -71,11 +72,14 @@ static void verify(void) {
         uint32_t count = 0;
         bool bare = hak_classes[cls].size > HAK_RING_BARE;
         void **end = ring->slots + ring->limit;
-        void **stop = bare                                ? ring->in
-                      : ring->limit < hak_ring_floor(cls) ? ring->stop
-                                                          : end; /* below: a front */
-        BYTES_RULE(ring->in <= stop && ring->stop == stop && stop <= end && ring->limit <= mine->most[cls],
+        BYTES_RULE(ring->in <= ring->stop && ring->stop <= end && ring->limit <= mine->most[cls],
                    "a ring's bounds");
+        BYTES_RULE(ring->stop - ring->in <= mine->block[cls] && (!bare || ring->in == ring->stop),
+                   "a ring stops where its block ends");
+        uint64_t both = atomic_load(&hak_tallies[0][cls].both);
+        uint32_t least = (uint32_t)both, most = (uint32_t)(both >> 32);
+        BYTES_RULE(least <= entered[cls] && entered[cls] <= most && most - least == mine->block[cls],
+                   "what was freed lies between the bounds, which an open block parts");
         for (uint32_t i = 0; i < ring->limit; i++)
             count += ring->slots[i] != NULL;
         BYTES_RULE(ring->limit == 0 || ring->limit + HAK_RING_AHEAD <= mine->mapped[cls],

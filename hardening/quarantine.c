@@ -80,4 +80,5 @@ void hak_quarantine_trim(void) {
 void hak_quarantine_idle(uint64_t now) {
     if (atomic_load_explicit(&hak_guarded_waiting_filled, memory_order_relaxed) != 0)
         flush_waiting(now - ENDED_MS, hak_ring_rest);
+    hak_common_idle();
 }

@@ -26,7 +26,7 @@ enum {
  * lock. */
 typedef struct hak_ring {
     void **in;          /* place of the oldest object, where the next one goes */
-    void **stop;        /* end of the places in use; equal to `in` when the ring has come round or is empty */
+    void **stop;        /* where the block ends (tally.h), at the end of the places in use at the latest */
     uint16_t swap_mask; /* number of the swap's places in use, minus one */
     uint16_t drawn;     /* the swap's place from which the next slot leaves */
     uint32_t limit;     /* number of places in use */
@@ -72,6 +72,16 @@ typedef struct hak_guarded {
     uint64_t used_look[HAK_TAGS];          /* number of the last look that found one of this class */
     bool purge_due[HAK_TAGS];  /* slots were freed since the pages around resting ones went back */
     bool around_due[HAK_TAGS]; /* the same, for the pages of resting slots themselves */
+    uint8_t block[HAK_TAGS];   /* frees of each ring's open block; 0: none is open */
+    uint8_t in_line[HAK_TAGS]; /* frees since the last line of each ring, but for the open block's */
+    uint32_t lines[HAK_TAGS];  /* lines of each ring */
+    uint32_t opened[HAK_TAGS]; /* the stamp at the beginning of each ring's last block */
+    uint32_t last[HAK_TAGS];   /* the stamp at its end */
+    uint8_t made[HAK_TAGS];    /* the frees in it */
+    uint16_t floors[HAK_TAGS], line_count[HAK_TAGS]; /* see ring.h, ring_own.h */
+    uint8_t line[HAK_TAGS];                          /* frees of a line */
+    uint32_t *stamps[HAK_TAGS]; /* of each ring's newest lines, by turns; behind the rings */
+    uint32_t leaving;           /* slots that a ring still holds while it is emptied */
 } hak_guarded;
 
 /* The calling thread's state. */

@@ -7,6 +7,7 @@
 #include "hardening/common.h"
 #include "hardening/ring.h"
 #include "hardening/seal.h"
+#include "hardening/tally.h"
 
 #include <string.h>
 
@@ -163,6 +164,7 @@ void hak_quarantine_begin(bool typed) {
     atomic_fetch_add_explicit(&guarded->uses, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release); /* before the rings change; pairs with the sweep of rings */
     sites_restart(guarded);
+    hak_ring_begin_lines(guarded);
     hak_rng_seed(&guarded->rng);
     swap_draw(guarded);
     hak_guarded_mine = guarded;
@@ -175,6 +177,8 @@ void hak_quarantine_end(void) {
     if (guarded == &hak_guarded_nobody)
         return;
     hak_guarded_mine = &hak_guarded_nobody;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        hak_ring_close(guarded, cls);
     guarded->ended_at = hak_os_milliseconds();
     atomic_fetch_sub_explicit(&hak_quarantine_states, 1, memory_order_relaxed);
     atomic_store_explicit(&guarded->sweeps, false,
@@ -211,6 +215,16 @@ void *hak_quarantine_draw_slow(void *out) {
     return out;
 }
 
+/* Only a thread's states have open blocks, and its frees in them count as done or as promised. */
+static void tally_again(void) {
+    const hak_guarded *of[HAK_KINDS] = {NULL}, *mine = hak_guarded_mine;
+    of[mine->typed] = mine;
+    of[!mine->typed] = mine->other;
+    for (unsigned kind = 0; kind < HAK_KINDS; kind++)
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+            hak_tally_again(kind, cls, of[kind] != NULL ? of[kind]->block[cls] : 0);
+}
+
 /* Counts again what is held by states that this process can use, and by the common rings. In a child, states of threads
  * that it does not have are lost and do not count. */
 static void count_again(void) {
@@ -223,6 +237,7 @@ static void count_again(void) {
             hak_ring_count(state, &bare, &pinned);
         }
     hak_common_totals(&bare);
+    tally_again();
     atomic_store_explicit(&hak_quarantine_states, 0u + (mine != &hak_guarded_nobody) + (mine->other != NULL),
                           memory_order_relaxed);
     atomic_store_explicit(&hak_quarantine_held, held, memory_order_relaxed);
@@ -250,6 +265,7 @@ void hak_quarantine_fork_child(void) {
 
 static void state_reset(hak_guarded *state) {
     hak_ring_reset(state);
+    hak_ring_begin_lines(state);
     memset(state->seen, 0, sizeof state->seen);
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
         state->seen_turns[cls] = atomic_load(&state->turns[cls]);
@@ -301,6 +317,7 @@ void hak_quarantine_reset(void) {
     atomic_store(&hak_ring_pinned, 0);
     atomic_store(&hak_guarded_waiting_filled, 0);
     hak_common_reset();
+    memset(hak_tallies, 0, sizeof hak_tallies);
     only_mine();
     if (hak_guarded_mine != &hak_guarded_nobody)
         state_reset(hak_guarded_mine);

@@ -6,6 +6,7 @@
 #include "allocator/pages/release.h"
 #include "hardening/common.h"
 #include "hardening/seal.h"
+#include "hardening/tally.h"
 
 #include <string.h>
 
@@ -18,7 +19,7 @@ enum {
 };
 
 _Atomic size_t hak_quarantine_held, hak_ring_pinned;
-_Atomic bool hak_ring_stays;
+HAK_HIDDEN _Thread_local const void *hak_ring_stayed;
 
 /* 1,000 calls for objects of up to 256 bytes, 400 to 1 KiB, 100 to 4 KiB, 32 to 32 KiB, 600 above, and a margin for
  * other frees of the class meanwhile. How they were chosen: docs/decisions/031. */
@@ -73,8 +74,26 @@ static size_t part_bytes(part of) {
     return hak_align_up(slots * sizeof(void *), hak_os_page);
 }
 
+static size_t stamp_bytes(void) {
+    size_t stamps = 0;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        stamps += hak_ring_lines(cls);
+    return hak_align_up(stamps * sizeof(uint32_t), hak_os_page);
+}
+
 size_t hak_ring_rooms(bool apart) {
-    return apart ? part_bytes(PART_DEEP) + part_bytes(PART_BARE) : part_bytes(PART_STATE);
+    return apart ? part_bytes(PART_DEEP) + part_bytes(PART_BARE) : part_bytes(PART_STATE) + stamp_bytes();
+}
+
+void hak_ring_begin_lines(hak_guarded *guarded) {
+    uint32_t *next = (uint32_t *)((uintptr_t)(guarded + 1) + part_bytes(PART_STATE));
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        guarded->floors[cls] = (uint16_t)hak_ring_floor(cls);
+        guarded->line[cls] = (uint8_t)hak_ring_line(cls);
+        guarded->line_count[cls] = (uint16_t)hak_ring_lines(cls);
+        guarded->stamps[cls] = next;
+        next += guarded->line_count[cls];
+    }
 }
 
 void hak_ring_begin(hak_guarded *guarded) {
@@ -158,10 +177,12 @@ void hak_ring_reset(hak_guarded *guarded) {
         memset(ring->slots, 0, ring->limit * sizeof(void *));
         ring->in = ring->stop = ring->slots;
         ring->limit = 0;
+        guarded->lines[cls] = guarded->last[cls] = guarded->opened[cls] = 0;
+        guarded->made[cls] = 0;
+        guarded->block[cls] = guarded->in_line[cls] = 0;
     }
     hak_ring_unmap_apart(guarded); /* so that the next test asks the OS as often as this one */
     memset(guarded->swaps, 0, sizeof guarded->swaps);
-    atomic_store(&hak_ring_stays, false);
     guarded->held = guarded->swapped = 0;
 }
 
@@ -219,25 +240,36 @@ void hak_ring_draw(hak_guarded *mine) {
 
 bool hak_ring_purge_pages(uintptr_t start, size_t size) {
     uintptr_t from = hak_align_up(start, hak_os_page), to = hak_align_down(start + size, hak_os_page);
-    bool done = from >= to || hak_os_purge(from, to - from, HAK_PURGE_NOW);
-    if (!done)
-        atomic_store_explicit(&hak_ring_stays, true, memory_order_relaxed);
-    return done;
+    return from >= to || hak_os_purge(from, to - from, HAK_PURGE_NOW);
 }
 
 /* The slot reads as zero afterwards, as before; or nothing asks for that. Slots of a test with a home of its own have
  * no memory. */
-void hak_ring_purge(void *obj, size_t size) {
-    if (!HAK_DEBUG_BUILD || hak_quarantine_home == NULL)
-        (void)hak_ring_purge_pages((uintptr_t)obj, size);
+bool hak_ring_purge(void *obj, size_t size) {
+    return (HAK_DEBUG_BUILD && hak_quarantine_home != NULL) || hak_ring_purge_pages((uintptr_t)obj, size);
 }
 
-void hak_ring_purge_wide(void *obj, unsigned cls) {
-    if (obj != NULL && hak_classes[cls].size >= HAK_RING_PURGED && !hak_ring_comes_bare(cls))
-        hak_ring_purge(obj, hak_classes[cls].size);
+bool hak_ring_lets_go(void *obj, unsigned cls) {
+    if (!hak_ring_comes_bare(cls))
+        return hak_ring_purge(obj, hak_classes[cls].size);
+    bool stays = hak_ring_stayed == obj;
+    if (HAK_UNLIKELY(stays))
+        hak_ring_stayed = NULL;
+    return !stays;
 }
 
-void hak_ring_home(const hak_guarded *from, void *obj, unsigned cls) {
+/* Where slots have lost their memory before, another call would hide what was written to them since. */
+bool hak_ring_purge_wide(void *obj, unsigned cls) {
+    size_t size = hak_classes[cls].size;
+    if (size < HAK_RING_PURGED)
+        return true;
+    if (hak_ring_is_bare(cls))
+        return hak_ring_lets_go(obj, cls);
+    (void)hak_ring_purge(obj, size);
+    return true;
+}
+
+void hak_ring_home(hak_guarded *from, void *obj, unsigned cls) {
     (void)from;
     hak_quarantine_give_home(obj, cls);
 }
@@ -251,18 +283,19 @@ void hak_ring_disown(const hak_guarded *from, void *obj) {
         hak_record_store(place.record, hak_record_freed(0, word));
 }
 
-void hak_ring_rest(const hak_guarded *from, void *obj, unsigned cls) {
+void hak_ring_rest(hak_guarded *from, void *obj, unsigned cls) {
+    uint32_t stamp = hak_ring_stamp(from, cls, --from->leaving);
     hak_ring_disown(from, obj);
-    obj = hak_ring_common(obj, cls, from->typed);
+    if (HAK_LIKELY(!hak_limit_is_costly(cls)) && hak_ring_purge_wide(obj, cls))
+        obj = hak_common_rest(obj, cls, from->typed, stamp);
     if (obj != NULL)
         hak_quarantine_give_home(obj, cls);
 }
 
 void *hak_ring_common(void *obj, unsigned cls, bool typed) {
-    if (HAK_UNLIKELY(hak_limit_is_costly(cls)))
-        return obj;
-    hak_ring_purge_wide(obj, cls);
-    (void)hak_common_exchange(&obj, 1, cls, typed);
+    (void)hak_tally_add(typed, cls, 1, 1);
+    if (HAK_LIKELY(!hak_limit_is_costly(cls)) && hak_ring_purge_wide(obj, cls))
+        (void)hak_common_exchange(&obj, 1, cls, typed);
     return obj;
 }
 
@@ -286,6 +319,7 @@ static void places_take(hak_guarded *mine, unsigned cls, uint32_t from, uint32_t
 /* The oldest slots begin at `in`, or at the start of the ring when it is not full or `in` is at its end. */
 void hak_ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count, hak_ring_way *way) {
     hak_quarantine_turned(mine, cls);
+    hak_ring_close(mine, cls);
     hak_ring *ring = &mine->rings[cls];
     uint32_t in = (uint32_t)(ring->in - ring->slots), at = in == ring->limit ? 0 : in;
     uint32_t behind = hak_min(count, ring->limit - at), before = count - behind;
@@ -293,24 +327,36 @@ void hak_ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count, hak_ring_
     places_take(mine, cls, 0, before, way);
     in = in > at ? ring->limit : at - before;
     HAK_SHOW(ring->in, ring->slots + in);
-    ring->stop = hak_ring_is_bare(cls) ? ring->in : ring->slots + ring->limit;
+    ring->stop = ring->in;
+}
+
+static uint32_t slots_in(const hak_ring *ring) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < ring->limit; i++)
+        count += ring->slots[i] != NULL;
+    return count;
 }
 
 void hak_ring_class_empty(hak_guarded *state, unsigned cls, hak_ring_way *way) {
     hak_ring *ring = &state->rings[cls];
     if (ring->limit == 0)
         return; /* the swap is empty, too: only a ring fills it, and only this function empties it */
+    hak_ring_close(state, cls);
+    uint32_t floor = state->floors[cls]; /* older slots need no more rest */
     for (unsigned i = 0; i < HAK_SWAP_PLACES; i++) {
         void *obj = state->swaps[cls][i];
         HAK_SHOW(state->swaps[cls][i], NULL);
-        if (obj != NULL)
-            way(state, obj, cls);
+        state->leaving = ring->limit + 1; /* the whole ring is younger */
+        if (obj != NULL)                  /* what stayed has memory */
+            (hak_ring_is_bare(cls) && i >= HAK_SWAP_PLACES - HAK_RING_STAYING ? hak_ring_home
+                                                                              : way)(state, obj, cls);
     }
     count_swap(state, 0 - swap_bytes(state, cls));
-    uint32_t floor = hak_ring_floor(cls); /* a common ring holds no more */
     if (ring->limit > floor)
         hak_ring_shorten(state, cls, ring->limit - floor, hak_ring_home);
+    state->leaving = slots_in(ring);
     hak_ring_shorten(state, cls, ring->limit, way);
+    state->lines[cls] = state->in_line[cls] = state->made[cls] = 0;
 }
 
 void hak_ring_empty(hak_guarded *state, hak_ring_way *way) {

@@ -31,20 +31,25 @@ size_t hak_ring_rooms(bool apart);
 
 /* Begins the rings of a new state: none has a place. Their room lies behind the state and at `apart`. */
 void hak_ring_begin(hak_guarded *guarded);
-/* Debug builds: the same for a state that was used; what lies apart has no memory any more. */
+/* Whenever a thread gets a state: what says how long its blocks and lines are. */
+void hak_ring_begin_lines(hak_guarded *guarded);
+/* Debug builds: as hak_ring_begin for a state that was used; what lies apart has no memory any more. */
 void hak_ring_reset(hak_guarded *guarded);
 void hak_ring_unmap_apart(hak_guarded *guarded);
 /* Calls `each` for every mapping of the rings that lies apart from the state. */
 void hak_ring_each_apart(const hak_guarded *guarded, void (*each)(uintptr_t start, size_t size));
 
 /* Takes a slot that leaves a ring: back to its slab, or to the end of the common ring. */
-typedef void hak_ring_way(const hak_guarded *from, void *obj, unsigned cls);
+typedef void hak_ring_way(hak_guarded *from, void *obj, unsigned cls);
 hak_ring_way hak_ring_home, hak_ring_rest;
 
 /* Empties the rings and swaps of the state, the oldest slots of each class first. No other thread has the state. */
 void hak_ring_empty(hak_guarded *state, hak_ring_way *way);
 
-/* As hak_ring_exchange, with the common ring. */
+/* Ends the block of the ring: the thread ends, say. */
+void hak_ring_close(hak_guarded *mine, unsigned cls);
+
+/* As hak_ring_exchange, with the common ring: for a slot that was just freed. */
 void *hak_ring_common(void *obj, unsigned cls, bool typed);
 
 /* In a forked child: draws the next place of each swap again. */
@@ -60,10 +65,10 @@ extern _Atomic size_t hak_ring_pinned;
 /* Adds the bytes of slots without memory in the state's rings, and of the pages that its rings may keep resident. */
 void hak_ring_count(const hak_guarded *state, size_t *bare, size_t *pinned);
 
-/* The OS does not take pages back (they are locked, say): a thread keeps only a few of the slots that should rest
- * without memory. */
-extern _Atomic bool hak_ring_stays;
-/* Gives the whole pages of the range back. False: the OS refuses, and hak_ring_stays says so. */
+/* The slot of this thread that was zeroed last though its pages should have gone: the OS did not take them back,
+ * because they are locked, say. NULL: none. */
+extern HAK_HIDDEN _Thread_local const void *hak_ring_stayed;
+/* Gives the whole pages of the range back. False: the OS refuses. */
 bool hak_ring_purge_pages(uintptr_t start, size_t size);
 
 #endif

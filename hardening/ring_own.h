@@ -5,7 +5,12 @@
 
 #include "hardening/ring.h"
 
-enum { HAK_RING_STEP = 16 * HAK_KIB }; /* bytes: the most that a ring grows at once, and the most in a swap */
+enum {
+    HAK_RING_STEP = 16 * HAK_KIB, /* bytes: the most that a ring grows at once, and the most in a swap */
+    /* Places of a class that rests without memory, for slots whose memory cannot be given back. They lie at the end of
+     * the swap, of which such a class uses two. */
+    HAK_RING_STAYING = 4,
+};
 
 HAK_INLINE bool hak_ring_is_deep(unsigned cls) {
     return hak_classes[cls].size <= HAK_RING_DEEP;
@@ -46,6 +51,18 @@ void hak_ring_shorten(hak_guarded *mine, unsigned cls, uint32_t count, hak_ring_
 /* Empties the ring and the swap of the class. No more slots than its floor take the way; the others go home. */
 void hak_ring_class_empty(hak_guarded *state, unsigned cls, hak_ring_way *way);
 
+/* ring_block.c: frees of a line of the class, and lines for which stamps are kept. */
+uint32_t hak_ring_line(unsigned cls);
+uint32_t hak_ring_lines(unsigned cls);
+/* The most frees of a block of the class at present: the more threads there are, the fewer, so that all open blocks
+ * together stay small beside a floor. */
+uint32_t hak_ring_block(const hak_guarded *mine, unsigned cls);
+/* Ends the ring's block, and begins one of up to `count` frees where the next slot goes. Returns the number.
+ * `front`: of a front, which has no lines. */
+uint32_t hak_ring_open(hak_guarded *mine, unsigned cls, uint32_t count, bool front);
+/* The stamp of the slot after which the state freed `later` others of the class. No block is open. */
+uint32_t hak_ring_stamp(const hak_guarded *mine, unsigned cls, uint32_t later);
+
 /* Marks the slot as no thread's, if `from` has freed it. Where another thread has freed it, too, its record stays, so
  * that the sweep at exit finds that. */
 void hak_ring_disown(const hak_guarded *from, void *obj);
@@ -55,11 +72,13 @@ HAK_INLINE bool hak_ring_comes_bare(unsigned cls) {
     return hak_ring_is_bare(cls) && hak_hardening.zero;
 }
 
+/* True when a slot that rests without memory has lost it, or does so now. False: its pages stay, which is said once. */
+bool hak_ring_lets_go(void *obj, unsigned cls);
 /* Gives the pages within the slot back, if slots of the class rest without memory in common rings and it may have any.
- * obj may be NULL. */
-void hak_ring_purge_wide(void *obj, unsigned cls);
-/* The same, whatever the class. */
-void hak_ring_purge(void *obj, size_t size);
+ * False: they stay, and would be too much there. */
+bool hak_ring_purge_wide(void *obj, unsigned cls);
+/* The same, whatever the class. False: they stay. */
+bool hak_ring_purge(void *obj, size_t size);
 /* Gives the pages back on which nothing lies but slots of the ring and free slots. The calling thread has the state. */
 void hak_ring_purge_around(const hak_guarded *mine, unsigned cls);
 

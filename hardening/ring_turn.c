@@ -26,22 +26,9 @@ enum {
     UNUSED_MS = 10 * 1000,
     SPARSE_MS = 10,
     AROUND_BYTES = 4 * HAK_MIB, /* of slots whose pages one look gives back: no call shall take long */
-    /* Places of a class that rests without memory, where memory cannot be given back. */
-    STAYING = 2,
 };
 
 /* Growth. ------------------------------------------------------------------------------------------------ */
-
-/* The most places that slots of the class are worth at present: fewer where their memory stays. */
-static uint32_t worth_now(unsigned cls) {
-    bool stays = hak_ring_is_bare(cls) && atomic_load_explicit(&hak_ring_stays, memory_order_relaxed);
-    return stays ? STAYING : UINT32_MAX;
-}
-
-/* The most places that the ring may have at present. */
-static uint32_t most_now(const hak_guarded *mine, unsigned cls) {
-    return hak_min(mine->most[cls], worth_now(cls));
-}
 
 static size_t ring_bytes(const hak_guarded *mine, unsigned cls) {
     return mine->rings[cls].limit * (size_t)hak_classes[cls].size;
@@ -108,7 +95,7 @@ static bool total_allows(size_t bytes, bool below) {
 
 /* How many more places the ring may have; 0 when none. */
 static uint32_t places_more(hak_guarded *mine, unsigned cls) {
-    uint32_t limit = mine->rings[cls].limit, most = most_now(mine, cls);
+    uint32_t limit = mine->rings[cls].limit, most = mine->most[cls];
     uint32_t floor = hak_min(hak_ring_floor(cls), most);
     bool below = limit < floor;
     size_t size = hak_ring_cost(cls);
@@ -156,21 +143,61 @@ static void front_grow(hak_guarded *mine, unsigned cls) {
         hak_ring_more(mine, cls, more);
 }
 
+/* True when slots would leave the ring before their floor. */
+static bool is_front(const hak_guarded *mine, unsigned cls) {
+    return mine->rings[cls].limit < mine->floors[cls];
+}
+
+static uint32_t places_left(const hak_ring *ring) {
+    return (uint32_t)(ring->slots + ring->limit - ring->in);
+}
+
+/* The next HAK_COMMON_BATCH places are empty. Behind the end of a ring HAK_RING_AHEAD places are. */
+static bool is_empty_ahead(void *const *places) {
+    uintptr_t any = 0;
+    for (unsigned i = 0; i < HAK_COMMON_BATCH; i++)
+        any |= (uintptr_t)places[i];
+    return any == 0;
+}
+
+/* The ring goes on to its end, which is not here. */
+static void go_on(hak_guarded *mine, unsigned cls) {
+    uint32_t left = places_left(&mine->rings[cls]);
+    (void)hak_ring_open(mine, cls, hak_min(left, hak_ring_block(mine, cls)), false);
+}
+
+static void place_home(void **place, unsigned cls) {
+    void *obj = *place;
+    HAK_SHOW(*place, NULL);
+    hak_quarantine_give_home(obj, cls);
+}
+
 /* The slots that leave next go on to the common ring, and as many others come back. Few at a time: each free sends one
  * slot on, so that what a thread freed long ago does not drive out at once what others have freed since. */
 static void front_step(hak_guarded *mine, unsigned cls) {
     hak_ring *ring = &mine->rings[cls];
-    uint32_t left = (uint32_t)(ring->slots + ring->limit - ring->in), count = hak_min(left, front_most(cls));
-    bool any = false;
+    uint32_t count = hak_min(places_left(ring), front_most(cls));
+    if (is_empty_ahead(ring->in)) { /* it is growing */
+        go_on(mine, cls);
+        return;
+    }
+    (void)hak_ring_open(mine, cls, count, true);
     for (uint32_t i = 0; i < count; i++)
         if (ring->in[i] != NULL) {
             hak_ring_disown(mine, ring->in[i]);
-            hak_ring_purge_wide(ring->in[i], cls);
-            any = true;
+            if (!hak_ring_purge_wide(ring->in[i], cls))
+                place_home(&ring->in[i], cls);
         }
-    if (any && hak_common_exchange(ring->in, count, cls, mine->typed) && ring->limit < front_most(cls))
+    if (hak_common_exchange(ring->in, count, cls, mine->typed) && ring->limit < front_most(cls))
         front_grow(mine, cls);
-    ring->stop = ring->in + count;
+}
+
+/* A block has ended, but not the ring. */
+static void step(hak_guarded *mine, unsigned cls) {
+    if (is_front(mine, cls))
+        front_step(mine, cls);
+    else
+        go_on(mine, cls);
 }
 
 /* The ring has come round and may not grow to its floor: it is a front. False: there is no room for a place. */
@@ -184,13 +211,9 @@ static bool front_turn(hak_guarded *mine, unsigned cls) {
         hak_ring_more(mine, cls, places);
     }
     HAK_SHOW(ring->in, ring->slots);
+    ring->stop = ring->in;
     front_step(mine, cls);
     return true;
-}
-
-/* True when slots would leave the ring before their floor. */
-static bool is_front(const hak_guarded *mine, unsigned cls) {
-    return mine->rings[cls].limit < hak_min(hak_ring_floor(cls), worth_now(cls));
 }
 
 /* The ring has come to its end: it becomes longer, or begins again. False: it has no place. */
@@ -202,7 +225,8 @@ static bool ring_turn(hak_guarded *mine, unsigned cls) {
         return front_turn(mine, cls);
     if (!longer)
         HAK_SHOW(ring->in, ring->slots);
-    ring->stop = ring->slots + ring->limit;
+    ring->stop = ring->in;
+    go_on(mine, cls);
     return true;
 }
 
@@ -213,11 +237,29 @@ static void limited(hak_guarded *mine, unsigned cls) {
         hak_ring_class_empty(mine, cls, hak_ring_home);
 }
 
-/* A ring of slots without memory always looks as if it had come round, so that each of them comes here. */
+/* The OS does not take the slot's memory back: its pages are locked, say. It rests for a few frees, in places of the
+ * class's swap that no other slot uses, and takes none from the others. */
+static void *stay(hak_guarded *mine, void *obj, unsigned cls) {
+    void **places = &mine->swaps[cls][HAK_SWAP_PLACES - HAK_RING_STAYING], *out = places[0];
+    if (mine->rings[cls].limit == 0 && !ring_turn(mine, cls)) {
+        hak_ring_disown(mine, obj);
+        return obj;
+    }
+    for (unsigned i = 0; i + 1 < HAK_RING_STAYING; i++)
+        HAK_SHOW(places[i], places[i + 1]);
+    HAK_SHOW(places[HAK_RING_STAYING - 1], obj);
+    return out;
+}
+
+/* In a ring of slots without memory a block is one free, so that each of them comes here. */
 void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
     hak_guarded *mine = hak_guarded_mine;
     hak_ring *ring = &mine->rings[cls];
     size_t size = hak_classes[cls].size;
+    if (HAK_LIKELY(places_left(ring) != 0 && !hak_ring_is_bare(cls) && !is_front(mine, cls))) {
+        go_on(mine, cls);
+        return hak_ring_exchange(mine, obj, cls, size);
+    }
     hak_quarantine_turned(mine, cls);
     if (!hak_hardening.quarantine || mine->owner == 0)
         return obj; /* of a thread without a state it comes back to hak_quarantine_first */
@@ -226,20 +268,15 @@ void *hak_quarantine_turn_slow(void *obj, unsigned cls) {
         hak_ring_disown(mine, obj);
         return obj;
     }
-    if (hak_ring_is_bare(cls) && !hak_ring_comes_bare(cls))
-        hak_ring_purge(obj, size);
-    if (ring->in != ring->slots + ring->limit) {
-        ring->stop = ring->slots + ring->limit;
-        if (is_front(mine, cls))
-            front_step(mine, cls);
-    } else if (!ring_turn(mine, cls)) {
+    if (hak_ring_is_bare(cls) && HAK_UNLIKELY(!hak_ring_lets_go(obj, cls)))
+        return stay(mine, obj, cls);
+    if (places_left(ring) == 0 && !ring_turn(mine, cls)) {
         hak_ring_disown(mine, obj);
         return hak_ring_common(obj, cls, mine->typed);
     }
-    void *out = hak_ring_exchange(mine, obj, cls, size);
-    if (hak_ring_is_bare(cls))
-        ring->stop = ring->in;
-    return out;
+    if (ring->in == ring->stop)
+        step(mine, cls);
+    return hak_ring_exchange(mine, obj, cls, size);
 }
 
 void *hak_quarantine_first(void *obj, unsigned cls) {

@@ -43,8 +43,7 @@ _Static_assert((int)HAK_WIPE_MOST == (int)HAK_RING_BARE, "one size for both");
 
 /* Under a tight limit such slots rest nowhere. */
 static bool rests_bare(void) {
-    return hak_hardening.quarantine && !hak_limit_is_tight() &&
-           !atomic_load_explicit(&hak_ring_stays, memory_order_relaxed);
+    return hak_hardening.quarantine && !hak_limit_is_tight();
 }
 
 /* In parts for which nothing is purged: pages may be longer than HAK_WIPE_MOST. */
@@ -63,7 +62,10 @@ bool hak_wipe_purge(char *p, size_t size) {
     }
     uintptr_t start = (uintptr_t)p, end = start + size;
     uintptr_t from = hak_align_up(start, hak_os_page), to = hak_align_down(end, hak_os_page);
-    if (from >= to || !hak_ring_purge_pages(start, size))
+    bool done = from < to && hak_ring_purge_pages(start, size);
+    if (HAK_UNLIKELY(done == (hak_ring_stayed == p)))
+        hak_ring_stayed = done ? NULL : p;
+    if (!done)
         return false;
     clear_edge(p, from - start);
     clear_edge((char *)to, end - to);

@@ -6,8 +6,9 @@
 #include "allocator/policy.h"
 #include "hardening/common.h"
 #include "hardening/inherit.h"
-#include "hardening/ring.h"
+#include "hardening/ring_own.h"
 #include "hardening/sweep.h"
+#include "hardening/tally.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -72,6 +73,163 @@ static void after_several_threads_have_ended(void **state) {
                      hak_ring_floor(hak_class_of(AMONG + HAK_CANARY_BYTES)) + HAK_SWAP_PLACES);
 }
 
+/* Threads that have freed many slots before the first one frees its own; all of them end after it. Then the rings of
+ * threads are full, so that all goes on to the common ones. */
+static pthread_barrier_t freed_many, may_end;
+static void *frees_many_before(void *kind) {
+    (void)rest_pairs_until(NULL, rest_kinds[(uintptr_t)kind].size, 1300);
+    pthread_barrier_wait(&freed_many);
+    pthread_barrier_wait(&may_end);
+    return NULL;
+}
+static void *ends_by(void *stale) {
+    hak_free(rest_make(1));
+    hak_free(stale);
+    return NULL;
+}
+static void *ends_by_exit(void *stale) {
+    (void)ends_by(stale);
+    pthread_exit(NULL);
+}
+static void *ends_by_cancel(void *stale) {
+    (void)ends_by(stale);
+    (void)pthread_cancel(pthread_self());
+    for (;;)
+        pthread_testcancel();
+}
+static void threads_end_after_the_slots_thread(void **state) {
+    (void)state;
+    enum { OTHERS = 4 };
+    static void *(*const ends[])(void *) = {ends_by, ends_by_exit, ends_by_cancel};
+    for (uintptr_t kind = 0; kind < REST_KINDS; kind++) {
+        pthread_t threads[OTHERS];
+        pthread_barrier_init(&freed_many, NULL, OTHERS + 1);
+        pthread_barrier_init(&may_end, NULL, OTHERS + 1);
+        hak_quarantine_flush();
+        rest_warm(rest_kinds[kind].size);
+        void *stale = rest_make_slot(rest_kinds[kind].size);
+        for (int i = 0; i < OTHERS; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, frees_many_before, (void *)kind), 0);
+        pthread_barrier_wait(&freed_many);
+        assert_true(rest_in_a_thread(ends[kind % 3], stale));
+        pthread_barrier_wait(&may_end);
+        for (int i = 0; i < OTHERS; i++)
+            pthread_join(threads[i], NULL);
+        hak_quarantine_rest_ended();
+        rest_expect(stale, (unsigned)kind);
+    }
+}
+
+/* Many threads free a few slots, and end after the one that has freed a slot since. */
+static void *frees_few_before(void *size) {
+    for (int i = 0; i < 5; i++)
+        hak_free(rest_make((uintptr_t)size));
+    pthread_barrier_wait(&freed_many);
+    pthread_barrier_wait(&may_end);
+    return NULL;
+}
+static void many_threads_end_after_the_slots_thread(void **state) {
+    (void)state;
+    enum { OTHERS = 400, KIND = 10 };
+    static pthread_t threads[OTHERS];
+    pthread_barrier_init(&freed_many, NULL, OTHERS + 1);
+    pthread_barrier_init(&may_end, NULL, OTHERS + 1);
+    hak_quarantine_flush();
+    const size_t size = rest_kinds[KIND].size;
+    void *stale = rest_make_slot(size);
+    for (int i = 0; i < OTHERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, frees_few_before, (void *)size), 0);
+    pthread_barrier_wait(&freed_many);
+    assert_true(rest_in_a_thread(ends_by, stale));
+    pthread_barrier_wait(&may_end);
+    for (int i = 0; i < OTHERS; i++)
+        pthread_join(threads[i], NULL);
+    hak_quarantine_rest_ended();
+    rest_expect(stale, KIND);
+}
+
+/* How many slots of a class all threads have freed: within the bounds, and the bounds come together again. */
+enum { COUNTED = 200 };
+static uint32_t unsure(unsigned cls) {
+    hak_ring_close(hak_guarded_mine, cls);
+    return hak_tally_most(false, cls) - (uint32_t)atomic_load(&hak_tallies[false][cls].both);
+}
+static void ended_threads_have_no_open_block(void **state) {
+    (void)state;
+    unsigned cls = hak_class_of(COUNTED + HAK_CANARY_BYTES);
+    uint32_t before = unsure(cls), freed = hak_tally_most(false, cls);
+    assert_true(rest_in_a_thread(ends_by, rest_make_slot(COUNTED)));
+    assert_int_equal(unsure(cls), before);
+    assert_int_equal(hak_tally_most(false, cls), freed + 1);
+}
+
+static void many_threads_have_short_blocks(void **state) {
+    (void)state;
+    unsigned cls = hak_class_of(COUNTED + HAK_CANARY_BYTES);
+    size_t states = atomic_exchange(&hak_quarantine_states, 4000);
+    hak_ring_close(hak_guarded_mine, cls);
+    hak_free(rest_make_slot(COUNTED));
+    assert_int_equal(hak_guarded_mine->block[cls], 1);
+    atomic_fetch_add(&hak_quarantine_states, states - 4000);
+}
+
+/* A child waits for no block of a thread that it does not have. */
+static void a_child_has_its_own_blocks_only(void **state) {
+    (void)state;
+    enum { OTHERS = 20, MARGIN = HAK_TALLY_LINE };
+    unsigned cls = hak_class_of(COUNTED + HAK_CANARY_BYTES);
+    pthread_t threads[OTHERS];
+    pthread_barrier_init(&freed_many, NULL, OTHERS + 1);
+    pthread_barrier_init(&may_end, NULL, OTHERS + 1);
+    for (int i = 0; i < OTHERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, frees_few_before, (void *)COUNTED), 0);
+    pthread_barrier_wait(&freed_many);
+    assert_true(unsure(cls) > MARGIN);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(unsure(cls) > MARGIN);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    pthread_barrier_wait(&may_end);
+    for (int i = 0; i < OTHERS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* A stamp is never earlier than what was freed when its slot was, and not much later. Others free ten slots of the
+ * class for each. */
+static void expect_stamps(size_t idle) {
+    enum { MINE = 3000, OTHERS = 10, LINE = HAK_TALLY_LINE };
+    static uint32_t made[MINE];
+    unsigned cls = hak_class_of(COUNTED + HAK_CANARY_BYTES);
+    hak_quarantine_flush();
+    hak_ring_close(hak_guarded_mine, cls);
+    uint32_t all = (uint32_t)atomic_load(&hak_tallies[false][cls].both);
+    void *obj = rest_make_slot(COUNTED);
+    for (int i = 0; i < MINE; i++) {
+        hak_free(obj);
+        made[i] = ++all;
+        all += OTHERS;
+        (void)hak_tally_add(false, cls, OTHERS, OTHERS);
+        obj = rest_make_slot(COUNTED);
+    }
+    hak_free(obj);
+    (void)hak_tally_add(false, cls, (uint32_t)idle, (int32_t)idle); /* this thread does nothing for a while */
+    hak_ring_close(hak_guarded_mine, cls);
+    for (uint32_t later = 1; later < hak_ring_floor(cls); later++) {
+        int32_t after = (int32_t)(hak_ring_stamp(hak_guarded_mine, cls, later) - made[MINE - later]);
+        if (after < 0 || after > (OTHERS + 1) * LINE + LINE)
+            fail_msg("%u before the last: %d", later, after);
+    }
+}
+static void stamps_say_when_slots_were_freed(void **state) {
+    (void)state;
+    expect_stamps(0);
+    size_t states = atomic_exchange(&hak_quarantine_states, 4000); /* blocks are one free long */
+    expect_stamps(5000);
+    atomic_fetch_add(&hak_quarantine_states, states - 4000);
+}
+
 /* Addresses that nothing reads. */
 static void rests_nowhere(void *obj, unsigned cls) {
     (void)obj, (void)cls;
@@ -90,9 +248,9 @@ static void expect_count(unsigned cls, size_t least) {
         fail_msg("%u bytes: %zu", hak_classes[cls].size, hak_common_count(cls));
 }
 
-/* The common rings have memory for the floors of all classes, whatever threads hold in their own rings, and addresses
- * for that of the widest class. Beyond that the class leaves that was not used for the most exchanges; time does not
- * count. */
+/* The common rings of each kind have memory for the floors of all classes, whatever threads hold in their own rings and
+ * the other kind holds, and addresses for that of the widest class and a share for each of the others: the whole floor
+ * of slots of up to 32 KiB. Time does not count. */
 static void common_rings_keep_all_floors(void **state) {
     (void)state;
     hak_quarantine_flush();
@@ -105,16 +263,76 @@ static void common_rings_keep_all_floors(void **state) {
     for (unsigned cls = 1; hak_classes[cls].size < HAK_RING_PURGED; cls++)
         expect_count(cls, hak_ring_floor(cls));
     expect_count(HAK_CLASSES, hak_ring_floor(HAK_CLASSES));
+    size_t before[HAK_TAGS], bytes = 0;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        before[cls] = hak_common_count(cls);
+        expect_count(cls, hak_classes[cls].size <= HAK_RING_BARE ? hak_ring_floor(cls) : 1);
+        bytes += hak_classes[cls].size < HAK_RING_PURGED ? 0 : before[cls] * hak_classes[cls].size;
+    }
+    assert_in_range(bytes, 1, 256 * HAK_MIB);
     fill_common(true);
     hak_common_age();
-    unsigned narrow = hak_class_of(HAK_RING_PURGED - 1) - 1;
-    expect_count(narrow, 2 * (size_t)hak_ring_floor(narrow));
-    size_t first = hak_common_count(1), wide = hak_common_count(hak_class_of(HAK_RING_BARE + 1));
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        assert_int_equal(hak_common_count(cls), 2 * before[cls]);
     hak_common_flush();
     hak_quarantine_home = NULL;
     atomic_store(&hak_ring_pinned, threads);
-    assert_int_equal(wide, 0);
-    assert_true(first < 2 * hak_ring_floor(1));
+}
+
+/* A ring becomes longer while its oldest slots have not rested; then these go home in their order. */
+enum { NUMBERED_MOST = 8000 };
+static void *went_home[NUMBERED_MOST];
+static size_t went_count;
+static void notes_home(void *obj, unsigned cls) {
+    (void)cls;
+    went_home[went_count++] = obj;
+}
+static void *numbered(size_t i) {
+    return (void *)(((uintptr_t)1 << 48) + (i << 18));
+}
+static size_t put_numbered(size_t from, size_t count, unsigned cls, uint32_t stamp) {
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++)
+        left += hak_common_rest(numbered(from + i), cls, false, stamp) != NULL;
+    return left;
+}
+static void a_full_ring_becomes_longer(void **state) {
+    (void)state;
+    enum { DRAWN = 16, SOME = 100, MORE = 500, EARLIER = 7500 };
+    unsigned cls = hak_class_of(COUNTED + HAK_CANARY_BYTES);
+    uint32_t floor = hak_ring_floor(cls), full = floor + DRAWN, most = 3 * floor + DRAWN;
+    hak_quarantine_flush();
+    hak_ring_close(hak_guarded_mine, cls);
+    hak_quarantine_home = notes_home;
+    went_count = 0;
+    uint32_t now = hak_tally_most(false, cls);
+    assert_int_equal(put_numbered(0, full, cls, now), 0);
+    now = hak_tally_add(false, cls, floor, (int32_t)floor) + floor;
+    for (size_t i = 0; i < SOME; i++) { /* so that the oldest one is not in the first place */
+        void *obj = numbered(full + i);
+        (void)hak_common_exchange(&obj, 1, cls, false);
+        assert_non_null(obj);
+    }
+    assert_int_equal(put_numbered(full + SOME, full - SOME, cls, now), full - SOME);
+    assert_int_equal(put_numbered(2 * full, MORE, cls, now), 0); /* the oldest one has not rested now */
+    assert_int_equal(put_numbered(EARLIER, 1, cls, now - 1), 0); /* it comes later, but was freed before */
+    assert_int_equal(hak_common_count(cls), full + MORE + 1);
+    hak_common_idle();
+    assert_int_equal(went_count, 0);
+    now = hak_tally_add(false, cls, floor, (int32_t)floor) + floor;
+    hak_common_idle();
+    assert_int_equal(went_count, MORE + 1);
+    assert_ptr_equal(went_home[0], numbered(EARLIER));
+    for (size_t i = 0; i < MORE; i++)
+        assert_ptr_equal(went_home[i + 1], numbered(full + i));
+    /* what has rested already drives nothing out */
+    assert_ptr_equal(hak_common_rest(numbered(7000), cls, false, now - floor), numbered(7000));
+    assert_int_equal(put_numbered(2 * full + MORE, full, cls, now), full);
+    assert_int_equal(put_numbered(3 * full + MORE, most - full, cls, now), 0);
+    assert_int_equal(put_numbered(7001, 1, cls, now), 1); /* there is no room for more */
+    assert_int_equal(hak_common_count(cls), most);
+    hak_common_flush();
+    hak_quarantine_home = NULL;
 }
 
 /* Two threads have freed a slot at once, and the first one's ring has given it to the common one. */
@@ -265,7 +483,16 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("after the thread that freed it has ended", after_a_thread_has_ended),
         CASE("what threads held that ended before it does not count", after_several_threads_have_ended),
-        CASE("common rings keep all floors; beyond them the class unused for the most exchanges leaves",
+        CASE("slots of threads that had freed others before, and end later",
+             threads_end_after_the_slots_thread),
+        CASE("400 threads that had freed a few slots before end later",
+             many_threads_end_after_the_slots_thread),
+        CASE("what an ended thread has freed is counted", ended_threads_have_no_open_block),
+        CASE("the more threads there are the fewer frees count at once", many_threads_have_short_blocks),
+        CASE("a forked child waits for no thread that it does not have", a_child_has_its_own_blocks_only),
+        CASE("a slot's stamp says when it was freed", stamps_say_when_slots_were_freed),
+        CASE("a full ring becomes longer until its oldest slots have rested", a_full_ring_becomes_longer),
+        CASE("common rings of each kind keep all floors, and of wide slots a share at least",
              common_rings_keep_all_floors),
         CASE("a slot that two threads have freed is found in the common ring", freed_twice_at_once),
         CASE("the pages around slots of a class that has left its ring go back", pages_around_slots_go),

@@ -2,6 +2,7 @@
  * than the floor of its class, whatever else happens. Counted, so the same each time. */
 #include "tests/hardening/rest.h"
 
+#include "allocator/policy.h"
 #include "hardening/common.h"
 #include "hardening/ring.h"
 #include "hardening/sweep.h"
@@ -268,21 +269,38 @@ static void while_rings_keep_too_many_pages(void **state) {
     }
 }
 
-/* Pages that are locked do not go: slots that should rest without are few then. */
+/* Pages that are locked do not go, so slots with such pages rest for a few frees of their kind, in the thread's ring as
+ * in the common one, and take nothing from the others. */
 static void where_memory_is_locked(void **state) {
     (void)state;
-    enum { WIDE = 60000, FEW = 4 };
+    enum { WIDE = 60000, FEW = 4, LOCKED = 10 };
+    void *objs[LOCKED];
     unsigned cls = hak_class_of(WIDE + HAK_CANARY_BYTES);
     hak_quarantine_flush();
-    void *obj = rest_make_slot(WIDE);
-    assert_int_equal(syscall(SYS_mlock, obj, WIDE), 0);
-    hak_free(obj);
-    assert_true(atomic_load(&hak_ring_stays));
-    (void)rest_pairs_until(NULL, WIDE, 100);
-    assert_in_range(hak_guarded_mine->rings[cls].limit, 1, FEW);
-    assert_int_equal(hak_common_count(cls), 0);
-    assert_int_equal(syscall(SYS_munlock, obj, WIDE), 0);
-    atomic_store(&hak_ring_stays, false);
+    for (int i = 0; i < LOCKED; i++) {
+        objs[i] = rest_make_slot(WIDE);
+        assert_int_equal(syscall(SYS_mlock, objs[i], WIDE), 0);
+    }
+    void *stale = rest_victim(WIDE);
+    for (int i = 0; i < LOCKED; i++)
+        hak_free(objs[i]);
+    uint32_t in = (uint32_t)(hak_guarded_mine->rings[cls].in - hak_guarded_mine->rings[cls].slots);
+    assert_int_equal(in, REST_VICTIMS);
+    hak_held held = {.large = {0}};
+    hak_policy_held(&held);
+    assert_int_equal(held.slots[cls], REST_VICTIMS + FEW);
+    rest_expect(stale, REST_KINDS - 2);
+    rest_expect(rest_victim(WIDE), REST_KINDS - 2);
+    void *last = rest_make_slot(WIDE);
+    size_t before = hak_common_count(cls);
+    hak_ring_stayed = last; /* as if it had been zeroed */
+    assert_ptr_equal(hak_ring_common(last, cls, false), last);
+    assert_int_equal(hak_common_count(cls), before);
+    assert_null(hak_ring_common(last, cls, false));
+    assert_int_equal(hak_common_count(cls), before + 1);
+    for (int i = 0; i < LOCKED; i++)
+        assert_int_equal(syscall(SYS_munlock, objs[i], WIDE), 0);
+    hak_quarantine_flush();
 }
 
 /* Other memory may lie where the ring would grow, or there was no address space at all when the thread began. */
