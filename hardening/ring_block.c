@@ -10,7 +10,7 @@
 hak_tally hak_tallies[HAK_KINDS][HAK_TAGS];
 
 enum {
-    LINES_PART = 26, /* of a floor: frees of a line */
+    LINES_PART = 13, /* of a floor: frees of a line */
     LINE_LEAST = 2,
     BLOCKS_PART = 2,  /* of a floor: what all threads together may have promised at once */
     LINES_MORE = 2,   /* lines beyond a floor: the newest may be short */
