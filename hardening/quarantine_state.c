@@ -319,6 +319,7 @@ void hak_quarantine_reset(void) {
     hak_common_reset();
     memset(hak_tallies, 0, sizeof hak_tallies);
     only_mine();
+    atomic_store(&hak_quarantine_states, hak_guarded_mine != &hak_guarded_nobody ? 1 : 0);
     if (hak_guarded_mine != &hak_guarded_nobody)
         state_reset(hak_guarded_mine);
 }
