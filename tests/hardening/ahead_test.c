@@ -37,13 +37,16 @@ static size_t pages(const void *obj, size_t size) {
     return (hak_align_down((uintptr_t)obj + size, hak_os_page) - from) / hak_os_page;
 }
 
-/* Makes and frees objects whose first `part` bytes are touched. */
-static void teach(size_t size, size_t part) {
+/* Makes and frees objects of which `part` bytes are touched, from the byte `from` on. */
+static void teach_from(size_t size, size_t from, size_t part) {
     for (int i = 0; i < TAUGHT; i++) {
         char *obj = rest_make_slot(size);
-        memset(obj, 1, part);
+        memset(obj + from, 1, part);
         hak_free(obj);
     }
+}
+static void teach(size_t size, size_t part) {
+    teach_from(size, 0, part);
 }
 
 /* True when the pages of the next object of the size have memory before its owner touches them. */
@@ -107,6 +110,11 @@ static void ends_when_half_is_touched(void **state) {
         assert_false(is_ready(sizes[i]));
         teach(sizes[i], sizes[i]);
         teach(sizes[i], sizes[i] / 2);
+        assert_false(is_ready(sizes[i]));
+        teach(sizes[i], sizes[i]);
+        assert_true(is_ready(sizes[i]));
+        teach(sizes[i], sizes[i]);
+        teach_from(sizes[i], sizes[i] / 2, sizes[i] / 2);
         assert_false(is_ready(sizes[i]));
     }
 }

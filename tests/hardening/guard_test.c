@@ -173,6 +173,27 @@ static size_t least_distance(void *objects[FREED]) {
 }
 
 /* SIZE is eleven twelfths of five granules: there is room for the guard already. */
+static unsigned maps_left(void) {
+    unsigned left = 0;
+    while (hak_guard_maps_take(1))
+        left++;
+    hak_guard_maps_give(left);
+    return left;
+}
+
+/* Guards of slabs that are mappings of their own stay for good, so half of the mappings is left to sampled objects. */
+static void sampled_ones_have_half(void **state) {
+    (void)state;
+    hak_guard_reset();
+    unsigned half = maps_left() / 2 + 1;
+    assert_true(hak_guard_maps_take(half));
+    unsigned left = maps_left();
+    for (size_t size = 1300; size < 20000; size += 700)
+        hak_free(slot(size)); /* a new slab each */
+    assert_int_equal(maps_left(), left);
+    hak_guard_maps_give(half);
+}
+
 static void scarce(void **state) {
     (void)state;
     static void *loose[FREED], *close[FREED];
@@ -195,6 +216,7 @@ int main(void) {
         CASE("no open page lies behind the last one of a large object, however it was made",
              at_the_last_page),
         CASE("a new object in a place that the OS will not open is no memory", a_new_object),
+        CASE("guards of slabs leave half of the mappings to sampled objects", sampled_ones_have_half),
         CASE("where address space is scarce, no gap lies between large objects", scarce),
         CASE("an object that the OS will not let grow stays as it was", an_object_that_grows),
     };

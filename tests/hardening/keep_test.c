@@ -10,6 +10,8 @@
 #include "allocator/heap/large.h"
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
+#include "allocator/pages/mapped_limit.h"
+#include "allocator/pages/release.h"
 #include "allocator/policy.h"
 #include "hardening/guard.h"
 #include "hardening/keep.h"
@@ -86,6 +88,18 @@ static void resident_bytes_drain_nothing(void **state) {
         assert_int_not_equal(hak_large_capacity(objs[i]), 0);
     for (unsigned i = 0; i < 16; i++)
         assert_int_equal(objs[i][0], 'x');
+}
+
+/* With FREE or DONTNEED it is 8 MiB. */
+static void few_resident_bytes_when_lean(void **state) {
+    (void)state;
+    hak_release_init(true, HAK_DECOMMIT_DONTNEED, 10 * HAK_MIB);
+    for (unsigned i = 0; i < 20; i++) {
+        keep(i, HAK_MIB, false);
+        assert_in_range(atomic_load(&hak_keep_resident), HAK_MIB, 8 * HAK_MIB);
+    }
+    hak_release_init(true, HAK_DECOMMIT_OFF, 10 * HAK_MIB);
+    assert_int_equal(atomic_load(&hak_keep_resident), 8 * HAK_MIB);
 }
 
 static void memory_goes_beyond_that(void **state) {
@@ -197,6 +211,21 @@ static void little_where_scarce(void **state) {
         assert_int_not_equal(hak_large_capacity(objs[i]), 0);
     hak_large_check();
     hak_keep_flush();
+    hak_guard_reset();
+}
+
+/* A sixteenth of a limit that counts what is mapped, if that is less. */
+static void little_within_a_limit(void **state) {
+    (void)state;
+    hak_guard_scarce();
+    (void)hak_limit_set(128 * HAK_MIB);
+    for (unsigned i = 0; i < 20; i++) {
+        keep(i, HAK_MIB, true);
+        assert_in_range(hak_keep_bytes, HAK_MIB, 8 * HAK_MIB);
+    }
+    assert_true(hak_keep_bytes > 4 * HAK_MIB);
+    hak_keep_flush();
+    (void)hak_limit_set(SIZE_MAX);
     hak_guard_reset();
 }
 
@@ -359,6 +388,7 @@ int main(void) {
         CASE("and two objects of any size", two_of_any_size),
         CASE("64 MiB may be resident of objects that no guard could take, which drive nothing out",
              resident_bytes_drain_nothing),
+        CASE("8 MiB with a lean policy", few_resident_bytes_when_lean),
         CASE("what is kept beyond that has no memory", memory_goes_beyond_that),
         CASE("an object of more than 512 MiB is kept only if it is guarded", too_large),
         CASE("its pages stay until the second pass, or a trim", pages_go),
@@ -366,6 +396,7 @@ int main(void) {
         CASE("from 1 MiB on at once, while there are few gaps", unmapped_while_few),
         CASE("and shorter ones that merge, when they are purged", unmapped_when_purged),
         CASE("where address space is scarce only 16 MiB of it are kept", little_where_scarce),
+        CASE("under a limit a sixteenth of that", little_within_a_limit),
         CASE("when memory has run out all of it goes back", all_go_back),
         CASE("without time for guards an object goes on with the guard behind it, and its canary has room",
              in_a_hurry),

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "hardening/due.h"
 #include "hardening/guard.h"
 #include "hardening/sample.h"
 #include "include/hakmem.h"
@@ -174,17 +175,32 @@ static unsigned largest(void) {
     return most;
 }
 
-/* Aligned sampled objects: the number without their alignment, and 1,000 when none was sampled. */
+/* Aligned objects: the number without their alignment, or that were not sampled. */
 static unsigned misaligned(void) {
-    unsigned wrong = 0, sampled = 0;
+    unsigned wrong = 0;
     for (size_t align = 16; align <= 4096; align *= 2)
         for (size_t size = 1; size < 5000; size += 331) {
             void *obj = hak_memalign(align, size);
-            wrong += (uintptr_t)obj % align != 0;
-            sampled += is_sampled(obj);
+            wrong += (uintptr_t)obj % align != 0 || !is_sampled(obj);
             hak_free(obj);
         }
-    return sampled != 0 ? wrong : 1000;
+    return wrong;
+}
+
+/* The number of 300 call sites that have a sample each time when all of them make an object: the first time, or all the
+ * other times until none is due any more. */
+static unsigned sites_sampled(bool first) {
+    enum { CALLERS = 300, TIMES = 8 };
+    unsigned sampled[TIMES] = {0}, others = 0;
+    hak_free(hak_malloc(SIZE));
+    hak_due_reset();
+    for (int time = 0; time < TIMES; time++)
+        for (uintptr_t caller = 1 << 20; caller < (1 << 20) + CALLERS; caller++)
+            if (hak_site_passed(hak_guarded_mine, caller) == 0)
+                sampled[time] += hak_due(hak_guarded_mine, caller);
+    for (int time = 1; time < TIMES; time++)
+        others += sampled[time];
+    return first ? sampled[0] : others;
 }
 
 /* Mappings that are still taken after many sampled objects have come and gone: 1 for none. */
@@ -215,6 +231,20 @@ static unsigned known_after_refusals(void) {
     return known;
 }
 
+/* Of 100 sampled objects the number that an access far behind the last one is not placed at: 0, or all. */
+static unsigned misplaced(void) {
+    uintptr_t last = 0;
+    for (int i = 0; i < 100; i++) {
+        uintptr_t obj = (uintptr_t)one_site(SIZE);
+        last = obj > last ? obj : last;
+    }
+    hak_located found;
+    for (uintptr_t places = 1; places < 8; places++) /* of which none was used yet */
+        if (!hak_sample_locate_before(last + places * HAK_SAMPLE_PLACE, &found) || found.obj != last)
+            return 100;
+    return 0;
+}
+
 static int print(const char *what) {
     unsigned number = strcmp(what, "sides") == 0        ? begin_at_page()
                       : strcmp(what, "share") == 0      ? sampled_of_100000()
@@ -228,6 +258,9 @@ static int print(const char *what) {
                       : strcmp(what, "largest") == 0    ? largest()
                       : strcmp(what, "misaligned") == 0 ? misaligned()
                       : strcmp(what, "maps") == 0       ? maps_used()
+                      : strcmp(what, "places") == 0     ? misplaced()
+                      : strcmp(what, "sites") == 0      ? sites_sampled(true)
+                      : strcmp(what, "early") == 0      ? sites_sampled(false)
                                                         : 0;
     printf("%u\n", number);
     return 0;
@@ -273,11 +306,21 @@ static void per_second(void **state) {
     assert_int_equal(again_number("later", NULL, NULL), 50);
 }
 
+/* One of them may share its count with the site of an object before, whose next sample it takes then. The next samples
+ * of these sites are 64, and then those that a second has left; another one may have begun. */
+static void first_of_sites(void **state) {
+    (void)state;
+    enum { SITES = 256, EARLY = 64, A_SECOND = 128 };
+    assert_in_range(again_number("sites", NULL, NULL), SITES, SITES + 1);
+    assert_in_range(again_number("early", NULL, NULL), EARLY + A_SECOND - 1, EARLY + 2 * A_SECOND);
+}
+
 static void which(void **state) {
     (void)state;
     assert_int_equal(again_number("largest", NULL, "1"), HAK_SAMPLE_MAX);
     assert_int_equal(again_number("misaligned", NULL, "1"), 0);
     assert_int_equal(again_number("maps", NULL, "1"), 1);
+    assert_int_equal(again_number("places", NULL, "1"), 0);
 }
 
 static void known(void **state) {
@@ -322,7 +365,9 @@ int main(int argc, char **argv) {
          share, NULL, NULL, NULL},
         {"which one is sampled is drawn, and so is what lies around it", by_chance, NULL, NULL, NULL},
         {"128 a second at most, in every second", per_second, NULL, NULL, NULL},
-        {"up to the largest, at their alignment, and their mappings come back", which, NULL, NULL, NULL},
+        {"the first of 256 call sites, and 64 of their next ones", first_of_sites, NULL, NULL, NULL},
+        {"up to the largest, at their alignment, and their mappings come back; a far access is placed", which,
+         NULL, NULL, NULL},
         {"a freed place rests until the pool was wanted three times over", rest, NULL, NULL, NULL},
         {"a place that could not be opened is not lost", refused, NULL, NULL, NULL},
         {"a freed object is known when its place could not be opened again", known, NULL, NULL, NULL},

@@ -18,15 +18,23 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CHILDREN = 12, DRAWS = 2000, SMALL = 64, WIDE = 1000, NEXT = 16 };
+enum { CHILDREN = 12, DRAWS = 2000, SMALL = 64, WIDE = 1000, NEXT = 16, TOKEN = 12345, PLACES = 4096 };
 
 typedef struct drawn {
     uintptr_t small[DRAWS];      /* one after the other, all live */
     uintptr_t large[NEXT / 4];   /* of 1 MiB */
     uintptr_t sampled[2];        /* the first of call sites */
+    uintptr_t nothings[1];       /* of objects of 0 bytes */
     void *swap[HAK_SWAP_PLACES]; /* the content of the wide slots' swap after its first exchange */
-    uint64_t random;
+    void *swap_typed[HAK_SWAP_PLACES];
+    void *left; /* what that exchange gives out */
+    uint64_t random, place;
 } drawn;
+
+/* Objects that the children free. */
+typedef struct last_ones {
+    void *plain, *typed;
+} last_ones;
 
 static HAK_NOINLINE uintptr_t site_a(void) {
     return (uintptr_t)hak_malloc(200);
@@ -35,12 +43,27 @@ static HAK_NOINLINE uintptr_t site_b(void) {
     return (uintptr_t)hak_malloc(200);
 }
 
+/* Not a sampled object. */
+static void *wide_slot(size_t token) {
+    void *obj;
+    do
+        obj = hak_malloc_token(WIDE, token);
+    while (hak_granule_find((uintptr_t)obj) == NULL);
+    return obj;
+}
+
 /* In a child: takes all of it at once. When an exchange gives out objects of a class, they first go to their bin. */
-static void draw(drawn *out, void *last) {
+static void draw(drawn *out, const last_ones *last) {
+    out->place = hak_random_slot(PLACES); /* the parent has left some bits for it */
     out->sampled[0] = site_a();
     out->sampled[1] = site_b();
-    hak_free(last); /* one exchange */
-    memcpy(out->swap, hak_guarded_mine->swaps[hak_granule_find((uintptr_t)last)->cls], sizeof out->swap);
+    out->nothings[0] = (uintptr_t)hak_malloc(0);
+    unsigned cls = hak_granule_find((uintptr_t)last->plain)->cls;
+    out->left = hak_guarded_mine->swaps[cls][hak_guarded_mine->rings[cls].drawn];
+    hak_free(last->plain); /* one exchange */
+    memcpy(out->swap, hak_guarded_mine->swaps[cls], sizeof out->swap);
+    hak_free(last->typed);
+    memcpy(out->swap_typed, hak_guarded_mine->other->swaps[cls], sizeof out->swap_typed);
     for (int i = 0; i < DRAWS; i++)
         out->small[i] = (uintptr_t)hak_malloc(SMALL);
     for (int i = 0; i < NEXT / 4; i++)
@@ -48,7 +71,7 @@ static void draw(drawn *out, void *last) {
     out->random = hak_random_next();
 }
 
-static void in_child(drawn *out, void *last) {
+static void in_child(drawn *out, const last_ones *last) {
     static drawn mine;
     int ends[2];
     assert_int_equal(pipe(ends), 0);
@@ -79,13 +102,13 @@ static int fork_children(void **state) {
     for (int i = 0; i < 20000; i++) {
         hak_free(hak_malloc(SMALL));
         hak_free(hak_malloc(WIDE)); /* whose ring is short */
+        hak_free(hak_malloc_token(WIDE, TOKEN));
     }
-    void *last;
-    do
-        last = hak_malloc(WIDE);
-    while (hak_granule_find((uintptr_t)last) == NULL);
+    const last_ones last = {wide_slot(0), wide_slot(TOKEN)};
+    while (hak_guarded_mine->draws_left == 0)
+        (void)hak_random_slot(PLACES);
     for (int i = 0; i < CHILDREN; i++)
-        in_child(&of[i], last);
+        in_child(&of[i], &last);
     return 0;
 }
 
@@ -112,10 +135,22 @@ static void sampled_ones(void **state) {
     (void)state;
     assert_true(equal_pairs(offsetof(drawn, sampled), sizeof of[0].sampled[0]) <= 4);
 }
+/* Of 66 pairs one in 16,384 has the same place. */
+static void objects_of_no_bytes(void **state) {
+    (void)state;
+    assert_true(equal_pairs(offsetof(drawn, nothings), sizeof of[0].nothings) <= 2);
+}
+/* One of 16 leaves, one place of 4,096 is the next one in a slab: of 66 pairs 4.1 and 0.02 are the same. */
+static void next_ones(void **state) {
+    (void)state;
+    assert_true(equal_pairs(offsetof(drawn, left), sizeof of[0].left) <= 40);
+    assert_true(equal_pairs(offsetof(drawn, place), sizeof of[0].place) <= 3);
+}
 /* The same 16 objects in another order: one of 15! orders is the same. */
 static void swaps(void **state) {
     (void)state;
     assert_int_equal(equal_pairs(offsetof(drawn, swap), sizeof of[0].swap), 0);
+    assert_int_equal(equal_pairs(offsetof(drawn, swap_typed), sizeof of[0].swap_typed), 0);
     for (int i = 1; i < CHILDREN; i++) {
         unsigned same_place = 0;
         for (int k = 0; k < HAK_SWAP_PLACES; k++)
@@ -226,6 +261,9 @@ int main(void) {
         {"no two children are handed out the same small objects", small_ones, NULL, NULL, NULL},
         {"nor the same large ones", large_ones, NULL, NULL, NULL},
         {"nor the same places for sampled ones", sampled_ones, NULL, NULL, NULL},
+        {"nor for objects of no bytes", objects_of_no_bytes, NULL, NULL, NULL},
+        {"nor is what leaves a swap, or the place in a slab, the parent's choice", next_ones, NULL, NULL,
+         NULL},
         {"the swaps of a child are shuffled when its first exchange ends", swaps, NULL, NULL, NULL},
         {"no two children have the same random numbers", numbers, NULL, NULL, NULL},
     };
