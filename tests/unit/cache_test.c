@@ -2,8 +2,9 @@
 #include "tests/unit/bins.h"
 #include "tests/unit/unit.h"
 
-#include "allocator/cache/cache.h"
+#include "allocator/cache/cache_own.h"
 #include "allocator/os/os.h"
+#include "allocator/os/os_process.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
@@ -304,12 +305,146 @@ static void corruption(void **state) {
     hak_cache_check();
 }
 
+/* Fills all bins of the calling thread as far as they may be. Unused bins shrink meanwhile. */
+static void fill_bin(unsigned cls) {
+    enum { MOST = 64, ROUNDS = 3 };
+    void *objs[MOST];
+    for (int round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 0; i < hak_classes[cls].bin_cap; i++)
+            objs[i] = bin_take(cls);
+        for (unsigned i = 0; i < hak_classes[cls].bin_cap; i++)
+            bin_give(objs[i], cls);
+    }
+}
+static void fill_all_bins(void) {
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        fill_bin(cls);
+}
+
+static size_t places(unsigned cls) {
+    return (size_t)(hak_cache_mine->end[cls] - hak_cache_base(hak_cache_mine, cls));
+}
+
+/* A bin's first room is for 16 objects or 16 KiB; at most it has 512 KiB, or 4 objects, and never more than 64. */
+static void room_of_a_bin(void **state) {
+    (void)state;
+    const struct {
+        size_t size, first, most;
+    } rows[] = {{16, 16, 64}, {1024, 16, 64}, {4096, 4, 64}, {8192, 2, 64}, {65536, 1, 8}, {262144, 1, 4}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        unsigned cls = hak_class_of(rows[i].size);
+        void *obj = bin_take(cls);
+        hak_cache_flush_all();
+        assert_int_equal(places(cls), 0);
+        bin_give(obj, cls);
+        assert_int_equal(places(cls), rows[i].first);
+        assert_int_equal(hak_classes[cls].bin_cap, rows[i].most);
+    }
+}
+
+/* The bins of one thread have 8 MiB at most. Those of all threads have 16 MiB, or 1 MiB a shard if that is more, and
+ * each thread 192 KiB in any case. */
+enum { ROOMS = 40 };
+static pthread_barrier_t filled;
+static void *fills_bins(void *rooms) {
+    assert_true(hak_cache_begin());
+    fill_all_bins();
+    *(size_t *)rooms = hak_cache_mine->room;
+    pthread_barrier_wait(&filled);
+    pthread_barrier_wait(&filled);
+    hak_cache_flush_all();
+    fill_bin(hak_class_of(1024)); /* 64 KiB */
+    *(size_t *)rooms = places(hak_class_of(1024));
+    pthread_barrier_wait(&filled);
+    hak_cache_end();
+    return NULL;
+}
+static void rooms_are_bounded(void **state) {
+    (void)state;
+    const size_t thread_most = 8 * HAK_MIB, always = 192 * HAK_KIB,
+                 all = hak_max(16 * HAK_MIB, hak_shards * HAK_MIB);
+    pthread_t threads[ROOMS];
+    size_t rooms[ROOMS], sum = 0;
+    hak_cache_flush_all();
+    fill_all_bins();
+    assert_in_range(hak_cache_mine->room, 1, thread_most);
+    hak_cache_flush_all();
+    assert_int_equal(hak_cache_room, 0);
+    pthread_barrier_init(&filled, NULL, ROOMS + 1);
+    for (int i = 0; i < ROOMS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, fills_bins, &rooms[i]), 0);
+    pthread_barrier_wait(&filled);
+    assert_in_range(hak_cache_room, 1, all + ROOMS * always);
+    for (int i = 0; i < ROOMS; i++) {
+        assert_in_range(rooms[i], 0, thread_most);
+        sum += rooms[i];
+    }
+    assert_int_equal(hak_cache_room, sum);
+    atomic_fetch_add(&hak_cache_room, all); /* as if still others had all that there is */
+    pthread_barrier_wait(&filled);
+    pthread_barrier_wait(&filled);
+    for (int i = 0; i < ROOMS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(rooms[i], 64);
+    }
+    assert_int_equal(hak_cache_room, all);
+    atomic_fetch_sub(&hak_cache_room, all);
+    check_all();
+}
+
+/* A cache for a partition has 24 KiB in any case. */
+static void room_for_a_partition(void **state) {
+    (void)state;
+    enum { MOST = 64, ROUNDS = 3 };
+    if (HAK_POLICY_PARTITIONS == 0)
+        skip();
+    void *objs[MOST];
+    unsigned cls = hak_class_of(1024);
+    assert_true(hak_cache_begin());
+    atomic_fetch_add(&hak_cache_room, 1024 * HAK_MIB);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < MOST; i++)
+            assert_non_null(objs[i] = hak_cache_refill_typed(1, cls));
+        for (int i = 0; i < MOST; i++)
+            hak_cache_give_typed(1, objs[i], cls);
+    }
+    assert_in_range(hak_cache_typed(1)->room, 8 * HAK_KIB, 24 * HAK_KIB);
+    atomic_fetch_sub(&hak_cache_room, 1024 * HAK_MIB);
+}
+
+/* malloc_trim leaves a cache whose thread has ended no memory for its bins. */
+static void *fills_and_ends(void *cache) {
+    assert_true(hak_cache_begin());
+    fill_all_bins();
+    *(hak_cache **)cache = hak_cache_mine;
+    hak_cache_end();
+    return NULL;
+}
+static void trimmed_cache_has_no_memory(void **state) {
+    (void)state;
+    enum { PAGES = 4 };
+    pthread_t thread;
+    hak_cache *cache;
+    if (!hak_os_resident_told() || hak_os_page != 4096)
+        skip();
+    assert_int_equal(pthread_create(&thread, NULL, fills_and_ends, &cache), 0);
+    pthread_join(thread, NULL);
+    uintptr_t entries = hak_align_up((uintptr_t)cache->entries, hak_os_page);
+    assert_int_not_equal(hak_os_resident(entries, PAGES), 0);
+    (void)hak_trim(0);
+    assert_int_equal(hak_os_resident(entries, PAGES), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("the object that was freed last is handed out first", last_in_first_out),
         CASE("what a thread allocates in a row lies in a row, upwards, unless slots are drawn at random",
              addresses_go_up),
         CASE("bins of every class fill, spill and empty without losing an object", every_class),
+        CASE("a bin's first room and its most", room_of_a_bin),
+        CASE("the bins of a thread, and of all threads, have a bound", rooms_are_bounded),
+        CASE("that for a partition has little in any case", room_for_a_partition),
+        CASE("malloc_trim leaves a cache that waits for a thread no memory", trimmed_cache_has_no_memory),
         CASE("small requests alone give back large memory that lies idle", small_requests_alone),
         CASE("a thread that has ended its cache may still allocate, and its cache serves the next",
              after_the_last_call),

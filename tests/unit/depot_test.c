@@ -3,6 +3,7 @@
 
 #include "allocator/heap/depot.h"
 #include "allocator/os/os.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/tag.h"
 #include "allocator/policy.h"
 
@@ -163,8 +164,29 @@ static void corruption(void **state) {
     slab->link.next->prev = &slab->link;
 }
 
+/* A depot keeps an empty slab of up to 512 KiB, under a limit of 64 KiB. */
+static void which_empty_slabs_stay(void **state) {
+    (void)state;
+    for (int limited = 0; limited < 2; limited++) {
+        (void)hak_limit_set(limited ? 64 * HAK_MIB : SIZE_MAX);
+        for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+            void *obj;
+            hak_depot_trim();
+            assert_int_equal(hak_superslab_live_bytes, 0);
+            assert_int_equal(hak_depot_take_batch(0, cls, &obj, 1), 1);
+            hak_depot_give_batch(0, cls, &obj, 1);
+            bool stays = hak_superslab_live_bytes != 0;
+            if (stays != (hak_classes[cls].slab_bytes <= (limited ? 64 : 512) * HAK_KIB))
+                fail_msg("%u bytes, limited %d: %d", hak_classes[cls].size, limited, stays);
+        }
+    }
+    hak_depot_trim();
+    (void)hak_limit_set(SIZE_MAX);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        CASE("an empty slab of up to 512 KiB stays, under a limit of 64 KiB", which_empty_slabs_stay),
         CASE("objects of every shard, taken and given at random, are nobody else's and all come home",
              random_walk),
         CASE("a batch with objects of several shards goes home to each", home_shards),

@@ -180,6 +180,43 @@ static void huge_pages(void **state) {
     hak_region_huge_from = hak_option.huge_from;
 }
 
+/* Only behind memory of which half is touched: all of a huge page is resident. */
+static void huge_pages_behind_dense_memory(void **state) {
+    (void)state;
+    enum { MIBS = 100, OBJECT_PAGES = 14, SIZE = OBJECT_PAGES * 4096 };
+    if (!hak_os_resident_told() || hak_os_page != 4096)
+        skip();
+    const struct {
+        unsigned touched;
+        bool asked;
+    } rows[] = {{0, false}, {4, false}, {10, true}, {OBJECT_PAGES, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        (void)fresh(NULL);
+        hak_region_huge_from = HAK_MIB;
+        for (size_t made = 0; made < MIBS * HAK_MIB; made += SIZE)
+            memset(hak_malloc(SIZE), 'x', rows[i].touched * hak_os_page);
+        if ((huge_calls != 0) != rows[i].asked)
+            fail_msg("%u of %u pages: asked %u times", rows[i].touched, OBJECT_PAGES, huge_calls);
+    }
+    hak_region_huge_from = hak_option.huge_from;
+}
+
+/* Memory that was unmapped and comes back is as it was at first. */
+static void small_pages_come_back(void **state) {
+    (void)state;
+    enum { TAKEN = 8 * HAK_MIB, GONE = 2 * HAK_MIB };
+    hak_os_huge_mode was = atomic_load(&hak_os_huge_known);
+    atomic_store(&hak_os_huge_known, HAK_HUGE_ALWAYS);
+    hak_region *region;
+    uintptr_t at = hak_region_take(HAK_REGION_LARGE, TAKEN, &region);
+    assert_int_not_equal(at, 0);
+    assert_true(hak_region_hollow(region, at + GONE, GONE));
+    not_huge = 0;
+    assert_int_equal(hak_region_fill(region, at + GONE, GONE), HAK_MAP_DONE);
+    assert_int_equal(not_huge, GONE);
+    atomic_store(&hak_os_huge_known, was);
+}
+
 /* Where the kernel makes huge pages unasked, memory begins without: as much as the heap has; but not with ALWAYS. Where
  * it does not, nothing is said about small pages. */
 static void huge_pages_unasked(void **state) {
@@ -287,6 +324,9 @@ int main(void) {
         {"huge pages are asked for from 12 MiB on, from the start, or never", huge_pages, fresh, NULL, NULL},
         {"memory begins with small pages where the kernel makes huge ones unasked", huge_pages_unasked, fresh,
          NULL, NULL},
+        {"and has small pages when it comes back", small_pages_come_back, fresh, NULL, NULL},
+        {"huge pages are asked for behind dense memory only", huge_pages_behind_dense_memory, fresh, NULL,
+         NULL},
         {"what is dense becomes huge pages, and what grows to be", collapse, fresh, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,6 +121,29 @@ static void moving_does_not_pay(void **state) {
     object_give(&it);
 }
 
+/* Each is a mapping of its own, of which the process needs others: no more than 4,096 live objects were moved. */
+static void few_are_moved(void **state) {
+    (void)state;
+    enum { COUNT = 4300, MOST = 4096 };
+    static void *objs[COUNT];
+    size_t capacity, moved = 0;
+    for (int i = 0; i < COUNT; i++) {
+        void *obj = hak_large_take(HAK_MIB, 16, NULL, &capacity);
+        assert_non_null(obj);
+        if (i == 0 && hak_region_find((uintptr_t)obj)->body.reserved) {
+            assert_true(hak_large_give(obj));
+            skip();
+        }
+        objs[i] = hak_large_move(obj, HAK_MIB + HAK_GRANULE, &capacity);
+        moved += objs[i] != NULL;
+        objs[i] = objs[i] != NULL ? objs[i] : obj;
+    }
+    assert_in_range(moved, MOST / 4, MOST); /* some find no place where gaps are drawn */
+    for (int i = 0; i < COUNT; i++)
+        assert_true(hak_large_give(objs[i]));
+    hak_large_check();
+}
+
 /* Free spans are no longer mapped, live objects are unchanged, and all memory can be handed out again, zeroed. */
 static void hollowed(void **state) {
     (void)state;
@@ -178,6 +201,7 @@ int main(void) {
         CASE("an object's pages are moved to where it can grow", moving),
         CASE("a move that the OS refuses at any step changes nothing", moving_refused),
         CASE("what cannot be moved, or is too small for it, stays", moving_does_not_pay),
+        CASE("no more than 4,096 live objects were moved", few_are_moved),
         CASE("free spans lose their memory, and get it again", hollowed),
         CASE("a refusal of the OS at any step leaves everything consistent", refusals),
     };

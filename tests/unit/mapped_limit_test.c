@@ -5,6 +5,7 @@
 #include "allocator/base/bits.h"
 #include "allocator/cache/cache.h"
 #include "allocator/heap/large.h"
+#include "allocator/life/idle.h"
 #include "allocator/life/reclaim.h"
 #include "allocator/os/extent.h"
 #include "allocator/os/os.h"
@@ -69,8 +70,24 @@ static void shares(void **state) {
     assert_false(hak_limit_is_costly(hak_class_of(100)));
     (void)hak_limit_set((size_t)64 << 30);
     assert_true(hak_limit_is_there() && !hak_limit_is_tight() && !hak_limit_is_costly(hak_class_of(100000)));
-    assert_true(hak_limit_unmaps(0));
-    assert_false(hak_limit_unmaps(hak_os_maps_allowed())); /* the program needs mappings, too */
+    size_t maps = hak_os_maps_allowed() / 20; /* the program needs mappings, too */
+    assert_true(hak_limit_unmaps(0) && hak_limit_unmaps(maps - 1) && !hak_limit_unmaps(maps));
+}
+
+/* Below 4 GiB slots of which one keeps much mapped rest nowhere: wide ones, and those of slabs of 512 KiB or more. */
+static void costly_slots(void **state) {
+    (void)state;
+    const size_t tight = (size_t)4 << 30;
+    (void)hak_limit_set(tight);
+    assert_true(hak_limit_is_there() && !hak_limit_is_tight());
+    (void)hak_limit_set(tight - 64);
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        size_t size = hak_classes[cls].size;
+        bool is_long = HAK_POLICY_CLASS_BOUND && ((size >= 1088 && size <= 4608) || size == 5632 ||
+                                                  size == 6656 || size == 7680); /* docs/THREATS.md */
+        if (hak_limit_is_costly(cls) != (size >= 8192 || is_long))
+            fail_msg("%zu bytes", size);
+    }
 }
 
 /* A limit far above what is mapped, so that it refuses nothing. */
@@ -86,6 +103,10 @@ static void asked_of_the_os(void **state) {
     if (before.rlim_max < now.rlim_cur)
         skip();
     assert_int_equal(setrlimit(RLIMIT_DATA, &now), 0);
+    uint8_t filter = atomic_exchange(&hak_os_filter, HAK_FILTER_OWN); /* which may kill it for asking */
+    assert_false(hak_limit_look());
+    assert_int_equal(hak_limit_is_there(), before.rlim_cur != RLIM_INFINITY);
+    atomic_store(&hak_os_filter, filter);
     assert_true(hak_limit_look());
     assert_int_equal(hak_os_limit(), (size_t)1 << 40);
     assert_false(hak_limit_look());
@@ -217,13 +238,31 @@ static void for_others(void **state) {
     (void)state;
     assert_false(hak_reclaim_for_others(HAK_MIB)); /* it was there all the time */
     assert_false(hak_reclaim_for_others(SIZE_MAX / 2));
+    for (size_t i = 0; i < OBJECTS; i++)
+        objects[i] = hak_malloc(1000);
+    for (size_t i = 0; i < OBJECTS; i++)
+        hak_free(objects[i]);
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON);
+    assert_false(hak_reclaim_for_others(HAK_MIB)); /* everything was tried */
+    (void)hak_os_fail_at(0);
+    hak_held held = {.own_bytes = 0};
+    hak_policy_held(&held);
+    assert_int_equal(hak_cache_held(), 0);
+    assert_int_equal(held.slots[hak_class_of(1000)], 0);
+    assert_int_equal(held.slots[hak_class_of(1000) + 1], 0); /* with a canary */
     (void)hak_limit_set(SIZE_MAX);
     assert_false(hak_reclaim_for_others(HAK_MIB)); /* no limit */
 }
 
-/* A limit is set when much is free already. */
-static void set_late(void **state) {
-    (void)state;
+/* A limit is set when much is free already: by the program, whose call is seen, or from outside, which the next pass
+ * over idle memory finds. */
+static void by_the_program(void) {
+    hak_reclaim_limited();
+}
+static void by_a_pass(void) {
+    hak_idle_pass(hak_os_milliseconds() + HAK_IDLE_PERIOD_MS);
+}
+static void set_late(void (*look)(void)) {
     unit_skip_where_reserved();
     (void)hak_limit_set(SIZE_MAX);
     burst(20000, 30000000);
@@ -237,23 +276,62 @@ static void set_late(void **state) {
         skip();
     (void)hak_limit_look();
     assert_int_equal(setrlimit(RLIMIT_DATA, &now), 0);
-    hak_reclaim_limited();
+    look();
     assert_int_equal(setrlimit(RLIMIT_DATA, &old), 0);
+    assert_int_equal(hak_cache_held(), 0);
+    for (unsigned k = 0; k < hak_regions_used; k++) /* what was mapped ahead has gone, too */
+        assert_true(hak_regions[k].size == 0 || hak_regions[k].body.mapped == hak_regions[k].used);
     check_all();
     assert_true(before > 8 * HAK_MIB);
+    assert_true(hak_limit_is_there());
     assert_true(mapped_free() < 4 * HAK_MIB);
+    (void)hak_limit_look();
+}
+static void set_late_by_the_program(void **state) {
+    (void)state;
+    set_late(by_the_program);
+}
+static void set_late_from_outside(void **state) {
+    (void)state;
+    set_late(by_a_pass);
+}
+
+/* A heap that grows maps what it uses, up to the end of a superslab or of a granule, and nothing ahead. */
+static void nothing_ahead(void **state) {
+    (void)state;
+    unit_skip_where_reserved();
+    static const size_t sizes[] = {100, 3000, 100000, 300000, 1000000};
+    enum { EACH = 800, MOST = 20 * HAK_MIB };
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (size_t made = 0; made < hak_min(EACH, MOST / sizes[i]); made++) {
+            objects[count] = hak_malloc(sizes[i]);
+            assert_non_null(objects[count++]);
+            for (unsigned k = 0; k < hak_regions_used; k++) {
+                const hak_region *region = &hak_regions[k];
+                size_t most = region->kind == HAK_REGION_SLABS ? HAK_SUPERSLAB : HAK_GRANULE;
+                if (region->size != 0 && region->body.mapped >= region->used + most)
+                    fail_msg("%zu bytes: %zu mapped, %zu used", sizes[i], region->body.mapped,
+                             (size_t)region->used);
+            }
+        }
+    for (size_t i = 0; i < count; i++)
+        hak_free(objects[i]);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         LIMITED_CASE("the share of a limit, and what comes on top of it", shares),
-        CASE("the OS is asked for the limit, which may come and go", asked_of_the_os),
+        LIMITED_CASE("below 4 GiB wide slots rest nowhere", costly_slots),
+        CASE("the OS is asked for the limit, which may come and go, unless it may mind", asked_of_the_os),
         LIMITED_CASE("what is freed is unmapped, but for a share", freed_goes),
         LIMITED_CASE("what is in use stays mapped", used_stays),
         CASE("a new slab is not among what goes for it", born_beside),
         LIMITED_CASE("what comes and goes in a steady state makes few calls of the OS", steady),
-        LIMITED_CASE("for others nothing is given back in vain", for_others),
-        CASE("a limit that is set late finds the free memory gone", set_late),
+        LIMITED_CASE("for others nothing is given back in vain, and everything at last", for_others),
+        CASE("a limit that the program sets late finds the free memory gone", set_late_by_the_program),
+        CASE("so does one that is set from outside, when a pass has come by", set_late_from_outside),
+        LIMITED_CASE("a heap that grows maps nothing ahead", nothing_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,6 +167,43 @@ static void the_rest(void **state) {
     assert_string_equal(unit_stderr_of(huge_and_stats, NULL), "");
 }
 
+/* Paths of up to 239 bytes; an empty one is none. The heap profile is on when either of its outputs is. */
+static bool is_read(size_t length, bool accepted) {
+    static char path[300];
+    memset(path, 'p', length);
+    path[length] = '\0';
+    setenv("HAKMEM_STATS", path, 1);
+    setenv("HAKMEM_HEAP_PROFILE", path, 1);
+    hak_options_read();
+    if (!accepted)
+        return hak_option.stats_path == NULL && hak_option.heap_path == NULL && hak_option.heap_rate == 0;
+    return hak_option.stats_path != NULL && strcmp(hak_option.stats_path, path) == 0 &&
+           hak_option.heap_path != NULL && strcmp(hak_option.heap_path, path) == 0 &&
+           hak_option.heap_rate != 0;
+}
+static void paths_of(void *unused) {
+    (void)unused;
+    if (!is_read(239, true) || !is_read(0, false) || !is_read(1, true))
+        _exit(1);
+    unsetenv("HAKMEM_HEAP_PROFILE");
+    setenv("HAKMEM_HEAP_LEAKS", "1", 1);
+    hak_options_read();
+    if (hak_option.heap_path != NULL || !hak_option.heap_leaks || hak_option.heap_rate == 0)
+        _exit(2);
+}
+static void path_that_is_longer(void *unused) {
+    (void)unused;
+    if (!is_read(240, false))
+        _exit(1);
+}
+static void paths(void **state) {
+    (void)state;
+    assert_string_equal(unit_stderr_of(paths_of, NULL), "");
+    const char *said = unit_stderr_of(path_that_is_longer, NULL);
+    assert_non_null(strstr(said, "HAKMEM_STATS=ppp"));
+    assert_non_null(strstr(said, "accepted: a path of at most 239 bytes; using none"));
+}
+
 static void text_of(void *unused) {
     (void)unused;
     setenv("HAKMEM_TEST_TEXT", "a=b", 1);
@@ -187,6 +224,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("each setting has the verdict of the table, and a wrong value one line on stderr", table),
         CASE("huge pages follow their setting and the decommit policy", the_rest),
+        CASE("paths have 239 bytes at most", paths),
         CASE("a variable is found by its whole name", texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "tests/unit/unit.h"
 
 #include "allocator/cache/cache.h"
+#include "allocator/life/fork.h"
 #include "allocator/life/idle.h"
 #include "allocator/life/reclaim.h"
 #include "allocator/os/os.h"
@@ -180,6 +181,32 @@ static void whoever_asks(void **state) {
     }
 }
 
+/* A thread hears of malloc_trim at its next slow call, and empties all of its bins then. */
+static void *hears(void *arg) {
+    (void)arg;
+    assert_true(hak_cache_begin());
+    fill(OTHER);
+    next_turn();
+    next_turn();
+    bin_give(bin_take(CLS), CLS);
+    next_turn();
+    next_turn();
+    hak_cache_end();
+    return NULL;
+}
+static void trim_is_heard(void **state) {
+    (void)state;
+    hak_cache_flush_all();
+    pthread_t thread = begin(hears);
+    by_trim();
+    assert_int_equal(held(OTHER), 1);
+    next_turn();
+    next_turn();
+    assert_int_equal(held(OTHER), 0);
+    next_turn();
+    pthread_join(thread, NULL);
+}
+
 static void *new_thread(void *arg) {
     (void)arg;
     assert_true(hak_cache_begin());
@@ -233,6 +260,100 @@ static void in_a_child(void **state) {
     pthread_barrier_wait(&both);
     for (int i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
+}
+
+/* Threads that sleep with what one class holds, COUNT objects each. */
+enum { SLEEPERS = 20, PASS_MOST = 16 };
+static unsigned sleepers_cls;
+static void *sleeps(void *arg) {
+    (void)arg;
+    assert_true(hak_cache_begin());
+    fill(sleepers_cls);
+    pthread_barrier_wait(&both);
+    pthread_barrier_wait(&both);
+    hak_cache_end();
+    return NULL;
+}
+static void begin_sleepers(pthread_t *threads, unsigned count, unsigned cls) {
+    assert_true(hak_cache_begin());
+    hak_cache_flush_all();
+    sleepers_cls = cls;
+    pthread_barrier_init(&both, NULL, count + 1);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, sleeps, NULL), 0);
+    pthread_barrier_wait(&both);
+}
+static void end_sleepers(pthread_t *threads, unsigned count) {
+    pthread_barrier_wait(&both);
+    for (unsigned i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* A pass by the clock is a part of one call of the program, so it recalls from a few threads; the next one goes on. */
+static void some_threads_a_pass(void **state) {
+    (void)state;
+    pthread_t threads[SLEEPERS];
+    begin_sleepers(threads, SLEEPERS, OTHER);
+    size_t before = held(OTHER);
+    assert_true(before >= SLEEPERS * COUNT);
+    (void)hak_cache_recall(false);
+    size_t first = hak_cache_recall(false);
+    assert_true(first != 0 && held(OTHER) + first == before);
+    assert_in_range(held(OTHER), (SLEEPERS - PASS_MOST) * COUNT, before - 1);
+    for (int i = 0; i < SLEEPERS; i++)
+        (void)hak_cache_recall(false);
+    assert_int_equal(held(OTHER), SLEEPERS);
+    end_sleepers(threads, SLEEPERS);
+}
+
+/* What a thread with small objects only has in its bins is worth no look each second. */
+static void not_of_those_with_little(void **state) {
+    (void)state;
+    pthread_t thread;
+    begin_sleepers(&thread, 1, 1);
+    size_t before = held(1);
+    assert_true(before >= COUNT);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(hak_cache_recall(false), 0);
+    assert_int_equal(held(1), before);
+    assert_true(hak_cache_recall(true) != 0);
+    end_sleepers(&thread, 1);
+}
+
+/* Another thread recalls all the time, so it is at it when this one forks. The child recalls nevertheless. */
+static void *recaller(void *arg) {
+    while (!atomic_load((_Atomic bool *)arg))
+        (void)hak_cache_recall(true);
+    return NULL;
+}
+static bool child_recalls(void) {
+    pthread_t thread;
+    begin_sleepers(&thread, 1, OTHER);
+    bool recalls = hak_cache_recall(true) != 0;
+    end_sleepers(&thread, 1);
+    return recalls;
+}
+static void forked_during_a_recall(void **state) {
+    (void)state;
+    enum { FORKS = 60 };
+    static _Atomic bool enough;
+    if (HAK_TSAN)
+        skip(); /* as above */
+    pthread_t thread;
+    hak_fork_init();
+    assert_true(hak_cache_begin());
+    atomic_store(&enough, false);
+    assert_int_equal(pthread_create(&thread, NULL, recaller, &enough), 0);
+    for (int i = 0; i < FORKS; i++) {
+        pid_t child = fork();
+        if (child == 0)
+            _exit(!child_recalls());
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+    atomic_store(&enough, true);
+    pthread_join(thread, NULL);
 }
 
 /* Owners that are interrupted at any place, and for long, while another thread takes from their bins. */
@@ -332,7 +453,12 @@ int main(void) {
         CASE("a thread that sleeps keeps the topmost object of each bin, and goes on", all_but_the_topmost),
         CASE("a thread that was at work since the last look is left alone", only_of_those_that_rest),
         CASE("malloc_trim, want of memory, and the clock reach threads that sleep", whoever_asks),
+        CASE("a thread that goes on after malloc_trim empties its bins", trim_is_heard),
+        CASE("a pass recalls from a few threads, the next one from others", some_threads_a_pass),
+        CASE("those that hold next to nothing are asked only when memory is wanted",
+             not_of_those_with_little),
         CASE("in a forked child the lost bins are left alone", in_a_child),
+        CASE("the child of a fork during a recall recalls", forked_during_a_recall),
         CASE("an object is never taken and handed out by its owner", no_object_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
