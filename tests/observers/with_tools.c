@@ -89,12 +89,25 @@ static void keep(void) {
     stop_here();
 }
 
+/* As many objects as no cache keeps are freed, and their memory is given back. */
+static void frees(void) {
+    enum { FREED = 20000 };
+    static char *volatile objs[FREED];
+    for (int i = 0; i < FREED; i++)
+        objs[i] = good(malloc(500), 500);
+    for (int i = 0; i < FREED; i++)
+        free(objs[i]);
+    WANT(malloc_trim(0) == 1);
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     if (strcmp(what, "names") == 0)
         names();
     else if (strcmp(what, "errors") == 0)
         errors();
+    else if (strcmp(what, "frees") == 0)
+        frees();
     else
         keep();
     puts("done");

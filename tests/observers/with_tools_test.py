@@ -93,11 +93,16 @@ class Debuggers(unittest.TestCase):
         return numbers[1], numbers[2], done.stdout
 
     def test_gdb_stops_at_probes_and_reads_their_arguments(self):
-        cls, count, _ = self.probe("refill", "keep")
-        self.assertIn(cls, range(1, 97))
-        self.assertIn(count, range(1, 4096))
-        _, size, _ = self.probe("large", "names")
+        for name, program in (("refill", "keep"), ("flush", "frees")):
+            cls, count, _ = self.probe(name, program)
+            self.assertEqual(cls, 25, name)  # slots of 512 bytes, for objects of 500
+            self.assertIn(count, range(1, 65), name)
+        addr, size, _ = self.probe("large", "names")
         self.assertIn(size, range(1 << 17, 3000000))
+        self.assertTrue(addr > 1 << 32 and addr % 4096 == 0, addr)
+        addr, size, _ = self.probe("release", "frees")
+        self.assertTrue(addr > 1 << 32 and addr % 4096 == 0, addr)
+        self.assertTrue(0 < size <= 20000 * 1024 and size % 4096 == 0, size)
         if GUARDED:  # large objects go to the quarantine first there
             self.assertIn('"heap overflow"', self.probe("report", "errors")[2])
             self.assertIn(self.probe("sample", "keep")[1], range(1, 1 << 18))

@@ -129,14 +129,27 @@ static void on_bus(int number, siginfo_t *info, void *context) {
     dprintf(STDOUT_FILENO, "SIGBUS handler %d %d\n", number, info->si_signo);
     _exit(5);
 }
+/* Returns, so the access is tried again; after the first time without this handler. */
+static void on_segv_once(int number) {
+    static int calls;
+    (void)number;
+    if (++calls > 1)
+        _exit(6);
+    dprintf(STDOUT_FILENO, "once\n");
+}
 /* Runs before the library's own; libc is not ready either. */
 static void first(int count, char **arguments, char **environment) {
     struct sigaction action = {.sa_handler = on_segv};
     (void)count, (void)arguments;
-    while (*environment != NULL && strcmp(*environment, "SAID_HANDLERS=1") != 0)
+    while (*environment != NULL && strncmp(*environment, "SAID_HANDLERS=", 14) != 0)
         environment++;
     if (*environment == NULL)
         return;
+    if (strcmp(*environment, "SAID_HANDLERS=once") == 0) {
+        action = (struct sigaction){.sa_handler = on_segv_once, .sa_flags = (int)SA_RESETHAND};
+        sigaction(SIGSEGV, &action, NULL);
+        return;
+    }
     sigaddset(&action.sa_mask, SIGUSR1);
     sigaction(SIGSEGV, &action, NULL);
     action = (struct sigaction){.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO};

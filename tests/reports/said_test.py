@@ -158,6 +158,10 @@ class Signals(unittest.TestCase):
         said = Said("bus", SAID_HANDLERS="1")
         self.assertEqual((said.status, said.out, said.report), (5, f"SIGBUS handler {int(signal.SIGBUS)} {int(signal.SIGBUS)}\n", ""))
 
+    def test_a_handler_that_is_to_be_called_once_is(self):
+        said = Said("segv", SAID_HANDLERS="once")
+        self.assertEqual((said.status, said.out), (-signal.SIGSEGV, "once\n"), said.report)
+
     def test_without_one_each_has_its_usual_end(self):
         self.assertEqual(Said("segv").status, -signal.SIGSEGV)
         said = Said("bus")

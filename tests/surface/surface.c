@@ -66,13 +66,53 @@ static void c_functions(void) {
     free(NULL);
 }
 
+/* Several of each, because the first slot of a slab has any alignment by chance. */
+static void *by_posix_memalign(size_t align, size_t size) {
+    void *obj = NULL;
+    WANT(posix_memalign(&obj, align, size) == 0);
+    return obj;
+}
+static void *by_valloc(size_t align, size_t size) {
+    (void)align;
+    return valloc(size);
+}
+static void *by_libc_valloc(size_t align, size_t size) {
+    (void)align;
+    return __libc_valloc(size);
+}
+static void alignments(void) {
+    enum { EACH = 9, ALIGN = 4096, SIZE = 100 };
+    static void *(*const ways[])(size_t, size_t) = {aligned_alloc,   memalign,  by_posix_memalign,
+                                                    __libc_memalign, by_valloc, by_libc_valloc};
+    for (unsigned way = 0; way < sizeof ways / sizeof ways[0]; way++) {
+        void *objs[EACH];
+        for (int i = 0; i < EACH; i++)
+            objs[i] = good(ways[way](ALIGN, SIZE), SIZE, ALIGN);
+        for (int i = 0; i < EACH; i++)
+            free(objs[i]);
+    }
+}
+
 static void libc_aliases(void) {
     __libc_free(good(__libc_malloc(100), 100, 16));
     __libc_free(good(__libc_calloc(10, 10), 100, 16));
     __libc_free(good(__libc_realloc(__libc_malloc(5), 100), 100, 16));
     free(good(__libc_memalign(512, 100), 100, 512));
     free(good(__libc_valloc(100), 100, 4096));
-    free(good(__libc_pvalloc(100), 100, 4096));
+    free(good(__libc_pvalloc(100), 4096, 4096));
+}
+
+/* Whatever frees an object, it is gone: mallinfo2 counts large ones. */
+static void nothing_stays(void) {
+    const size_t large = 5 << 20, align = 128;
+    struct mallinfo2 before = mallinfo2();
+    free(hide(malloc(large)));
+    free_sized(hide(malloc(large)), large);
+    free_aligned_sized(hide(aligned_alloc(align, large)), align, large);
+    cfree(hide(malloc(large)));
+    __libc_free(hide(malloc(large)));
+    WANT(realloc(hide(malloc(large)), hide_size(0)) == NULL);
+    WANT(mallinfo2().hblks == before.hblks);
 }
 
 static void through_libc(void) {
@@ -188,6 +228,8 @@ int main(void) {
     with_tokens();
     c_functions();
     libc_aliases();
+    alignments();
+    nothing_stays();
     through_libc();
     refusals();
     errno_kept();

@@ -43,6 +43,18 @@ static void one_heap(size_t size) {
     sdallocx(mallocx(size, 0), nallocx(size, 0), 0);
 }
 
+/* Whatever ends or moves an object, it is gone: mallinfo2 counts large ones. */
+static void nothing_stays(void) {
+    enum { LARGE = 5 << 20, ALIGN = 1 << 21 };
+    struct mallinfo2 before = mallinfo2();
+    dallocx(mallocx(LARGE, 0), 0);
+    sdallocx(mallocx(LARGE, 0), LARGE, 0);
+    void *obj = rallocx(mallocx(LARGE, 0), 3 * LARGE, MALLOCX_ALIGN(ALIGN));
+    WANT(obj != NULL && mallinfo2().hblks == before.hblks + 1);
+    dallocx(obj, MALLOCX_ALIGN(ALIGN));
+    WANT(mallinfo2().hblks == before.hblks);
+}
+
 static void alignments(size_t size) {
     for (int lg = 0; lg <= 21; lg += 3) {
         size_t align = (size_t)1 << lg;
@@ -175,6 +187,7 @@ int main(void) {
         zeros_to_the_end(sizes[i], MALLOCX_ALIGN(64));
         in_place(sizes[i]);
     }
+    nothing_stays();
     grows_somewhere();
     never_less_than_it_had();
     in_place_or_not();

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <malloc.h>
 #include <map>
 #include <new>
 #include <string>
@@ -21,7 +22,13 @@ static void *good(void *obj, size_t size, size_t align) {
     return hidden;
 }
 
+// Whatever form ends an object, it is gone: mallinfo2 counts large ones.
+static size_t large_objects() {
+    return mallinfo2().hblks;
+}
+
 static void plain_forms() {
+    size_t before = large_objects();
     for (size_t size : {0, 1, 100, 5000, 300000, 3000000}) {
         ::operator delete(good(::operator new(size), size, 16));
         ::operator delete[](good(::operator new[](size), size, 16));
@@ -32,9 +39,11 @@ static void plain_forms() {
     }
     ::operator delete(nullptr);
     ::operator delete[](nullptr);
+    WANT(large_objects() == before);
 }
 
 static void aligned_forms() {
+    size_t before = large_objects();
     for (size_t align = 32; align <= 1 << 20; align *= 4) {
         auto at = static_cast<std::align_val_t>(align);
         ::operator delete(good(::operator new(1000, at), 1000, align), at);
@@ -44,6 +53,7 @@ static void aligned_forms() {
         ::operator delete(good(::operator new(1000, at, std::nothrow), 1000, align), at, std::nothrow);
         ::operator delete[](good(::operator new[](1000, at, std::nothrow), 1000, align), at, std::nothrow);
     }
+    WANT(large_objects() == before);
 }
 
 template <typename F> static bool throws(F make) {
