@@ -371,14 +371,16 @@ static void a_fork_takes_all_locks(void **state) {
     }
 }
 
-/* Holds the lock of a class's common ring until the other thread is about to wait for it, or a while longer. */
+/* Holds the lock of a class's common ring until the other thread waits for it. */
+enum { WAITED_FOR = 2 }; /* lock.h */
 static atomic_bool held;
 static void *holds_lock(void *cls) {
     const hak_common_place place = {.cls = (unsigned)(uintptr_t)cls};
     hak_lock *lock = hak_common_place_lock(&place);
     hak_lock_take(lock);
     atomic_store(&held, true);
-    usleep(20000);
+    while (atomic_load(&lock->word) != WAITED_FOR)
+        usleep(100);
     hak_lock_give(lock);
     return NULL;
 }
