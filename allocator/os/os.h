@@ -70,7 +70,8 @@ bool hak_os_unguard(uintptr_t addr, size_t size);
 bool hak_os_renew(uintptr_t addr, size_t size);
 
 /* hak_os_map_between maps `size` bytes (a multiple of the page) of zeroed memory between two pages without
- * access; 0: the OS refused. hak_os_unmap_between unmaps them all. */
+ * access; 0: the OS refused. Beyond some thousands of such ranges the two pages may be accessible: see os_linux.c.
+ * hak_os_unmap_between unmaps them all. */
 uintptr_t hak_os_map_between(size_t size);
 void hak_os_unmap_between(uintptr_t addr, size_t size);
 

@@ -165,7 +165,22 @@ uintptr_t hak_os_reserve(size_t size, size_t align, uintptr_t hint) {
     return aligned;
 }
 
-uintptr_t hak_os_map_between(size_t size) {
+/* Pages that mprotect has shut are mappings of their own, of which a process may have 65,530; threads need two of these
+ * for each such range. So only the first ranges get them; the others get guards, which need none, and where the kernel
+ * has no guards (before Linux 6.13) or refuses them, nothing. */
+enum { SHUT_MOST = 4096 };
+static _Atomic unsigned between;
+
+static HAK_UNSEEN uintptr_t map_guarded(size_t size) {
+    uintptr_t addr = map(0, size + 2 * hak_os_page, PROT_READ | PROT_WRITE);
+    if (addr == 0)
+        return 0;
+    (void)hak_os_guard(addr, hak_os_page);
+    (void)hak_os_guard(addr + hak_os_page + size, hak_os_page);
+    return addr + hak_os_page;
+}
+
+static HAK_UNSEEN uintptr_t map_shut(size_t size) {
     uintptr_t addr = hak_os_reserve(size + 2 * hak_os_page, hak_os_page, 0);
     if (addr == 0)
         return 0;
@@ -175,7 +190,16 @@ uintptr_t hak_os_map_between(size_t size) {
     return 0;
 }
 
+uintptr_t hak_os_map_between(size_t size) {
+    bool few = atomic_fetch_add_explicit(&between, 1, memory_order_relaxed) < SHUT_MOST;
+    uintptr_t addr = few ? map_shut(size) : map_guarded(size);
+    if (addr == 0)
+        atomic_fetch_sub_explicit(&between, 1, memory_order_relaxed);
+    return addr;
+}
+
 void hak_os_unmap_between(uintptr_t addr, size_t size) {
+    atomic_fetch_sub_explicit(&between, 1, memory_order_relaxed);
     hak_os_unmap(addr - hak_os_page, size + 2 * hak_os_page);
 }
 

@@ -182,6 +182,40 @@ static void failures(void **state) {
     }
 }
 
+static size_t mappings(void) {
+    FILE *maps = fopen("/proc/self/maps", "r");
+    size_t lines = 0;
+    assert_non_null(maps);
+    for (int c; (c = getc(maps)) != EOF;)
+        lines += c == '\n';
+    fclose(maps);
+    return lines;
+}
+
+/* A thread has two such ranges: with two mappings for each, some 16,000 threads would be all that a process may have.
+ * Kernels without guards leave them out. */
+static void ranges_between(void **state) {
+    (void)state;
+    unit_skip_where_reserved();
+    enum { FIRST = 5000, MORE = 1000 };
+    static uintptr_t ranges[FIRST + MORE];
+    size_t before = 0;
+    for (int i = 0; i < FIRST + MORE; i++) {
+        before = i == FIRST ? mappings() : before;
+        assert_true((ranges[i] = hak_os_map_between(hak_os_page)) != 0);
+        *(char *)ranges[i] = 1;
+    }
+    assert_in_range(mappings(), 0, before + MORE / 10);
+    for (int i = 0; i < FIRST + MORE; i++) {
+        hak_os_unmap_between(ranges[i], hak_os_page);
+        assert_false(hak_os_is_mapped(ranges[i], hak_os_page));
+    }
+    uintptr_t again = hak_os_map_between(hak_os_page); /* few again: shut pages */
+    char byte;
+    assert_int_equal(hak_os_read(&byte, again - 1, 1) + hak_os_read(&byte, again + hak_os_page, 1), 0);
+    hak_os_unmap_between(again, hak_os_page);
+}
+
 static void fill(uintptr_t addr) {
     for (size_t at = 0; at < HAK_MIB; at++)
         ((char *)addr)[at] = (char)(at % 251);
@@ -338,6 +372,8 @@ int main(void) {
         CASE("an injected failure fails that call only, and every call keeps errno", failures),
         CASE("a call that fails when it has done a part keeps what is promised", late_failures),
         CASE("every call is counted by its kind", counters),
+        CASE("memory between two pages without access takes few mappings where there is much",
+             ranges_between),
         CASE("random bytes differ from call to call", randomness),
         CASE("what can be read is read, up to the first byte that cannot", reading),
         CASE("a filter of system calls only becomes stricter, and what is rare is then not asked for",
