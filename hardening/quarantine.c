@@ -25,37 +25,20 @@ static HAK_UNSEEN void purge_empty(hak_guarded *state) {
     hak_ring_each_apart(state, purge);
 }
 
-/* Takes all waiting states off the list, so that no thread can take them. The thread of the first one returned ended
- * first. */
-static hak_guarded *waiting_take_all(void) {
-    hak_guarded *all = NULL, *state;
-    while ((state = hak_guarded_waiting_take_any()) != NULL) {
-        state->next_waiting = all;
-        all = state;
-    }
-    return all;
-}
-
 /* Empties the waiting states whose threads had ended by `before`, in that order: the slots of the last one are to leave
- * the common rings last. */
+ * the common rings last. The empty ones stay where a new thread finds them, and each filled one goes back at once: a
+ * thread that finds none maps another one, which stays for ever. */
 static void flush_waiting(uint64_t before, hak_ring_way *way) {
-    hak_guarded *all = waiting_take_all();
-    for (hak_guarded *state = all; state != NULL; state = state->next_waiting)
-        if (state->ended_at <= before && hak_guarded_is_filled(state)) {
-            /* `uses` is odd while the state changes: see sweep_ring. */
-            atomic_fetch_add_explicit(&state->uses, 1, memory_order_relaxed);
-            atomic_thread_fence(memory_order_release);
-            hak_ring_empty(state, way);
-            purge_empty(state);
-            atomic_fetch_add_explicit(&state->uses, 1, memory_order_release);
-        }
-    hak_lock_take(&hak_hardening_lock);
-    while (all != NULL) {
-        hak_guarded *next = all->next_waiting;
-        hak_guarded_waiting_add_locked(all);
-        all = next;
+    for (hak_guarded *state = hak_guarded_take_ended(before), *next; state != NULL; state = next) {
+        next = state->next_waiting;
+        /* `uses` is odd while the state changes: see sweep_ring. */
+        atomic_fetch_add_explicit(&state->uses, 1, memory_order_relaxed);
+        atomic_thread_fence(memory_order_release);
+        hak_ring_empty(state, way);
+        purge_empty(state);
+        atomic_fetch_add_explicit(&state->uses, 1, memory_order_release);
+        hak_guarded_wait(state);
     }
-    hak_lock_give(&hak_hardening_lock);
 }
 
 void hak_quarantine_rest_ended(void) {

@@ -10,12 +10,11 @@ extern HAK_HIDDEN hak_guarded hak_guarded_nobody;
 /* Number of the states that wait for a new thread and hold anything. */
 extern HAK_HIDDEN _Atomic size_t hak_guarded_waiting_filled;
 
-/* True when a ring of the state has a place. */
-bool hak_guarded_is_filled(const hak_guarded *state);
-
-/* Puts a state on the list of those that wait. Takes one off; NULL: none waits. */
-void hak_guarded_waiting_add_locked(hak_guarded *state);
-hak_guarded *hak_guarded_waiting_take_any(void);
+/* The state waits for a new thread. */
+void hak_guarded_wait(hak_guarded *state);
+/* Takes the waiting states that hold anything and whose threads had ended by `before`, so that no thread can take them
+ * meanwhile: a list, in the order in which the threads ended. */
+hak_guarded *hak_guarded_take_ended(uint64_t before);
 
 /* Size of a state together with the places of its rings that are not deep. Bytes. */
 size_t hak_guarded_bytes(void);

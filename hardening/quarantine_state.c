@@ -14,10 +14,18 @@
 hak_guarded hak_guarded_nobody;
 HAK_HIDDEN _Thread_local hak_guarded *hak_guarded_mine = &hak_guarded_nobody;
 hak_guarded *_Atomic hak_guarded_all;
-static hak_guarded *waiting; /* hak_hardening_lock */
+/* Lists of those without a thread, by kind, the one whose thread ended last first; hak_hardening_lock. */
+static struct {
+    hak_guarded *filled, *empty;
+    hak_guarded *small; /* empty, and without room apart */
+} waiting[HAK_KINDS];
 _Atomic size_t hak_guarded_waiting_filled;
 _Atomic size_t hak_quarantine_states;
 static uint32_t owners;
+/* A state takes up to eight mappings of its own for rings, and a process may have 65,530 of all kinds. So many threads
+ * hold more than they may together, and all their rings are fronts. hak_region_lock. */
+enum { APART_MOST = 1024 };
+static unsigned apart;
 static hak_rng common_rng; /* hak_hardening_lock */
 
 uint64_t hak_random_next(void) {
@@ -63,14 +71,22 @@ size_t hak_guarded_bytes(void) {
     return hak_align_up(sizeof(hak_guarded), hak_os_page) + hak_ring_rooms(false);
 }
 
+static void begin_apart_locked(hak_extent *extent) {
+    hak_lock_check_held(&hak_region_lock);
+    if (apart == APART_MOST || !hak_extent_begin(extent, hak_ring_rooms(true), 0, hak_os_page))
+        return;
+    if (extent->room < hak_ring_rooms(true))
+        hak_extent_end(extent);
+    else
+        apart++;
+}
+
 static hak_guarded *guarded_map(void) {
     hak_guarded *guarded = (hak_guarded *)hak_os_map_between(hak_guarded_bytes());
     if (guarded == NULL)
         return NULL;
     hak_lock_take(&hak_region_lock);
-    if (hak_extent_begin(&guarded->apart, hak_ring_rooms(true), 0, hak_os_page) &&
-        guarded->apart.room < hak_ring_rooms(true))
-        hak_extent_end(&guarded->apart);
+    begin_apart_locked(&guarded->apart);
     hak_lock_give(&hak_region_lock);
     hak_seal_metadata((uintptr_t)guarded, hak_guarded_bytes());
     hak_ring_begin(guarded);
@@ -104,50 +120,52 @@ static void sites_restart(hak_guarded *guarded) {
     }
 }
 
-bool hak_guarded_is_filled(const hak_guarded *state) {
-    bool filled = false;
-    for (unsigned cls = 1; cls <= HAK_CLASSES && !filled; cls++)
-        filled = state->rings[cls].limit != 0;
-    return filled;
-}
-
-void hak_guarded_waiting_add_locked(hak_guarded *state) {
+static void waiting_add_locked(hak_guarded *state) {
     hak_lock_check_held(&hak_hardening_lock);
-    state->next_waiting = waiting;
-    waiting = state;
-    hak_counter_add(&hak_guarded_waiting_filled, hak_guarded_is_filled(state));
+    bool filled = state->held != 0;
+    hak_guarded **list = filled                    ? &waiting[state->typed].filled
+                         : state->apart.start != 0 ? &waiting[state->typed].empty
+                                                   : &waiting[state->typed].small;
+    state->next_waiting = *list;
+    *list = state;
+    hak_counter_add(&hak_guarded_waiting_filled, filled);
 }
 
-/* Takes the state behind `before`, or the first one, off the list of waiting ones. */
-static hak_guarded *waiting_take_locked(hak_guarded *before) {
-    hak_guarded *found = before != NULL ? before->next_waiting : waiting;
-    if (found == NULL)
-        return NULL;
-    if (before != NULL)
-        before->next_waiting = found->next_waiting;
-    else
-        waiting = found->next_waiting;
-    hak_counter_sub(&hak_guarded_waiting_filled, hak_guarded_is_filled(found));
-    return found;
-}
-
-hak_guarded *hak_guarded_waiting_take_any(void) {
+void hak_guarded_wait(hak_guarded *state) {
     hak_lock_take(&hak_hardening_lock);
-    hak_guarded *found = waiting_take_locked(NULL);
+    waiting_add_locked(state);
     hak_lock_give(&hak_hardening_lock);
-    return found;
 }
 
-/* The same for a state of that kind. */
+hak_guarded *hak_guarded_take_ended(uint64_t before) {
+    hak_guarded *all = NULL;
+    hak_lock_take(&hak_hardening_lock);
+    for (unsigned kind = 0; kind < HAK_KINDS; kind++)
+        for (hak_guarded **at = &waiting[kind].filled, *state; (state = *at) != NULL;) {
+            if (state->ended_at > before) {
+                at = &state->next_waiting;
+                continue;
+            }
+            *at = state->next_waiting;
+            hak_counter_sub(&hak_guarded_waiting_filled, 1);
+            state->next_waiting = all;
+            all = state;
+        }
+    hak_lock_give(&hak_hardening_lock);
+    return all;
+}
+
+/* A state of that kind that waits; NULL: none does. One that holds slots first, which stay in use. */
 static hak_guarded *waiting_take(bool typed) {
     hak_lock_take(&hak_hardening_lock);
-    hak_guarded *before = NULL, *found = waiting;
-    while (found != NULL && found->typed != typed) {
-        before = found;
-        found = found->next_waiting;
-    }
+    bool filled = waiting[typed].filled != NULL;
+    hak_guarded **list = filled                         ? &waiting[typed].filled
+                         : waiting[typed].empty != NULL ? &waiting[typed].empty
+                                                        : &waiting[typed].small;
+    hak_guarded *found = *list;
     if (found != NULL)
-        found = waiting_take_locked(before);
+        *list = found->next_waiting;
+    hak_counter_sub(&hak_guarded_waiting_filled, filled);
     hak_lock_give(&hak_hardening_lock);
     return found;
 }
@@ -185,7 +203,7 @@ void hak_quarantine_end(void) {
                           memory_order_release); /* a report may have jumped out of a step */
     hak_lock_take(&hak_hardening_lock);
     atomic_fetch_add_explicit(&guarded->uses, 1, memory_order_release); /* after the rings have changed */
-    hak_guarded_waiting_add_locked(guarded);
+    waiting_add_locked(guarded);
     hak_lock_give(&hak_hardening_lock);
 }
 
@@ -225,24 +243,35 @@ static void tally_again(void) {
             hak_tally_again(kind, cls, of[kind] != NULL ? of[kind]->block[cls] : 0);
 }
 
+/* What the states of a list hold. */
+typedef struct sums {
+    size_t held, bare, pinned;
+} sums;
+
+static void count_state(const hak_guarded *state, sums *all) {
+    all->held += state->held + state->swapped;
+    hak_ring_count(state, &all->bare, &all->pinned);
+}
+
 /* Counts again what is held by states that this process can use, and by the common rings. In a child, states of threads
- * that it does not have are lost and do not count. */
+ * that it does not have are lost and do not count, and neither do those that a thread was emptying. */
 static void count_again(void) {
-    const hak_guarded *mine = hak_guarded_mine, *state = hak_guarded_all;
-    size_t held = 0, bare = 0, pinned = 0;
-    for (; state != NULL; state = state->next)
-        if (state == mine || state == mine->other ||
-            atomic_load_explicit(&state->uses, memory_order_relaxed) % 2 == 0) {
-            held += state->held + state->swapped;
-            hak_ring_count(state, &bare, &pinned);
-        }
-    hak_common_totals(&bare);
+    const hak_guarded *mine = hak_guarded_mine;
+    sums all = {0};
+    if (mine != &hak_guarded_nobody)
+        count_state(mine, &all);
+    if (mine->other != NULL)
+        count_state(mine->other, &all);
+    for (unsigned kind = 0; kind < HAK_KINDS; kind++)
+        for (const hak_guarded *state = waiting[kind].filled; state != NULL; state = state->next_waiting)
+            count_state(state, &all);
+    hak_common_totals(&all.bare);
     tally_again();
     atomic_store_explicit(&hak_quarantine_states, 0u + (mine != &hak_guarded_nobody) + (mine->other != NULL),
                           memory_order_relaxed);
-    atomic_store_explicit(&hak_quarantine_held, held, memory_order_relaxed);
-    atomic_store_explicit(&hak_release_slabs_bare, bare, memory_order_relaxed);
-    atomic_store_explicit(&hak_ring_pinned, pinned, memory_order_relaxed);
+    atomic_store_explicit(&hak_quarantine_held, all.held, memory_order_relaxed);
+    atomic_store_explicit(&hak_release_slabs_bare, all.bare, memory_order_relaxed);
+    atomic_store_explicit(&hak_ring_pinned, all.pinned, memory_order_relaxed);
 }
 
 /* The child uses only this thread's state and those that waited. It never looks at states of threads that it does not
@@ -289,16 +318,19 @@ static void state_reset(hak_guarded *state) {
 
 /* Unmaps all states but one, which becomes the calling thread's, even when the thread has ended its own. */
 static HAK_UNSEEN void only_mine(void) {
-    if (hak_guarded_mine == &hak_guarded_nobody && waiting != NULL)
-        hak_guarded_mine = waiting;
+    for (unsigned kind = 0; kind < HAK_KINDS && hak_guarded_mine == &hak_guarded_nobody; kind++) {
+        hak_guarded *state = waiting_take(kind);
+        hak_guarded_mine = state != NULL ? state : &hak_guarded_nobody;
+    }
     hak_guarded *mine = hak_guarded_mine;
     for (hak_guarded *state = hak_guarded_all, *next; state != NULL; state = next) {
         next = state->next;
         if (state != mine)
             guarded_unmap(state);
     }
-    waiting = NULL;
+    memset(waiting, 0, sizeof waiting);
     owners = 0;
+    apart = mine->apart.start != 0;
     atomic_store(&hak_guarded_all, NULL);
     if (mine == &hak_guarded_nobody)
         return;

@@ -61,7 +61,8 @@ static size_t ring_room(unsigned cls) {
 }
 
 /* Where a ring's places lie: behind the state, mapped with it; apart, each mapped as it grows; or apart, all mapped
- * when the first one gets a place. */
+ * when the first one gets a place. A state without room apart has a few places for each of these, behind its others:
+ * its rings are fronts. */
 typedef enum part { PART_STATE, PART_DEEP, PART_BARE, PARTS } part;
 static part part_of(unsigned cls) {
     return hak_ring_is_deep(cls) ? PART_DEEP : hak_ring_is_bare(cls) ? PART_BARE : PART_STATE;
@@ -81,8 +82,18 @@ static size_t stamp_bytes(void) {
     return hak_align_up(stamps * sizeof(uint32_t), hak_os_page);
 }
 
+enum { FEW = HAK_COMMON_BATCH }; /* places: the longest front */
+
+static size_t few_bytes(void) {
+    size_t classes = 0;
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+        classes += part_of(cls) != PART_STATE;
+    return hak_align_up(classes * (FEW + HAK_RING_AHEAD) * sizeof(void *), hak_os_page);
+}
+
 size_t hak_ring_rooms(bool apart) {
-    return apart ? part_bytes(PART_DEEP) + part_bytes(PART_BARE) : part_bytes(PART_STATE) + stamp_bytes();
+    return apart ? part_bytes(PART_DEEP) + part_bytes(PART_BARE)
+                 : part_bytes(PART_STATE) + stamp_bytes() + few_bytes();
 }
 
 void hak_ring_begin_lines(hak_guarded *guarded) {
@@ -96,18 +107,33 @@ void hak_ring_begin_lines(hak_guarded *guarded) {
     }
 }
 
+static void begin_few(hak_guarded *guarded) {
+    void **next = (void **)((uintptr_t)(guarded + 1) + part_bytes(PART_STATE) + stamp_bytes());
+    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+        if (part_of(cls) == PART_STATE)
+            continue;
+        guarded->rings[cls] = (hak_ring){.in = next, .stop = next, .slots = next};
+        guarded->most[cls] = (uint32_t)hak_min(ring_most(cls), FEW);
+        guarded->mapped[cls] = FEW + HAK_RING_AHEAD;
+        next += FEW + HAK_RING_AHEAD;
+    }
+}
+
 void hak_ring_begin(hak_guarded *guarded) {
     void **next[PARTS] = {(void **)(guarded + 1), (void **)guarded->apart.start,
                           (void **)(guarded->apart.start + part_bytes(PART_DEEP))};
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         part of = part_of(cls);
         void **slots = next[of];
+        if (of != PART_STATE && guarded->apart.start == 0)
+            continue; /* begin_few */
         next[of] += ring_room(cls);
         guarded->rings[cls] = (hak_ring){.in = slots, .stop = slots, .slots = slots};
-        guarded->most[cls] = of != PART_STATE && guarded->apart.start == 0 ? 0 : ring_most(cls);
-        if (of == PART_STATE)
-            guarded->mapped[cls] = (uint32_t)ring_room(cls);
+        guarded->most[cls] = ring_most(cls);
+        guarded->mapped[cls] = of == PART_STATE ? (uint32_t)ring_room(cls) : 0;
     }
+    if (guarded->apart.start == 0)
+        begin_few(guarded);
 }
 
 /* False: the OS refuses. When another mapping is in the way, `taken` says so. */
@@ -151,7 +177,7 @@ HAK_UNSEEN bool hak_ring_map(hak_guarded *mine, unsigned cls, uint32_t places) {
 /* Calls `each` for every mapping apart from the state. */
 HAK_UNSEEN void hak_ring_each_apart(const hak_guarded *guarded, void (*each)(uintptr_t start, size_t size)) {
     bool bare = false;
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
+    for (unsigned cls = 1; guarded->apart.start != 0 && cls <= HAK_CLASSES; cls++) {
         bare |= part_of(cls) == PART_BARE && guarded->mapped[cls] != 0;
         if (part_of(cls) == PART_DEEP && guarded->mapped[cls] != 0)
             each((uintptr_t)guarded->rings[cls].slots, guarded->mapped[cls] * sizeof(void *));
@@ -166,7 +192,7 @@ static void unmap(uintptr_t start, size_t size) {
 void hak_ring_unmap_apart(hak_guarded *guarded) {
     if (!guarded->apart.reserved)
         hak_ring_each_apart(guarded, unmap);
-    for (unsigned cls = 1; cls <= HAK_CLASSES; cls++)
+    for (unsigned cls = 1; guarded->apart.start != 0 && cls <= HAK_CLASSES; cls++)
         if (part_of(cls) != PART_STATE)
             guarded->mapped[cls] = 0;
 }

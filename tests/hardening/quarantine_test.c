@@ -9,6 +9,7 @@
 #include "allocator/life/idle.h"
 #include "allocator/os/os.h"
 #include "allocator/policy.h"
+#include "hardening/common.h"
 #include "include/hakmem.h"
 #include "tests/hardening/again.h"
 
@@ -396,6 +397,116 @@ static void ended_threads_hold(void **state) {
     }
 }
 
+static size_t states(void) {
+    size_t count = 0;
+    for (const hak_guarded *one = atomic_load(&hak_guarded_all); one != NULL; one = one->next)
+        count++;
+    return count;
+}
+
+/* Threads that are there at the same time, and have filled a ring each when they end. */
+static pthread_barrier_t all_begun;
+static void *fills_a_ring(void *unused) {
+    static _Thread_local void *objs[100];
+    (void)unused;
+    for (int i = 0; i < 100; i++)
+        objs[i] = hak_malloc(56);
+    for (int i = 0; i < 100; i++)
+        hak_free(objs[i]);
+    pthread_barrier_wait(&all_begun);
+    return NULL;
+}
+static void end_filled(unsigned count) {
+    pthread_t threads[8];
+    pthread_barrier_init(&all_begun, NULL, count);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, fills_a_ring, NULL), 0);
+    for (unsigned i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&all_begun);
+}
+
+/* Does something when the first slot goes home, while the states of ended threads are emptied. */
+static void (*meanwhile)(void);
+static void home_and_more(void *obj, unsigned cls) {
+    void (*does)(void) = meanwhile;
+    meanwhile = NULL;
+    if (does != NULL)
+        does();
+    hak_hardening.give(obj, cls);
+}
+static void flush_and(void (*does)(void)) {
+    meanwhile = does;
+    hak_quarantine_home = home_and_more;
+    hak_quarantine_flush();
+    hak_quarantine_home = NULL;
+    assert_null(meanwhile);
+}
+
+static void begins(void) {
+    end_filled(1);
+}
+static void new_threads_find_empty_states(void **state) {
+    (void)state;
+    hak_quarantine_flush();
+    end_filled(3);
+    hak_quarantine_flush();
+    end_filled(1);
+    size_t before = states();
+    flush_and(begins); /* one is filled, two are not */
+    assert_int_equal(states(), before);
+}
+
+static void forks(void) {
+    int status;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(atomic_load(&hak_quarantine_held) == hak_guarded_mine->held + hak_guarded_mine->swapped ? 0
+                                                                                                      : 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+static void child_loses_what_is_emptied(void **state) {
+    (void)state;
+    hak_quarantine_flush();
+    end_filled(3);
+    flush_and(forks);
+}
+
+/* So many threads hold more than they may in any case. */
+static void many_states_take_few_mappings(void **state) {
+    (void)state;
+    enum { MANY = 1200, SMALL = 56, WIDE = 40000 };
+    hak_guarded *mine = hak_guarded_mine;
+    size_t held = atomic_load(&hak_quarantine_states), apart = 0;
+    for (int i = 0; i < MANY; i++) {
+        hak_guarded_mine = mine;
+        hak_quarantine_begin(false);
+        assert_ptr_not_equal(hak_guarded_mine, mine);
+        apart += hak_guarded_mine->apart.start != 0;
+    }
+    assert_int_equal(apart, hak_min(apart, 1024));
+    assert_int_equal(hak_guarded_mine->apart.start, 0);
+    const size_t sizes[] = {SMALL, WIDE};
+    for (size_t i = 0; i < 2; i++) { /* its slots go on to the common rings */
+        unsigned cls = hak_class_of(sizes[i] + HAK_CANARY_BYTES);
+        size_t before = hak_common_count(cls);
+        for (int round = 0; round < 400; round++)
+            hak_free(hak_malloc(sizes[i]));
+        assert_in_range(hak_guarded_mine->rings[cls].limit, 1, HAK_COMMON_BATCH);
+        assert_in_range(hak_common_count(cls), before + 300, before + 400);
+    }
+    while (hak_guarded_mine != mine) { /* they end */
+        hak_quarantine_end();
+        hak_guarded *next = NULL;
+        for (hak_guarded *one = atomic_load(&hak_guarded_all); one != NULL && next == NULL; one = one->next)
+            next = one != mine && atomic_load(&one->uses) % 2 != 0 ? one : NULL;
+        hak_guarded_mine = next != NULL ? next : mine;
+    }
+    assert_int_equal(atomic_load(&hak_quarantine_states), held);
+    hak_quarantine_flush();
+}
+
 /* Without a quarantine a slot comes back at once. Returns how many bytes of it are not zero. */
 enum { STAINED = 200, TRIES = 1000 };
 static long stains_left(void) {
@@ -437,6 +548,12 @@ int main(int argc, char **argv) {
          NULL},
         {"what is freed has its thread, also by the first call", freed_has_its_thread, NULL, NULL, NULL},
         {"a child holds what it can use", child_holds_its_own, NULL, NULL, NULL},
+        {"a thread that begins while ended ones are emptied needs no new state",
+         new_threads_find_empty_states, NULL, NULL, NULL},
+        {"a child does not count what another thread was emptying", child_loses_what_is_emptied, NULL, NULL,
+         NULL},
+        {"more than a thousand states take few mappings, and their slots rest in common rings",
+         many_states_take_few_mappings, NULL, NULL, NULL},
         {"without random places what was freed first comes back first", drawn_or_not, NULL, NULL, NULL},
         {"where a thread may hold more, all of them may", more_for_each, NULL, NULL, NULL},
         {"what an ended thread held goes home after a second, in passes, too", ended_threads_hold, NULL, NULL,
