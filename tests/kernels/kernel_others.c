@@ -113,8 +113,9 @@ static size_t threads(void) {
     pthread_attr_t attributes;
     size_t count = 0;
     CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, STACK) == 0);
+    CHECK(pthread_setattr_default_np(&attributes) == 0); /* every other thread says nothing of its stack */
     CHECK(pthread_mutex_lock(&gate) == 0);
-    while (count < MOST && pthread_create(&got[count], &attributes, waits, NULL) == 0)
+    while (count < MOST && pthread_create(&got[count], count % 2 ? &attributes : NULL, waits, NULL) == 0)
         count++;
     CHECK(pthread_mutex_unlock(&gate) == 0);
     for (size_t i = 0; i < count; i++)
@@ -122,9 +123,13 @@ static size_t threads(void) {
     return count;
 }
 
+/* By either call. */
 static void set_limit(int resource) {
     struct rlimit limit = {LIMIT, LIMIT};
-    CHECK(setrlimit(resource, &limit) == 0);
+    if (resource == RLIMIT_DATA)
+        CHECK(prlimit(getpid(), resource, &limit, NULL) == 0);
+    else
+        CHECK(setrlimit(resource, &limit) == 0);
 }
 
 /* Another process sets the limit. Threads can be had at once. For mappings the program must go on for a moment, because

@@ -209,6 +209,8 @@ int main(int count, char **arguments) {
         fault_segv();
     else if (strcmp(what, "bus") == 0)
         fault_bus();
+    else if (strcmp(what, "sent") == 0)
+        kill(getpid(), SIGSEGV);
     else if (strcmp(what, "full") == 0)
         stack_is_full();
     return BROKEN;

@@ -158,6 +158,12 @@ class Signals(unittest.TestCase):
         said = Said("bus", SAID_HANDLERS="1")
         self.assertEqual((said.status, said.out, said.report), (5, f"SIGBUS handler {int(signal.SIGBUS)} {int(signal.SIGBUS)}\n", ""))
 
+    def test_a_signal_that_is_sent_is_no_error_and_not_lost(self):
+        said = Said("sent")
+        self.assertEqual((said.status, said.report), (-signal.SIGSEGV, ""))
+        said = Said("sent", SAID_HANDLERS="1")
+        self.assertEqual((said.status, said.report), (4, ""))
+
     def test_a_handler_that_is_to_be_called_once_is(self):
         said = Said("segv", SAID_HANDLERS="once")
         self.assertEqual((said.status, said.out), (-signal.SIGSEGV, "once\n"), said.report)

@@ -9,6 +9,7 @@
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -19,10 +20,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* All calls that malloc and free may make (allocator/os/os.h), and those that end the process. */
+/* All calls that malloc and free may make (allocator/os/os.h), and those that end the process, or send it a signal. */
 static const int needed[] = {
-    SYS_mmap,   SYS_munmap, SYS_mremap, SYS_mprotect,       SYS_madvise,         SYS_futex, SYS_getrandom,
-    SYS_getpid, SYS_gettid, SYS_write,  SYS_rt_sigprocmask, SYS_clock_nanosleep, SYS_exit,  SYS_exit_group,
+    SYS_mmap,      SYS_munmap,     SYS_mremap, SYS_mprotect,     SYS_madvise,        SYS_futex,
+    SYS_getrandom, SYS_getpid,     SYS_gettid, SYS_write,        SYS_rt_sigprocmask, SYS_clock_nanosleep,
+    SYS_exit,      SYS_exit_group, SYS_tgkill, SYS_rt_sigreturn,
 };
 /* Rare calls that a filter need not allow when a process begins with it: systemd's @system-service does not allow
  * them. */
@@ -126,6 +128,17 @@ static void work_in_another_program(void) {
     execl("/proc/self/exe", "surface_filter", "work", NULL);
 }
 
+/* Where settings ask for files: at a signal, and at exit, in a program that has announced its filter. */
+static void work_with_outputs(void) {
+    WANT(setenv("HAKMEM_HEAP_PROFILE", "/no/such/folder/profile", 1) == 0);
+    WANT(setenv("HAKMEM_STATS_SIGNAL", "USR2", 1) == 0);
+    execl("/proc/self/exe", "surface_filter", "outputs", NULL);
+}
+static void outputs(void) {
+    work_filtered();
+    WANT(raise(SIGUSR2) == 0);
+}
+
 /* A filter of which the allocator knows nothing allows what every sandbox allows. */
 static void work_filtered_unannounced(void) {
     begin_sleeper();
@@ -171,6 +184,10 @@ int main(int argc, char **argv) {
         work();
         return 0;
     }
+    if (argc == 2 && strcmp(argv[1], "outputs") == 0) {
+        outputs();
+        return 0;
+    }
     if (getenv("HAKMEM_STATS") == NULL) { /* only a process that may open files writes statistics at exit */
         WANT(setenv("HAKMEM_STATS", "/no/such/folder/stats", 1) == 0);
         execv("/proc/self/exe", argv);
@@ -186,6 +203,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 2; i++, as_libseccomp = true) {
         WANT(status_after(gently ? work_announced : work_filtered) == 0);
         WANT(status_after(gently ? work_in_another_program_under_any_filter : work_in_another_program) == 0);
+        WANT(gently || status_after(work_with_outputs) == 0);
         WANT(!fixed || status_after(work_in_another_program_without_files) == 0);
         WANT(!hardened || WIFSIGNALED(status_after(gently ? overflow_announced : overflow_filtered)));
     }
