@@ -56,9 +56,9 @@ void *hak_wipe_reuse_slow(void *obj, size_t size, hak_record *record, uint32_t l
 void *hak_wipe_end_slow(void *obj, const hak_granule *granule, hak_record *record, uint32_t word,
                         const char *call);
 
-/* Zeroes more than HAK_WIPE_MOST bytes: gives their whole pages back, and writes to the others. If p is the start of a
- * slot, whose rest is zero, the pages of that go back, too. False: such a slot
- * does not rest, or the OS refuses; nothing was changed. */
+/* Zeroes more than HAK_WIPE_MOST bytes, or an object in a slot of more: gives their whole pages back, and writes to the
+ * others. If p is the start of a slot, whose rest is zero, the pages of that go back, too. False: such a slot does not
+ * rest, or the OS refuses; nothing was changed. */
 bool hak_wipe_purge(char *p, size_t size);
 
 /* True when a freed slot of more than HAK_WIPE_MOST bytes is zero as far as it is checked. `freed`: its record's word,

@@ -149,6 +149,9 @@ WIPE_TARGET static bool WIPE_NAME(finish)(char *p, size_t used, size_t room) {
     if (wide ? hak_stain_find_touched(p + used, room - used) != NULL
              : !WIPE_NAME(slack_is_clear)(p + room, room - used))
         return false;
+    /* realloc may have shortened a wide object to less than what clear_inline purges */
+    if (room > HAK_WIPE_MOST && used <= HAK_WIPE_MOST && hak_wipe_purge(p, used))
+        return true;
     WIPE_NAME(clear_inline)(p, (used + 15) & ~(size_t)15);
     return true;
 }

@@ -174,6 +174,26 @@ static void some_at_a_time(void **state) {
     assert_true(after < before / 4);
 }
 
+/* realloc leaves an object in its slot as long as it fills a quarter. Its pages are resident up to its former end. */
+static void shortened_objects_rest_bare(void **state) {
+    (void)state;
+    if (!hak_os_resident_told())
+        skip();
+    const size_t wide[] = {34000, 60000, 100000, 120000};
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++) {
+        size_t size = wide[i], less = hak_min(size - size / 4, 31000);
+        hak_place place;
+        char *obj = rest_make_slot(size);
+        assert_true(hak_ledger_find(obj, &place));
+        memset(obj, 0xa5, size);
+        assert_ptr_equal(hak_realloc(obj, less), obj);
+        hak_free(obj);
+        uintptr_t from = hak_align_up((uintptr_t)obj, hak_os_page);
+        for (uintptr_t page = from; page + hak_os_page <= (uintptr_t)obj + place.size; page += hak_os_page)
+            assert_int_equal(hak_os_resident(page, 1), 0);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("resting slots have no memory once the class is not used", without_memory),
@@ -181,6 +201,8 @@ int main(void) {
         CASE("resting slots of a class in use keep theirs", not_while_in_use),
         CASE("a write after free is found nevertheless", writes_are_found),
         CASE("one look gives some megabytes back, the next ones the others", some_at_a_time),
+        CASE("a wide object that realloc has shortened in its slot keeps no pages either",
+             shortened_objects_rest_bare),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
