@@ -210,7 +210,9 @@ static void ranges_between(void **state) {
         hak_os_unmap_between(ranges[i], hak_os_page);
         assert_false(hak_os_is_mapped(ranges[i], hak_os_page));
     }
-    uintptr_t again = hak_os_map_between(hak_os_page); /* few again: shut pages */
+    before = mappings();
+    uintptr_t again = hak_os_map_between(hak_os_page);
+    assert_true(mappings() >= before + 2); /* few again: shut pages */
     char byte;
     assert_int_equal(hak_os_read(&byte, again - 1, 1) + hak_os_read(&byte, again + hak_os_page, 1), 0);
     hak_os_unmap_between(again, hak_os_page);
