@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* A function of the allocator under the program; glibc has none. */
@@ -24,6 +25,21 @@ static _Atomic unsigned long kernel_checks;
             _exit(1);                                                                                        \
         }                                                                                                    \
     } while (0)
+
+/* Waits for the child. True when it has ended with this exit code; else prints how it ended. (Signal 9, which no
+ * program here sends, is the kernel's answer to want of memory.) */
+static inline bool kernel_child_ends(pid_t child, int code) {
+    int status;
+    if (waitpid(child, &status, 0) != child)
+        printf("waitpid failed\n");
+    else if (WIFEXITED(status) && WEXITSTATUS(status) == code)
+        return true;
+    else if (WIFEXITED(status))
+        printf("the child ended with exit code %d\n", WEXITSTATUS(status));
+    else
+        printf("signal %d ended the child\n", WTERMSIG(status));
+    return false;
+}
 
 /* The last line of a program that has passed: the malloc on which it ran, and how much it checked. */
 static inline int kernel_passed(void) {

@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/wait.h>
 
 enum { EXITS = 8, CHILDREN = 16, THREADS = 6, STATUS = 7 };
 
@@ -35,7 +34,7 @@ static void begin(unsigned threads) {
 
 /* The child's output goes to a pipe: so a report of a process that lives on is seen. */
 static void expect_quiet_end(void (*life)(unsigned), unsigned which) {
-    int ends[2], status;
+    int ends[2];
     char said[400];
     CHECK(pipe(ends) == 0);
     pid_t child = fork();
@@ -51,10 +50,9 @@ static void expect_quiet_end(void (*life)(unsigned), unsigned which) {
     ssize_t length = read(ends[0], said, sizeof said - 1);
     said[length > 0 ? length : 0] = 0;
     close(ends[0]);
-    CHECK(waitpid(child, &status, 0) == child);
     if (said[0] != 0)
         printf("%s\n", said);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == STATUS);
+    CHECK(kernel_child_ends(child, STATUS));
     CHECK(said[0] == 0);
 }
 

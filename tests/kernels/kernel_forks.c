@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/wait.h>
 
 enum { THREADS = 4, FORKS = 12, OBJECTS = 40 };
 
@@ -78,9 +77,7 @@ int main(void) {
         CHECK(pid >= 0);
         if (pid == 0)
             child(i);
-        int status;
-        CHECK(waitpid(pid, &status, 0) == pid);
-        CHECK(status == 0);
+        CHECK(kernel_child_ends(pid, 0));
         for (unsigned at = 0; at < OBJECTS; at++)
             CHECK(kernel_is_painted(before[at], at, size_of(at)));
     }

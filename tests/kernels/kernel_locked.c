@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 enum { KIB = 1 << 10, LIMIT = 8192 * KIB, FEW = 7, LEAST = 512 * KIB, STACK = 64 * KIB };
 static const size_t sizes[] = {16,   24,   40,   100,  200, 500, 1000, 64,   80,    48,    300,   700,
@@ -90,13 +89,11 @@ int main(void) {
     for (size_t i = 0; i < LIVES; i++) {
         fflush(stdout);
         pid_t child = fork();
-        int status;
         if (child == 0) {
             live(flags[i % 3], uses[i / 3].before, uses[i / 3].after);
             _exit(0);
         }
-        CHECK(child > 0 && waitpid(child, &status, 0) == child);
-        CHECK(status == 0);
+        CHECK(child > 0 && kernel_child_ends(child, 0));
     }
     return kernel_passed();
 }

@@ -7,7 +7,6 @@
 #include <malloc.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 enum { OBJECTS = 12, STEPS = 150, MIB = 1 << 20 };
 
@@ -82,9 +81,7 @@ static void expect_child(void (*work)(void)) {
         work();
         _exit(0);
     }
-    int status;
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(status == 0);
+    CHECK(kernel_child_ends(child, 0));
 }
 
 static void walks(void) {

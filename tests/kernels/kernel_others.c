@@ -9,7 +9,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 enum { MIB = 1 << 20, LIMIT = 150 * MIB, PEAK = 120 * MIB, STACK = 8 * MIB, FIGURES = 4 };
 
@@ -140,8 +139,7 @@ static void limit_from_outside(void) {
     CHECK(other >= 0);
     if (other == 0)
         _exit(syscall(SYS_prlimit64, self, RLIMIT_AS, &limit, NULL) == 0 ? 0 : 1);
-    int status;
-    CHECK(waitpid(other, &status, 0) == other && status == 0);
+    CHECK(kernel_child_ends(other, 0));
 }
 
 static void go_on_for_a_moment(void) {
