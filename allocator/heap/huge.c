@@ -39,6 +39,18 @@ void hak_huge_init(void) {
     growing = false;
 }
 
+/* Where memory begins with small pages (region.c), its mark forbids huge pages. So it is lifted, for this moment only:
+ * a part that is purged later gets small pages again, as it does elsewhere. */
+static bool collapse(uintptr_t at) {
+    bool marked = hak_os_huge_unasked();
+    if (marked)
+        hak_os_huge(at, HAK_SUPERSLAB);
+    bool done = hak_os_collapse(at, HAK_SUPERSLAB);
+    if (marked)
+        hak_os_not_huge(at, HAK_SUPERSLAB);
+    return done;
+}
+
 /* Looks at each place for a huge page in a run of spans that may be resident. */
 static void look_at_run(uintptr_t from, uintptr_t to, size_t wanted) {
     size_t pages = HAK_SUPERSLAB / hak_os_page;
@@ -51,9 +63,7 @@ static void look_at_run(uintptr_t from, uintptr_t to, size_t wanted) {
         sum += count;
         windows++;
         if (count >= wanted) {
-            if (hak_os_huge_unasked()) /* the memory is marked (region.c) */
-                hak_os_huge(at, HAK_SUPERSLAB);
-            failures = hak_os_collapse(at, HAK_SUPERSLAB) ? 0 : failures + 1;
+            failures = collapse(at) ? 0 : failures + 1;
             continue;
         }
         sum_left += count;

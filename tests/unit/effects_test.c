@@ -32,7 +32,11 @@ enum { PERIOD = HAK_IDLE_PERIOD_MS };
 static uintptr_t huge_from, huge_to, collapse_from, collapse_to;
 static unsigned huge_calls, collapses;
 static size_t not_huge;
+static int asked_last; /* MADV_HUGEPAGE or MADV_NOHUGEPAGE */
+static bool forbidden; /* a range was to become a huge page when the latter was the last call */
 int madvise(void *addr, size_t size, int advice) {
+    if (advice == MADV_HUGEPAGE || advice == MADV_NOHUGEPAGE)
+        asked_last = advice;
     if (advice == MADV_HUGEPAGE) {
         huge_calls++;
         huge_from = (uintptr_t)addr;
@@ -42,6 +46,7 @@ int madvise(void *addr, size_t size, int advice) {
         not_huge += size;
     if (advice == MADV_COLLAPSE) {
         collapses++;
+        forbidden |= asked_last == MADV_NOHUGEPAGE;
         collapse_from = (uintptr_t)addr < collapse_from ? (uintptr_t)addr : collapse_from;
         collapse_to = (uintptr_t)addr + size > collapse_to ? (uintptr_t)addr + size : collapse_to;
         return 0;
@@ -315,6 +320,41 @@ static void collapse(void **state) {
     hak_region_huge_from = hak_option.huge_from;
 }
 
+/* Where memory begins with small pages, its mark is lifted while a place becomes a huge page, and set again: else its
+ * pages would come back as huge ones after each purge, however few are touched. Elsewhere nothing is marked. */
+static void collapse_unasked(void **state) {
+    (void)state;
+    if (!hak_os_resident_told()) {
+        skip();
+    }
+    hak_os_huge_mode was = atomic_load(&hak_os_huge_known);
+    assert_int_equal(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+    for (int always = 0; always < 2; always++) {
+        atomic_store(&hak_os_huge_known, always ? HAK_HUGE_ALWAYS : HAK_HUGE_ASKED);
+        hak_region_huge_from = HAK_MIB;
+        (void)fresh(NULL);
+        size_t capacity;
+        char *obj = hak_large_take(OBJECT, HAK_MIN_ALIGN, NULL, &capacity);
+        assert_non_null(obj);
+        for (size_t page = 0; page < OBJECT / hak_os_page; page++)
+            if (page % 16 != 0) /* what is resident as a whole is left as it is */
+                obj[page * hak_os_page] = 1;
+        huge_calls = 0;
+        not_huge = 0;
+        forbidden = false;
+        unsigned asked = asked_by_a_look();
+        assert_int_not_equal(asked, 0);
+        assert_false(forbidden);
+        assert_int_equal(huge_calls, always ? asked : 0);
+        assert_int_equal(not_huge, always ? asked * HAK_SUPERSLAB : 0);
+        assert_true(!always || asked_last == MADV_NOHUGEPAGE);
+        assert_true(hak_large_give(obj));
+    }
+    assert_int_equal(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0), 0);
+    hak_region_huge_from = hak_option.huge_from;
+    atomic_store(&hak_os_huge_known, was);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         {"idle memory goes back after ten seconds, in the speed profile after a hundred", idle_memory_goes,
@@ -328,6 +368,7 @@ int main(void) {
         {"huge pages are asked for behind dense memory only", huge_pages_behind_dense_memory, fresh, NULL,
          NULL},
         {"what is dense becomes huge pages, and what grows to be", collapse, fresh, NULL, NULL},
+        {"it does so once where memory begins with small pages", collapse_unasked, fresh, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
