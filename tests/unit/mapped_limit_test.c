@@ -213,8 +213,8 @@ static uint64_t replaced(size_t least, size_t most, size_t live) {
     return made * 1000 / OPERATIONS;
 }
 
-/* Within 1.5 times what is live. Where large objects rest in quarantine, each is unmapped, mapped and guarded: they rest
- * without mapped memory, and none goes to a new owner as it is (docs/decisions/012). Hence three calls each. */
+/* Within 1.5 times what is live. Where large objects rest in quarantine, each is unmapped, mapped and guarded, because
+ * they rest without mapped memory and none goes to a new owner as it is (docs/decisions/012): three calls each. */
 static void steady(void **state) {
     (void)state;
     unit_skip_where_reserved(); /* three calls each time */
