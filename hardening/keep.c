@@ -6,7 +6,6 @@
 #include "allocator/os/os_process.h"
 #include "allocator/pages/mapped_limit.h"
 #include "hardening/guard.h"
-#include "hardening/seal.h"
 
 #include <string.h>
 
@@ -36,7 +35,7 @@ typedef struct kept {
 typedef enum kind { MAPPED, UNMAPPED, KINDS } kind;
 
 typedef struct lane {
-    kept *places; /* NULL until the first object comes */
+    kept places[KEPT_MOST];
     unsigned first, count;
     size_t bytes[KINDS];
 } lane;
@@ -51,7 +50,7 @@ static lane *lane_of(size_t capacity) {
     return &lanes[hak_min(log2, LANES - 1u)];
 }
 
-static kept *place_at(const lane *of, unsigned i) {
+static kept *place_at(lane *of, unsigned i) {
     return &of->places[(of->first + i) % KEPT_MOST];
 }
 
@@ -111,33 +110,18 @@ static void *leave_for(lane *to, const kept *one) {
     return NULL;
 }
 
-/* False: the OS refused memory for the lane's places. */
-static bool begin_locked(lane *its) {
-    hak_lock_check_held(&hak_hardening_lock);
-    if (its->places != NULL)
-        return true;
-    size_t size = hak_align_up(KEPT_MOST * sizeof(kept), hak_os_page);
-    its->places = (kept *)hak_os_map_between(size);
-    if (its->places == NULL)
-        return false;
-    hak_seal_metadata((uintptr_t)its->places, size);
-    return true;
-}
-
-/* Puts the object into its lane. *oldest: an object that left, so it has to be tried again; NULL: none. False: the
- * lane has no places. */
-static bool put(const kept *one, void **oldest) {
+/* Puts the object into its lane. Returns an object that left instead, so it has to be tried again; NULL: it is in. */
+static void *put(const kept *one) {
     lane *to = lane_of(one->capacity);
     hak_lock_take(&hak_hardening_lock);
-    bool begun = begin_locked(to);
-    *oldest = begun ? leave_for(to, one) : NULL;
-    if (begun && *oldest == NULL) {
+    void *oldest = leave_for(to, one);
+    if (oldest == NULL) {
         *place_at(to, to->count++) = *one;
         count_in(to, one);
         hak_counter_add(&hak_keep_objects, 1);
     }
     hak_lock_give(&hak_hardening_lock);
-    return begun;
+    return oldest;
 }
 
 static bool too_large(size_t capacity) {
@@ -166,13 +150,8 @@ bool hak_keep_take(void *obj, size_t capacity, bool shut) {
     kept one = {obj, capacity, hak_large_capacity(obj), hak_large_is_empty(obj), false};
     if (!hak_hardening.quarantine || !drop(&one, shut) || (!one.unmapped && too_large(capacity)))
         return false;
-    void *oldest;
-    do {
-        if (!put(&one, &oldest))
-            return false;
-        if (oldest != NULL)
-            (void)hak_large_give(oldest);
-    } while (oldest != NULL);
+    for (void *oldest; (oldest = put(&one)) != NULL;)
+        (void)hak_large_give(oldest);
     return true;
 }
 
@@ -212,10 +191,6 @@ void hak_keep_idle(void) {
 }
 
 void hak_keep_reset(void) {
-    for (unsigned i = 0; i < LANES; i++)
-        if (lanes[i].places != NULL)
-            hak_os_unmap_between((uintptr_t)lanes[i].places,
-                                 hak_align_up(KEPT_MOST * sizeof(kept), hak_os_page));
     memset(lanes, 0, sizeof lanes);
     bytes[MAPPED] = bytes[UNMAPPED] = hak_keep_objects = hak_keep_bytes = 0;
 }
