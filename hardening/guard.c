@@ -217,8 +217,8 @@ bool hak_guard_large_live(void *obj, size_t capacity) {
     if (!open_inside(its, used, capacity))
         return false;
     size_t open = open_bytes(record, used - 1, count);
-    if (!hak_guard_at_leisure() && hak_guard_near(capacity, open) &&
-        (open - capacity) / hak_os_page <= UINT16_MAX) {
+    if (hak_guard_near(capacity, open) && (open - capacity) / hak_os_page <= UINT16_MAX &&
+        !hak_guard_at_leisure()) {
         record->slack = (uint16_t)((open - capacity) / hak_os_page);
         return true;
     }

@@ -148,8 +148,9 @@ static bool is_front(const hak_guarded *mine, unsigned cls) {
     return mine->rings[cls].limit < mine->floors[cls];
 }
 
+/* Of a ring without places too, which has no address to count from. */
 static uint32_t places_left(const hak_ring *ring) {
-    return (uint32_t)(ring->slots + ring->limit - ring->in);
+    return ring->limit - (uint32_t)(ring->in - ring->slots);
 }
 
 /* The next HAK_COMMON_BATCH places are empty. Behind the end of a ring HAK_RING_AHEAD places are. */
