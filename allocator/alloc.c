@@ -31,9 +31,7 @@ static HAK_COLD void *no_memory(void) {
 static void *make_large(size_t size, size_t align, hak_origin origin, bool *zeroed) {
     size_t capacity;
     size_t need = hak_max(1, size); /* size 0 with a huge alignment is an object as well */
-    void *obj = origin.partition == 0 ? hak_policy_large_again(need, align, &capacity) : NULL;
-    if (obj == NULL)
-        obj = hak_large_take_typed(need, align, origin.partition, zeroed, &capacity);
+    void *obj = hak_large_take_typed(need, align, origin.partition, zeroed, &capacity);
     if (obj == NULL)
         return NULL;
     origin.untouched = origin.untouched && *zeroed;

@@ -120,9 +120,6 @@ static inline void hak_policy_large_hollowed(hak_region *region, uintptr_t start
  * in between, a thread that wants to start work on an object waits for the lock. */
 static inline size_t hak_policy_large_end(const void *obj, size_t capacity);
 static inline void hak_policy_large_settle(bool begins);
-/* Returns a kept large object that has room for `size` bytes and is aligned to `align`. Stores *capacity as
- * hak_large_take does. NULL: there is none. */
-static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity);
 /* A large object is allocated, is resized, is freed. `size` is in bytes, `capacity` in committed bytes. False
  * from on_large_alloc and on_large_resize: the OS refused. on_large_free verifies the object first. True: the
  * core gives the object back. False: the policy keeps it and gives it back later. */
@@ -144,7 +141,6 @@ static inline bool hak_policy_tail_stays(void);
  * them. */
 typedef struct hak_held_large {
     size_t objects, bytes; /* counted as in hak_large_count and hak_release_large_live */
-    size_t resident;       /* part of `bytes` that may be resident */
 } hak_held_large;
 typedef struct hak_held {
     size_t slots[HAK_TAGS];        /* per class */

@@ -158,9 +158,6 @@ static inline size_t hak_policy_large_end(const void *obj, size_t capacity) {
 static inline void hak_policy_large_settle(bool begins) {
     (void)begins;
 }
-static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity) {
-    return (void)size, (void)align, (void)capacity, NULL;
-}
 static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
     return (void)obj, (void)size, (void)capacity, (void)origin, true;
 }

@@ -108,7 +108,6 @@ void hak_harden_limited(void) {
 void hak_harden_trim(void) {
     hak_quarantine_trim();
     hak_typed_swapped(hak_quarantine_trim);
-    hak_keep_trim();
 }
 /* hak_typed_swapped calls these two. */
 void hak_harden_age(void) {

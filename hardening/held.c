@@ -37,7 +37,6 @@ static void count_sample(hak_held *held, const hak_sample *sample) {
 void hak_harden_held_large(hak_held_large *held) {
     held->objects += atomic_load_explicit(&hak_keep_objects, memory_order_relaxed);
     held->bytes += atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed);
-    held->resident += atomic_load_explicit(&hak_keep_resident, memory_order_relaxed);
 }
 
 void hak_harden_held(hak_held *held) {

@@ -5,209 +5,192 @@
 #include "allocator/os/os.h"
 #include "allocator/os/os_process.h"
 #include "allocator/pages/mapped_limit.h"
-#include "allocator/pages/release.h"
-#include "allocator/policy.h"
 #include "hardening/guard.h"
 
+#include <string.h>
+
 enum {
-    KEPT_MOST = 640,
-    /* Mapped address space: it counts against limits, and its guards take 1 byte of page tables in 512. Where it is
-     * scarce, other code of the process cannot have it: thread stacks, for example. */
-    KEPT_BYTES = 1024 * HAK_MIB,
+    LANE_FIRST_LOG2 =
+        18, /* the first lane has all that is smaller, too, and the last one all that is larger */
+    LANES = 17,
+    KEPT_MOST = 640, /* objects of a lane */
+    /* Mapped address space where it is scarce: other code of the process cannot have it, thread stacks for example. */
     KEPT_BYTES_SCARCE = 16 * HAK_MIB,
-    KEPT_SHARES = 4,              /* under a limit: so many of its shares (mapped_limit.h), if that is less */
-    KEPT_LEAST = 2,               /* of any size, when they are unmapped */
-    KEPT_RESIDENT = 64 * HAK_MIB, /* 8 MiB: workload h takes 1.6 times as long */
-    KEPT_RESIDENT_LEAN = 8 * HAK_MIB,
-    KEPT_RESTING = 4, /* the newest, which do not go to a new owner */
+    KEPT_SHARES = 4, /* under a limit: so many of its shares (mapped_limit.h), if that is less */
+    KEPT_LEAST = 2,  /* of any size, when they are unmapped */
 };
 
-/* Bytes of address space of unmapped objects: our tables keep one resident byte for each 16 KiB of them. */
-static const size_t KEPT_UNMAPPED = (size_t)16 * 1024 * HAK_MIB;
+/* Mapped address space may take 1 byte of page tables in 512, which each fork copies, until hak_keep_idle; with less
+ * than this, a process that frees large objects of all sizes all the time unmaps and maps them (docs/decisions/012).
+ * Of unmapped objects our tables keep one resident byte for each 16 KiB. */
+static const size_t KEPT_BYTES = (size_t)4 * 1024 * HAK_MIB, KEPT_UNMAPPED = (size_t)16 * 1024 * HAK_MIB;
 
 typedef struct kept {
     void *obj;
-    size_t capacity;    /* bytes that are accessible when it is not guarded */
-    size_t own;         /* of capacity: bytes that belong to the object; 0 when it is unmapped */
-    size_t mapped;      /* of capacity: mapped bytes; some objects are unmapped (guard.h) */
-    size_t resident;    /* of capacity: bytes that may be resident */
-    bool guarded, seen; /* seen: hak_keep_idle has seen it */
+    size_t capacity;     /* bytes that were accessible while it lived */
+    size_t own;          /* of capacity: bytes that belong to the object */
+    bool unmapped, seen; /* seen: by hak_keep_idle */
 } kept;
 
-static kept ring[KEPT_MOST];
-static unsigned first, count;
-static size_t mapped, unmapped;
+typedef enum kind { MAPPED, UNMAPPED, KINDS } kind;
 
-_Atomic size_t hak_keep_objects, hak_keep_bytes, hak_keep_resident;
+typedef struct lane {
+    kept places[KEPT_MOST];
+    unsigned first, count;
+    size_t bytes[KINDS];
+} lane;
 
-/* Removes the oldest object and returns it; NULL: there is none. */
-static void *leave(void) {
+static lane lanes[LANES];
+static _Atomic size_t bytes[KINDS]; /* of all lanes */
+
+_Atomic size_t hak_keep_objects, hak_keep_bytes;
+
+static lane *lane_of(size_t capacity) {
+    unsigned log2 = hak_max(hak_log2(capacity), (unsigned)LANE_FIRST_LOG2) - LANE_FIRST_LOG2;
+    return &lanes[hak_min(log2, LANES - 1u)];
+}
+
+static kept *place_at(lane *of, unsigned i) {
+    return &of->places[(of->first + i) % KEPT_MOST];
+}
+
+static void count_in(lane *of, const kept *one) {
+    kind is = one->unmapped ? UNMAPPED : MAPPED;
+    of->bytes[is] += one->capacity;
+    hak_counter_add(&bytes[is], one->capacity);
+    hak_counter_add(&hak_keep_bytes, one->unmapped ? 0 : one->own);
+}
+static void count_out(lane *of, const kept *one) {
+    kind is = one->unmapped ? UNMAPPED : MAPPED;
+    of->bytes[is] -= one->capacity;
+    hak_counter_sub(&bytes[is], one->capacity);
+    hak_counter_sub(&hak_keep_bytes, one->unmapped ? 0 : one->own);
+}
+
+/* Removes the lane's oldest object and returns it; NULL: there is none. */
+static void *leave(lane *of) {
     hak_lock_check_held(&hak_hardening_lock);
-    if (count == 0)
+    if (of->count == 0)
         return NULL;
-    const kept *oldest = &ring[first];
-    mapped -= oldest->mapped;
-    unmapped -= oldest->capacity - oldest->mapped;
+    const kept *oldest = place_at(of, 0);
+    count_out(of, oldest);
     hak_counter_sub(&hak_keep_objects, 1);
-    hak_counter_sub(&hak_keep_bytes, oldest->own);
-    hak_counter_sub(&hak_keep_resident, oldest->resident);
-    first = (first + 1) % KEPT_MOST;
-    count--;
+    of->first = (of->first + 1) % KEPT_MOST;
+    of->count--;
     return oldest->obj;
 }
 
-static size_t kept_bytes(void) {
+static lane *fullest(kind of) {
+    lane *found = &lanes[0];
+    for (unsigned i = 1; i < LANES; i++)
+        if (lanes[i].bytes[of] > found->bytes[of])
+            found = &lanes[i];
+    return found;
+}
+
+static size_t bytes_of(kind of) {
+    return atomic_load_explicit(&bytes[of], memory_order_relaxed);
+}
+
+static size_t mapped_most(void) {
     size_t share = hak_min(KEPT_BYTES_SCARCE, atomic_load_explicit(&hak_limit_share, memory_order_relaxed));
     return hak_guard_is_scarce() ? hak_min(KEPT_BYTES_SCARCE, KEPT_SHARES * share) : KEPT_BYTES;
 }
 
-/* Removes an object that must leave before `its` mapped and `without` unmapped bytes come in; NULL: there is room.
- * Memory that an attacker frees without having touched it drives nothing out, except by number and by address space. */
-static void *leave_for(size_t its, size_t without) {
-    bool full = count == KEPT_MOST || mapped + its > kept_bytes() ||
-                (count >= KEPT_LEAST && without != 0 && unmapped + without > KEPT_UNMAPPED);
-    return full ? leave() : NULL;
+/* Removes an object that must leave before `one` comes in; NULL: there is room. Who frees objects of other sizes drives
+ * none out, unless they take more address space than those of its lane. */
+static void *leave_for(lane *to, const kept *one) {
+    if (to->count == KEPT_MOST)
+        return leave(to);
+    if (!one->unmapped && bytes_of(MAPPED) + one->capacity > mapped_most())
+        return leave(fullest(MAPPED));
+    if (one->unmapped && bytes_of(UNMAPPED) + one->capacity > KEPT_UNMAPPED &&
+        atomic_load_explicit(&hak_keep_objects, memory_order_relaxed) >= KEPT_LEAST)
+        return leave(fullest(UNMAPPED));
+    return NULL;
 }
 
-/* Sets how much of the object may stay resident: nothing, when too much is resident already. False: the OS refused
- * to purge it. */
-static bool make_room(void *obj, size_t capacity, size_t *resident) {
-    size_t most = hak_release_is_lean() ? KEPT_RESIDENT_LEAN : KEPT_RESIDENT;
-    *resident = capacity;
-    if (atomic_load_explicit(&hak_keep_resident, memory_order_relaxed) + capacity <= most)
-        return true;
-    *resident = 0;
-    return hak_os_purge((uintptr_t)obj, capacity, HAK_PURGE_NOW);
-}
-
-/* Where address space is scarce, and the quarantine has its part of it, unmaps an object that has no guard. In general
- * that would cost too much: it could not go to a new owner as it is (docs/decisions/012). */
-static bool spare(void *obj, size_t capacity) {
-    return hak_guard_is_scarce() && hak_guard_gaps_left() &&
-           atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed) + capacity >
-               kept_bytes() / KEPT_SHARES &&
-           hak_large_empty(obj);
-}
-
-bool hak_keep_take(void *obj, size_t capacity, bool guarded) {
-    guarded = guarded || spare(obj, capacity);
-    size_t resident = 0, own = guarded && hak_large_is_empty(obj) ? 0 : hak_large_capacity(obj);
-    size_t its = own == 0 ? 0 : capacity;
-    if (!hak_hardening.quarantine || its > kept_bytes() / 2 ||
-        (!guarded && !make_room(obj, capacity, &resident)))
-        return false;
-    for (;;) {
-        hak_lock_take(&hak_hardening_lock);
-        void *oldest = leave_for(its, capacity - its);
-        if (oldest == NULL) {
-            ring[(first + count++) % KEPT_MOST] = (kept){obj, capacity, own, its, resident, guarded, false};
-            mapped += its;
-            unmapped += capacity - its;
-            hak_counter_add(&hak_keep_objects, 1);
-            hak_counter_add(&hak_keep_bytes, own);
-            hak_counter_add(&hak_keep_resident, resident);
-        }
-        hak_lock_give(&hak_hardening_lock);
-        if (oldest == NULL)
-            return true;
-        (void)hak_large_give(oldest);
-    }
-}
-
-/* True when the object may go to a new owner who wants `need` bytes at a multiple of `align`: its guard is near
- * enough. */
-static bool goes_on(const kept *one, size_t need, size_t align) {
-    return !one->guarded && hak_region_find((uintptr_t)one->obj)->kind < HAK_REGION_TYPED &&
-           (uintptr_t)one->obj % align == 0 && hak_guard_near(need, one->capacity);
-}
-
-/* Removes the oldest object that goes_on accepts, and prefers one with resident memory. The oldest object of all
- * takes its place in the ring. */
-static void *leave_near(size_t need, size_t align) {
-    kept *found = NULL;
-    for (unsigned i = 0; i + KEPT_RESTING < count && (found == NULL || found->resident == 0); i++) {
-        kept *one = &ring[(first + i) % KEPT_MOST];
-        if ((found == NULL || one->resident != 0) && goes_on(one, need, align))
-            found = one;
-    }
-    if (found == NULL)
-        return NULL;
-    kept again = *found;
-    *found = ring[first];
-    ring[first] = again;
-    return leave();
-}
-
-void *hak_keep_again(size_t size, size_t align, size_t *capacity) {
-    if (!hak_hardening.guard || hak_guard_at_leisure())
-        return NULL;
+/* Puts the object into its lane. Returns an object that left instead, so it has to be tried again; NULL: it is in. */
+static void *put(const kept *one) {
+    lane *to = lane_of(one->capacity);
     hak_lock_take(&hak_hardening_lock);
-    void *obj = leave_near(hak_align_up(size, hak_os_page), align);
+    void *oldest = leave_for(to, one);
+    if (oldest == NULL) {
+        *place_at(to, to->count++) = *one;
+        count_in(to, one);
+        hak_counter_add(&hak_keep_objects, 1);
+    }
     hak_lock_give(&hak_hardening_lock);
-    if (obj != NULL)
-        hak_large_again(obj, size, capacity);
-    return obj;
+    return oldest;
+}
+
+static bool too_large(size_t capacity) {
+    return capacity > mapped_most() / 2;
+}
+
+/* True when mapped objects fill their part; where address space is scarce, others may have most of it. */
+static bool is_crowded(size_t capacity) {
+    size_t most = hak_guard_is_scarce() ? mapped_most() / KEPT_SHARES : KEPT_BYTES;
+    return bytes_of(MAPPED) + capacity > most;
+}
+
+/* Takes the object's memory, if it has any: unmaps it where mapped ones have no room, otherwise purges it. The other
+ * one, where the OS refuses (locked pages cannot be purged). */
+static bool drop(kept *one, bool shut) {
+    uintptr_t addr = (uintptr_t)one->obj;
+    bool may = !one->unmapped && hak_guard_gaps_left();
+    if (may && (is_crowded(one->capacity) || too_large(one->capacity)))
+        one->unmapped = hak_large_empty(one->obj);
+    if (one->unmapped || shut || hak_os_purge(addr, one->capacity, HAK_PURGE_NOW))
+        return true;
+    return one->unmapped = may && hak_large_empty(one->obj);
+}
+
+bool hak_keep_take(void *obj, size_t capacity, bool shut) {
+    kept one = {obj, capacity, hak_large_capacity(obj), hak_large_is_empty(obj), false};
+    if (!hak_hardening.quarantine || !drop(&one, shut) || (!one.unmapped && too_large(capacity)))
+        return false;
+    for (void *oldest; (oldest = put(&one)) != NULL;)
+        (void)hak_large_give(oldest);
+    return true;
 }
 
 void hak_keep_flush(void) {
-    for (;;) {
-        hak_lock_take(&hak_hardening_lock);
-        void *oldest = leave();
-        hak_lock_give(&hak_hardening_lock);
-        if (oldest == NULL)
-            return;
-        (void)hak_large_give(oldest);
-    }
+    for (unsigned i = 0; i < LANES; i++)
+        for (void *oldest = &lanes[i]; oldest != NULL;) {
+            hak_lock_take(&hak_hardening_lock);
+            oldest = leave(&lanes[i]);
+            hak_lock_give(&hak_hardening_lock);
+            if (oldest != NULL)
+                (void)hak_large_give(oldest);
+        }
 }
 
-static void purge_locked(kept *one) {
-    hak_lock_check_held(&hak_hardening_lock);
-    if (one->resident == 0 || !hak_os_purge((uintptr_t)one->obj, one->capacity, HAK_PURGE_NOW))
-        return;
-    hak_counter_sub(&hak_keep_resident, one->resident);
-    one->resident = 0;
-}
-
-static void purge(bool all) {
-    hak_lock_take(&hak_hardening_lock);
-    for (unsigned i = 0; i < count; i++) {
-        kept *one = &ring[(first + i) % KEPT_MOST];
-        if (all || one->seen)
-            purge_locked(one);
-        one->seen = true;
-    }
-    hak_lock_give(&hak_hardening_lock);
-}
-
-/* Unmaps the object at place `i`, counted from the oldest, if its guard has been there for a pass. Both locks are
- * held, so the object stays in the ring meanwhile. False: no more places, or too many gaps. */
-static bool unmap_at(unsigned i) {
+/* Unmaps the object at place `i`, counted from the oldest, if it has been there for a pass. Both locks are
+ * held, so the object stays in the lane meanwhile. False: no more places, or too many gaps. */
+static bool unmap_at(lane *of, unsigned i) {
     hak_lock_take(&hak_large_lock);
     hak_lock_take(&hak_hardening_lock);
-    bool more = i < count && hak_guard_gaps_left();
-    kept *one = &ring[(first + i) % KEPT_MOST];
-    if (more && one->guarded && one->seen && one->mapped != 0 && hak_large_empty_locked(one->obj)) {
-        mapped -= one->mapped;
-        unmapped += one->mapped;
-        hak_counter_sub(&hak_keep_bytes, one->own);
-        one->mapped = one->own = 0;
-    }
+    bool more = i < of->count && of->bytes[MAPPED] != 0 && hak_guard_gaps_left();
+    kept *one = more ? place_at(of, i) : NULL;
+    if (more && !one->unmapped && one->seen && hak_large_empty_locked(one->obj)) {
+        count_out(of, one);
+        one->unmapped = true;
+        count_in(of, one);
+    } else if (more)
+        one->seen = true;
     hak_lock_give(&hak_hardening_lock);
     hak_lock_give(&hak_large_lock);
     return more;
 }
 
-void hak_keep_trim(void) {
-    purge(true);
-}
 void hak_keep_idle(void) {
-    for (unsigned i = 0; unmap_at(i);)
-        i++;
-    purge(false);
+    for (unsigned lane = 0; lane < LANES; lane++)
+        for (unsigned i = 0; unmap_at(&lanes[lane], i);)
+            i++;
 }
 
 void hak_keep_reset(void) {
-    first = count = 0;
-    mapped = unmapped = 0;
-    hak_keep_objects = hak_keep_bytes = hak_keep_resident = 0;
+    memset(lanes, 0, sizeof lanes);
+    bytes[MAPPED] = bytes[UNMAPPED] = hak_keep_objects = hak_keep_bytes = 0;
 }

@@ -330,9 +330,6 @@ static inline size_t hak_policy_large_end(const void *obj, size_t capacity) {
 static inline void hak_policy_large_settle(bool begins) {
     atomic_store(&hak_verify_large_settles, begins);
 }
-static inline void *hak_policy_large_again(size_t size, size_t align, size_t *capacity) {
-    return hak_keep_again(size, align, capacity);
-}
 static inline bool hak_policy_on_large_alloc(void *obj, size_t size, size_t capacity, hak_origin origin) {
     return hak_verify_large_alloc(obj, size, capacity, origin);
 }

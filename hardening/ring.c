@@ -201,8 +201,7 @@ void hak_ring_reset(hak_guarded *guarded) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         hak_ring *ring = &guarded->rings[cls];
         memset(ring->slots, 0, ring->limit * sizeof(void *));
-        ring->in = ring->stop = ring->slots;
-        ring->limit = 0;
+        *ring = (hak_ring){.in = ring->slots, .stop = ring->slots, .slots = ring->slots};
         guarded->lines[cls] = guarded->last[cls] = guarded->opened[cls] = 0;
         guarded->made[cls] = 0;
         guarded->block[cls] = guarded->in_line[cls] = 0;

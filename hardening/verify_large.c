@@ -37,10 +37,12 @@ const unsigned char *hak_verify_large_overflow(const void *obj, const hak_large_
  * be. */
 static void large_mark_end(void *obj, const hak_large_record *record, uint32_t word) {
     unsigned char *end = (unsigned char *)obj + record->size;
-    size_t room = (word & HAK_RECORD_BARE) != 0 ? 0 : large_room(record);
+    size_t room = (word & HAK_RECORD_BARE) != 0 || !hak_hardening.canary ? 0 : large_room(record);
+    size_t whole = hak_min(room, HAK_CANARY_BYTES);
     uint64_t right = hak_canary_at(end);
-    for (size_t i = 0; i < room && hak_hardening.canary; i++)
-        end[i] = i < HAK_CANARY_BYTES ? (unsigned char)(right >> (8 * i)) : 0;
+    for (size_t i = 0; i < whole; i++)
+        end[i] = (unsigned char)(right >> (8 * i));
+    memset(end + whole, 0, room - whole);
 }
 
 /* Removes what large_mark_end wrote, so that it does not appear in memory that realloc adds. */

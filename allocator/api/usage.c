@@ -41,8 +41,8 @@ static hak_usage_part live_large(const hak_held_large *held) {
 }
 
 /* `own`: bytes of the policy's own objects. */
-static size_t arena_of(size_t own, const hak_held_large *held) {
-    return load(&hak_superslab_live_bytes) + free_bytes() + own + held->resident;
+static size_t arena_of(size_t own) {
+    return load(&hak_superslab_live_bytes) + free_bytes() + own;
 }
 
 void hak_usage_note_large(void) {
@@ -54,9 +54,7 @@ void hak_usage_note_large(void) {
 }
 
 void hak_usage_note_arena(void) {
-    hak_held_large held = {.bytes = 0};
-    hak_policy_held_large(&held);
-    (void)raise(&arena_max, arena_of(0, &held));
+    (void)raise(&arena_max, arena_of(0));
 }
 
 static void add_class(hak_usage *out, unsigned cls, const hak_depot_free *depots, const size_t *cached,
@@ -90,7 +88,7 @@ void hak_usage_read(hak_usage *out) {
         add_class(out, cls, &depots, cached, &held);
     out->used.count += held.own_objects;
     out->used.bytes += held.own_bytes;
-    out->arena = arena_of(held.own_bytes, &held.large);
+    out->arena = arena_of(held.own_bytes);
     out->arena_max = raise(&arena_max, out->arena);
     out->rest.count += free_bytes() >> HAK_GRANULE_SHIFT;
     out->rest.bytes = less(less(out->arena, out->used.bytes), out->set_aside.bytes);

@@ -109,15 +109,6 @@ static size_t set_capacity(hak_span *span, size_t size) {
     return capacity;
 }
 
-void hak_large_again(void *obj, size_t size, size_t *capacity) {
-    hak_lock_take(&hak_large_lock);
-    hak_span *span = live_span(obj);
-    HAK_CHECK(span != NULL && size <= hak_tail_start(span), "span of a kept object");
-    *capacity = set_capacity(span, size);
-    hak_counter_add(&hak_large_operations, 2);
-    hak_lock_give(&hak_large_lock);
-}
-
 size_t hak_large_purge(size_t keep) {
     hak_lock_take(&hak_large_lock);
     size_t purged = hak_span_purge(keep, UINT64_MAX, false);

@@ -18,10 +18,6 @@ HAK_INLINE void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t 
     return hak_large_take_typed(size, align, 0, zeroed, capacity);
 }
 
-/* Reuses an object that the program freed and the policy held back, with its span as it is. `size` must fit.
- * *capacity as in hak_large_take. */
-void hak_large_again(void *obj, size_t size, size_t *capacity);
-
 /* The capacity of the live large object at `obj` in bytes; 0 when `obj` is no live large object. */
 size_t hak_large_capacity(const void *obj);
 
