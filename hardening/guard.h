@@ -6,9 +6,8 @@
  * uses PROT_NONE, which splits mappings, until a fifth of the usual vm.max_map_count is used up. A guarded page loses
  * its contents and its memory. To guard resident pages costs a flush of the processors' translation buffers (2 to
  * 60 us). So freed large objects are guarded at once only while that takes no more than a twentieth of the time;
- * otherwise they stay in quarantine unguarded until they are reused. While there is no time for guards, the guard
- * behind a live object may also stay where it lies, up to a quarter of the object away; the canary has room in any
- * case. */
+ * otherwise they are purged and rest unguarded (keep.h). While there is no time for guards, the guard behind a live
+ * object may also stay where it lies, up to a quarter of the object away; the canary has room in any case. */
 #ifndef HAK_GUARD_H
 #define HAK_GUARD_H
 

@@ -10,8 +10,8 @@
 #include <string.h>
 
 enum {
-    LANE_FIRST_LOG2 =
-        18, /* the first lane has all that is smaller, too, and the last one all that is larger */
+    /* The first lane has all that is smaller, too, and the last one all that is larger. */
+    LANE_FIRST_LOG2 = 18,
     LANES = 17,
     KEPT_MOST = 640, /* objects of a lane */
     /* Mapped address space where it is scarce: other code of the process cannot have it, thread stacks for example. */
@@ -54,17 +54,13 @@ static kept *place_at(lane *of, unsigned i) {
     return &of->places[(of->first + i) % KEPT_MOST];
 }
 
-static void count_in(lane *of, const kept *one) {
+/* Counts an object that comes in (1) or goes out (-1). */
+static void count(lane *of, const kept *one, int by) {
     kind is = one->unmapped ? UNMAPPED : MAPPED;
-    of->bytes[is] += one->capacity;
-    hak_counter_add(&bytes[is], one->capacity);
-    hak_counter_add(&hak_keep_bytes, one->unmapped ? 0 : one->own);
-}
-static void count_out(lane *of, const kept *one) {
-    kind is = one->unmapped ? UNMAPPED : MAPPED;
-    of->bytes[is] -= one->capacity;
-    hak_counter_sub(&bytes[is], one->capacity);
-    hak_counter_sub(&hak_keep_bytes, one->unmapped ? 0 : one->own);
+    size_t more = (size_t)by * one->capacity; /* wraps around */
+    of->bytes[is] += more;
+    hak_counter_add(&bytes[is], more);
+    hak_counter_add(&hak_keep_bytes, one->unmapped ? 0 : (size_t)by * one->own);
 }
 
 /* Removes the lane's oldest object and returns it; NULL: there is none. */
@@ -73,7 +69,7 @@ static void *leave(lane *of) {
     if (of->count == 0)
         return NULL;
     const kept *oldest = place_at(of, 0);
-    count_out(of, oldest);
+    count(of, oldest, -1);
     hak_counter_sub(&hak_keep_objects, 1);
     of->first = (of->first + 1) % KEPT_MOST;
     of->count--;
@@ -117,7 +113,7 @@ static void *put(const kept *one) {
     void *oldest = leave_for(to, one);
     if (oldest == NULL) {
         *place_at(to, to->count++) = *one;
-        count_in(to, one);
+        count(to, one, 1);
         hak_counter_add(&hak_keep_objects, 1);
     }
     hak_lock_give(&hak_hardening_lock);
@@ -155,15 +151,17 @@ bool hak_keep_take(void *obj, size_t capacity, bool shut) {
     return true;
 }
 
+static void *take_oldest(lane *of) {
+    hak_lock_take(&hak_hardening_lock);
+    void *oldest = leave(of);
+    hak_lock_give(&hak_hardening_lock);
+    return oldest;
+}
+
 void hak_keep_flush(void) {
     for (unsigned i = 0; i < LANES; i++)
-        for (void *oldest = &lanes[i]; oldest != NULL;) {
-            hak_lock_take(&hak_hardening_lock);
-            oldest = leave(&lanes[i]);
-            hak_lock_give(&hak_hardening_lock);
-            if (oldest != NULL)
-                (void)hak_large_give(oldest);
-        }
+        for (void *oldest; (oldest = take_oldest(&lanes[i])) != NULL;)
+            (void)hak_large_give(oldest);
 }
 
 /* Unmaps the object at place `i`, counted from the oldest, if it has been there for a pass. Both locks are
@@ -174,9 +172,9 @@ static bool unmap_at(lane *of, unsigned i) {
     bool more = i < of->count && of->bytes[MAPPED] != 0 && hak_guard_gaps_left();
     kept *one = more ? place_at(of, i) : NULL;
     if (more && !one->unmapped && one->seen && hak_large_empty_locked(one->obj)) {
-        count_out(of, one);
+        count(of, one, -1);
         one->unmapped = true;
-        count_in(of, one);
+        count(of, one, 1);
     } else if (more)
         one->seen = true;
     hak_lock_give(&hak_hardening_lock);

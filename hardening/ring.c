@@ -107,12 +107,17 @@ void hak_ring_begin_lines(hak_guarded *guarded) {
     }
 }
 
+/* Without a place. */
+static hak_ring ring_at(void **slots) {
+    return (hak_ring){.in = slots, .stop = slots, .slots = slots};
+}
+
 static void begin_few(hak_guarded *guarded) {
     void **next = (void **)((uintptr_t)(guarded + 1) + part_bytes(PART_STATE) + stamp_bytes());
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         if (part_of(cls) == PART_STATE)
             continue;
-        guarded->rings[cls] = (hak_ring){.in = next, .stop = next, .slots = next};
+        guarded->rings[cls] = ring_at(next);
         guarded->most[cls] = (uint32_t)hak_min(ring_most(cls), FEW);
         guarded->mapped[cls] = FEW + HAK_RING_AHEAD;
         next += FEW + HAK_RING_AHEAD;
@@ -128,7 +133,7 @@ void hak_ring_begin(hak_guarded *guarded) {
         if (of != PART_STATE && guarded->apart.start == 0)
             continue; /* begin_few */
         next[of] += ring_room(cls);
-        guarded->rings[cls] = (hak_ring){.in = slots, .stop = slots, .slots = slots};
+        guarded->rings[cls] = ring_at(slots);
         guarded->most[cls] = ring_most(cls);
         guarded->mapped[cls] = of == PART_STATE ? (uint32_t)ring_room(cls) : 0;
     }
@@ -201,7 +206,7 @@ void hak_ring_reset(hak_guarded *guarded) {
     for (unsigned cls = 1; cls <= HAK_CLASSES; cls++) {
         hak_ring *ring = &guarded->rings[cls];
         memset(ring->slots, 0, ring->limit * sizeof(void *));
-        *ring = (hak_ring){.in = ring->slots, .stop = ring->slots, .slots = ring->slots};
+        *ring = ring_at(ring->slots);
         guarded->lines[cls] = guarded->last[cls] = guarded->opened[cls] = 0;
         guarded->made[cls] = 0;
         guarded->block[cls] = guarded->in_line[cls] = 0;

@@ -40,8 +40,7 @@ static void large_mark_end(void *obj, const hak_large_record *record, uint32_t w
     size_t room = (word & HAK_RECORD_BARE) != 0 || !hak_hardening.canary ? 0 : large_room(record);
     size_t whole = hak_min(room, HAK_CANARY_BYTES);
     uint64_t right = hak_canary_at(end);
-    for (size_t i = 0; i < whole; i++)
-        end[i] = (unsigned char)(right >> (8 * i));
+    memcpy(end, &right, whole);
     memset(end + whole, 0, room - whole);
 }
 

@@ -56,7 +56,8 @@ void hak_release_init(bool lean_gate, hak_decommit how, size_t target_bytes) {
     step = hak_max(STEP_MIN, target_bytes / STEP_PART);
 }
 
-bool hak_release_is_lean(void) {
+/* Free memory goes back to the OS in a steady state, too. */
+static bool is_lean(void) {
     return decommit != HAK_DECOMMIT_OFF;
 }
 
@@ -66,7 +67,7 @@ size_t hak_release_slabs_live(void) {
 }
 
 size_t hak_release_excess(void) {
-    if (!hak_release_is_lean())
+    if (!is_lean())
         return 0;
     size_t dirty = load(&hak_superslab_free_dirty) + load(&hak_release_large_dirty);
     size_t resident = dirty + hak_release_slabs_live() + load(&hak_release_large_live);

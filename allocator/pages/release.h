@@ -30,9 +30,6 @@ size_t hak_release_slabs_live(void);
 /* `target`: bytes. Called once, and by tests. */
 void hak_release_init(bool lean, hak_decommit decommit, size_t target);
 
-/* True when free memory goes back to the OS in a steady state, too. */
-bool hak_release_is_lean(void);
-
 /* Bytes of free memory above what the policy allows; 0: nothing to do. Takes no lock and costs a few loads. */
 size_t hak_release_excess(void);
 
