@@ -50,6 +50,7 @@ static int at_home(void **state) {
     return 0;
 }
 #define NUMBERED_CASE(text, function) {text, function, no_home, at_home, NULL}
+#define FRESH_CASE(text, function)    {text, function, fresh, NULL, NULL}
 
 /* As if other threads had freed so many slots of the class. */
 static void others_free(unsigned cls, uint32_t count) {
@@ -390,20 +391,17 @@ int main(void) {
         NUMBERED_CASE("while memory is sparse the common rings of each kind have a bound",
                       common_rings_have_a_bound),
         NUMBERED_CASE("empty common rings have no memory", empty_common_rings_have_no_memory),
-        {"a typed slot that was freed twice is found in the common ring", typed_ones_are_swept, fresh, NULL,
-         NULL},
-        {"a forked child of one thread counts what rests as its parent does", a_child_counts_the_same, fresh,
-         NULL, NULL},
-        {"all open blocks are half of a floor at most", open_blocks_are_a_part_of_a_floor, fresh, NULL, NULL},
-        {"a child knows a block whose begin the fork interrupted", a_block_that_a_fork_interrupts, fresh,
-         NULL, NULL},
-        {"rings that keep too many pages lose the class that was not used for longest",
-         beyond_its_part_the_unused_class_goes, fresh, NULL, NULL},
-        {"long rings leave room for floors", long_rings_leave_room_for_floors, fresh, NULL, NULL},
-        {"malloc_trim leaves no wide slots, and few others", what_trim_leaves, fresh, NULL, NULL},
-        {"what a thread has freed of partitions goes on after ten seconds", typed_ones_age, fresh, NULL,
-         NULL},
-        {"want of memory and a new limit leave nothing", what_want_of_memory_leaves, fresh, NULL, NULL},
+        FRESH_CASE("a typed slot that was freed twice is found in the common ring", typed_ones_are_swept),
+        FRESH_CASE("a forked child of one thread counts what rests as its parent does",
+                   a_child_counts_the_same),
+        FRESH_CASE("all open blocks are half of a floor at most", open_blocks_are_a_part_of_a_floor),
+        FRESH_CASE("a child knows a block whose begin the fork interrupted", a_block_that_a_fork_interrupts),
+        FRESH_CASE("rings that keep too many pages lose the class that was not used for longest",
+                   beyond_its_part_the_unused_class_goes),
+        FRESH_CASE("long rings leave room for floors", long_rings_leave_room_for_floors),
+        FRESH_CASE("malloc_trim leaves no wide slots, and few others", what_trim_leaves),
+        FRESH_CASE("what a thread has freed of partitions goes on after ten seconds", typed_ones_age),
+        FRESH_CASE("want of memory and a new limit leave nothing", what_want_of_memory_leaves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

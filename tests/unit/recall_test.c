@@ -25,6 +25,11 @@ static pthread_barrier_t turn;
 static void next_turn(void) {
     pthread_barrier_wait(&turn);
 }
+/* The other thread goes on until it hands over. */
+static void hand_over(void) {
+    next_turn();
+    next_turn();
+}
 
 /* Fills bins of the calling thread. */
 static void fill(unsigned cls) {
@@ -102,11 +107,9 @@ static void all_but_the_topmost(void **state) {
     hak_depot_check();
     hak_superslab_check();
     assert_int_equal(hak_cache_recall(true), 0);
-    next_turn();
-    next_turn();
+    hand_over();
     assert_int_equal(hak_cache_recall(true), 0); /* one in each bin */
-    next_turn();
-    next_turn();
+    hand_over();
     assert_true(hak_cache_recall(true) >= COUNT);
     next_turn();
     pthread_join(thread, NULL);
@@ -121,13 +124,11 @@ static void *rester(void *arg) {
     (void)arg;
     assert_true(hak_cache_begin());
     fill(OTHER);
-    next_turn();
-    next_turn();
+    hand_over();
     hak_cache_age();
     fill(OTHER);
     take_distinct(CLS); /* a slow call, which ages the bins */
-    next_turn();
-    next_turn();
+    hand_over();
     hak_cache_end();
     return NULL;
 }
@@ -136,8 +137,7 @@ static void only_of_those_that_rest(void **state) {
     (void)state;
     pthread_t thread = begin(rester);
     (void)hak_cache_recall(false);
-    next_turn();
-    next_turn();
+    hand_over();
     assert_int_equal(hak_cache_recall(false), 0); /* it was at work since the last look */
     assert_true(hak_cache_recall(false) != 0);
     assert_int_equal(hak_cache_recall(false), 0); /* once is enough */
@@ -162,8 +162,7 @@ static void *waiter(void *arg) {
     (void)arg;
     assert_true(hak_cache_begin());
     fill(OTHER);
-    next_turn();
-    next_turn();
+    hand_over();
     hak_cache_end();
     return NULL;
 }
@@ -186,11 +185,9 @@ static void *hears(void *arg) {
     (void)arg;
     assert_true(hak_cache_begin());
     fill(OTHER);
-    next_turn();
-    next_turn();
+    hand_over();
     bin_give(bin_take(CLS), CLS);
-    next_turn();
-    next_turn();
+    hand_over();
     hak_cache_end();
     return NULL;
 }
@@ -200,8 +197,7 @@ static void trim_is_heard(void **state) {
     pthread_t thread = begin(hears);
     by_trim();
     assert_int_equal(held(OTHER), 1);
-    next_turn();
-    next_turn();
+    hand_over();
     assert_int_equal(held(OTHER), 0);
     next_turn();
     pthread_join(thread, NULL);
@@ -211,8 +207,7 @@ static void *new_thread(void *arg) {
     (void)arg;
     assert_true(hak_cache_begin());
     take_distinct(CLS);
-    next_turn();
-    next_turn();
+    hand_over();
     hak_cache_check();
     hak_cache_end();
     return NULL;
