@@ -6,6 +6,7 @@
 #include "allocator/os/os_process.h"
 #include "allocator/pages/mapped_limit.h"
 #include "hardening/guard.h"
+#include "hardening/seal.h"
 
 #include <string.h>
 
@@ -35,7 +36,7 @@ typedef struct kept {
 typedef enum kind { MAPPED, UNMAPPED, KINDS } kind;
 
 typedef struct lane {
-    kept places[KEPT_MOST];
+    kept *places; /* NULL until its first object comes: mlockall counts what is mapped */
     unsigned first, count;
     size_t bytes[KINDS];
 } lane;
@@ -50,7 +51,7 @@ static lane *lane_of(size_t capacity) {
     return &lanes[hak_min(log2, LANES - 1u)];
 }
 
-static kept *place_at(lane *of, unsigned i) {
+static kept *place_at(const lane *of, unsigned i) {
     return &of->places[(of->first + i) % KEPT_MOST];
 }
 
@@ -106,18 +107,35 @@ static void *leave_for(lane *to, const kept *one) {
     return NULL;
 }
 
-/* Puts the object into its lane. Returns an object that left instead, so it has to be tried again; NULL: it is in. */
-static void *put(const kept *one) {
+static size_t places_bytes(void) {
+    return hak_align_up(KEPT_MOST * sizeof(kept), hak_os_page);
+}
+
+/* False: the OS has no memory for the lane's places. */
+static bool begun_locked(lane *of) {
+    hak_lock_check_held(&hak_hardening_lock);
+    if (HAK_LIKELY(of->places != NULL))
+        return true;
+    of->places = (kept *)hak_os_map_between(places_bytes());
+    if (of->places != NULL)
+        hak_seal_metadata((uintptr_t)of->places, places_bytes());
+    return of->places != NULL;
+}
+
+/* Puts the object into its lane. *oldest: an object that left instead, so it has to be tried again; NULL: none. False:
+ * the lane has no places. */
+static bool put(const kept *one, void **oldest) {
     lane *to = lane_of(one->capacity);
     hak_lock_take(&hak_hardening_lock);
-    void *oldest = leave_for(to, one);
-    if (oldest == NULL) {
+    bool begun = begun_locked(to);
+    *oldest = begun ? leave_for(to, one) : NULL;
+    if (begun && *oldest == NULL) {
         *place_at(to, to->count++) = *one;
         count(to, one, 1);
         hak_counter_add(&hak_keep_objects, 1);
     }
     hak_lock_give(&hak_hardening_lock);
-    return oldest;
+    return begun;
 }
 
 static bool too_large(size_t capacity) {
@@ -146,9 +164,13 @@ bool hak_keep_take(void *obj, size_t capacity, bool shut) {
     kept one = {obj, capacity, hak_large_capacity(obj), hak_large_is_empty(obj), false};
     if (!hak_hardening.quarantine || !drop(&one, shut) || (!one.unmapped && too_large(capacity)))
         return false;
-    for (void *oldest; (oldest = put(&one)) != NULL;)
+    for (void *oldest;;) {
+        if (!put(&one, &oldest))
+            return false;
+        if (oldest == NULL)
+            return true;
         (void)hak_large_give(oldest);
-    return true;
+    }
 }
 
 static void *take_oldest(lane *of) {
@@ -188,7 +210,10 @@ void hak_keep_idle(void) {
             i++;
 }
 
-void hak_keep_reset(void) {
+HAK_UNSEEN void hak_keep_reset(void) {
+    for (unsigned i = 0; i < LANES; i++)
+        if (lanes[i].places != NULL)
+            hak_os_unmap_between((uintptr_t)lanes[i].places, places_bytes());
     memset(lanes, 0, sizeof lanes);
     bytes[MAPPED] = bytes[UNMAPPED] = hak_keep_objects = hak_keep_bytes = 0;
 }

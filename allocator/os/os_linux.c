@@ -198,7 +198,7 @@ uintptr_t hak_os_map_between(size_t size) {
     return addr;
 }
 
-void hak_os_unmap_between(uintptr_t addr, size_t size) {
+HAK_UNSEEN void hak_os_unmap_between(uintptr_t addr, size_t size) {
     atomic_fetch_sub_explicit(&between, 1, memory_order_relaxed);
     hak_os_unmap(addr - hak_os_page, size + 2 * hak_os_page);
 }

@@ -260,6 +260,21 @@ static void unmapped_when_purged(void **state) {
     hak_large_check();
 }
 
+/* Places are mapped with the first object of their doubling. Where the OS has no memory for them nothing is kept. */
+static void places_refused(void **state) {
+    (void)state;
+    size_t capacity;
+    void *obj = hak_large_take(HAK_MIB, HAK_MIN_ALIGN, NULL, &capacity);
+    (void)hak_os_fail_at(1);
+    bool kept = hak_keep_take(obj, capacity, true);
+    uint64_t calls = hak_os_fail_at(0);
+    assert_int_equal(calls, 1);
+    assert_false(kept);
+    assert_int_equal(hak_keep_objects, 0);
+    keep(0, HAK_MIB, true);
+    assert_int_equal(hak_keep_objects, 1);
+}
+
 /* All are kept, but address space that other code could have is not. */
 static void little_where_scarce(void **state) {
     (void)state;
@@ -320,6 +335,7 @@ int main(void) {
         CASE("an object is unmapped at the second pass, guarded or not", guards_go),
         CASE("from 1 MiB on at once, while there are few gaps", unmapped_while_few),
         CASE("and shorter ones that merge, when they are purged", unmapped_when_purged),
+        CASE("where there is no memory for places nothing is kept", places_refused),
         CASE("where address space is scarce only 16 MiB of it are kept", little_where_scarce),
         CASE("under a limit a sixteenth of that", little_within_a_limit),
         CASE("when memory has run out all of it goes back", all_go_back),
