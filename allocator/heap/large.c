@@ -101,6 +101,11 @@ size_t hak_large_capacity(const void *obj) {
     return span == NULL ? 0 : span->capacity;
 }
 
+size_t hak_large_reach(const void *obj) {
+    hak_span *span = live_span(obj);
+    return span == NULL ? 0 : hak_tail_start(span);
+}
+
 /* Sets the size of the live span's object. Returns its capacity. */
 static size_t set_capacity(hak_span *span, size_t size) {
     size_t capacity = hak_align_up(size, hak_os_page);
@@ -150,8 +155,10 @@ static void release_locked(size_t freed) {
 /* Unmaps all mapped memory of the live span. False: the OS refused, and nothing has changed. */
 static bool unmap(hak_region *region, hak_span *span) {
     bool done = hak_region_hollow(region, hak_span_start(region, span), hak_tail_start(span));
-    if (done)
+    if (done) {
         hak_tail_keep(span, 0);
+        hak_span_hollowed(region, span, span->granules);
+    }
     return done;
 }
 
@@ -167,7 +174,6 @@ static bool unmap_own(hak_region *region, hak_span *span) {
 /* Frees the object's granules. The caller has ended the object's life. */
 static void free_locked(hak_region *region, hak_span *span) {
     hak_lock_check_held(&hak_large_lock);
-    hak_counter_sub(&hak_span_holes, span->hollow); /* as a live span */
     bool hollow = span->hollow || unmap_own(region, span);
     if (span->tail != 0 && !hak_tail_fill(region, span, SIZE_MAX)) {
         hak_tail_keep(span, 0);
@@ -186,7 +192,6 @@ bool hak_large_empty_locked(void *obj) {
     if (span == NULL || span->hollow || !unmap(region, span))
         return false;
     span->hollow = true;
-    hak_counter_add(&hak_span_holes, 1);
     hak_counter_sub(&hak_release_large_live, span->capacity);
     hak_policy_large_hollowed(region, (uintptr_t)obj, hak_span_bytes(span->granules));
     return true;
@@ -231,8 +236,10 @@ static void shrink(hak_region *region, hak_span *span, uint32_t need) {
     hak_tail_keep(span, (tail - gone) / hak_os_page);
     hak_span_describe(span, span->granules, HAK_SPAN_NONE);
     hak_span_describe(span, need, HAK_SPAN_LIVE);
-    if (hollow)
+    if (hollow) {
         hak_policy_large_hollowed(region, start, bytes);
+        hak_span_hollowed(region, span + need, rest);
+    }
     hak_span_give(region, span + need, rest, (hak_span_content){hollow ? 0 : rest, hollow, hollow});
 }
 
@@ -265,10 +272,12 @@ static bool move_pages(hak_region *old, hak_span *from, hak_region *region, hak_
         return false;
     hak_tail_keep(from, 0);
     (void)make_live(region, to, granules, size);
+    hak_span_filled(region, to, granules);
     to->moved = true;
     moved += !from->moved;
     hak_tag_set_one(hak_span_start(old, from), HAK_TAG_NONE);
     hak_counter_sub(&hak_release_large_live, from->capacity);
+    hak_span_hollowed(old, from, from->granules);
     hak_span_give(old, from, from->granules, (hak_span_content){0, true, true});
     return true;
 }
@@ -297,7 +306,7 @@ HAK_WALKER void hak_large_check(void) {
     for (unsigned i = 0; i < used; i++)
         if (hak_regions[i].size != 0 && hak_region_is_large(&hak_regions[i]))
             holes += hak_span_check(&hak_regions[i]);
-    HAK_CHECK(holes == hak_span_holes, "number of hollow spans");
+    HAK_CHECK(holes == hak_span_holes, "number of gaps");
     hak_span_index_check();
     hak_lock_give(&hak_large_lock);
 }

@@ -20,6 +20,8 @@ HAK_INLINE void *hak_large_take(size_t size, size_t align, bool *zeroed, size_t 
 
 /* The capacity of the live large object at `obj` in bytes; 0 when `obj` is no live large object. */
 size_t hak_large_capacity(const void *obj);
+/* The same, with what realloc has cut off behind the object, and the gap. */
+size_t hak_large_reach(const void *obj);
 
 /* Frees the object. False: `obj` is no live large object, and nothing has changed. */
 bool hak_large_give(void *obj);

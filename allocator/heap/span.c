@@ -47,7 +47,6 @@ HAK_INLINE void list_free(hak_region_kind kind, hak_span *span, uint32_t granule
     span->hollow = span[granules - 1].hollow = content.hollow;
     span->freed_at = place.freed_at;
     hak_span_index_add(span);
-    hak_counter_add(&hak_span_holes, content.hollow);
     if (content.dirty != 0) {
         hak_list_insert_after(place.behind, &span->age);
         hak_counter_add(&hak_release_large_dirty, hak_span_bytes(content.dirty));
@@ -57,7 +56,6 @@ HAK_INLINE void list_free(hak_region_kind kind, hak_span *span, uint32_t granule
 static void unlist_free(hak_span *span) {
     HAK_CHECK(span->state == HAK_SPAN_FREE, "span in a list is not free");
     hak_span_index_remove(span);
-    hak_counter_sub(&hak_span_holes, span->hollow);
     if (span->dirty != 0) {
         hak_list_remove(&span->age);
         hak_counter_sub(&hak_release_large_dirty, hak_span_bytes(span->dirty));
@@ -86,6 +84,24 @@ static hak_span *free_before(const hak_region *region, hak_span *span) {
 static hak_span *free_after(const hak_region *region, hak_span *span, uint32_t granules) {
     span += granules;
     return span < hak_span_end_of(region) && span->state == HAK_SPAN_FREE ? span : NULL;
+}
+
+static bool is_gap(const hak_span *span) {
+    return span->hollow && (span->state == HAK_SPAN_FREE || span->state == HAK_SPAN_LIVE);
+}
+
+static size_t gaps_beside(hak_region *region, hak_span *span, uint32_t granules) {
+    hak_lock_check_held(&hak_large_lock);
+    hak_span *after = span + granules;
+    bool first = span == (hak_span *)region->records || span[-1].state == HAK_SPAN_NONE;
+    return (size_t)(!first && is_gap(span - span[-1].granules)) +
+           (after < hak_span_end_of(region) && is_gap(after));
+}
+void hak_span_hollowed(hak_region *region, hak_span *span, uint32_t granules) {
+    hak_counter_add(&hak_span_holes, 1 - gaps_beside(region, span, granules)); /* wraps around */
+}
+void hak_span_filled(hak_region *region, hak_span *span, uint32_t granules) {
+    hak_counter_add(&hak_span_holes, gaps_beside(region, span, granules) - 1);
 }
 
 static hak_span_content content_of(const hak_span *span) {
@@ -187,7 +203,10 @@ static hak_span *grow(hak_region_kind kind, uint32_t granules, bool hollow) {
         hollow ? hak_region_take_hollow(kind, bytes, &region) : hak_region_take(kind, bytes, &region);
     if (addr == 0)
         return NULL;
-    return give(region, hak_region_record(region, addr), granules, (hak_span_content){0, true, hollow});
+    hak_span *span = hak_region_record(region, addr);
+    if (hollow)
+        hak_span_hollowed(region, span, granules);
+    return give(region, span, granules, (hak_span_content){0, true, hollow});
 }
 
 /* Maps the carved span, or makes it hollow. On failure the span is free again, or lost. */
@@ -201,14 +220,21 @@ static HAK_NOINLINE hak_map_result make_hollow(hak_region *region, hak_span *spa
     hak_map_result result = !hollow                                   ? hak_region_fill(region, start, bytes)
                             : hak_region_hollow(region, start, bytes) ? HAK_MAP_DONE
                                                                       : HAK_MAP_REFUSED;
-    if (result == HAK_MAP_DONE) {
-        hak_policy_large_hollowed(region, start, bytes);
-        span->hollow = hollow;
-        span->zeroed = true;
-    } else if (result == HAK_MAP_TAKEN)
-        hak_span_describe(span, granules, HAK_SPAN_LOST);
-    else
+    if (result == HAK_MAP_REFUSED) {
         hak_span_give(region, span, granules, (hak_span_content){was ? 0 : granules, was, was});
+        return result;
+    }
+    if (hollow)
+        hak_span_hollowed(region, span, granules);
+    else
+        hak_span_filled(region, span, granules);
+    if (result == HAK_MAP_TAKEN) {
+        hak_span_describe(span, granules, HAK_SPAN_LOST);
+        return result;
+    }
+    hak_policy_large_hollowed(region, start, bytes);
+    span->hollow = hollow;
+    span->zeroed = true;
     return result;
 }
 
@@ -303,6 +329,7 @@ static hak_span *hollow_one(hak_region *region, hak_span *span) {
         return NULL;
     span = carve(span, 0, granules);
     hak_policy_large_hollowed(region, start, hak_span_bytes(granules));
+    hak_span_hollowed(region, span, granules);
     return give(region, span, granules, (hak_span_content){0, true, true});
 }
 
@@ -387,6 +414,7 @@ size_t hak_span_hollow_all(void) {
 
 HAK_WALKER size_t hak_span_check(hak_region *region) {
     size_t holes = 0;
+    bool gap = false;
     hak_span *span = (hak_span *)region->records, *end = hak_span_end_of(region), *before = NULL;
     while (span < end) {
         bool is_free = span->state == HAK_SPAN_FREE;
@@ -400,7 +428,8 @@ HAK_WALKER size_t hak_span_check(hak_region *region) {
         HAK_CHECK((hak_tag_of((void *)hak_span_start(region, span)) == HAK_TAG_LARGE) ==
                       (span->state == HAK_SPAN_LIVE),
                   "tag of span");
-        holes += span->hollow && (is_free || span->state == HAK_SPAN_LIVE);
+        holes += !gap && is_gap(span);
+        gap = is_gap(span);
         before = is_free ? span : NULL;
         span += span->granules;
     }

@@ -60,9 +60,13 @@ HAK_INLINE void hak_span_describe(hak_span *span, uint32_t granules, hak_span_st
     span->state = last->state = (uint8_t)state;
 }
 
-/* Number of hollow spans: free ones, and live ones that hak_large_empty has unmapped. Each may be a gap in the
- * kernel's map of the process. */
+/* Number of gaps in the kernel's map of the process: runs of hollow spans, free ones and live ones that
+ * hak_large_empty has unmapped. */
 extern _Atomic size_t hak_span_holes;
+
+/* Note that granules between two spans were unmapped, or are mapped again. Their own records are not read. */
+void hak_span_hollowed(hak_region *region, hak_span *span, uint32_t granules);
+void hak_span_filled(hak_region *region, hak_span *span, uint32_t granules);
 
 void hak_span_init(void);
 
@@ -96,7 +100,7 @@ void hak_span_release_idle(uint64_t now);
 /* Unmaps all free spans, which become hollow. Returns the bytes that the kernel no longer counts. */
 size_t hak_span_hollow_all(void);
 
-/* Dies when the spans of a region disagree. Returns how many of them hak_span_holes counts. For tests. */
+/* Dies when the spans of a region disagree. Returns its part of hak_span_holes. For tests. */
 size_t hak_span_check(hak_region *region);
 
 #endif
