@@ -256,9 +256,11 @@ void hak_guard_hollowed(const hak_region *region, uintptr_t start, size_t size) 
 bool hak_guard_gaps_left(void) {
     return atomic_load_explicit(&hak_span_holes, memory_order_relaxed) < maps_most / GAPS_PART;
 }
+bool hak_guard_may_unmap(size_t bytes) {
+    return bytes >= UNMAPPED_FROM || hak_guard_gaps_left();
+}
 bool hak_guard_unmaps(size_t bytes) {
-    return bytes >= UNMAPPED_FROM ||
-           ((bytes >= UNMAPPED_FROM_FEW || hak_guard_is_scarce()) && hak_guard_gaps_left());
+    return hak_guard_may_unmap(bytes) && (bytes >= UNMAPPED_FROM_FEW || hak_guard_is_scarce());
 }
 
 bool hak_guard_large_freed(void *obj) {

@@ -13,6 +13,8 @@
 
 #include "hardening/ledger.h"
 
+enum { HAK_GUARD_GAP_MOST = 4 }; /* granules behind a large object: 1 to so many, at random */
+
 void hak_guard_init(void);
 void hak_guard_reset(void); /* debug builds: no guard was made */
 
@@ -63,6 +65,8 @@ static inline bool hak_guard_near(size_t capacity, size_t open) {
  * fork copies them: some 30 us a MiB. But a gap in a mapping takes an entry of the kernel's map of the process. So long
  * ranges are unmapped, and shorter ones while there are few gaps: a twentieth of what the process may have. */
 bool hak_guard_unmaps(size_t bytes);
+/* True when a range of so many bytes may become a gap, if there is a reason to unmap it. */
+bool hak_guard_may_unmap(size_t bytes);
 /* True when there are few gaps. */
 bool hak_guard_gaps_left(void);
 

@@ -18,18 +18,20 @@ enum {
     /* Mapped address space where it is scarce: other code of the process cannot have it, thread stacks for example. */
     KEPT_BYTES_SCARCE = 16 * HAK_MIB,
     KEPT_SHARES = 4, /* under a limit: so many of its shares (mapped_limit.h), if that is less */
-    KEPT_LEAST = 2,  /* of any size, when they are unmapped */
+    KEPT_LEAST = 2,  /* of a lane, of any size, when they are unmapped */
+    /* Under a limit: 16 times the limit. Our tables map a byte for each 750. */
+    KEPT_UNMAPPED_SHARES = 1024,
 };
 
 /* Mapped address space may take 1 byte of page tables in 512, which each fork copies, until hak_keep_idle; with less
  * than this, a process that frees large objects of all sizes all the time unmaps and maps them (docs/decisions/012).
- * Of unmapped objects our tables keep one resident byte for each 16 KiB. */
+ * Of unmapped objects our tables keep one resident byte for each 16 KiB, and two pages for each object. */
 static const size_t KEPT_BYTES = (size_t)4 * 1024 * HAK_MIB, KEPT_UNMAPPED = (size_t)16 * 1024 * HAK_MIB;
 
 typedef struct kept {
     void *obj;
-    size_t capacity;     /* bytes that were accessible while it lived */
-    size_t own;          /* of capacity: bytes that belong to the object */
+    size_t size;         /* bytes of addresses that rest with it */
+    size_t own;          /* of these: what belonged to the object when it was freed */
     bool unmapped, seen; /* seen: by hak_keep_idle */
 } kept;
 
@@ -38,16 +40,16 @@ typedef enum kind { MAPPED, UNMAPPED, KINDS } kind;
 typedef struct lane {
     kept *places; /* NULL until its first object comes: mlockall counts what is mapped */
     unsigned first, count;
-    size_t bytes[KINDS];
+    size_t objects[KINDS], bytes[KINDS];
 } lane;
 
 static lane lanes[LANES];
-static _Atomic size_t bytes[KINDS]; /* of all lanes */
+static _Atomic size_t mapped; /* bytes[MAPPED] of all lanes */
 
 _Atomic size_t hak_keep_objects, hak_keep_bytes;
 
-static lane *lane_of(size_t capacity) {
-    unsigned log2 = hak_max(hak_log2(capacity), (unsigned)LANE_FIRST_LOG2) - LANE_FIRST_LOG2;
+static lane *lane_of(size_t size) {
+    unsigned log2 = hak_max(hak_log2(size), (unsigned)LANE_FIRST_LOG2) - LANE_FIRST_LOG2;
     return &lanes[hak_min(log2, LANES - 1u)];
 }
 
@@ -58,35 +60,46 @@ static kept *place_at(const lane *of, unsigned i) {
 /* Counts an object that comes in (1) or goes out (-1). */
 static void count(lane *of, const kept *one, int by) {
     kind is = one->unmapped ? UNMAPPED : MAPPED;
-    size_t more = (size_t)by * one->capacity; /* wraps around */
+    size_t more = (size_t)by * one->size; /* wraps around */
+    of->objects[is] += (size_t)by;
     of->bytes[is] += more;
-    hak_counter_add(&bytes[is], more);
+    hak_counter_add(&mapped, one->unmapped ? 0 : more);
     hak_counter_add(&hak_keep_bytes, one->unmapped ? 0 : (size_t)by * one->own);
 }
 
-/* Removes the lane's oldest object and returns it; NULL: there is none. */
-static void *leave(lane *of) {
+/* Removes the object at place `i`, counted from the oldest, and returns it; NULL: there is none. */
+static void *leave(lane *of, unsigned i) {
     hak_lock_check_held(&hak_hardening_lock);
-    if (of->count == 0)
+    if (i >= of->count)
         return NULL;
-    const kept *oldest = place_at(of, 0);
-    count(of, oldest, -1);
+    kept gone = *place_at(of, i);
+    count(of, &gone, -1);
     hak_counter_sub(&hak_keep_objects, 1);
+    for (; i > 0; i--)
+        *place_at(of, i) = *place_at(of, i - 1);
     of->first = (of->first + 1) % KEPT_MOST;
     of->count--;
-    return oldest->obj;
+    return gone.obj;
 }
 
-static lane *fullest(kind of) {
+/* Removes the oldest object that is unmapped, or mapped. */
+static void *leave_kind(lane *of, bool unmapped) {
+    unsigned i = 0;
+    while (i < of->count && place_at(of, i)->unmapped != unmapped)
+        i++;
+    return leave(of, i);
+}
+
+static lane *fullest(void) {
     lane *found = &lanes[0];
     for (unsigned i = 1; i < LANES; i++)
-        if (lanes[i].bytes[of] > found->bytes[of])
+        if (lanes[i].bytes[MAPPED] > found->bytes[MAPPED])
             found = &lanes[i];
     return found;
 }
 
-static size_t bytes_of(kind of) {
-    return atomic_load_explicit(&bytes[of], memory_order_relaxed);
+static size_t mapped_with(size_t size) {
+    return atomic_load_explicit(&mapped, memory_order_relaxed) + size;
 }
 
 static size_t mapped_most(void) {
@@ -94,17 +107,41 @@ static size_t mapped_most(void) {
     return hak_guard_is_scarce() ? hak_min(KEPT_BYTES_SCARCE, KEPT_SHARES * share) : KEPT_BYTES;
 }
 
+static size_t unmapped_most(void) {
+    size_t share = atomic_load_explicit(&hak_limit_share, memory_order_relaxed);
+    return hak_min(KEPT_UNMAPPED, KEPT_UNMAPPED_SHARES * hak_min(share, KEPT_UNMAPPED));
+}
+
+/* Unmapped bytes of a lane, with one object of `more` bytes that comes in, and without the part of two objects. */
+static size_t surplus(const lane *of, size_t more) {
+    size_t all = of->bytes[UNMAPPED] + more, objects = of->objects[UNMAPPED] + (more != 0);
+    return objects <= KEPT_LEAST ? 0 : all / objects * (objects - KEPT_LEAST);
+}
+
+/* The lane that has most to give where unmapped objects are too many when `one` comes in; NULL: they are not. */
+static lane *longest(const lane *to, const kept *one) {
+    size_t all = 0, most = 0;
+    lane *found = NULL;
+    for (unsigned i = 0; i < LANES; i++) {
+        size_t own = surplus(&lanes[i], &lanes[i] == to ? one->size : 0);
+        all += own;
+        if (own > most) {
+            most = own;
+            found = &lanes[i];
+        }
+    }
+    return all > unmapped_most() ? found : NULL;
+}
+
 /* Removes an object that must leave before `one` comes in; NULL: there is room. Who frees objects of other sizes drives
  * none out, unless they take more address space than those of its lane. */
 static void *leave_for(lane *to, const kept *one) {
     if (to->count == KEPT_MOST)
-        return leave(to);
-    if (!one->unmapped && bytes_of(MAPPED) + one->capacity > mapped_most())
-        return leave(fullest(MAPPED));
-    if (one->unmapped && bytes_of(UNMAPPED) + one->capacity > KEPT_UNMAPPED &&
-        atomic_load_explicit(&hak_keep_objects, memory_order_relaxed) >= KEPT_LEAST)
-        return leave(fullest(UNMAPPED));
-    return NULL;
+        return leave(to, 0);
+    if (!one->unmapped)
+        return mapped_with(one->size) > mapped_most() ? leave_kind(fullest(), false) : NULL;
+    lane *from = longest(to, one);
+    return from != NULL ? leave_kind(from, true) : NULL;
 }
 
 static size_t places_bytes(void) {
@@ -125,7 +162,7 @@ static bool begun_locked(lane *of) {
 /* Puts the object into its lane. *oldest: an object that left instead, so it has to be tried again; NULL: none. False:
  * the lane has no places. */
 static bool put(const kept *one, void **oldest) {
-    lane *to = lane_of(one->capacity);
+    lane *to = lane_of(one->size);
     hak_lock_take(&hak_hardening_lock);
     bool begun = begun_locked(to);
     *oldest = begun ? leave_for(to, one) : NULL;
@@ -138,31 +175,37 @@ static bool put(const kept *one, void **oldest) {
     return begun;
 }
 
-static bool too_large(size_t capacity) {
-    return capacity > mapped_most() / 2;
+static bool too_large(size_t size) {
+    return size > mapped_most() / 2;
 }
 
 /* True when mapped objects fill their part; where address space is scarce, others may have most of it. */
-static bool is_crowded(size_t capacity) {
+static bool is_crowded(size_t size) {
     size_t most = hak_guard_is_scarce() ? mapped_most() / KEPT_SHARES : KEPT_BYTES;
-    return bytes_of(MAPPED) + capacity > most;
+    return mapped_with(size) > most;
 }
 
 /* Takes the object's memory, if it has any: unmaps it where mapped ones have no room, otherwise purges it. The other
  * one, where the OS refuses (locked pages cannot be purged). */
-static bool drop(kept *one, bool shut) {
+static bool drop(kept *one, size_t capacity, bool shut) {
     uintptr_t addr = (uintptr_t)one->obj;
-    bool may = !one->unmapped && hak_guard_gaps_left();
-    if (may && (is_crowded(one->capacity) || too_large(one->capacity)))
+    bool may = !one->unmapped && hak_guard_may_unmap(one->size);
+    if (may && (is_crowded(one->size) || too_large(one->size)))
         one->unmapped = hak_large_empty(one->obj);
-    if (one->unmapped || shut || hak_os_purge(addr, one->capacity, HAK_PURGE_NOW))
+    if (one->unmapped || shut || hak_os_purge(addr, capacity, HAK_PURGE_NOW))
         return true;
     return one->unmapped = may && hak_large_empty(one->obj);
 }
 
+/* What realloc has cut off rests with the object. The gap behind it, from the end of a granule on, does not count. */
+static size_t resting(const void *obj, size_t capacity) {
+    size_t all = hak_large_reach(obj), gap = (HAK_GUARD_GAP_MOST + 1) * HAK_GRANULE;
+    return hak_max(capacity, all - hak_min(all, gap));
+}
+
 bool hak_keep_take(void *obj, size_t capacity, bool shut) {
-    kept one = {obj, capacity, hak_large_capacity(obj), hak_large_is_empty(obj), false};
-    if (!hak_hardening.quarantine || !drop(&one, shut) || (!one.unmapped && too_large(capacity)))
+    kept one = {obj, resting(obj, capacity), hak_large_capacity(obj), hak_large_is_empty(obj), false};
+    if (!hak_hardening.quarantine || !drop(&one, capacity, shut) || (!one.unmapped && too_large(one.size)))
         return false;
     for (void *oldest;;) {
         if (!put(&one, &oldest))
@@ -175,7 +218,7 @@ bool hak_keep_take(void *obj, size_t capacity, bool shut) {
 
 static void *take_oldest(lane *of) {
     hak_lock_take(&hak_hardening_lock);
-    void *oldest = leave(of);
+    void *oldest = leave(of, 0);
     hak_lock_give(&hak_hardening_lock);
     return oldest;
 }
@@ -215,5 +258,5 @@ HAK_UNSEEN void hak_keep_reset(void) {
         if (lanes[i].places != NULL)
             hak_os_unmap_between((uintptr_t)lanes[i].places, places_bytes());
     memset(lanes, 0, sizeof lanes);
-    bytes[MAPPED] = bytes[UNMAPPED] = hak_keep_objects = hak_keep_bytes = 0;
+    mapped = hak_keep_objects = hak_keep_bytes = 0;
 }

@@ -2,7 +2,9 @@
  *
  * It has a lane for each doubling of sizes. A lane is first in, first out, and holds 640 objects, so an address comes
  * back after that many frees of objects of its doubling, whatever else the process frees. All lanes together hold 4
- * GiB of mapped address space and 16 GiB of unmapped; beyond that the lane that has most gives its oldest.
+ * GiB of mapped address space, and 16 GiB of unmapped (under a limit 16 times the limit); beyond that the lane that
+ * has most of the kind, with what comes in, gives the oldest of the kind. Two unmapped objects of each lane do not
+ * count. An object counts with what realloc has cut off, which rests with it.
  *
  * No kept object has memory. An object that was not guarded or unmapped (guard.h) is purged when it comes in, and
  * unmapped where the lanes have no room for mapped ones. The hardening lock guards the lanes. */

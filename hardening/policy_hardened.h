@@ -319,7 +319,7 @@ static inline size_t hak_policy_large_gap(size_t size) {
         return 0;
     if (hak_guard_is_scarce())
         return hak_os_page;
-    return (1 + (hak_hardening.random ? hak_random_next() >> 62 : 0)) << HAK_GRANULE_SHIFT;
+    return (1 + (hak_hardening.random ? hak_random_next() % HAK_GUARD_GAP_MOST : 0)) << HAK_GRANULE_SHIFT;
 }
 static inline void hak_policy_large_hollowed(hak_region *region, uintptr_t start, size_t size) {
     hak_guard_hollowed(region, start, size);

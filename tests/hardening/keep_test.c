@@ -118,13 +118,43 @@ static void fullest_leaves(void **state) {
     const unsigned room = (4096 - 40 * 7) / 12;
     expect_left(40, 640 - room, 640, 40 + room);
     pretend_gaps(false);
-    none(state);
-    for (unsigned i = 0; i < 15; i++)
-        keep(i, (i < 3 ? 1024 : 2048) * (size_t)HAK_MIB, true);
-    expect_left(3, 9, 15, 9);
 }
 
-/* Unmapped memory takes no address space of the kernel's. It drives other objects out only by its number, and by
+/* Unmapped ones leave no mapped space: they stay, although older. */
+static void mapped_leave(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < 20; i++)
+        keep(i, 12 * HAK_MIB, true);
+    hak_policy_idle(hak_os_milliseconds());
+    hak_policy_idle(hak_os_milliseconds());
+    pretend_gaps(true);
+    for (unsigned i = 20; i < 640; i++)
+        keep(i, 12 * HAK_MIB, true);
+    pretend_gaps(false);
+    expect_left(20, 640 - 4096 / 12, 640, 20 + 4096 / 12);
+    hak_large_check();
+}
+
+/* Neither one of more than 16 GiB, nor many that have more together, whatever is unmapped besides. */
+static void larger_drive_none_out(void **state) {
+    (void)state;
+    static const size_t sizes[] = {17 * 1024, 9 * 1024, 5 * 1024, 2 * 1024, 1024, 700, 400, 200, 100, 50};
+    const size_t kinds = sizeof sizes / sizeof sizes[0];
+    for (unsigned i = 0; i < 160; i++)
+        keep(i, (size_t[]){300, 3000, 12000}[i % 3] * HAK_KIB, i % 2 == 0);
+    hak_policy_idle(hak_os_milliseconds());
+    hak_policy_idle(hak_os_milliseconds());
+    keep(160, 17 * 1024 * (size_t)HAK_MIB, true);
+    expect_left(161, 161, 161, 161);
+    for (unsigned i = 161; i < MOST; i++)
+        keep(i, sizes[i % kinds] * HAK_MIB, true);
+    size_t newest = 2 * kinds;
+    expect_left(160, (unsigned)(MOST - newest), MOST, (unsigned)hak_large_count);
+    assert_in_range(hak_large_count, 160 + newest, 160 + newest + 16 * 1024 / 50);
+}
+
+/* 16 GiB and two objects. */
+/* Unmapped memory takes no address space of the kernel's. It drives objects of its size out only by its number, and by
  * those pages of our tables that stay resident for very many addresses. */
 static void very_large_drain_little(void **state) {
     (void)state;
@@ -132,11 +162,30 @@ static void very_large_drain_little(void **state) {
 }
 static void by_unmapped_bytes(void **state) {
     (void)state;
-    expect_kept(20, 2048 * (size_t)HAK_MIB, true, 8);
+    expect_kept(20, 2048 * (size_t)HAK_MIB, true, 10);
 }
 static void two_of_any_size(void **state) {
     (void)state;
     expect_kept(5, 17 * (size_t)HAK_MIB * 1024, true, 2);
+}
+
+/* With what realloc has cut off: that rests with the object. */
+static void shortened(void **state) {
+    (void)state;
+    const size_t before = 15 * HAK_MIB, few = 4096 / 15;
+    size_t capacity;
+    for (unsigned i = 0; i < 600; i++) {
+        objs[i] = hak_large_take(before, HAK_MIN_ALIGN, NULL, &capacity);
+        assert_true(hak_large_resize(objs[i], 300 * HAK_KIB, &capacity));
+        assert_int_equal(capacity, 300 * HAK_KIB);
+        assert_true(hak_keep_take(objs[i], capacity, false));
+        if (i < few || i >= few + 10) /* a part of the gap counts */
+            assert_int_equal(hak_large_is_empty(objs[i]), i >= few);
+    }
+    assert_true(hak_keep_bytes <= 300 * HAK_KIB * (few + 10));
+    for (unsigned i = 600; i < MOST; i++)
+        keep(i, 300 * HAK_KIB, true);
+    assert_int_equal(hak_large_count, MOST);
 }
 
 /* What is kept has no memory, whether a guard took it or not. */
@@ -159,11 +208,22 @@ static void too_large(void **state) {
     (void)state;
     size_t capacity;
     void *obj = hak_large_take(2100 * (size_t)HAK_MIB, HAK_MIN_ALIGN, NULL, &capacity);
-    pretend_gaps(true);
+    (void)hak_os_fail_at(1);
     assert_false(hak_keep_take(obj, capacity, false));
-    pretend_gaps(false);
+    assert_int_equal(hak_os_fail_at(0), 2);
     assert_true(hak_keep_take(obj, capacity, false));
     assert_true(hak_large_is_empty(obj));
+}
+
+/* However many gaps there are: as when there is time for a guard. */
+static void large_ones_never_crowd(void **state) {
+    (void)state;
+    pretend_gaps(true);
+    for (unsigned i = 0; i < 600; i++)
+        keep(i, (i < 300 ? 1 : 16) * HAK_MIB, false);
+    expect_left(300, 300, 600, 600);
+    assert_true(hak_keep_bytes <= 4096 * (size_t)HAK_MIB);
+    pretend_gaps(false);
 }
 
 /* False: not allowed. By a system call, because sanitizers replace mlock by nothing. */
@@ -220,7 +280,7 @@ static void guards_go(void **state) {
     hak_policy_idle(hak_os_milliseconds());
     for (unsigned i = 0; i < 3; i++)
         assert_true(hak_large_is_empty(objs[i]));
-    assert_int_equal(hak_keep_bytes, 0); /* what is unmapped is no live memory */
+    assert_int_equal(hak_keep_bytes, 0);      /* what is unmapped is no live memory */
     assert_true(hak_span_holes <= holes + 3); /* neighbours are one gap */
     hak_large_check();
     hak_keep_flush();
@@ -322,6 +382,14 @@ static void little_within_a_limit(void **state) {
     pretend_gaps(false);
 }
 
+/* What is unmapped has tables, which the limit counts. */
+static void addresses_within_a_limit(void **state) {
+    (void)state;
+    (void)hak_limit_set(128 * HAK_MIB);
+    expect_kept(60, 64 * HAK_MIB, true, 16 * 128 / 64 + 2);
+    (void)hak_limit_set(SIZE_MAX);
+}
+
 static void all_go_back(void **state) {
     (void)state;
     for (unsigned i = 0; i < 10; i++)
@@ -340,11 +408,16 @@ int main(void) {
         CASE("of each size, whatever becomes of others", by_number_of_its_size),
         CASE("4 GiB of mapped addresses are kept, what comes then is unmapped", by_mapped_bytes),
         CASE("if something must go it is the oldest of the size that has most", fullest_leaves),
+        CASE("and mapped", mapped_leave),
         CASE("very large objects drive little out", very_large_drain_little),
         CASE("16 GiB of unmapped addresses are kept", by_unmapped_bytes),
         CASE("and two objects of any size", two_of_any_size),
+        CASE("very large objects drive no others out", larger_drive_none_out),
+        CASE("a shortened object counts with what it had", shortened),
         CASE("what is kept has no memory", memory_goes),
         CASE("an object of more than 2 GiB is kept only if it can be unmapped", too_large),
+        CASE("objects of 16 MiB and more are unmapped where mapped ones are too many",
+             large_ones_never_crowd),
         CASE("a locked object is unmapped", locked),
         CASE("or its memory is not taken for zero", locked_is_dirty),
         CASE("an object is unmapped at the second pass, guarded or not", guards_go),
@@ -354,6 +427,7 @@ int main(void) {
         CASE("where there is no memory for places nothing is kept", places_refused),
         CASE("where address space is scarce only 16 MiB of it are kept", little_where_scarce),
         CASE("under a limit a sixteenth of that", little_within_a_limit),
+        CASE("and 16 times the limit of unmapped addresses", addresses_within_a_limit),
         CASE("when memory has run out all of it goes back", all_go_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
