@@ -82,13 +82,14 @@ void hak_harden_fork_child(void) {
 }
 
 /* Does nothing when the request is much larger than what the quarantines hold: it would empty them in vain, and any
- * program input that chooses a size could ask for that. */
+ * program input that chooses a size could ask for that. Large objects in quarantine have no memory, so they help only
+ * where address space is scarce. */
 bool hak_harden_reclaim(size_t size) {
     enum { TIMES = 4 };
     size_t held = atomic_load_explicit(&hak_quarantine_held, memory_order_relaxed) +
                   atomic_load_explicit(&hak_release_slabs_bare, memory_order_relaxed) +
                   atomic_load_explicit(&hak_common_held, memory_order_relaxed) +
-                  atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed);
+                  (hak_guard_is_scarce() ? atomic_load_explicit(&hak_keep_bytes, memory_order_relaxed) : 0);
     if (held == 0 || size / TIMES > held)
         return false;
     hak_quarantine_flush();

@@ -7,9 +7,12 @@
 #include "allocator/pages/mapped_limit.h"
 #include "allocator/policy.h"
 
+/* A larger request may be refused for its size alone: more than memory and swap. Input of the program may choose it,
+ * and where address space is scarce mitigations end for good. A limit that can be asked for is known anyway. */
+static const size_t TELLING = 256 * HAK_MIB;
+
 /* Unmaps what no slab, object, cache or quarantine has. Returns bytes. */
 static size_t give_free(void) {
-    hak_policy_scarce();
     hak_superslab_split_all();
     hak_depot_trim();
     size_t given = hak_large_hollow() + hak_superslab_hollow();
@@ -65,6 +68,8 @@ static bool cut_edges(size_t size) {
 bool hak_reclaim_memory(size_t size, hak_reclaim how) {
     if (size >> HAK_ADDRESS_BITS != 0)
         return false; /* larger than the address space: nothing helps */
+    if (size <= TELLING)
+        hak_policy_scarce();
     if (how == HAK_RECLAIM_IDLE)
         return give_idle();
     if (how == HAK_RECLAIM_EDGES)

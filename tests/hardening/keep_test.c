@@ -400,6 +400,29 @@ static void all_go_back(void **state) {
     assert_int_equal(atomic_load(&hak_keep_objects), 0);
 }
 
+/* The OS refuses a request of so many bytes. */
+static void refused(size_t size) {
+    (void)hak_os_fail_at(1 | HAK_OS_FAIL_ON);
+    hak_free(hak_malloc(size));
+    (void)hak_os_fail_at(0);
+}
+
+/* Input of the program may choose its size: more than memory and swap is refused without any limit. */
+static void absurd_request(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < 60; i++)
+        keep(i, 10 * HAK_MIB, true);
+    refused(300 * HAK_MIB);
+    assert_false(hak_guard_is_scarce());
+    assert_true(hak_policy_tail_stays());
+    assert_int_equal(hak_keep_objects, 60);
+    refused(200 * HAK_MIB);
+    assert_true(hak_guard_is_scarce());
+    assert_int_equal(hak_keep_objects, 0);
+    hak_large_check();
+    hak_guard_reset();
+}
+
 #define CASE(text, function) {text, function, none, NULL, NULL}
 
 int main(void) {
@@ -429,6 +452,7 @@ int main(void) {
         CASE("under a limit a sixteenth of that", little_within_a_limit),
         CASE("and 16 times the limit of unmapped addresses", addresses_within_a_limit),
         CASE("when memory has run out all of it goes back", all_go_back),
+        CASE("but not for a request that is refused for its size alone", absurd_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
