@@ -28,7 +28,7 @@ CMOCKA = r"\[  PASSED  \] ([1-9][0-9]*) test"
 SECONDS = 900  # by the machine's clock, which also runs while the machine is stopped
 
 CONTRACT = ("contract_malloc", "contract_realloc", "contract_aligned")
-LARGE = ("large", "region", "superslab", "tag", "release", "os", "alloc", "cache", "depot")
+LARGE = ("large", "region", "superslab", "tag", "release", "os", "alloc", "cache", "shards", "depot")
 GUARDS = ("guard", "sample", "quarantine", "ledger", "wipe")  # only the hardened variant has them
 SLOW = ("stress", "fault")  # each takes minutes: they run at the end
 PROGRAMS = ("vectors", "moves", "memory", "limits", "locked", "exits", "forks", "guards")
