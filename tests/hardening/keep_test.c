@@ -153,13 +153,13 @@ static void larger_drive_none_out(void **state) {
     assert_in_range(hak_large_count, 160 + newest, 160 + newest + 16 * 1024 / 50);
 }
 
-/* 16 GiB and two objects. */
 /* Unmapped memory takes no address space of the kernel's. It drives objects of its size out only by its number, and by
  * those pages of our tables that stay resident for very many addresses. */
 static void very_large_drain_little(void **state) {
     (void)state;
     expect_kept(100, 160 * HAK_MIB, true, 100);
 }
+/* 16 GiB, and two objects. */
 static void by_unmapped_bytes(void **state) {
     (void)state;
     expect_kept(20, 2048 * (size_t)HAK_MIB, true, 10);
