@@ -149,30 +149,29 @@ static size_t places_bytes(void) {
 }
 
 /* False: the OS has no memory for the lane's places. */
-static bool begun_locked(lane *of) {
-    hak_lock_check_held(&hak_hardening_lock);
-    if (HAK_LIKELY(of->places != NULL))
-        return true;
-    of->places = (kept *)hak_os_map_between(places_bytes());
-    if (of->places != NULL)
-        hak_seal_metadata((uintptr_t)of->places, places_bytes());
-    return of->places != NULL;
+static bool begun(lane *of) {
+    hak_lock_take(&hak_hardening_lock);
+    if (HAK_UNLIKELY(of->places == NULL)) {
+        of->places = (kept *)hak_os_map_between(places_bytes());
+        if (of->places != NULL)
+            hak_seal_metadata((uintptr_t)of->places, places_bytes());
+    }
+    bool done = of->places != NULL;
+    hak_lock_give(&hak_hardening_lock);
+    return done;
 }
 
-/* Puts the object into its lane. *oldest: an object that left instead, so it has to be tried again; NULL: none. False:
- * the lane has no places. */
-static bool put(const kept *one, void **oldest) {
-    lane *to = lane_of(one->size);
+/* Puts the object into its lane. Returns an object that left instead, so it has to be tried again; NULL: it is in. */
+static void *put(lane *to, const kept *one) {
     hak_lock_take(&hak_hardening_lock);
-    bool begun = begun_locked(to);
-    *oldest = begun ? leave_for(to, one) : NULL;
-    if (begun && *oldest == NULL) {
+    void *oldest = leave_for(to, one);
+    if (oldest == NULL) {
         *place_at(to, to->count++) = *one;
         count(to, one, 1);
         hak_counter_add(&hak_keep_objects, 1);
     }
     hak_lock_give(&hak_hardening_lock);
-    return begun;
+    return oldest;
 }
 
 static bool too_large(size_t size) {
@@ -207,13 +206,12 @@ bool hak_keep_take(void *obj, size_t capacity, bool shut) {
     kept one = {obj, resting(obj, capacity), hak_large_capacity(obj), hak_large_is_empty(obj), false};
     if (!hak_hardening.quarantine || !drop(&one, capacity, shut) || (!one.unmapped && too_large(one.size)))
         return false;
-    for (void *oldest;;) {
-        if (!put(&one, &oldest))
-            return false;
-        if (oldest == NULL)
-            return true;
+    lane *to = lane_of(one.size);
+    if (!begun(to))
+        return false;
+    for (void *oldest; (oldest = put(to, &one)) != NULL;)
         (void)hak_large_give(oldest);
-    }
+    return true;
 }
 
 static void *take_oldest(lane *of) {
