@@ -216,8 +216,8 @@ void hak_extent_end(hak_extent *extent) {
     if (extent->reserved)
         hak_os_unmap(extent->start, extent->room);
     else {
-        /* A reset of the tests forgets what is mapped, so that mapping it again is free (reset.c). */
-        hak_os_unmap(extent->start, HAK_DEBUG_BUILD ? extent->room : extent->mapped);
+        /* Not all of the room: others may have mapped memory there. */
+        hak_os_unmap(extent->start, hak_max(extent->mapped, extent->left));
         hak_extent_unclaim(extent->start);
     }
     *extent = (hak_extent){0};

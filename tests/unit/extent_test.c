@@ -97,6 +97,22 @@ static void somebody_else(void **state) {
     munmap(theirs, hak_os_page);
 }
 
+/* An extent that did not get as far ends without what others have mapped in its room. */
+static void ends_before_others(void **state) {
+    (void)state;
+    unit_skip_where_reserved();
+    hak_extent extent;
+    assert_true(hak_extent_begin(&extent, 64 * HAK_MIB, HAK_MIB, HAK_MIB));
+    uintptr_t start = extent.start;
+    char *theirs = mmap((void *)(start + 8 * HAK_MIB), hak_os_page, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    assert_int_equal((uintptr_t)theirs, start + 8 * HAK_MIB);
+    hak_extent_end(&extent);
+    assert_false(is_mapped(start));
+    assert_true(is_mapped((uintptr_t)theirs));
+    munmap(theirs, hak_os_page);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("an extent grows where it is, up to its room", grows),
@@ -104,6 +120,7 @@ int main(void) {
         CASE("the rooms of two extents do not overlap", apart),
         CASE("room is found among thousands of extents", among_many),
         CASE("where somebody else has mapped, an extent does not grow any more", somebody_else),
+        CASE("and an extent ends before it", ends_before_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
