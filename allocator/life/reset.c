@@ -33,12 +33,6 @@ static void for_regions(void (*each)(hak_region *)) {
             each(&hak_regions[i]);
 }
 
-/* The extent stays mapped, and mapping it again costs nothing. */
-static void forget_mapped(hak_extent *extent) {
-    extent->left = hak_max(extent->left, extent->mapped);
-    extent->mapped = 0;
-}
-
 /* Empties a region that stays mapped. Its memory is committed again by later calls. */
 static void empty(hak_region *region) {
     size_t units = region->used >> region->unit_shift;
@@ -46,10 +40,7 @@ static void empty(hak_region *region) {
     hak_tag_set(region->base, region->used, HAK_TAG_NONE);
     hak_os_scrub(region->base, region->used); /* what is fresh reads as zero */
     region->used = region->committed = region->meta_committed = region->tagged = region->huge_asked = 0;
-    region->extra_used = 0;
-    forget_mapped(&region->body);
-    forget_mapped(&region->meta);
-    forget_mapped(&region->extra);
+    region->body.mapped = region->meta.mapped = region->extra.mapped = region->extra_used = 0;
 }
 
 /* Removes guards, and what an error may have written to free slabs. */

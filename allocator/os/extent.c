@@ -2,6 +2,7 @@
 #include "allocator/os/extent.h"
 
 #include "allocator/base/bits.h"
+#include "allocator/os/os_keep.h"
 
 /* Which places are drawn and taken depends on earlier inputs, so a fuzzer must not count it as coverage. */
 #if defined(__clang__)
@@ -217,7 +218,9 @@ void hak_extent_end(hak_extent *extent) {
         hak_os_unmap(extent->start, extent->room);
     else {
         /* Not all of the room: others may have mapped memory there. */
-        hak_os_unmap(extent->start, hak_max(extent->mapped, extent->left));
+        hak_os_unmap(extent->start, extent->mapped);
+        if (HAK_DEBUG_BUILD)
+            hak_os_keep_drop(extent->start, extent->room);
         hak_extent_unclaim(extent->start);
     }
     *extent = (hak_extent){0};

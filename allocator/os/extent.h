@@ -21,7 +21,6 @@ typedef struct hak_extent {
     size_t room;     /* bytes that it may grow to */
     size_t mapped;   /* readable and writable bytes from the start, hollow parts excepted */
     bool reserved;   /* the room is a mapping of ours */
-    size_t left;     /* bytes that are mapped and that a reset of the tests counts as new; 0 elsewhere */
 } hak_extent;
 
 /* Claims an address, aligned to `align`, with `room` unused bytes; maps nothing. 0: none was found. */

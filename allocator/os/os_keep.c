@@ -78,11 +78,20 @@ static bool is_in(const list *in, uintptr_t addr, size_t size) {
     return false;
 }
 
+/* Stores the part of the range that some entry of the list has. False: none has any. */
+static bool part_of(const list *in, uintptr_t addr, size_t size, range *part) {
+    for (unsigned i = 0; i < in->count; i++) {
+        *part = (range){hak_max(in->ranges[i].from, addr), hak_min(in->ranges[i].to, addr + size)};
+        if (part->from < part->to)
+            return true;
+    }
+    return false;
+}
+
 bool hak_os_keep_some(uintptr_t addr, size_t size) {
-    bool found = false;
+    range part;
     take();
-    for (unsigned i = 0; i < kept.count && !found && keeping != HAK_KEEP_NOTHING; i++)
-        found = addr < kept.ranges[i].to && kept.ranges[i].from < addr + size;
+    bool found = keeping != HAK_KEEP_NOTHING && part_of(&kept, addr, size, &part);
     give();
     return found;
 }
@@ -187,6 +196,19 @@ void hak_os_keep_note(uintptr_t addr, size_t size, bool open) {
         forget(&opened, addr, size);
     }
     give();
+}
+
+void hak_os_keep_drop(uintptr_t addr, size_t size) {
+    range part;
+    for (bool found = true; found;) {
+        take();
+        found = part_of(&kept, addr, size, &part);
+        if (found)
+            forget(&kept, part.from, part.to - part.from);
+        give();
+        if (found)
+            hak_os_unmap(part.from, part.to - part.from);
+    }
 }
 
 /* Stands for the kernel, which takes pages beside threads that read them by atomic loads: that is no race of ours. A

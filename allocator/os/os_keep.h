@@ -35,6 +35,9 @@ bool hak_os_keep_some(uintptr_t addr, size_t size);
 /* True when only an earlier input has opened the memory at the address: to this input it is not readable. */
 bool hak_os_keep_left(uintptr_t addr);
 
+/* Unmaps what is kept of the range, whose owner ends. */
+void hak_os_keep_drop(uintptr_t addr, size_t size);
+
 /* True when anything is kept. */
 bool hak_os_keeps(void);
 

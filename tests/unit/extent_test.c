@@ -3,6 +3,7 @@
 
 #include "allocator/base/bits.h"
 #include "allocator/os/extent.h"
+#include "allocator/os/os_keep.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -113,6 +114,23 @@ static void ends_before_others(void **state) {
     munmap(theirs, hak_os_page);
 }
 
+/* What debug builds keep for the next input lies beyond what an extent counts as mapped. */
+static void ends_with_what_is_kept(void **state) {
+    (void)state;
+    unit_skip_where_reserved();
+    hak_extent extent;
+    hak_os_keep(HAK_KEEP_ALL);
+    assert_true(hak_extent_begin(&extent, 64 * HAK_MIB, 2 * HAK_MIB, HAK_MIB));
+    uintptr_t start = extent.start;
+    assert_true(hak_extent_hollow(&extent, start + HAK_MIB, HAK_MIB));
+    extent.mapped = HAK_MIB;
+    assert_true(is_mapped(start + HAK_MIB)); /* kept */
+    hak_extent_end(&extent);
+    assert_false(is_mapped(start));
+    assert_false(is_mapped(start + HAK_MIB));
+    hak_os_keep(HAK_KEEP_NOTHING);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("an extent grows where it is, up to its room", grows),
@@ -121,6 +139,7 @@ int main(void) {
         CASE("room is found among thousands of extents", among_many),
         CASE("where somebody else has mapped, an extent does not grow any more", somebody_else),
         CASE("and an extent ends before it", ends_before_others),
+        CASE("an extent ends with what is kept of it", ends_with_what_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
