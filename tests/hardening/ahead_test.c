@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -77,6 +78,65 @@ static void objects_that_are_touched(void **state) {
     }
 }
 
+/* What is done with objects of one size says nothing about another one. */
+static void each_size_for_itself(void **state) {
+    (void)state;
+    need_kernel();
+    for (int i = 0; i < SIZES; i++) {
+        unit_fresh(NULL);
+        teach(sizes[i], sizes[i]);
+        for (int other = 0; other < SIZES; other++)
+            assert_true(other == i || !is_ready(sizes[other]));
+        assert_true(is_ready(sizes[i]));
+    }
+}
+
+/* The core's calls, counted. */
+static unsigned looks;
+int mincore(void *addr, size_t size, unsigned char *in) {
+    looks++;
+    return (int)syscall(SYS_mincore, addr, size, in);
+}
+
+enum { ROOM = 40960 };
+
+/* Memory that stands for a slot of ROOM bytes, touched or not. */
+static char *room(bool touched) {
+    char *it = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(it, MAP_FAILED);
+    return touched ? memset(it, 1, ROOM) : it;
+}
+
+/* Eight in a row. Before the first one was found so, only some frees look. */
+static void only_when_sure(void **state) {
+    (void)state;
+    need_kernel();
+    char *used = room(true), *next = room(false);
+    for (unsigned before = looks; looks == before;)
+        hak_ahead_learn(used, ROOM, ROOM);
+    for (int taught = 1; taught <= HAK_AHEAD_SURE; taught++) {
+        hak_ahead_ask(next, ROOM, ROOM);
+        assert_int_equal(resident(next, ROOM), taught < HAK_AHEAD_SURE ? 0 : ROOM / PAGE);
+        hak_ahead_learn(used, ROOM, ROOM);
+    }
+    munmap(used, ROOM);
+    munmap(next, ROOM);
+}
+
+/* A look takes as long as malloc and free of a small object together, so where they show nothing they are few. */
+static void few_looks(void **state) {
+    (void)state;
+    enum { FREES = 400, COLD_LOOKS = 4 };
+    need_kernel();
+    char *unused = room(false);
+    hak_free(rest_make_slot(ROOM)); /* what the core asks once */
+    unsigned before = looks;
+    for (int i = 0; i < FREES; i++)
+        hak_ahead_learn(unused, ROOM, ROOM);
+    assert_int_equal(looks - before, FREES / COLD_LOOKS);
+    munmap(unused, ROOM);
+}
+
 static void what_is_ready_is_zero(void **state) {
     (void)state;
     static const char zeros[MOST];
@@ -138,12 +198,30 @@ static void what_stays_is_bounded(void **state) {
     assert_true(is_ready(SIZE)); /* what is freed does not count any more */
 }
 
+/* Objects that are live, and that nobody has touched. They are kept in a table by a hash of the address, where some
+ * have the same place. */
+static void many_at_a_time(void **state) {
+    (void)state;
+    enum { OBJS = 64, SIZE = 40000 };
+    char *objs[OBJS];
+    unsigned ready = 0;
+    need_kernel();
+    teach(SIZE, SIZE);
+    for (int i = 0; i < OBJS; i++) {
+        objs[i] = rest_make_slot(SIZE);
+        ready += resident(objs[i], SIZE) == pages(objs[i], SIZE);
+    }
+    assert_in_range(ready, OBJS / 2, OBJS);
+    for (int i = 0; i < OBJS; i++)
+        hak_free(objs[i]);
+}
+
 static void freed_objects_keep_no_page(void **state) {
     (void)state;
     for (int i = 0; i < SIZES; i++)
         for (size_t part = 1; part <= sizes[i]; part += sizes[i] / 5) {
             char *obj = rest_make_slot(sizes[i]);
-            hak_place place;
+            hak_place place = {0};
             assert_true(hak_ledger_find(obj, &place));
             memset(obj + sizes[i] - part, 1, part);
             hak_free(obj);
@@ -190,6 +268,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("objects of a size that is touched as a whole have their pages at once",
              objects_that_are_touched),
+        CASE("when eight in a row were", only_when_sure),
+        CASE("which says nothing about other sizes", each_size_for_itself),
+        CASE("and takes few looks where it is not so", few_looks),
+        CASE("many objects at a time", many_at_a_time),
         CASE("these pages are zero", what_is_ready_is_zero),
         CASE("objects of a size that is touched in part have not", objects_that_are_not),
         CASE("it ends when objects are no longer touched as a whole", ends_when_half_is_touched),

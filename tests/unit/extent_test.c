@@ -3,10 +3,14 @@
 
 #include "allocator/base/bits.h"
 #include "allocator/os/extent.h"
+#include "allocator/os/os.h"
 #include "allocator/os/os_keep.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { EXTENTS = 64, MANY = 5000 };
 
@@ -41,6 +45,7 @@ static void more_than_there_is(void **state) {
         assert_false(extents[i].reserved);
         assert_true(extents[i].room >= (size_t)1 << 30);
         assert_false(is_mapped(extents[i].start) || is_mapped(extents[i].start + extents[i].room / 2));
+        assert_false(is_mapped(extents[i].start + extents[i].room - hak_os_page)); /* it was tried */
     }
     for (int i = 0; i < 3; i++)
         hak_extent_end(&extents[i]);
@@ -57,6 +62,29 @@ static void apart(void **state) {
     }
     for (int i = 0; i < EXTENTS; i++)
         hak_extent_end(&extents[i]);
+}
+
+/* Bytes of the process's mappings. */
+static size_t address_space(void) {
+    char text[64] = {0};
+    int file = open("/proc/self/statm", O_RDONLY);
+    ssize_t got = read(file, text, sizeof text - 1);
+    close(file);
+    return got > 0 ? strtoul(text, NULL, 10) * hak_os_page : 0;
+}
+
+/* The table of all pieces doubles; the smaller ones go. In the first of all cases that need many. */
+static void many_leave_one_table(void **state) {
+    (void)state;
+    enum { ENTRY = 16, TABLE = 8192 * ENTRY }; /* the first power of two above MANY */
+    unit_skip_where_reserved();
+    static hak_extent small[MANY];
+    size_t before = address_space();
+    for (int i = 0; i < MANY; i++)
+        assert_true(hak_extent_begin(&small[i], HAK_MIB, 0, hak_os_page));
+    for (int i = 0; i < MANY; i++)
+        hak_extent_end(&small[i]);
+    assert_in_range(address_space() - before, TABLE, TABLE + TABLE / 4);
 }
 
 /* Many small pieces lie scattered over the address space, with room between them. */
@@ -98,6 +126,40 @@ static void somebody_else(void **state) {
     munmap(theirs, hak_os_page);
 }
 
+/* Places are drawn, and the same seed draws the same ones. */
+static void place_is_taken(void **state) {
+    (void)state;
+    unit_skip_where_reserved();
+    hak_extent extent;
+    hak_os_random_fix(7);
+    assert_true(hak_extent_begin(&extent, 64 * HAK_MIB, HAK_MIB, HAK_MIB));
+    uintptr_t start = extent.start;
+    hak_extent_end(&extent);
+    char *theirs = mmap((void *)start, hak_os_page, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    assert_int_equal((uintptr_t)theirs, start);
+    hak_os_random_fix(7);
+    assert_true(hak_extent_begin(&extent, 64 * HAK_MIB, HAK_MIB, HAK_MIB));
+    assert_false(extent.reserved);
+    assert_int_not_equal(extent.start, start);
+    hak_os_random_fix(0);
+    hak_extent_end(&extent);
+    munmap(theirs, hak_os_page);
+}
+
+/* When the OS has no memory now, it may have some later. */
+static void refused_once(void **state) {
+    (void)state;
+    hak_extent extent;
+    assert_true(hak_extent_begin(&extent, 64 * HAK_MIB, HAK_MIB, HAK_MIB));
+    (void)hak_os_fail_at(1);
+    assert_false(hak_extent_grow(&extent, 2 * HAK_MIB));
+    assert_int_equal(hak_os_fail_at(0), 1);
+    assert_true(extent.mapped == HAK_MIB && extent.room == 64 * HAK_MIB);
+    assert_true(hak_extent_grow(&extent, 2 * HAK_MIB));
+    hak_extent_end(&extent);
+}
+
 /* An extent that did not get as far ends without what others have mapped in its room. */
 static void ends_before_others(void **state) {
     (void)state;
@@ -136,7 +198,10 @@ int main(void) {
         CASE("an extent grows where it is, up to its room", grows),
         CASE("of more room than there is, a part is had and nothing is reserved", more_than_there_is),
         CASE("the rooms of two extents do not overlap", apart),
+        CASE("thousands of extents leave one table of them", many_leave_one_table),
         CASE("room is found among thousands of extents", among_many),
+        CASE("where a place is taken, another one is drawn", place_is_taken),
+        CASE("an extent that was refused memory grows later", refused_once),
         CASE("where somebody else has mapped, an extent does not grow any more", somebody_else),
         CASE("and an extent ends before it", ends_before_others),
         CASE("an extent ends with what is kept of it", ends_with_what_is_kept),

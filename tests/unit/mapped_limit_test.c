@@ -95,7 +95,7 @@ static void asked_of_the_os(void **state) {
     (void)state;
     if (hak_os_strict())
         skip();
-    struct rlimit before, now;
+    struct rlimit before, now, space;
     assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
     (void)hak_limit_look();
     now = before;
@@ -109,6 +109,14 @@ static void asked_of_the_os(void **state) {
     atomic_store(&hak_os_filter, filter);
     assert_true(hak_limit_look());
     assert_int_equal(hak_os_limit(), (size_t)1 << 40);
+    assert_int_equal(getrlimit(RLIMIT_AS, &space), 0);
+    for (int log2 = 39; log2 <= 41; log2++) { /* of two limits the lower one; nothing is mapped meanwhile */
+        struct rlimit less = {(rlim_t)1 << log2, space.rlim_max};
+        int set = setrlimit(RLIMIT_AS, &less);
+        size_t limit = hak_os_limit();
+        (void)setrlimit(RLIMIT_AS, &space);
+        assert_true(set != 0 || limit == (size_t)1 << hak_min(log2, 40));
+    }
     assert_false(hak_limit_look());
     assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
     assert_false(hak_limit_look());

@@ -1,4 +1,5 @@
 /* os_test.c: the promises of os.h, on the running kernel. */
+#include "tests/unit/calls.h"
 #include "tests/unit/unit.h"
 
 #include "allocator/base/bits.h"
@@ -6,9 +7,11 @@
 #include "allocator/os/os_process.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void page_size(void **state) {
@@ -306,6 +309,60 @@ static void reading(void **state) {
     hak_os_unmap(pages, 2 * hak_os_page);
 }
 
+/* What the kernel says of a program whose file was replaced, as by an upgrade, and of others. */
+static const char *running;
+static bool readlink_says(long number, const long args[6], long *answer) {
+    if (number != SYS_readlinkat)
+        return false;
+    size_t length = strlen(running);
+    assert_in_range(length, 1, args[3]);
+    memcpy((char *)args[2], running, length);
+    *answer = (long)length;
+    return true;
+}
+static void replaced_program(void **state) {
+    (void)state;
+    static const char *const rows[][2] = {{"/usr/bin/some", "/usr/bin/some"},
+                                          {"/usr/bin/some (deleted)", "/usr/bin/some"},
+                                          {"/usr/bin/(deleted)", "/usr/bin/(deleted)"},
+                                          {"/some (deleted) (deleted)", "/some (deleted)"}};
+    atomic_store(&calls_seen_by, readlink_says);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char path[HAK_OS_PATH_MOST];
+        running = rows[i][0];
+        assert_true(hak_os_executable(path));
+        assert_string_equal(path, rows[i][1]);
+    }
+    atomic_store(&calls_seen_by, NULL);
+}
+
+/* The interrupted code may be just about to look at errno. */
+static _Atomic int handled;
+static void changes_errno(void) {
+    handled++;
+    errno = 5;
+}
+static hak_fault_verdict mends(const hak_fault *fault) {
+    (void)fault;
+    changes_errno();
+    return HAK_FAULT_MENDED;
+}
+static void in_handlers(void *unused) {
+    (void)unused;
+    (void)signal(SIGUSR1, SIG_DFL);
+    (void)signal(SIGSEGV, SIG_DFL);
+    bool taken = hak_os_on_signal(HAK_OS_SIGNAL_USR1, changes_errno);
+    hak_os_on_fault(mends);
+    errno = 77;
+    (void)raise(SIGUSR1);
+    (void)raise(SIGSEGV);
+    _exit(taken && handled == 2 && errno == 77 ? 0 : 1);
+}
+static void handlers_keep_errno(void **state) {
+    (void)state;
+    assert_string_equal(unit_stderr_of(in_handlers, NULL), "");
+}
+
 /* A filter only becomes stricter. This process has no filter, or began with one. */
 static void filtering(void **state) {
     (void)state;
@@ -378,6 +435,8 @@ int main(void) {
              ranges_between),
         CASE("random bytes differ from call to call", randomness),
         CASE("what can be read is read, up to the first byte that cannot", reading),
+        CASE("a program whose file was replaced has the path that it had", replaced_program),
+        CASE("handlers of signals and of faults keep errno", handlers_keep_errno),
         CASE("a filter of system calls only becomes stricter, and what is rare is then not asked for",
              filtering),
         CASE("landmarks, processors, clock and environment are there", facts),

@@ -168,6 +168,33 @@ static void little_ahead(void **state) {
     memset((void *)addr, 1, HAK_GRANULE);
 }
 
+/* A small heap of large objects grows by a granule, or an eighth. */
+static void less_ahead_when_small(void **state) {
+    (void)state;
+    hak_region *region;
+    for (size_t done = 0; done < 7 * HAK_MIB; done += HAK_GRANULE) {
+        assert_true(hak_region_take(HAK_REGION_LARGE, HAK_GRANULE, &region) != 0);
+        assert_true(region->committed - region->used <= HAK_GRANULE + region->used / 8);
+    }
+}
+
+/* Tables beside the records count like these, and go with the region. */
+static void extra_counts(void **state) {
+    (void)state;
+    hak_region *region;
+    size_t before = hak_region_committed, metadata_before = hak_region_metadata;
+    assert_true(hak_region_take(HAK_REGION_SLABS, HAK_SUPERSLAB, &region) != 0);
+    size_t committed = hak_region_committed, metadata = hak_region_metadata, had = region->extra.mapped;
+    assert_non_null(hak_region_extra(region, 10 * hak_os_page));
+    size_t more = region->extra.mapped - had;
+    assert_true(more >= 10 * hak_os_page);
+    assert_int_equal(hak_region_committed, committed + more);
+    assert_int_equal(hak_region_metadata, metadata + more);
+    hak_region_dies(region);
+    assert_int_equal(hak_region_committed, before);
+    assert_int_equal(hak_region_metadata, metadata_before);
+}
+
 /* A hollow part is not counted, cannot be touched, and comes back as zeros. */
 static void hollow_parts(void **state) {
     (void)state;
@@ -225,6 +252,8 @@ int main(void) {
         CASE("a region that dies takes its part of every counter with it", accounting),
         CASE("system calls grow with the logarithm of the heap", few_calls),
         CASE("little is committed ahead, and given back", little_ahead),
+        CASE("less when there is little", less_ahead_when_small),
+        CASE("tables beside the records are counted", extra_counts),
         CASE("a hollow part is not counted, and comes back zeroed", hollow_parts),
         CASE("where somebody else has mapped, a region does not grow", somebody_else),
     };

@@ -2,6 +2,7 @@
 #include "tests/unit/unit.h"
 
 #include "allocator/os/os.h"
+#include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/release.h"
 #include "allocator/pages/superslab.h"
 #include "allocator/policy.h"
@@ -88,6 +89,25 @@ static void allowance(void **state) {
     assert_int_equal(hak_release_large_most(1), most + 10 * HAK_MIB);
     hak_release_large_decay(0);
     assert_int_equal(hak_release_large_most(1), most + 5 * HAK_MIB);
+    hak_release_large_given(10 * HAK_MIB);
+    hak_release_large_decay(0); /* a period later it was not missed */
+    hak_release_large_missed(10 * HAK_MIB);
+    assert_int_equal(hak_release_large_most(1), most + 5 * HAK_MIB / 2);
+}
+
+/* Of what was missed no more than a quarter of what is live, beside the share. */
+static void allowance_within_a_limit(void **state) {
+    (void)state;
+    hak_release_init(true, HAK_DECOMMIT_OFF, 0);
+    hak_release_large_given(300 * HAK_MIB);
+    hak_release_large_missed(300 * HAK_MIB);
+    set(0, 0, 400, 0);
+    (void)hak_limit_set(640 * HAK_MIB);
+    assert_int_equal(hak_release_large_most(1), (25 + 100) * HAK_MIB);
+    set(0, 0, 1600, 0);
+    assert_int_equal(hak_release_large_most(1), (100 + 300) * HAK_MIB);
+    (void)hak_limit_set(SIZE_MAX);
+    set(0, 0, 0, 0);
 }
 
 /* Replaces libc's madvise and records the kernel's last advice. With MADV_FREE contents stay until the kernel needs
@@ -131,6 +151,7 @@ int main(void) {
              "clock",
              bounds),
         CASE("what was given back and missed may stay while it is needed", allowance),
+        CASE("but little of it under a limit", allowance_within_a_limit),
         CASE("a range given back reads as zero where the policy says so", how),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 /* report_test.c: lines on stderr (report.h) and the end of the process (check.h). */
+#include "tests/unit/calls.h"
 #include "tests/unit/unit.h"
 
 #include "allocator/base/check.h"
@@ -12,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static void mixed(void *unused) {
@@ -122,6 +125,62 @@ static void all_of_a_long_text(void **state) {
     }
 }
 
+/* A write that a signal has interrupted. */
+static unsigned interruptions;
+static bool interrupts(long number, const long args[6], long *answer) {
+    if (number != SYS_write || args[1] < (long)long_text || args[1] >= (long)(long_text + sizeof long_text) ||
+        interruptions == 0)
+        return false;
+    interruptions--;
+    errno = EINTR;
+    *answer = -1;
+    return true;
+}
+static void interrupted(void *unused) {
+    (void)unused;
+    interruptions = 3;
+    atomic_store(&calls_seen_by, interrupts);
+    send_long(100);
+    _exit(interruptions == 0 ? 0 : 1);
+}
+static void goes_on_when_interrupted(void **state) {
+    (void)state;
+    memset(long_text, 'x', 100);
+    assert_int_equal(strlen(unit_stderr_of(interrupted, NULL)), 100);
+}
+
+/* How long each report is ready to wait for a full pipe, as the kernel is told; nobody waits here. */
+static long waits[2];
+static unsigned reports;
+static bool no_room(long number, const long args[6], long *answer) {
+    if (number != SYS_ppoll)
+        return false;
+    const struct timespec *time = (const struct timespec *)args[2];
+    waits[reports++] = time->tv_sec * 1000 + time->tv_nsec / 1000000;
+    *answer = 0;
+    return true;
+}
+static void nobody_makes_room(void *unused) {
+    (void)unused;
+    atomic_store(&calls_seen_by, no_room);
+    send_long(100);
+    send_long(100);
+    atomic_store(&calls_seen_by, NULL);
+    hak_line line; /* the pipe has room now */
+    hak_line_begin(&line);
+    hak_line_number(&line, (uint64_t)waits[0]);
+    hak_line_text(&line, " ");
+    hak_line_number(&line, (uint64_t)waits[1]);
+    hak_line_end(&line);
+}
+static void waits_once(void **state) {
+    (void)state;
+    long first, second;
+    assert_int_equal(sscanf(unit_stderr_of(nobody_makes_room, NULL), "hakmem: %ld %ld", &first, &second), 2);
+    assert_in_range(first, 1, 1000);
+    assert_int_equal(second, 0);
+}
+
 static void nobody_reads(void *unused) {
     (void)unused;
     int ends[2];
@@ -137,6 +196,33 @@ static void nobody_reads(void *unused) {
 static void pipe_without_reader(void **state) {
     (void)state;
     assert_string_equal(unit_stderr_of(nobody_reads, NULL), "");
+}
+
+/* Whose files are ours; in the place of libc's. */
+static bool as_somebody_else;
+uid_t geteuid(void) {
+    return (uid_t)syscall(SYS_geteuid) + as_somebody_else;
+}
+
+/* Somebody may have made a file of that name, to read what is written to it. */
+static void not_in_a_file_of_others(void **state) {
+    (void)state;
+    char folder[] = "/tmp/report_test.XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/file", folder);
+    for (int ours = 1; ours >= 0; ours--) {
+        hak_outlet to;
+        as_somebody_else = !ours;
+        hak_outlet_create(&to, path);
+        hak_outlet_send(&to, "text", 4);
+        hak_outlet_close(&to);
+        as_somebody_else = false;
+    }
+    struct stat seen;
+    assert_int_equal(stat(path, &seen), 0);
+    assert_int_equal(seen.st_size, 4);
+    (void)unlink(path);
+    (void)rmdir(folder);
 }
 
 static void all_of_it_in_a_file(void **state) {
@@ -168,8 +254,11 @@ int main(void) {
         CASE("a line that is too long is cut off and still ends", cut_off),
         CASE("a line that nobody can read keeps errno and the process", errno_is_kept),
         CASE("a long text arrives whole, also where a pipe has less room", all_of_a_long_text),
+        CASE("also where signals interrupt", goes_on_when_interrupted),
+        CASE("a full pipe is waited for once, for a second", waits_once),
         CASE("a pipe without a reader leaves no signal behind", pipe_without_reader),
         CASE("and in a file, which is for its owner only", all_of_it_in_a_file),
+        CASE("and in no file that belongs to others", not_in_a_file_of_others),
         CASE("an error ends the process by abort after one line", deaths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,28 @@ static void not_ours(void **state) {
         assert_int_equal(hak_tag_of(addresses[i]), HAK_TAG_NONE);
 }
 
+/* A program may free such addresses by mistake; it must not fault then. */
+static void far_from_what_is_there(void **state) {
+    (void)state;
+    const size_t gib = (size_t)1 << 30;
+    const uintptr_t top = ((uintptr_t)1 << HAK_ADDRESS_BITS) - 1;
+    const struct {
+        hak_landmark at;
+        size_t before, after; /* GiB */
+    } rows[] = {{HAK_LANDMARK_PROGRAM, 1, 4},
+                {HAK_LANDMARK_LIBC, 16, 2},
+                {HAK_LANDMARK_LIBRARY, 1, 1},
+                {HAK_LANDMARK_STACK, 2, 1}};
+    uintptr_t landmarks[HAK_OS_LANDMARKS];
+    hak_os_landmarks(landmarks);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uintptr_t at = landmarks[rows[i].at], before = rows[i].before * gib, after = rows[i].after * gib;
+        for (uintptr_t from = at > before ? at - before : 0; from <= at + after && from <= top;
+             from += gib / 8)
+            (void)*(volatile uint8_t *)&hak_tags[from >> HAK_GRANULE_SHIFT];
+    }
+}
+
 static void covered_range(void **state) {
     (void)state;
     uintptr_t addr = hak_os_reserve(4 * HAK_SUPERSLAB, HAK_SUPERSLAB, 0);
@@ -88,6 +110,7 @@ int main(int argc, char **argv) {
         return small();
     const struct CMUnitTest tests[] = {
         CASE("what is not ours has no tag, wherever it lies", not_ours),
+        CASE("nor has what is some GiB away from what the process has", far_from_what_is_there),
         CASE("a range that is covered has the tags that were set, granule by granule", covered_range),
         CASE("when the OS refuses, nothing has changed", refusal),
         CASE("a process takes a few MiB of address space at its start", small_table),
