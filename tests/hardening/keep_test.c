@@ -139,8 +139,9 @@ static void mapped_leave(void **state) {
 static void order_stays(void **state) {
     mapped_leave(state);
     unsigned more = 0;
-    for (; hak_large_count < 640; more++)
+    for (; hak_large_count < 640 && more < 640; more++)
         keep(640 + more % 100, 12 * HAK_MIB, false);
+    assert_int_equal(hak_large_count, 640);
     for (unsigned oldest = 0; oldest < 10; oldest++) {
         keep(640, 12 * HAK_MIB, false);
         assert_int_equal(hak_large_capacity(objs[oldest]), 0);

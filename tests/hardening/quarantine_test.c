@@ -10,6 +10,8 @@
 #include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "hardening/common.h"
+#include "hardening/keep.h"
+#include "hardening/ring.h"
 #include "include/hakmem.h"
 #include "tests/hardening/again.h"
 
@@ -528,10 +530,45 @@ static void stains_go(void **state) {
     assert_int_equal(again_number("stains", "write:report,quarantine:off", "0"), 0);
 }
 
+/* The number of kept large objects after the free of ten. */
+static long large_kept(void) {
+    for (int i = 0; i < 10; i++)
+        hak_free(hak_malloc(300000));
+    return (long)hak_keep_objects;
+}
+static void off_for_large_ones(void **state) {
+    (void)state;
+    assert_int_equal(again_number("large", NULL, "0"), 10);
+    assert_int_equal(again_number("large", "quarantine:off", "0"), 0);
+}
+
+/* The floors of three sizes, as one number. */
+static long some_floors(void) {
+    hak_free(hak_malloc(1));
+    return hak_ring_floor(hak_class_of(100)) * 100000000l + hak_ring_floor(hak_class_of(4000)) * 10000l +
+           hak_ring_floor(hak_class_of(200000));
+}
+static void floors_in_proportion(void **state) {
+    (void)state;
+    static const struct {
+        const char *kib;
+        long floors;
+    } rows[] = {{"5504", 104001120616}, {"65536", 104001120616}, {"2752", 52000560308}, {"64", 1200020007}};
+    assert_int_equal(again_number("floors", NULL, "0"), 104001120616);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        setenv("HAKMEM_QUARANTINE_KB", rows[i].kib, 1);
+        long floors = again_number("floors", NULL, "0");
+        unsetenv("HAKMEM_QUARANTINE_KB");
+        assert_int_equal(floors, rows[i].floors);
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc > 1)
         return printf("%ld\n", strcmp(argv[1], "total") == 0    ? total_kib()
                                : strcmp(argv[1], "stains") == 0 ? stains_left()
+                               : strcmp(argv[1], "large") == 0  ? large_kept()
+                               : strcmp(argv[1], "floors") == 0 ? some_floors()
                                : strcmp(argv[1], "mine") == 0   ? mine_kib()
                                                                 : distances()) < 0;
     const struct CMUnitTest tests[] = {
@@ -539,6 +576,9 @@ int main(int argc, char **argv) {
         {"what a thread frees by its first call does not come back to it at once", first_call_is_free, NULL,
          NULL, NULL},
         {"a freed large object's address does not come back at once", large_objects_rest, NULL, NULL, NULL},
+        {"without the quarantine large objects are not kept", off_for_large_ones, NULL, NULL, NULL},
+        {"floors are lower by HAKMEM_QUARANTINE_KB below 5504, and never higher", floors_in_proportion, NULL,
+         NULL, NULL},
         {"slots of 64 B to 4 KiB are handed out in an order of 6.8 bits", order_is_random, NULL, NULL, NULL},
         {"what leaves the quarantine is drawn: 3 bits at least", leaves_by_chance, NULL, NULL, NULL},
         {"what ended threads hold is no burden for those that live", ended_threads_are_no_burden, NULL, NULL,

@@ -65,7 +65,7 @@ class Objects(unittest.TestCase):
                     self.assertEqual(said.status, -signal.SIGABRT)
                     self.assertEqual(said.first[1], "heap overflow")
                     fields = said.object()
-                    self.assertEqual((fields["family"], fields["requested"], fields["state"]), (family, "24", "live"))
+                    self.assertEqual((fields["family"], fields["requested"], fields["state"], fields["align"]), (family, "24", "live", "16"))
                     self.assertEqual(fields["object"], said.told["object"])
                     self.check_json(said)
 

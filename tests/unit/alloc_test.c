@@ -1,6 +1,7 @@
 /* alloc_test.c: what malloc's and free's slow paths refuse, in both variants. */
 #include "tests/unit/unit.h"
 
+#include "allocator/alloc.h"
 #include "allocator/cache/cache.h"
 #include "allocator/os/os.h"
 #include "allocator/pages/tag.h"
@@ -118,6 +119,38 @@ static void what_rests_serves(void **state) {
         hak_free(objs[--count]);
 }
 
+/* The size would fit where the object is, but not the alignment. */
+static void changes_alignment(void **state) {
+    (void)state;
+    enum { COUNT = 40, SIZE = 1000, LOG2 = 11 };
+    static const hak_origin aligned = {.family = HAK_FAMILY_MALLOC, .align_log2 = LOG2};
+    char *objs[COUNT];
+    unsigned moved = 0;
+    for (int i = 0; i < COUNT; i++) {
+        size_t had;
+        objs[i] = hak_malloc(SIZE);
+        objs[i][SIZE - 1] = 'x';
+        moved += (uintptr_t)objs[i] % (1 << LOG2) != 0;
+        objs[i] = hak_object_change(objs[i], SIZE, aligned, "rallocx", 0, &had);
+        assert_true((uintptr_t)objs[i] % (1 << LOG2) == 0 && objs[i][SIZE - 1] == 'x' && had >= SIZE);
+    }
+    for (int i = 0; i < COUNT; i++)
+        hak_free(objs[i]);
+    assert_true(moved != 0);
+}
+
+/* In place as far as it goes: where the most is too much, the least that will do. */
+static void grows_to_the_least(void **state) {
+    (void)state;
+    size_t had;
+    char *volatile obj = hak_malloc(HAK_MIB); /* the compiler knows its size */
+    assert_true(hak_object_resize(obj, 3 * HAK_MIB, PTRDIFF_MAX, "xallocx", 0, &had));
+    assert_in_range(had, HAK_MIB, HAK_MIB + hak_os_page);
+    assert_in_range(hak_usable_size(obj), 3 * HAK_MIB, 3 * HAK_MIB + hak_os_page);
+    obj[3 * HAK_MIB - 1] = 'x';
+    hak_free(obj);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("free of memory that is not ours ends the process", free_of_others),
@@ -126,6 +159,8 @@ int main(void) {
         CASE("what is kept for reuse serves a request, aligned or not, when the OS has no more",
              what_is_kept_serves),
         CASE("what was freed last serves a request when the OS has no more", what_rests_serves),
+        CASE("an object that is to be aligned in another way moves", changes_alignment),
+        CASE("an object grows in place by the least where the most is too much", grows_to_the_least),
         CASE("a request that nothing can serve takes nothing of that away", the_impossible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

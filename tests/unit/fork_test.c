@@ -4,6 +4,7 @@
 
 #include "allocator/cache/cache.h"
 #include "allocator/heap/large.h"
+#include "allocator/heap/profile.h"
 #include "allocator/life/fork.h"
 #include "allocator/life/init.h"
 #include "allocator/pages/superslab.h"
@@ -328,6 +329,7 @@ int main(void) {
         {"fork waits for who starts the allocator", waits, unit_fresh, NULL, &hak_init_lock},
         {"fork waits for who holds the lock of the caches", waits, unit_fresh, NULL, &hak_cache_lock},
         {"fork waits for who holds the lock of large objects", waits, unit_fresh, NULL, &hak_large_lock},
+        {"fork waits for who holds the lock of the heap profile", waits, unit_fresh, NULL, &hak_profile_lock},
         {"fork waits for who holds the lock of superslabs", waits, unit_fresh, NULL, &hak_superslab_lock},
         {"fork waits for who holds the lock of regions", waits, unit_fresh, NULL, &hak_region_lock},
         {"fork waits for who holds the policy's lock", waits, unit_fresh, NULL, hak_policy_lock(0)},

@@ -1,7 +1,9 @@
 /* stats_test.c: the counters of hakmem.h and the lines on stderr. */
 #include "tests/unit/unit.h"
 
+#include "allocator/api/usage.h"
 #include "allocator/cache/cache.h"
+#include "allocator/heap/large.h"
 #include "allocator/os/os.h"
 #include "allocator/policy.h"
 #include "allocator/stats.h"
@@ -60,8 +62,9 @@ static void operations_count_both_ways(void **state) {
 
 static void report_os(void *unused) {
     (void)unused;
+    static void *volatile objs[5000];
     for (int i = 0; i < 5000; i++)
-        (void)hak_malloc(5000);
+        objs[i] = hak_malloc(5000);
     hak_os_counts.mmap = 3;
     hak_os_counts.munmap = 0;
     hak_os_counts.madvise = 2;
@@ -83,12 +86,47 @@ static void lines(void **state) {
     assert_int_equal(text[strlen(text) - 1], '\n');
 }
 
+/* Calls of the OS, by the operations of which there were so many. */
+static const struct {
+    size_t calls, operations;
+    const char *ratio;
+} ratios[] = {{10, 9523809, " 1.05e-6\n"}, {10, 80000000, " 1.25e-7\n"}, {10, 9, " 1.11e-0\n"},
+              {10, 0, " 0.00e-0\n"},       {0, 1000, " 0.00e-"},         {123, 1000, " 1.23e-1\n"}};
+static void report_ratio(void *number) {
+    hak_os_counts = (hak_os_counters){.mmap = ratios[*(size_t *)number].calls};
+    hak_cache_operations = ratios[*(size_t *)number].operations;
+    hak_large_operations = 0;
+    hak_stats_report_os();
+}
+static void calls_per_operation(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof ratios / sizeof ratios[0]; i++) {
+        const char *text = unit_stderr_of(report_ratio, &i);
+        if (strstr(text, ratios[i].ratio) == NULL)
+            fail_msg("%s, not%s", text, ratios[i].ratio);
+    }
+}
+
+/* What was live for a while only, by a resize in place. */
+static void high_water_of_realloc(void **state) {
+    (void)state;
+    hak_usage usage;
+    void *obj = hak_malloc(HAK_MIB), *grown = hak_realloc(obj, 48 * HAK_MIB);
+    assert_ptr_equal(grown, obj);
+    assert_ptr_equal(hak_realloc(obj, HAK_MIB), obj);
+    hak_free(obj);
+    hak_usage_read(&usage);
+    assert_true(usage.large_max.bytes >= 48 * HAK_MIB && usage.large.bytes == 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE("the counters follow what is allocated, freed and trimmed", follow_use),
         CASE("operations are objects that go from depots to caches, and those that come home",
              operations_count_both_ways),
         CASE("the report has every count", lines),
+        CASE("and their number per operation in three digits", calls_per_operation),
+        CASE("what a resize in place took for a while is in the high-water mark", high_water_of_realloc),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
