@@ -62,9 +62,9 @@ static void operations_count_both_ways(void **state) {
 
 static void report_os(void *unused) {
     (void)unused;
-    static void *volatile objs[5000];
     for (int i = 0; i < 5000; i++)
-        objs[i] = hak_malloc(5000);
+        if (hak_malloc(5000) == NULL) /* they stay */
+            return;
     hak_os_counts.mmap = 3;
     hak_os_counts.munmap = 0;
     hak_os_counts.madvise = 2;
