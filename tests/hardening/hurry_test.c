@@ -16,6 +16,10 @@
 #include "hardening/verify_large.h"
 #include "include/hakmem.h"
 
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
 /* Before each: nothing is kept. */
 static int none(void **state) {
     (void)state;
@@ -153,6 +157,44 @@ static void aligned(void **state) {
     }
 }
 
+/* The millisecond at which the clock stands still; 0: it goes on. In the place of libc's, for the core as well. */
+static uint64_t stands_at;
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    if (stands_at == 0)
+        return (int)syscall(SYS_clock_gettime, clock, now);
+    *now = (struct timespec){(time_t)(stands_at / 1000), (long)(stands_at % 1000) * 1000000};
+    return 0;
+}
+
+/* So many frees shut an object before the next millisecond. Here it is the same one each time: nobody looks at that. */
+static unsigned shut_at_once(void *obj) {
+    unsigned count = 0;
+    while (count < 1000 && hak_guard_large_freed(obj))
+        count++;
+    return count;
+}
+
+static void a_burst_and_then_one_a_millisecond(void **state) {
+    (void)state;
+    static const unsigned rows[][2] = {{0, 0},     {1, 1},     {2, 2},     {10, 10},
+                                       {255, 255}, {256, 256}, {257, 256}, {5000, 256}};
+    size_t capacity;
+    void *obj = hak_large_take(300 * HAK_KIB, HAK_MIN_ALIGN, NULL, &capacity);
+    unsigned first, counts[sizeof rows / sizeof rows[0]];
+    stands_at = hak_os_milliseconds();
+    hak_guard_reset();
+    first = shut_at_once(obj);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        stands_at += rows[i][0];
+        counts[i] = shut_at_once(obj);
+    }
+    stands_at = 0; /* other cases wait for time */
+    hak_guard_reset();
+    assert_int_equal(first, 256);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(counts[i], rows[i][1]);
+}
+
 /* When there is time again, the guard returns to the object's end as the object is resized in place. */
 static void at_leisure(void **state) {
     (void)state;
@@ -175,6 +217,8 @@ int main(void) {
         CASE("every bit behind a large object counts, to the end of its page", every_byte_behind),
         CASE("a guard is near that is no more than a quarter of the object away", not_too_far),
         CASE("an object is aligned, with and without time", aligned),
+        CASE("256 freed objects are shut at once, and one more a millisecond",
+             a_burst_and_then_one_a_millisecond),
         CASE("with time again the guard moves to the end of an object that is resized", at_leisure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
