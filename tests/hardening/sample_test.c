@@ -109,7 +109,7 @@ static void freed_and_wide(void **state) {
     int right_aligned = 0;
     for (int i = 0; i < 16; i++) {
         char *obj = rare[i % 4](72);
-        if (!is_sampled(obj) || (uintptr_t)obj % 4096 < 64)
+        if (!is_sampled(obj) || (uintptr_t)obj % hak_os_page < 64)
             continue;
         right_aligned++;
         char text[512];
@@ -118,7 +118,7 @@ static void freed_and_wide(void **state) {
         assert_non_null(strstr(text, "use after free"));
         said_of(obj, -24, text, sizeof text);
         assert_non_null(strstr(text, "use after free"));
-        said_of(obj, -4096, text, sizeof text);
+        said_of(obj, -(ptrdiff_t)hak_os_page, text, sizeof text);
         assert_null(strstr(text, "use after free"));
     }
     assert_true(right_aligned != 0);

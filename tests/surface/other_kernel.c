@@ -168,9 +168,12 @@ long syscall(long number, ...) {
         return getrandom((void *)args[0], (size_t)args[1], (unsigned)args[2]);
     if (lacks(number, number == SYS_madvise ? args[2] : args[3]))
         return -1;
-    if ((number == SYS_openat && hides((const char *)args[1])) ||
-        (number == SYS_access && hides((const char *)args[0])))
+    if ((number == SYS_openat || number == SYS_faccessat) && hides((const char *)args[1]))
         return -1;
+#ifdef SYS_access /* arm64 has none */
+    if (number == SYS_access && hides((const char *)args[0]))
+        return -1;
+#endif
     return ask_kernel(number, args[0], args[1], args[2], args[3], args[4], args[5]);
 }
 
