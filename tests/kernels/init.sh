@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# init.sh: the first process of the machine that kernel_vm.py boots. It follows /plan and writes to the second serial
-# line:
+# init.sh: the first process of the machine that kernel_vm.py boots. It follows /plan and writes to the serial line
+# that the kernel's command line names as "results":
 #   @start RELEASE              the machine is up
 #   @setting NAME               the kernel has these settings now
 #   @end NUMBER STATUS SECONDS  a run of the plan has ended; before it, lines "= ..." have the run's last line, "| ..." a failed run's output
@@ -18,7 +18,7 @@ mount -t tmpfs tmp /tmp
 mount -t cgroup2 cgroup /sys/fs/cgroup
 ip link set lo up 2>/dev/null
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-exec >/dev/ttyS1 2>&1 </dev/null
+exec >"/dev/$results" 2>&1 </dev/null
 stty raw 2>/dev/null <&1
 export PATH=/bin HOME=/root
 ulimit -c 0

@@ -12,18 +12,24 @@ import shutil
 import subprocess
 import tempfile
 
-# name: the name in tests and tables; suite: the archive's suite that has it. A kernel that is not `wanted` is used
-# where it can be fetched, and reported as missing elsewhere.
-Kernel = collections.namedtuple("Kernel", "name suite wanted")
+from kernel_processor import AMD64, ARM64, foreign
+
+# name: the name in tests and tables; suite: the archive's suite that has it; package: depends on the image. (Cloud:
+# without drivers that qemu does not need.) A kernel that is not `wanted` is used where it can be fetched, and reported as
+# missing elsewhere.
+Kernel = collections.namedtuple("Kernel", "name suite wanted processor package")
 KERNELS = (
-    Kernel("debian11", "bullseye", False),
-    Kernel("debian12", "bookworm", True),
-    Kernel("debian13", "trixie", True),
-    Kernel("newest", "trixie-backports", True),
+    Kernel("debian11", "bullseye", False, AMD64, "linux-image-cloud-amd64"),
+    Kernel("debian12", "bookworm", True, AMD64, "linux-image-cloud-amd64"),
+    Kernel("debian13", "trixie", True, AMD64, "linux-image-cloud-amd64"),
+    Kernel("newest", "trixie-backports", True, AMD64, "linux-image-cloud-amd64"),
+    Kernel("arm64", "bookworm", False, ARM64, "linux-image-cloud-arm64"),
+    Kernel("arm64-16k", "trixie", False, ARM64, "linux-image-arm64-16k"),
 )
+# What programs of a foreign processor need beside the libraries for cross-compiling.
+FOREIGN_PACKAGES = ("busybox-static", "libcmocka0", "libcmocka-dev")
 SUITES = {kernel.suite for kernel in KERNELS} | {"oldstable", "stable", "testing", "unstable", "sid", "forky"}
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
-PACKAGE = "linux-image-cloud-amd64"  # without drivers that qemu does not need; depends on the image
 
 
 class ArchiveError(Exception):
@@ -42,6 +48,11 @@ def image(kernel):
     if not found:
         raise ArchiveError(f"{kernel.name}: not in {cache()}: run tools/kernels --fetch, which needs a network")
     return os.path.join(folder, found[0]), found[0][len("vmlinuz-"):]
+
+
+def programs(processor):
+    """The folder with programs and libraries of a foreign processor's packages."""
+    return os.path.join(cache(), "programs-" + processor.name)
 
 
 def run(*command, **more):
@@ -65,8 +76,8 @@ def mirror():
 class Apt:
     """An apt of our own in a scratch folder: sources, lists and downloads."""
 
-    def __init__(self, scratch):
-        self.scratch = scratch
+    def __init__(self, scratch, architecture="amd64"):
+        self.scratch, self.architecture = scratch, architecture
         for folder in ("lists/partial", "archives/partial", "debs"):
             os.makedirs(os.path.join(scratch, folder))
         open(self.path("status"), "w", encoding="ascii").close()
@@ -81,11 +92,11 @@ class Apt:
         places = {"Dir::Etc::SourceList": self.path("sources"), "Dir::Etc::SourceParts": "/dev/null", "Dir::State": self.scratch,
                   "Dir::State::Lists": self.path("lists"), "Dir::State::status": self.path("status"), "Dir::Cache": self.scratch}
         options = [word for name, value in places.items() for word in ("-o", f"{name}={value}")]
-        return run(program, *options, "-o", "APT::Architecture=amd64", "-o", "Acquire::Retries=3", *words, **more)
+        return run(program, *options, "-o", "APT::Architecture=" + self.architecture, "-o", "Acquire::Retries=3", *words, **more)
 
     def update(self, address, suite):
         with open(self.path("sources"), "w", encoding="utf-8") as sources:
-            sources.write(f"deb [arch=amd64 signed-by={KEYS}] {address} {suite} main\n")
+            sources.write(f"deb [arch={self.architecture} signed-by={KEYS}] {address} {suite} main\n")
         self.command("apt-get", "-qq", "update", "-o", "APT::Update::Error-Mode=any")
 
     def depends(self, package, prefix):
@@ -112,13 +123,22 @@ def unpack_image(apt, package):
     raise ArchiveError("the package has no vmlinuz")
 
 
+def fetch_programs(apt, folder):
+    os.makedirs(folder + ".part", exist_ok=True)
+    for package in FOREIGN_PACKAGES:
+        run("dpkg-deb", "-x", apt.download(package), folder + ".part")
+    os.rename(folder + ".part", folder)
+
+
 def fetch_one(kernel, address):
     with tempfile.TemporaryDirectory() as scratch:
-        apt = Apt(scratch)
+        apt = Apt(scratch, kernel.processor.name)
         apt.update(address, kernel.suite)
-        package = apt.depends(PACKAGE, "linux-image-")
+        package = apt.depends(kernel.package, "linux-image-")
         if not package:
-            raise ArchiveError(f"{PACKAGE} of {kernel.suite} depends on no image")
+            raise ArchiveError(f"{kernel.package} of {kernel.suite} depends on no image")
+        if foreign(kernel.processor) and not os.path.isdir(programs(kernel.processor)):
+            fetch_programs(apt, programs(kernel.processor))
         path = unpack_image(apt, package)
         folder = os.path.join(cache(), kernel.name)
         shutil.rmtree(folder, ignore_errors=True)
@@ -129,24 +149,29 @@ def fetch_one(kernel, address):
 
 def is_here(kernel):
     try:
-        return bool(image(kernel))
+        return bool(image(kernel)) and (not foreign(kernel.processor) or os.path.isdir(programs(kernel.processor)))
     except ArchiveError:
         return False
 
 
-def fetch(newest=False):
-    """Fetches missing kernels, or all anew. Yields a line for each kernel; raises at the end when a wanted one is
-    missing. Uses no network when all wanted ones are here."""
-    missing = []
-    if not newest and all(is_here(kernel) for kernel in KERNELS if kernel.wanted):
-        yield from (f"{kernel.name}: {image(kernel)[1]}" for kernel in KERNELS if is_here(kernel))
+def named(names=None):
+    """The kernels with these names; without names, those of this machine's processor."""
+    return [kernel for kernel in KERNELS if (kernel.name in names if names else not foreign(kernel.processor))]
+
+
+def fetch(names=None, newest=False):
+    """Fetches missing kernels, or all anew. Yields a line for each kernel; raises at the end when one is missing that is
+    wanted or was named. Uses no network when all of these are here."""
+    missing, kernels = [], named(names)
+    if not newest and all(is_here(kernel) for kernel in kernels if kernel.wanted or names):
+        yield from (f"{kernel.name}: {image(kernel)[1]}" for kernel in kernels if is_here(kernel))
         return
-    for kernel in KERNELS:
+    for kernel in kernels:
         if newest or not is_here(kernel):
             try:
                 fetch_one(kernel, mirror())
             except ArchiveError as error:
-                missing += [kernel.name] if kernel.wanted else []
+                missing += [kernel.name] if kernel.wanted or names else []
                 yield f"{kernel.name}: cannot be had: {error}"
                 continue
         yield f"{kernel.name}: {image(kernel)[1]}"

@@ -43,6 +43,12 @@ ERRORS = {
     "write_after_free_small": "write after free", "write_after_free_by_a_thread": "write after free",
     "write_after_free_large": "use after free", "read_after_free_large": "use after free",
 }
+TAG_ERRORS = {
+    "read after free": "use after free", "write after free": "use after free", "read past the end": "out-of-bounds access",
+    "write past the end": "out-of-bounds access", "read before the start": "out-of-bounds access",
+    "write before the start": "out-of-bounds access", "free twice": "double free", "read through a stripped pointer": "out-of-bounds access",
+    "free of a stripped pointer": "invalid free",
+}
 # The name of the error when the guards of a sampled object find it.
 SEEN_BY_GUARDS = {"heap overflow": "|out-of-bounds access", "write after free": "|use after free"}
 # What other_kernel.c refuses, and how (surface_kernel_test.py has all of it).
@@ -100,6 +106,17 @@ def refused():
     return runs
 
 
+def tags():
+    """Memory tags of arm64: what correct programs see, and an error of each kind."""
+    def tagged(words, expect, status=0):
+        variables = f"LD_PRELOAD=/tests/{VARIANTS['hardened']} HAKMEM_TEST_VARIANT=hardened HAKMEM_MTE=1 HAKMEM_SAMPLE_RATE=0"
+        return Run(BASE.name, "tags", "hardened", words, variables, words, SECONDS, expect, status)
+
+    runs = [tagged("./tagged correct", "^correct$"), tagged("./tagged tags", " of ")]
+    runs += [tagged("./kernel_" + name, "^hardened ([1-9][0-9]*) checks$") for name in PROGRAMS]
+    return runs + [tagged(f"./tagged {name.replace(' ', '_')} 100", f"^hakmem: {said}: ", ANY_SIGNAL) for name, said in TAG_ERRORS.items()]
+
+
 def probe():
     """Features of this kernel, for the table."""
     return [Run(BASE.name, "probe", "glibc", "kernel_probe", "", "./kernel_probe", SECONDS, " asked$", 0)]
@@ -118,8 +135,8 @@ def quick_plan():
 
 
 def full_plan():
-    """The complete plan, for a release."""
-    runs = probe() + misuse() + refused() + cores(BASE, "contract", CONTRACT) + cores(BASE, "large", LARGE) + cores(BASE, "guards", GUARDS, ("hardened",))
+    """The complete plan, for a release. The group "tags" is for arm64."""
+    runs = probe() + misuse() + tags() + refused() + cores(BASE, "contract", CONTRACT) + cores(BASE, "large", LARGE) + cores(BASE, "guards", GUARDS, ("hardened",))
     runs += cores(BASE, "stress", ("stress",)) + cores(BASE, "fault", ("fault",))
     for setting in SETTINGS:
         runs += surface(setting) + programs(setting, variants=("glibc", *VARIANTS))

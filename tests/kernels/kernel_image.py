@@ -4,12 +4,10 @@ import os
 import re
 import subprocess
 
+import kernel_archive
+from kernel_processor import foreign
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-BUSYBOX = "/bin/busybox"
-# Loaded while a program runs, so no program names them: the library of pthread_cancel, and the one that the limits
-# programs open.
-OPENED = ("/lib/x86_64-linux-gnu/libgcc_s.so.1", "/lib/x86_64-linux-gnu/libm.so.6")
-LOADER = "/lib64/ld-linux-x86-64.so.2"
 
 
 class Image:
@@ -45,26 +43,44 @@ class Image:
             out.writelines(self.parts)
 
 
-def loaded(programs):
-    """Paths of the files that the dynamic linker loads for the programs."""
-    found = {LOADER, *OPENED}
+def names_of(path):
+    """Names of the libraries with which the program or library is linked."""
+    said = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True)
+    return re.findall(r"\(NEEDED\).*\[(.*)\]", said.stdout)
+
+
+def loaded(programs, processor):
+    """{path in the machine: path here} of what the dynamic linker loads for the programs."""
+    here = kernel_archive.programs(processor) if foreign(processor) else ""
+    folders = [(folder, processor.root) for folder in processor.libraries] + [(here + "/usr/lib/aarch64-linux-gnu", here + "/usr")] * bool(here)
+    found, left = {processor.loader.removeprefix(processor.root): processor.loader}, list(processor.opened)
     for program in programs:
-        said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
-        if "not found" in said.stdout:
-            raise SystemExit(f"{program}: {said.stdout}")
-        found.update(re.findall(r"=> (/\S+)", said.stdout))
-    return sorted(found)
+        left += names_of(program)
+    seen = set(os.path.basename(path) for path in programs) | {os.path.basename(processor.loader)}
+    while left:
+        name = left.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        place = next(((folder, root) for folder, root in folders if os.path.exists(os.path.join(folder, name))), None)
+        if place is None:
+            raise SystemExit(f"{name}: not in {', '.join(folder for folder, _ in folders)}")
+        path = os.path.join(place[0], name)
+        found[path.removeprefix(place[1])] = path
+        left += names_of(path)
+    return found
 
 
-def write_image(out, tests, plan):
+def write_image(out, tests, plan, processor):
     """tests: {name: path}, copied to /tests of the machine; plan: text, see init.sh."""
+    busybox = (kernel_archive.programs(processor) if foreign(processor) else "") + "/bin/busybox"
     image = Image()
     image.folder("dev")
     image.entry("dev/console", 0o020600, device=(5, 1))
-    image.copy("bin/busybox", BUSYBOX)
+    image.copy("bin/busybox", busybox)
     image.copy("init", os.path.join(HERE, "init.sh"))
-    for path in loaded(tests.values()):
-        image.copy(path.lstrip("/"), path)
+    for name, path in sorted(loaded(tests.values(), processor).items()):
+        image.copy(name.lstrip("/"), path)
     for name, path in sorted(tests.items()):
         image.copy("tests/" + name, path)
     image.file("plan", plan.encode(), 0o100644)

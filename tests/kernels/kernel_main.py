@@ -6,7 +6,7 @@ usage: tools/kernels [--quick | --all | --self-test | --fetch] [--kernel NAME]..
 
   --fetch      only gets the kernels into the cache (needs a network; the others do not, once they are there); --newest gets them anew
   --quick      what bazel test has of it (default)
-  --all        everything, and its table into docs/KERNELS.md
+  --all        everything, and its table into docs/KERNELS.md, or KERNELS-arm64.md
   --self-test  programs that fail on purpose: exit 0 when each is seen to fail
   --keep       results are added to FILE as they come, and runs that have passed there are not made again: so --all can be done in
                parts, and goes on where it was ended
@@ -27,10 +27,10 @@ import kernel_archive
 import kernel_groups
 import kernel_keep
 import kernel_report
-import kernel_vm
+from kernel_processor import AMD64, ARM64, foreign
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-TABLE = os.path.join(ROOT, "docs/KERNELS.md")
+TABLES = {AMD64: os.path.join(ROOT, "docs/KERNELS.md"), ARM64: os.path.join(ROOT, "docs/KERNELS-arm64.md")}
 PLANS = {"quick": kernel_groups.quick_plan, "all": kernel_groups.full_plan, "self_test": kernel_groups.self_test_plan}
 
 
@@ -40,7 +40,7 @@ def arguments():
     for name in ("fetch", "quick", "all", "self-test"):
         what.add_argument("--" + name, action="store_true")
     parser.add_argument("--newest", action="store_true")
-    parser.add_argument("--kernel", action="append", choices=[kernel.name for kernel in kernel_archive.KERNELS], help="default: all")
+    parser.add_argument("--kernel", action="append", choices=[kernel.name for kernel in kernel_archive.KERNELS], help="default: those of this machine's processor")
     parser.add_argument("--group", action="append", help="only these groups of tests")
     parser.add_argument("--setting", action="append", choices=[s.name for s in kernel_groups.SETTINGS], help="only these settings")
     parser.add_argument("--keep", metavar="FILE")
@@ -48,22 +48,25 @@ def arguments():
     parser.add_argument("--or-skip", action="store_true", help="a kernel or qemu that is not there is no failure but a line SKIPPED:")
     parser.add_argument("--libraries", metavar="DIR")
     parser.add_argument("--payload", metavar="FILE", help="the archive of test programs (default: bazel builds it)")
-    parser.add_argument("--table", metavar="FILE", help="where the table goes (default of --all: docs/KERNELS.md)")
+    parser.add_argument("--table", metavar="FILE", help="where the table goes (default: see --all)")
     return parser.parse_args()
 
 
-def fetch(newest):
+def fetch(args):
     try:
-        for line in kernel_archive.fetch(newest):
+        for line in kernel_archive.fetch(args.kernel, args.newest):
             print(line, flush=True)
     except kernel_archive.ArchiveError as error:
         sys.exit(f"tools/kernels: {error}")
 
 
-def payload():
-    target = "//tests/kernels:payload"
-    subprocess.run(["bazel", "build", target], cwd=ROOT, check=True)
-    return os.path.join(subprocess.check_output(["bazel", "info", "bazel-bin"], cwd=ROOT, text=True).strip(), "tests/kernels/payload.tar")
+def payload(processor):
+    options = list(processor.build)
+    if foreign(processor):  # libcmocka
+        options.append("--linkopt=-L" + os.path.join(kernel_archive.programs(processor), "usr/lib/aarch64-linux-gnu"))
+    subprocess.run(["bazel", "build", *options, "//tests/kernels:payload"], cwd=ROOT, check=True)
+    folder = subprocess.check_output(["bazel", "info", *options, "bazel-bin"], cwd=ROOT, text=True).strip()
+    return os.path.join(folder, "tests/kernels/payload.tar")
 
 
 def unpack(archive, folder, libraries):
@@ -76,9 +79,18 @@ def unpack(archive, folder, libraries):
     return tests
 
 
-def plan_of(args):
+def has_tags():
+    """False for qemu 7.2 (Debian 12), where all granules of a page share two memory tags. It works in 10.0 (Debian 13)."""
+    said = subprocess.run([ARM64.qemu, "--version"], capture_output=True, text=True, check=False).stdout if shutil.which(ARM64.qemu) else ""
+    version = re.search(r"version (\d+)", said)
+    return version is not None and int(version[1]) >= 10
+
+
+def plan_of(args, kernels):
     name = next((name for name in ("all", "self_test") if getattr(args, name)), "quick")
     runs = [run for run in PLANS[name]() if (not args.group or run.group in args.group) and (not args.setting or run.setting in args.setting)]
+    if any(kernel.processor is not ARM64 for kernel in kernels) or not has_tags():
+        runs = [run for run in runs if run.group != "tags"]
     if not runs:
         sys.exit("tools/kernels: nothing to run")
     return runs
@@ -87,9 +99,7 @@ def plan_of(args):
 def kernels_of(args):
     """The kernels to run on, and a line for each missing kernel that is not required."""
     chosen, missing = [], []
-    for kernel in kernel_archive.KERNELS:
-        if kernel.name not in (args.kernel or [kernel.name]):
-            continue
+    for kernel in kernel_archive.named(args.kernel):
         if kernel.wanted or args.kernel or kernel_archive.is_here(kernel):
             chosen.append(kernel)
         else:
@@ -99,14 +109,15 @@ def kernels_of(args):
 
 def skip_if_absent(kernels):
     """Ends the process with status 0 where tools/setup could not install what a machine needs."""
-    absent = [f"no {name}" for name in (kernel_vm.QEMU, "busybox") if not shutil.which(name)]
+    programs = {"busybox"} | {kernel.processor.qemu for kernel in kernels}
+    absent = [f"no {name}" for name in sorted(programs) if not shutil.which(name)]
     absent += [f"kernel {kernel.name} is not in {kernel_archive.cache()}" for kernel in kernels if not kernel_archive.is_here(kernel)]
     if absent:
         print("SKIPPED: " + ", ".join(absent))
         sys.exit(0)
 
 
-def write_table(args, runs, results, missing):
+def write_table(args, kernels, runs, results, missing):
     how = "--all" if args.all else "--quick"
     head = [
         "# Kernels", "",
@@ -117,7 +128,7 @@ def write_table(args, runs, results, missing):
     ]
     sys.path.insert(0, os.path.join(ROOT, "tools/build"))  # a test that makes no page does not have it
     from wrap_markdown import wrapped  # pylint: disable=import-outside-toplevel
-    with open(args.table or TABLE, "w", encoding="utf-8") as out:
+    with open(args.table or TABLES[kernels[0].processor], "w", encoding="utf-8") as out:
         out.write(wrapped("\n".join(head + list(kernel_report.table(results, runs, missing))) + "\n"))
 
 
@@ -129,8 +140,9 @@ def self_test(results):
 
 
 def run_all(kernels, runs, tests, path, tell):
+    """tests: {processor: {name: path}}."""
     try:
-        keep = kernel_keep.Keep(path, tests)
+        keep = kernel_keep.Keep(path, {f"{processor.name}/{name}": file for processor, files in tests.items() for name, file in files.items()})
     except kernel_keep.KeepError as error:
         sys.exit(f"tools/kernels: {error}")
     results = []
@@ -138,7 +150,7 @@ def run_all(kernels, runs, tests, path, tell):
         kept = {run: keep.get(kernel.name, run) for run in runs}
         left = [run for run in runs if kept[run] is None or not kept[run].passed]  # a failed run is made again
         if left and not tell:
-            made = kernel_report.run_plan(kernel, left, tests, lambda line: print(line, flush=True), keep.put)
+            made = kernel_report.run_plan(kernel, left, tests[kernel.processor], lambda line: print(line, flush=True), keep.put)
             kept.update(zip(left, made))
         results += [kept[run] for run in runs if kept[run] is not None]
     return results
@@ -148,18 +160,22 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the machine ends, too
     args = arguments()
     if args.fetch:
-        return fetch(args.newest)
-    runs, (kernels, missing) = plan_of(args), kernels_of(args)
+        return fetch(args)
+    kernels, missing = kernels_of(args)
+    runs = plan_of(args, kernels)
     if args.or_skip:
         skip_if_absent(kernels)
     with tempfile.TemporaryDirectory() as scratch:
-        tests = unpack(args.payload or payload(), scratch, args.libraries)
+        tests = {}
+        for processor in {kernel.processor for kernel in kernels}:
+            archive = args.payload or payload(processor)
+            tests[processor] = unpack(archive, os.path.join(scratch, processor.name), args.libraries)
         results = run_all(kernels, runs, tests, args.keep, args.tell)
     print("", *missing, *kernel_report.summary(results), sep="\n")
     if args.self_test:
         sys.exit(0 if self_test(results) else 1)
     if args.table or args.all:
-        write_table(args, runs, results, missing)
+        write_table(args, kernels, runs, results, missing)
     sys.exit(0 if results and all(result.passed for result in results) else 1)
 
 

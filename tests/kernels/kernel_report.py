@@ -28,7 +28,7 @@ def run_plan(kernel, runs, tests, say=print, ended=lambda result: None):
     were not made have failed. Each run that has ended is also given to `ended`."""
     results, machine = {}, None
     try:
-        machine = Machine(image(kernel)[0], tests, plan_text(runs))
+        machine = Machine(image(kernel)[0], tests, plan_text(runs), kernel.processor)
         for event in machine.run(BOOT_SECONDS + sum(run.seconds for run in runs)):
             result = verify(kernel.name, machine.release, runs[event.number], event)
             results[event.number] = result

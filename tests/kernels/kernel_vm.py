@@ -11,10 +11,10 @@ import time
 
 from kernel_image import write_image
 
-QEMU = "qemu-system-x86_64"
 MEMORY_MIB = 1536
 # No watchdogs: a busy host may stop the machine for seconds. Panics and oopses end it at once.
-COMMAND_LINE = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic nowatchdog mitigations=off random.trust_cpu=on"
+# An unknown NAME=VALUE becomes a variable of init.sh.
+COMMAND_LINE = "console={console} results={results} quiet loglevel=5 panic=-1 oops=panic nowatchdog mitigations=off random.trust_cpu=on"
 # The kernel's messages when it runs out of memory, or the whole machine does.
 TROUBLE = re.compile(r"Kernel panic|Oops|BUG: |general protection|(?<!cgroup )[Oo]ut of memory: Killed")
 
@@ -28,21 +28,21 @@ class MachineError(Exception):
 class Machine:
     """One boot of one kernel."""
 
-    def __init__(self, image, tests, plan):
-        self.image, self.tests, self.plan = image, tests, plan
+    def __init__(self, image, tests, plan, processor):
+        self.image, self.tests, self.plan, self.processor = image, tests, plan, processor
         self.release, self.setting, self.done = None, None, False
         self.stray = []  # init.sh's own complaints
 
     def command(self, scratch):
-        memory = f"{MEMORY_MIB}M"
-        return [QEMU, "-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "2", "-m", memory, "-kernel", self.image,
-                "-initrd", os.path.join(scratch, "initrd"), "-append", COMMAND_LINE, "-nodefaults", "-no-user-config", "-display", "none",
-                "-no-reboot", "-serial", "file:" + os.path.join(scratch, "console"), "-serial", "stdio", "-net", "none"]
+        line = COMMAND_LINE.format(console=self.processor.console, results=self.processor.results)
+        return [self.processor.qemu, "-accel", "tcg,thread=multi", "-smp", "2", "-m", f"{MEMORY_MIB}M", "-kernel", self.image,
+                "-initrd", os.path.join(scratch, "initrd"), "-append", line, "-nodefaults", "-no-user-config", "-display", "none",
+                "-no-reboot", "-net", "none", "-serial", "file:" + os.path.join(scratch, "console"), *self.processor.options]
 
     def run(self, limit):
         """Yields an Event for each run of the plan that ended; raises MachineError when the machine does not finish in `limit` seconds."""
         with tempfile.TemporaryDirectory() as scratch:
-            write_image(os.path.join(scratch, "initrd"), self.tests, self.plan)
+            write_image(os.path.join(scratch, "initrd"), self.tests, self.plan, self.processor)
             process = subprocess.Popen(["timeout", str(limit), *self.command(scratch)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                        stderr=subprocess.STDOUT)
             began = time.monotonic()
