@@ -93,7 +93,7 @@ static HAK_COLD void look(void) {
         if (region->size == 0 || region->kind != HAK_REGION_LARGE || region->used < hak_region_huge_from)
             continue;
         used += region->used;
-        if (turned >= FIRST_TURNS * region->used && hak_os_resident_told())
+        if (turned >= FIRST_TURNS * region->used && hak_os_resident_told() && !hak_region_huge_spared())
             look_at_region(region, wanted);
     }
     growing = mean_left != 0 && sum / hak_max(windows, 1) >= mean_left + mean_left / 4;

@@ -7,6 +7,7 @@
 #include "allocator/life/init.h"
 #include "allocator/life/thread.h"
 #include "allocator/options.h"
+#include "allocator/os/os_cgroup.h"
 #include "allocator/os/os_keep.h"
 #include "allocator/os/os_process.h"
 #include "allocator/pages/release.h"
@@ -118,8 +119,9 @@ static void reset_counters(void) {
 void hak_test_reset(hak_reset how) {
     (void)hak_os_fail_at(0);
     forget_locks();
-    (void)hak_os_barrier();   /* asks the OS something once per process, which is no part of an input */
-    (void)hak_thread_begin(); /* the first reset may be the first call of the process */
+    (void)hak_os_barrier();      /* asks the OS something once per process, which is no part of an input */
+    (void)hak_os_cgroup_small(); /* so does this */
+    (void)hak_thread_begin();    /* the first reset may be the first call of the process */
     reset_memory(how);
     hak_superslab_init();
     hak_size_class_unsplit();

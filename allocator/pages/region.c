@@ -2,6 +2,7 @@
 #include "allocator/pages/region.h"
 
 #include "allocator/os/os.h"
+#include "allocator/os/os_cgroup.h"
 #include "allocator/os/os_process.h"
 #include "allocator/pages/mapped_limit.h"
 #include "allocator/pages/table.h"
@@ -129,6 +130,10 @@ static bool is_dense(const hak_region *region) {
     return resident >= WINDOWS * PAGES / 2;
 }
 
+bool hak_region_huge_spared(void) {
+    return hak_region_huge_from != 0 && hak_os_cgroup_small();
+}
+
 /* Requests huge pages for the memory that was committed since the last request, as far as wanted. Only where
  * the memory before is densely used, because all of a huge page is resident. huge.c handles memory that becomes
  * dense later. */
@@ -137,7 +142,7 @@ static void ask_huge(hak_region *region) {
     size_t from =
         hak_align_up(hak_max(asked, hak_min(hak_region_huge_from, region->committed)), HAK_SUPERSLAB);
     size_t end = hak_align_down(region->committed, HAK_SUPERSLAB);
-    if (from >= end || (hak_region_huge_from != 0 && !is_dense(region)))
+    if (from >= end || (hak_region_huge_from != 0 && !is_dense(region)) || hak_region_huge_spared())
         return;
     hak_os_huge(region->base + from, end - from);
     region->huge_asked = end;

@@ -61,6 +61,10 @@ void hak_region_define(hak_region_kind kind, unsigned unit_shift, size_t record_
 
 /* Huge pages are requested from this byte of a region on; SIZE_MAX: never. Set before the first region. */
 extern size_t hak_region_huge_from;
+/* True where memory is limited to so little that only HAKMEM_SS_HUGE=ALWAYS makes huge pages. One of which a part is
+ * free again counts as a whole in a control group until the kernel splits it, and kernel 6.1 was seen to kill a process
+ * before. Only where hak_os_resident_told(). */
+bool hak_region_huge_spared(void);
 
 /* The region whose body, with its room to grow, contains `addr`; NULL: none does. The address need not be
  * mapped. */

@@ -8,6 +8,7 @@
 #include "allocator/life/idle.h"
 #include "allocator/options.h"
 #include "allocator/os/os.h"
+#include "allocator/os/os_cgroup.h"
 #include "allocator/os/os_process.h"
 #include "allocator/pages/region.h"
 #include "allocator/pages/release.h"
@@ -81,6 +82,7 @@ static int fresh(void **state) {
     later = 0;
     huge_calls = collapses = 0;
     huge_from = huge_to = 0;
+    atomic_store(&hak_os_cgroup_known, HAK_CGROUP_LARGE);
     (void)unit_fresh(state);
     hak_release_init(true, HAK_DECOMMIT_OFF, 10 * HAK_MIB);
     return 0;
@@ -355,6 +357,45 @@ static void collapse_unasked(void **state) {
     atomic_store(&hak_os_huge_known, was);
 }
 
+/* In a small control group nothing becomes a huge page, but with ALWAYS. */
+static void small_group(void **state) {
+    (void)state;
+    if (!hak_os_resident_told()) {
+        skip();
+    }
+    const struct {
+        hak_os_cgroup_size size;
+        size_t from;
+        bool asked, collapsed;
+    } rows[] = {{HAK_CGROUP_LARGE, 12 * HAK_MIB, true, true},
+                {HAK_CGROUP_SMALL, 12 * HAK_MIB, false, false},
+                {HAK_CGROUP_SMALL, 0, true, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        hak_region_huge_from = rows[i].from;
+        (void)fresh(NULL);
+        atomic_store(&hak_os_cgroup_known, rows[i].size);
+        heap_of(40);
+        if ((huge_calls != 0) != rows[i].asked)
+            fail_msg("row %zu: asked %u times", i, huge_calls);
+        assert_int_equal(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0); /* pages become resident one by one */
+        (void)fresh(NULL);
+        atomic_store(&hak_os_cgroup_known, rows[i].size);
+        char *objs[OBJECTS];
+        for (int k = 0; k < OBJECTS; k++) {
+            size_t capacity;
+            assert_non_null(objs[k] = hak_large_take(OBJECT, HAK_MIN_ALIGN, NULL, &capacity));
+        }
+        touch(objs, 15);
+        unsigned collapsed = asked_by_a_look();
+        if ((collapsed != 0) != rows[i].collapsed)
+            fail_msg("row %zu: %u became huge", i, collapsed);
+        for (int k = 0; k < OBJECTS; k++)
+            assert_true(hak_large_give(objs[k]));
+        assert_int_equal(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0), 0);
+    }
+    hak_region_huge_from = hak_option.huge_from;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         {"idle memory goes back after ten seconds, in the speed profile after a hundred", idle_memory_goes,
@@ -368,6 +409,7 @@ int main(void) {
         {"huge pages are asked for behind dense memory only", huge_pages_behind_dense_memory, fresh, NULL,
          NULL},
         {"what is dense becomes huge pages, and what grows to be", collapse, fresh, NULL, NULL},
+        {"nothing does in a small control group", small_group, fresh, NULL, NULL},
         {"it does so once where memory begins with small pages", collapse_unasked, fresh, NULL, NULL},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
