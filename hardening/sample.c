@@ -23,7 +23,8 @@ enum {
     REST = 3,
     /* Places that are tried to find one that is not live. */
     TRIES = 16,
-    DATA_AT = HAK_SAMPLE_PLACE / 2 - HAK_SAMPLE_MAX / 2, /* offset of the accessible pages in a place */
+    /* Offset of the accessible pages in a place, where pages are not larger. */
+    DATA_AT = HAK_SAMPLE_PLACE / 2 - HAK_SAMPLE_MAX / 2,
 };
 
 static hak_extent place_extent, record_extent;
@@ -105,7 +106,7 @@ static size_t pages_of(size_t size) {
 }
 
 static uintptr_t data_of(const hak_sample *sample) {
-    return place_of(sample) + DATA_AT;
+    return place_of(sample) + hak_align_up(DATA_AT, hak_os_page);
 }
 
 /* The byte that fills the pages around the object, so that writes which stay inside are found when the object

@@ -56,7 +56,8 @@ static void start_thread(void) {
     pthread_attr_t attr;
     pthread_t thread;
     size_t least = (size_t)sysconf(_SC_THREAD_STACK_MIN); /* arm64: 128 KiB */
-    CHECK(pthread_attr_init(&attr) == 0 && pthread_attr_setstacksize(&attr, STACK > least ? STACK : least) == 0);
+    CHECK(pthread_attr_init(&attr) == 0 &&
+          pthread_attr_setstacksize(&attr, STACK > least ? STACK : least) == 0);
     CHECK(pthread_create(&thread, &attr, works, NULL) == 0);
     CHECK(pthread_join(thread, NULL) == 0);
 }

@@ -23,8 +23,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { SMALL_PAGE = 4096 };
-
 /* The words that the kernel left above the first frame: argc, argv, the environment, the auxiliary vector. They are
  * read there, because the allocator starts before libc has set environ. */
 extern void *__libc_stack_end;
@@ -177,11 +175,22 @@ long syscall(long number, ...) {
     return ask_kernel(number, args[0], args[1], args[2], args[3], args[4], args[5]);
 }
 
+/* What the kernel says of itself; 0: nothing. */
+static unsigned long auxiliary(unsigned long type) {
+    char **end = environment();
+    while (*end != NULL)
+        end++;
+    for (const ElfW(auxv_t) *entry = (const ElfW(auxv_t) *)(end + 1); entry->a_type != AT_NULL; entry++)
+        if (entry->a_type == type)
+            return entry->a_un.a_val;
+    return 0;
+}
+
 static size_t page(void) {
     static size_t bytes;
     if (bytes == 0) {
         const char *text = setting("OTHER_KERNEL_PAGE");
-        bytes = text != NULL ? (size_t)strtoul(text, NULL, 10) : SMALL_PAGE;
+        bytes = text != NULL ? (size_t)strtoul(text, NULL, 10) : auxiliary(AT_PAGESZ);
     }
     return bytes;
 }
@@ -194,13 +203,7 @@ unsigned long getauxval(unsigned long type) {
         return page();
     if (type == AT_SECURE && setting("OTHER_KERNEL_SECURE") != NULL)
         return 1;
-    char **end = environment();
-    while (*end != NULL)
-        end++;
-    for (const ElfW(auxv_t) *entry = (const ElfW(auxv_t) *)(end + 1); entry->a_type != AT_NULL; entry++)
-        if (entry->a_type == type)
-            return entry->a_un.a_val;
-    return 0;
+    return auxiliary(type);
 }
 
 int getpagesize(void) {
@@ -271,10 +274,10 @@ int mincore(void *addr, size_t size, unsigned char *resident) {
     if (lacks(SYS_mincore, 0) || refused((uintptr_t)addr))
         return -1;
     for (size_t at = 0; at < size; at += page(), resident++) {
-        unsigned char parts[65536 / SMALL_PAGE] = {0}, any = 0;
+        unsigned char parts[65536 / 4096] = {0}, any = 0;
         if (KERNEL(SYS_mincore, (uintptr_t)addr + at, page(), parts) != 0)
             return -1;
-        for (size_t i = 0; i < page() / SMALL_PAGE; i++)
+        for (size_t i = 0; i < page() / auxiliary(AT_PAGESZ); i++)
             any |= parts[i] & 1;
         *resident = any;
     }

@@ -327,7 +327,8 @@ static void misuse(const char *name, size_t size) {
 }
 
 int main(int count, char **words) {
-    for (char *at = words[1]; (at = strchr(at, '_')) != NULL;) /* a plan of tests/kernels has no names with spaces */
+    for (char *at = words[1];
+         (at = strchr(at, '_')) != NULL;) /* a plan of tests/kernels has no names with spaces */
         *at = ' ';
     if (count == 3)
         misuse(words[1], (size_t)atol(words[2]));

@@ -90,7 +90,8 @@ static void one_slab_kept(void **state) {
     (void)state;
     const unsigned cls = hak_class_of(8 * HAK_KIB); /* few slots a slab */
     unsigned count = take(0, cls, 0, 4);
-    size_t first = hak_superslab_live_bytes, others = hak_classes[cls].slab_bytes; /* the first may be smaller */
+    size_t first = hak_superslab_live_bytes,
+           others = hak_classes[cls].slab_bytes; /* the first may be smaller */
     while (hak_superslab_live_bytes < 10 * others)
         count = take(0, cls, count, 4);
     while (count != 0)
