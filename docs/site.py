@@ -17,7 +17,8 @@ NAV = {
     "Protection": ["docs/THREATS.md", "docs/DETECTION.md", "docs/MITIGATIONS.md", "hardening/README.md"],
     "Design": ["docs/DESIGN.md", "docs/GLOSSARY.md", "docs/FAST_PATH.md", "allocator/README.md", "docs/decisions/README.md"],
     "Measured": ["docs/BENCHMARKING.md", "bench/README.md", "docs/results/scorecard.md"],
-    "Tested": ["docs/FUZZING.md", "docs/MUTANTS.md", "docs/COVERAGE.md", "docs/PROOFS.md", "docs/KERNELS.md", "docs/REVIEW.md"],
+    "Tested": ["docs/FUZZING.md", "docs/MUTANTS.md", "docs/COVERAGE.md", "docs/PROOFS.md", "docs/KERNELS.md",
+               "docs/KERNELS-arm64.md", "docs/REVIEW.md"],
     "Take part": ["CONTRIBUTING.md", "CHANGELOG.md"],
 }
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")

@@ -118,9 +118,9 @@ def skip_if_absent(kernels):
 
 
 def write_table(args, kernels, runs, results, missing):
-    how = "--all" if args.all else "--quick"
+    how, processor = "--all" if args.all else "--quick", kernels[0].processor
     head = [
-        "# Kernels", "",
+        "# Kernels" if processor is AMD64 else f"# Kernels of {processor.name}", "",
         f"Written by `tools/kernels {how}`: test programs that passed, under Debian's kernels in qemu. A column is a setting of the kernel:",
         "transparent huge pages madvise (or as named), vm.overcommit_memory 0 (or 2), vm.max_map_count as the kernel has it (or 1000),",
         "`limit`: a cgroup of 256 MiB. Bold: some failed. A number in brackets: so many have not been run yet (`--keep`). The glibc rows are the",
@@ -128,7 +128,7 @@ def write_table(args, kernels, runs, results, missing):
     ]
     sys.path.insert(0, os.path.join(ROOT, "tools/build"))  # a test that makes no page does not have it
     from wrap_markdown import wrapped  # pylint: disable=import-outside-toplevel
-    with open(args.table or TABLES[kernels[0].processor], "w", encoding="utf-8") as out:
+    with open(args.table or TABLES[processor], "w", encoding="utf-8") as out:
         out.write(wrapped("\n".join(head + list(kernel_report.table(results, runs, missing))) + "\n"))
 
 
