@@ -136,7 +136,8 @@ def tsan(tree):
                 sorted(glob.glob(os.path.join(tree.home, "hardening/*.c"))) if variant == "hardened" else [])
             files = [os.path.relpath(path, tree.home) for path in core if not os.path.basename(path).startswith("shim_")]
             objects = [tree.object(path, variant, thread, f"tsan_{os.path.basename(path)[:-2]}") for path in [*files, source, helper]]
-            yield f"tsan {name} {variant}", [tree.link(f"tsan_{name}_{variant}", [*objects, "-fsanitize=thread"], ["-lcmocka", "-lm"])]
+            yield f"tsan {name} {variant}", ["env", "TSAN_OPTIONS=halt_on_error=1:report_thread_leaks=0",  # as .bazelrc has it
+                                             tree.link(f"tsan_{name}_{variant}", [*objects, "-fsanitize=thread"], ["-lcmocka", "-lm"])]
 
 
 products_of_bazel, find_lock = mutants_products.Products(ROOT), threading.Lock()
