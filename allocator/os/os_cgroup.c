@@ -67,8 +67,9 @@ static size_t lowest(const char *root, const char *base, const char *group, size
 static size_t limit_of_line(const char *root, const char *line, size_t length) {
     const char *end = line + length, *names = memchr(line, ':', length);
     const char *group = names != NULL ? memchr(names + 1, ':', (size_t)(end - names - 1)) : NULL;
-    if (group++ == NULL)
+    if (group == NULL)
         return SIZE_MAX;
+    group++;
     size_t of_names = (size_t)(group - names) - 2, of_group = (size_t)(end - group);
     if (of_names == 0)
         return lowest(root, "/sys/fs/cgroup", group, of_group, "/memory.max");
