@@ -273,11 +273,12 @@ void *mremap(void *addr, size_t size, size_t new_size, int flags, ...) {
 int mincore(void *addr, size_t size, unsigned char *resident) {
     if (lacks(SYS_mincore, 0) || refused((uintptr_t)addr))
         return -1;
+    size_t small_page = auxiliary(AT_PAGESZ);
     for (size_t at = 0; at < size; at += page(), resident++) {
         unsigned char parts[65536 / 4096] = {0}, any = 0;
         if (KERNEL(SYS_mincore, (uintptr_t)addr + at, page(), parts) != 0)
             return -1;
-        for (size_t i = 0; i < page() / auxiliary(AT_PAGESZ); i++)
+        for (size_t i = 0; i < page() / small_page; i++)
             any |= parts[i] & 1;
         *resident = any;
     }

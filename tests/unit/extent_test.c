@@ -6,11 +6,8 @@
 #include "allocator/os/os.h"
 #include "allocator/os/os_keep.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 enum { EXTENTS = 64, MANY = 5000 };
 
@@ -64,27 +61,18 @@ static void apart(void **state) {
         hak_extent_end(&extents[i]);
 }
 
-/* Bytes of the process's mappings. */
-static size_t address_space(void) {
-    char text[64] = {0};
-    int file = open("/proc/self/statm", O_RDONLY);
-    ssize_t got = read(file, text, sizeof text - 1);
-    close(file);
-    return got > 0 ? strtoul(text, NULL, 10) * hak_os_page : 0;
-}
-
 /* The table of all pieces doubles; the smaller ones go. In the first of all cases that need many. */
 static void many_leave_one_table(void **state) {
     (void)state;
     enum { ENTRY = 16, TABLE = 8192 * ENTRY }; /* the first power of two above MANY */
     unit_skip_where_reserved();
     static hak_extent small[MANY];
-    size_t before = address_space();
+    size_t before = unit_address_space();
     for (int i = 0; i < MANY; i++)
         assert_true(hak_extent_begin(&small[i], HAK_MIB, 0, hak_os_page));
     for (int i = 0; i < MANY; i++)
         hak_extent_end(&small[i]);
-    assert_in_range(address_space() - before, TABLE, TABLE + TABLE / 4);
+    assert_in_range(unit_address_space() - before, TABLE, TABLE + TABLE / 4);
 }
 
 /* Many small pieces lie scattered over the address space, with room between them. */

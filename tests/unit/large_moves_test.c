@@ -6,11 +6,8 @@
 #include "allocator/os/os_process.h"
 #include "allocator/pages/release.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 static void growing_at_the_end(void **state) {
     (void)state;
@@ -46,11 +43,7 @@ static void growing_at_the_end(void **state) {
 
 /* Bytes that the process has mapped and the core does not count: its tables of tags, and what is not the core's. */
 static size_t uncounted(void) {
-    char text[64] = {0};
-    int file = open("/proc/self/statm", O_RDONLY);
-    ssize_t got = read(file, text, sizeof text - 1);
-    close(file);
-    return (got > 0 ? strtoul(text, NULL, 10) * hak_os_page : 0) - hak_region_mapped;
+    return unit_address_space() - hak_region_mapped;
 }
 
 /* The object moves to grow: its contents are there, and the old place is free and can be handed out again. */

@@ -6,11 +6,8 @@
 #include "allocator/pages/superslab.h"
 #include "allocator/pages/tag.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 static bool all_zero(uintptr_t addr, size_t size) {
     const char *bytes = (const char *)addr;
@@ -67,11 +64,9 @@ static void guarded_records(void **state) {
 
 /* The size of the process's address space, in bytes. */
 static size_t address_space(void) {
-    char text[64] = {0};
-    int fd = open("/proc/self/statm", O_RDONLY);
-    assert_true(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
-    close(fd);
-    return strtoul(text, NULL, 10) * hak_os_page;
+    size_t bytes = unit_address_space();
+    assert_true(bytes != 0);
+    return bytes;
 }
 
 /* A sanitizer's shadow memory has most addresses; beside it the room is reserved, and the claims about address space

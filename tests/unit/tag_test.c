@@ -7,7 +7,6 @@
 #include "allocator/pages/tag.h"
 #include "include/hakmem.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -73,22 +72,13 @@ static void refusal(void **state) {
     hak_os_unmap(addr, HAK_SUPERSLAB);
 }
 
-/* Bytes of the process's own mappings, as the kernel counts them for RLIMIT_AS. */
-static size_t address_space(void) {
-    char text[64] = {0};
-    int fd = open("/proc/self/statm", O_RDONLY);
-    ssize_t got = read(fd, text, sizeof text - 1);
-    close(fd);
-    return got > 0 ? strtoul(text, NULL, 10) * hak_os_page : 0;
-}
-
 /* Runs in a process of its own, before and after the first call. It does not use cmocka's asserts: nothing would
  * print them. */
 static int small(void) {
     (void)hak_os_fail_at(0);
-    size_t before = address_space();
+    size_t before = unit_address_space();
     void *obj = hak_malloc(100);
-    size_t more = address_space() - before;
+    size_t more = unit_address_space() - before;
     hak_free(obj);
     return obj == NULL ? 10 : more < 8 * HAK_MIB ? 0 : 11;
 }

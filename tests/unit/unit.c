@@ -3,6 +3,7 @@
 
 #include "allocator/os/extent.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,4 +68,12 @@ uint64_t unit_random(uint64_t *seed) {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
+}
+
+size_t unit_address_space(void) {
+    char text[64] = {0};
+    int file = open("/proc/self/statm", O_RDONLY);
+    ssize_t got = read(file, text, sizeof text - 1);
+    close(file);
+    return got > 0 ? strtoul(text, NULL, 10) * hak_os_page : 0;
 }

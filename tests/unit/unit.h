@@ -28,6 +28,9 @@ const char *unit_stderr_of(void (*body)(void *arg), void *arg);
 /* Skips the test where a sanitizer has the address space: all memory lies inside reservations there. */
 void unit_skip_where_reserved(void);
 
+/* Bytes of the process's own mappings, as the kernel counts them for RLIMIT_AS; 0: unknown. */
+size_t unit_address_space(void);
+
 /* A pseudo-random number, the same sequence for the same seed (splitmix64, Steele et al. 2014). */
 uint64_t unit_random(uint64_t *seed);
 
